@@ -1,0 +1,1 @@
+"""What the suite measures and against what: the published numbers, the suites, the speed benchmarks."""

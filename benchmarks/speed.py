@@ -1,0 +1,314 @@
+"""How fast the suite is, as ratios within one run: ``python benchmarks/speed.py [--out FILE]``.
+
+Each of three pairs is the suite's own code against a plain loop of the same mathematics: class by class, whole batches,
+an augmentation call for each, the framework's own layers, as the reference implementations do it. Before a pair is
+timed, both sides run a few float64 steps and must agree to rounding. The fourth figure is the share that the real pass
+of DM reaches of the machine's own matrix product, timed in between.
+
+Times are medians over interleaved repetitions. Ratios are only worth something with nothing else on the machine.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from condense.augment import dsa
+from condense.data import DatasetSpec, Split
+from condense.distill import Method, Plain, Run, Synthetic
+from condense.distill.registry import methods
+from condense.files import write_atomic
+from condense.measure import device_name, versions
+from condense.networks import CHUNK, Network, build, features_in_chunks
+from condense.protocol import HARD_V1
+from condense.store import DistilledSet
+from condense.store.targets import Hard
+from condense.training import train_step
+
+CLASSES, REAL, IPC = 10, 256, 10
+SPEC = DatasetSpec(
+    name="cifar10-shaped",
+    classes=tuple("0123456789"),
+    shape=(3, 32, 32),
+    mean=(0.0,) * 3,
+    std=(1.0,) * 3,
+    dsa="color_crop_cutout_flip_scale_rotate",
+)
+
+
+class Bare(Run):
+    """What a method needs to run, without checkpoints, progress and storage."""
+
+    def __init__(self, device: torch.device, seed: int = 0) -> None:
+        """Starts from a seed."""
+        self.spec, self.ipc, self.device, self.view = SPEC, IPC, device, Plain()
+        self.rng = torch.Generator().manual_seed(seed)
+
+    def steps(self, n: int, state: dict[str, object], phase: str = "distil") -> Iterator[int]:
+        """The numbers of the steps."""
+        return iter(range(n))
+
+    def log(self, **values: Tensor | float) -> None:
+        """Nothing."""
+
+    def network(self, name: str | None = None) -> Network:
+        """A ConvNet of width 128, in the default precision."""
+        return build("convnet", SPEC.shape, CLASSES, self.rng, self.device)
+
+    def distilled(self, images: Tensor, labels: Tensor, **rest: object) -> DistilledSet:  # type: ignore[override]
+        """Keeps the images."""
+        self.images = images.detach()
+        return cast(DistilledSet, None)
+
+
+# The plain side --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainDM(Method):
+    """Distribution matching, class by class."""
+
+    name = "plain dm"
+
+    iterations: int
+    lr_images: float = 1.0
+
+    def distill(self, train: Split, run: Run) -> DistilledSet:
+        """Draws what DM draws."""
+        syn = Synthetic.real(train, run)
+        optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=0.5)
+        run.network()
+        for _ in range(self.iterations):
+            network = plain(run.network()).requires_grad_(False)
+            augments = drawn(run)
+            real = train.draw(REAL, run.rng)
+            loss = torch.zeros((), device=run.device)
+            for label, augment in enumerate(augments):
+                images = syn.images[label * IPC : (label + 1) * IPC]
+                target = network.features(augment(real[label, None])[0]).detach().mean(0)
+                loss = loss + (network.features(augment(images[None])[0]).mean(0) - target).square().sum()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+        return run.distilled(syn.images, syn.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainDSA(Method):
+    """Gradient matching under augmentation, class by class, one match a round."""
+
+    name = "plain dsa"
+
+    iterations: int
+
+    def distill(self, train: Split, run: Run) -> DistilledSet:
+        """Draws what DSA draws."""
+        syn = Synthetic.real(train, run)
+        optimizer = torch.optim.SGD([syn.images], lr=0.1, momentum=0.5)
+        for _ in range(self.iterations):
+            network = plain(run.network())
+            augments = drawn(run)
+            real = train.draw(REAL, run.rng)
+            loss = torch.zeros((), device=run.device)
+            for label, augment in enumerate(augments):
+                images = syn.images[label * IPC : (label + 1) * IPC]
+                target = gradient(network, augment(real[label, None])[0], label, graph=False)
+                for a, b in zip(target, gradient(network, augment(images[None])[0], label, graph=True), strict=True):
+                    if a.ndim > 1:
+                        a, b = a.flatten(1), b.flatten(1)
+                        loss = loss + (1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+        return run.distilled(syn.images, syn.labels)
+
+
+def gradient(network: Network, images: Float[Tensor, "b c h w"], label: int, graph: bool) -> tuple[Tensor, ...]:
+    """Of the mean loss of a class's images."""
+    labels = torch.full((len(images),), label, device=images.device)
+    return torch.autograd.grad(
+        cross_entropy(network(images), labels), list(network.parameters()), create_graph=graph
+    )
+
+
+def drawn(run: Run) -> list[dsa.Drawn]:
+    """An augmentation for each class, to be applied by itself."""
+    together = dsa.siamese(run.spec.dsa, (32, 32), CLASSES, run.rng).to(run.device)
+    return [
+        dsa.Drawn((op,), together.values[label : label + 1], together.size) for label, op in enumerate(together.ops)
+    ]
+
+
+def plain(network: Network) -> Network:
+    """The same network with the framework's own pooling."""
+    for name, module in list(network.body.named_children()):
+        if type(module).__name__ == "AveragePool":
+            setattr(network.body, name, nn.AvgPool2d(2))
+    return network
+
+
+def plain_step(network: Network, optimizer: torch.optim.Optimizer, images: Tensor, target: Hard) -> None:
+    """One training step on a whole batch."""
+    optimizer.zero_grad()
+    torch.autograd.backward(cross_entropy(network(images), target.ids))
+    optimizer.step()
+
+
+# Measuring -------------------------------------------------------------------------------------------------
+
+
+def made(device: torch.device) -> Split:
+    """Random images of CIFAR-10's shape in the default precision, 256 a class."""
+    shape = (CLASSES * REAL, *SPEC.shape)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.arange(CLASSES, device=device).repeat_interleave(REAL)
+    return Split(images, labels, "", CLASSES)
+
+
+def distils(method: Method, train: Split) -> Tensor:
+    """The images that a method makes."""
+    run = Bare(train.images.device)
+    method.distill(train, run)
+    return run.images
+
+
+def trains(step: Callable[..., object], train: Split, steps: int, change: Callable[[Network], Network]) -> Tensor:
+    """The classifier's weights after some of hard-v1's steps on 100 images."""
+    rng = torch.Generator().manual_seed(0)
+    device = train.images.device
+    network = change(build("convnet", SPEC.shape, CLASSES, rng, device))
+    rates = {"lr": HARD_V1.lr or 0.0, "momentum": HARD_V1.momentum, "weight_decay": HARD_V1.weight_decay}
+    optimizer = torch.optim.SGD(network.parameters(), **rates)
+    for _ in range(steps):
+        chosen = torch.randperm(len(train.labels), generator=rng)[: CLASSES * IPC].to(device)
+        step(network, optimizer, dsa.augment(train.images[chosen], SPEC.dsa, rng), Hard(train.labels[chosen]))
+    return network.classifier.weight.detach()
+
+
+def timed(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds."""
+    started = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def interleaved(sides: list[Callable[[], object]], device: torch.device, repeats: int) -> list[float]:
+    """Median seconds of each function, in turns, after one unmeasured turn."""
+    turns = [[timed(side, device) for side in sides] for _ in range(repeats + 1)][1:]
+    return [statistics.median(times) for times in zip(*turns, strict=True)]
+
+
+def agree(ours: Callable[[int, Split], Tensor], other: Callable[[int, Split], Tensor], device: torch.device) -> float:
+    """Largest difference after two float64 steps, as a share of the largest value.
+
+    Raises:
+        SystemExit: if it is more than rounding.
+    """
+    torch.set_default_dtype(torch.float64)
+    try:
+        train = made(device)
+        a, b = ours(2, train), other(2, train)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    gap = float((a - b).abs().max() / b.abs().max())
+    if not gap < 1e-9:
+        raise SystemExit(f"the two sides differ by {gap:.1e} after two float64 steps")
+    return gap
+
+
+def operations(network: Network) -> int:
+    """Floating-point operations of the features of one image, from the layers' shapes."""
+    total = 0
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += 2 * module.weight[0].numel() * output.numel()
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    network.features(torch.zeros(1, *SPEC.shape, device=network.classifier.weight.device))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[str, float]]:
+    """All four figures; each pair is printed as it is known."""
+    known = methods()
+    pairs: dict[str, tuple[Callable[[int, Split], Tensor], Callable[[int, Split], Tensor], float]] = {
+        "DM iteration": (
+            lambda n, train: distils(known["dm"](**{"iterations": n, "lr_images": 1.0}), train),
+            lambda n, train: distils(PlainDM(iterations=n), train),
+            1.5,
+        ),
+        "DSA match": (
+            lambda n, train: distils(known["dsa"](**{"iterations": n, "outer_steps": 1}), train),
+            lambda n, train: distils(PlainDSA(iterations=n), train),
+            1.2,
+        ),
+        "student step": (
+            lambda n, train: trains(train_step, train, 5 * n, lambda network: network),
+            lambda n, train: trains(plain_step, train, 5 * n, plain),
+            1.0,
+        ),
+    }
+    figures: dict[str, dict[str, float]] = {}
+    print(f"{'':14}{'condense':>10}{'plain':>10}{'ratio':>8}{'target':>8}   two float64 steps differ by")
+    train = made(device)
+    for name, (ours, other, target) in pairs.items():
+        gap = agree(ours, other, device)
+        sides: list[Callable[[], object]] = [
+            lambda ours=ours: ours(steps, train),  # type: ignore[misc]
+            lambda other=other: other(steps, train),  # type: ignore[misc]
+        ]
+        fast, slow = interleaved(sides, device, repeats)
+        figures[name] = {"seconds": fast / steps, "plain_seconds": slow / steps, "ratio": slow / fast}
+        print(f"{name:14}{fast / steps:9.3f}s{slow / steps:9.3f}s{slow / fast:8.2f}{target:8.2f}   {gap:.0e}", flush=True)
+    figures["DM real pass"] = share(train, device, repeats)
+    return figures
+
+
+def share(train: Split, device: torch.device, repeats: int) -> dict[str, float]:
+    """The rate of DM's pass over the real images against that of a float32 matrix product."""
+    network = build("convnet", SPEC.shape, CLASSES, torch.Generator().manual_seed(0), device)
+    square = torch.randn(2048, 2048, device=device)
+    sides: list[Callable[[], object]] = [
+        lambda: features_in_chunks(network, train.images),
+        lambda: [square @ square for _ in range(8)],
+    ]
+    seconds, product = interleaved(sides, device, repeats)
+    rate = operations(network) * len(train.labels) / seconds / 1e9
+    best = 8 * 2 * 2048**3 / product / 1e9
+    print(f"DM real pass: {rate:.0f} of {best:.0f} GFLOP/s, {rate / best:.0%} of the matrix product (target 60%)")
+    return {"gflops": rate, "matmul_gflops": best, "share": rate / best}
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns of each side")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    figures = measure(device, options.repeats, steps=1 if device.type == "cpu" else 50)
+    if options.out:
+        about = {"device": device_name(device), "threads": torch.get_num_threads(), "versions": versions()}
+        values = about | {"chunk": CHUNK, "repeats": options.repeats, "figures": figures}
+        write_atomic(options.out, json.dumps(values, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

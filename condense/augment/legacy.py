@@ -1,0 +1,130 @@
+"""The augmentation of gradient matching before DSA, for the published protocol of DC alone.
+
+Zhao, Mopuri and Bilen, "Dataset Condensation with Gradient Matching" (ICLR 2021, https://arxiv.org/abs/2006.05929);
+https://github.com/VICO-UoE/DatasetCondensation, ``utils.py``, ``augment``. Each image gets one operation of
+its own, by a loop on the CPU (the rotation is SciPy's), without gradients. New work wants
+`condense.augment.dsa`. What surprises in the authors' code is kept:
+
+- crop: the offset into the image padded by 4 is 0 .. 7, never 8, so shifts lean to one side;
+- crop fills with the batch's mean of each channel, rotate with the mean of those, scale with 0;
+- scale: the sides get factors of their own, by nearest neighbour, on a canvas from which the middle is cut;
+- rotate: cubic splines, by a whole number of degrees from -45 to 44; the enlarged result is cut from a
+  whole-pixel offset, which may move the middle by half a pixel.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from scipy.ndimage import rotate  # type: ignore[attr-defined]
+from torch import Tensor
+
+from condense.errors import unknown
+
+PAD = 4
+"""Pixels around a crop."""
+SCALE = 0.2
+"""Largest relative change of a side."""
+ROTATE_DEGREES = 45
+"""Largest angle."""
+NOISE = 0.001
+"""Standard deviation of the noise."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What an operation may know of the batch: its mean (c, 1, 1) of each channel, and where to draw from."""
+
+    mean: Tensor
+    generator: torch.Generator
+
+    def integer(self, low: int, high: int) -> int:
+        """A uniform whole number, low <= it < high."""
+        return int(torch.randint(low, high, (), generator=self.generator))
+
+
+def _crop(image: Float[Tensor, "c h w"], batch: _Batch) -> Float[Tensor, "c h w"]:
+    c, h, w = image.shape
+    padded = batch.mean.repeat(1, h + 2 * PAD, w + 2 * PAD)
+    padded[:, PAD : PAD + h, PAD : PAD + w] = image
+    row, column = batch.integer(0, 2 * PAD), batch.integer(0, 2 * PAD)
+    return padded[:, row : row + h, column : column + w]
+
+
+def _scale(image: Float[Tensor, "c h w"], batch: _Batch) -> Float[Tensor, "c h w"]:
+    c, h, w = image.shape
+    factors = 1 - SCALE + 2 * SCALE * torch.rand(2, generator=batch.generator, dtype=torch.float64)
+    new_h, new_w = int(factors[0] * h), int(factors[1] * w)
+    side = max(new_h, new_w, h, w)
+    canvas = image.new_zeros(c, side, side)
+    row, column = (side - new_h) // 2, (side - new_w) // 2
+    canvas[:, row : row + new_h, column : column + new_w] = F.interpolate(image[None], (new_h, new_w))[0]
+    row, column = (side - h) // 2, (side - w) // 2
+    return canvas[:, row : row + h, column : column + w]
+
+
+def _rotate(image: Float[Tensor, "c h w"], batch: _Batch) -> Float[Tensor, "c h w"]:
+    c, h, w = image.shape
+    angle = batch.integer(-ROTATE_DEGREES, ROTATE_DEGREES)
+    fill = float(batch.mean.mean())
+    turned = torch.from_numpy(rotate(image.numpy(), angle, axes=(-2, -1), order=3, cval=fill))
+    # On images that are not square a turned side may be the shorter one: what lacks is filled.
+    lack_h, lack_w = max(h - turned.shape[1], 0), max(w - turned.shape[2], 0)
+    ends = (lack_w // 2, lack_w - lack_w // 2, lack_h // 2, lack_h - lack_h // 2)
+    turned = F.pad(turned, ends, value=fill)
+    row, column = (turned.shape[1] - h) // 2, (turned.shape[2] - w) // 2
+    return turned[:, row : row + h, column : column + w]
+
+
+def _noise(image: Float[Tensor, "c h w"], batch: _Batch) -> Float[Tensor, "c h w"]:
+    return image + NOISE * torch.randn(image.shape, generator=batch.generator, dtype=image.dtype)
+
+
+OPS: Mapping[str, Callable[[Tensor, _Batch], Tensor]] = {
+    "crop": _crop,
+    "scale": _scale,
+    "rotate": _rotate,
+    "noise": _noise,
+}
+"""The operations by name."""
+
+
+def parse(operations: str) -> tuple[str, ...]:
+    """The operations of a string that joins their names by ``_``: none for ``""`` and ``"none"``.
+
+    Raises:
+        Refused: if one is unknown.
+    """
+    if operations in ("", "none"):
+        return ()
+    names = tuple(operations.split("_"))
+    for name in names:
+        if name not in OPS:
+            raise unknown("augmentation of dc", name, OPS)
+    return names
+
+
+@torch.no_grad()
+def augment(
+    x: Float[Tensor, "n c h w"], operations: str, generator: torch.Generator
+) -> Float[Tensor, "n c h w"]:
+    """Gives each image one operation, drawn uniformly.
+
+    Args:
+        x: The images, which stay as they are.
+        operations: Operation names joined by ``_``; ``""`` or ``"none"`` is the identity and draws nothing.
+        generator: A CPU generator.
+
+    Raises:
+        Refused: if an operation is unknown.
+    """
+    names = parse(operations)
+    if not names:
+        return x
+    images = x.cpu()
+    batch = _Batch(images.mean(dim=(0, 2, 3))[:, None, None], generator)
+    choices = torch.randint(len(names), (len(x),), generator=generator).tolist()
+    done = [OPS[names[choice]](image, batch) for choice, image in zip(choices, images, strict=True)]
+    return torch.stack(done).to(x.device)

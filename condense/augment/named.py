@@ -1,0 +1,49 @@
+"""Augmentations by the names that protocols use."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from condense.augment import dsa, legacy
+from condense.errors import unknown
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+"""From images (n, c, h, w) and a CPU generator to images (n, c, h, w)."""
+
+
+def by_name(augment: str, spec_strategy: str) -> Augmentation:
+    """The augmentation that a protocol names.
+
+    Args:
+        augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own), ``none``, or
+            ``dc:crop_scale_rotate`` (the legacy augmentation with its operations).
+        spec_strategy: The dataset's strategy, what ``dsa`` stands for.
+
+    Raises:
+        Refused: if the name or one of its operations is unknown.
+    """
+    family, colon, operations = augment.partition(":")
+    if augment == "none":
+        return _identity
+    if family == "dsa":
+        strategy = operations if colon else spec_strategy
+        dsa.parse(strategy)
+        return partial(_dsa, strategy=strategy)
+    if family == "dc" and colon:
+        legacy.parse(operations)
+        return partial(_dc, operations=operations)
+    raise unknown("augmentation", augment, ["dsa", "dsa:color_crop", "none", "dc:crop_scale_rotate"])
+
+
+def _identity(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x
+
+
+def _dsa(x: Tensor, generator: torch.Generator, *, strategy: str) -> Tensor:
+    return dsa.augment(x, strategy, generator)
+
+
+def _dc(x: Tensor, generator: torch.Generator, *, operations: str) -> Tensor:
+    return legacy.augment(x, operations, generator)

@@ -1,0 +1,70 @@
+"""A strict reader of JSON objects: a key that is missing, unknown or of the wrong type is refused by name."""
+
+import math
+
+from condense.errors import Refused
+
+
+class Fields:
+    """A JSON object whose keys are taken one by one; what is left at the end was unknown."""
+
+    def __init__(self, values: object, where: str) -> None:
+        if not isinstance(values, dict):
+            raise Refused(f"{where} is no JSON object")
+        self.left = dict(values)
+        self.where = where
+
+    def _take(self, key: str, *kinds: type) -> object:
+        if key not in self.left:
+            raise Refused(f"{self.where}: the key {key!r} is missing")
+        value = self.left.pop(key)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise Refused(f"{self.where}: {key} cannot be {value!r}")
+        return value
+
+    def given(self, key: str) -> bool:
+        """Whether the key holds something other than null; a null is taken."""
+        if key in self.left and self.left[key] is None:
+            del self.left[key]
+            return False
+        return True
+
+    def text(self, key: str) -> str:
+        value = self._take(key, str)
+        assert isinstance(value, str)
+        return value
+
+    def whole(self, key: str) -> int:
+        value = self._take(key, int)
+        assert isinstance(value, int)
+        return value
+
+    def number(self, key: str) -> float:
+        value = self._take(key, int, float)
+        assert isinstance(value, int | float)
+        if not math.isfinite(value):
+            raise Refused(f"{self.where}: {key} cannot be {value!r}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        return bool(self._take(key, bool))
+
+    def mapping(self, key: str) -> dict[str, object]:
+        value = self._take(key, dict)
+        assert isinstance(value, dict)
+        return value
+
+    def part(self, key: str) -> "Fields":
+        return Fields(self.mapping(key), f"{self.where}: {key}")
+
+    def listed(self, key: str) -> list[object]:
+        value = self._take(key, list, tuple)
+        assert isinstance(value, list | tuple)
+        return list(value)
+
+    def parts(self, key: str) -> "list[Fields]":
+        return [Fields(one, f"{self.where}: {key}") for one in self.listed(key)]
+
+    def close(self) -> None:
+        if self.left:
+            raise Refused(f"{self.where}: the key {min(self.left)!r} is unknown")

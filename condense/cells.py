@@ -1,0 +1,468 @@
+"""A cell of the board: what to distil and how to judge it, and the work that fills it.
+
+Each unit (distil one set, train one student) is a pure function of values that serialise, writes one result
+under a name made of those values, and may be done twice without harm.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from condense.board.published import lookup
+from condense.board.records import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed, read
+from condense.data import Dataset, load
+from condense.distill import Method, Recipe
+from condense.distill.engine import check, distill
+from condense.distill.registry import build
+from condense.distill.run import run_key
+from condense.errors import Refused
+from condense.evaluate import Trainable, Whole, train_student
+from condense.files import digest, require_writable
+from condense.measure import Budget, device_name, versions
+from condense.networks import build as build_network
+from condense.protocol import Protocol, named
+from condense.store import DistilledSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things are read and written.
+
+    Attributes:
+        out: Folder for sets.
+        results: Folder for records; the board lies beside it.
+        data_dir: Folder with the datasets' files; None takes the default.
+    """
+
+    out: Path = Path("sets")
+    results: Path = Path("results")
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What to distil and how to judge it, as a user or a queue names it.
+
+    Attributes:
+        method: Name, or ``whole`` for the reference row of the whole training set.
+        dataset: Name or path.
+        ipc: Images per class.
+        protocol: Name; None takes the dataset's default; ``published`` the recipe's own.
+        student: Name of the network that is trained on the set.
+        size: Side in pixels to resize the data to.
+        seeds: Distillation seeds; None takes as many as the method's row has sets.
+        eval_seeds: Students a set; None takes the protocol's number (one for a method of several draws).
+        params: The method's fields as text.
+    """
+
+    method: str = "dm"
+    dataset: str = "digits"
+    ipc: int = 1
+    protocol: str | None = None
+    student: str = "convnet"
+    size: int | None = None
+    seeds: tuple[int, ...] | None = None
+    eval_seeds: int | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The cell in a few words."""
+        ipc = "" if self.method == "whole" else f" ipc {self.ipc}"
+        protocol = f", {self.protocol}" if self.protocol else ""
+        return f"{self.method} {self.dataset}{ipc}{protocol}, {self.student}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A cell with its names resolved, checked before any work."""
+
+    cell: Cell
+    dataset: Dataset
+    method: Method
+    recipe: Recipe | None
+    protocol: Protocol | None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Distillation seeds."""
+        return tuple(range(self.method.draws)) if self.cell.seeds is None else self.cell.seeds
+
+    def eval_seeds(self, seed: int) -> tuple[int, ...]:
+        """Evaluation seeds of the set with a distillation seed."""
+        assert self.protocol is not None
+        if self.cell.eval_seeds is None and self.method.draws > 1:
+            return (seed % self.protocol.seeds,)
+        return first_seeds(self.protocol, self.cell.eval_seeds)
+
+    @property
+    def space(self) -> str:
+        """The pixel space that the job's sets are judged in."""
+        return "zca" if self.method.pixel_space == "zca" else "normalized"
+
+    def key(self, seed: int) -> str:
+        """The run key of the set with a distillation seed."""
+        return run_key(self.method, self.dataset.train.hash, self.cell.ipc, seed)
+
+    def folder(self, places: Places, seed: int) -> Path:
+        """Where the set with a distillation seed is stored."""
+        spec, method = self.dataset.spec, self.method
+        return places.out / f"{spec.name}-{method.name}-ipc{self.cell.ipc}-seed{seed}-{self.key(seed)[:8]}"
+
+
+def first_seeds(protocol: Protocol, count: int | None) -> tuple[int, ...]:
+    """The first evaluation seeds of a protocol.
+
+    Raises:
+        Refused: if it has fewer.
+    """
+    if count is not None and not 1 <= count <= protocol.seeds:
+        raise Refused(f"--eval-seeds {count}: {protocol.name} has the seeds 0 to {protocol.seeds - 1}")
+    return tuple(range(count or protocol.seeds))
+
+
+def prepare(cell: Cell, places: Places, *, judged: bool = True) -> Job:
+    """Resolves a cell's names and refuses what cannot work, before any work.
+
+    Args:
+        cell: What the user asked for.
+        places: Must be writable.
+        judged: Whether the set is to be evaluated as well.
+
+    Raises:
+        Refused: in one sentence.
+    """
+    dataset = load(cell.dataset, data_dir=places.data_dir, size=cell.size)
+    method, recipe = build(cell.method, dataset.spec.name, cell.ipc, dict(cell.params))
+    check(method, dataset, cell.ipc)
+    if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
+        raise Refused(f"--seed {bad[0]}: a seed is a whole number from 0")
+    require_writable(places.out)
+    protocol = None
+    if judged:
+        protocol = resolve(
+            cell.protocol or dataset.spec.protocol, recipe.protocol if recipe else None, cell.title
+        )
+        first_seeds(protocol, cell.eval_seeds)
+        check_student(cell.student, dataset)
+        require_writable(places.results)
+    return Job(cell=cell, dataset=dataset, method=method, recipe=recipe, protocol=protocol)
+
+
+def resolve(name: str, published: Protocol | None, what: str) -> Protocol:
+    """A protocol by name; ``published`` is the one given.
+
+    Raises:
+        Refused: if there is none.
+    """
+    if name != "published":
+        return named(name)
+    if published is None:
+        raise Refused(f"{what}: there is no published protocol for it; choose hard-v1")
+    return published
+
+
+def check_student(student: str, dataset: Dataset) -> None:
+    """Refuses a student network that does not exist or does not fit the images."""
+    build_network(student, dataset.spec.shape, dataset.spec.num_classes, torch.Generator())
+
+
+def make_set(
+    job: Job, seed: int, places: Places, device: torch.device, budget: Budget
+) -> tuple[DistilledSet, Path]:
+    """The set of a job with a distillation seed: read if it is stored, else distilled and stored.
+
+    Raises:
+        Refused: if the stored set is damaged, or the loss is not finite.
+        Stopped: when the budget has run out.
+    """
+    folder = job.folder(places, seed)
+    if folder.exists():
+        stored = DistilledSet.load(folder)
+        if stored.content["key"] != job.key(seed):
+            raise Refused(f"{folder} holds the set of another run; move it away or choose another --out")
+        return stored, folder
+    made, run = distill(
+        job.method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, device=device, budget=budget
+    )
+    made.save(folder, run.space)
+    run.done()
+    return DistilledSet.load(folder), folder
+
+
+def run_cell(cell: Cell, places: Places, device: torch.device, budget: Budget) -> list[Record]:
+    """Fills a cell: distils and stores its sets, trains its students, writes a record after each.
+
+    What the records hold is not done again.
+
+    Returns:
+        The cell's records.
+
+    Raises:
+        Refused: before any work, if it cannot work.
+        Stopped: when the budget has run out.
+    """
+    if cell.method == "whole":
+        return [reference(cell, places, device, budget)]
+    job = prepare(cell, places)
+    say_settings(job)
+    records = []
+    for seed in job.seeds:
+        found = stored_record(job, seed, places)
+        missing = [s for s in job.eval_seeds(seed) if found is None or not found.has(s)]
+        if found is not None and not missing:
+            folder = job.folder(places, seed)
+            where = folder if folder.exists() else "not kept here (condense distill makes it again)"
+            say(f"up to date: {found.path(places.results)}; its set: {where}")
+            records.append(found)
+            continue
+        made, folder = make_set(job, seed, places, device, budget)
+        say(f"set: {folder}")
+        assert job.protocol is not None
+        records.append(
+            judge(made, job.dataset, job.protocol, cell.student, missing, places.results, device, budget)
+        )
+    return records
+
+
+def stored_record(job: Job, seed: int, places: Places) -> Record | None:
+    """The record of a job's set with a distillation seed, if there is one."""
+    assert job.protocol is not None
+    blank = Record(
+        kind="set",
+        key=job.key(seed),
+        dataset=data_used(job.dataset),
+        method=MethodUsed(name=job.method.name, chain=()),
+        ipc=job.cell.ipc,
+        seed=seed,
+        set=None,
+        space=job.space,
+        protocol=job.protocol,
+        student=job.cell.student,
+    )
+    path = blank.path(places.results)
+    return read(path) if path.exists() else None
+
+
+def judge(
+    made: DistilledSet,
+    dataset: Dataset,
+    protocol: Protocol,
+    student: str,
+    seeds: Iterable[int],
+    results: Path,
+    device: torch.device,
+    budget: Budget,
+) -> Record:
+    """Trains students on a set and writes the record after each of them.
+
+    Args:
+        made: The set.
+        dataset: What it was made of; gives the test split.
+        protocol: How to train.
+        student: Name of the network.
+        seeds: Evaluation seeds; those that the record holds are skipped.
+        results: Folder for records.
+        device: Where to train.
+        budget: When to stop.
+
+    Raises:
+        Refused: if the set is of other data, or the record holds students of another set.
+        Stopped: when the budget has run out; the record then holds the students that are done.
+    """
+    used = made.content["dataset"]
+    if used["train_hash"] != dataset.train.hash:
+        raise Refused(
+            f"the set was made of {used['name']} with training split {used['train_hash'][:8]}; "
+            f"{dataset.spec.name} has {dataset.train.hash[:8]}"
+        )
+    record = record_of(made, dataset, protocol, student)
+    path = record.path(results)
+    if path.exists():
+        old = read(path)
+        assert old.set is not None
+        if old.set.hash != made.hash:
+            raise Refused(
+                f"{path} judges the set {old.set.hash[:8]}; this one, {made.hash[:8]}, comes from the same "
+                "settings on another machine or version: choose another --results, or move that file away"
+            )
+        record = old
+    pixels = dataset.space(record.space)
+    source = made.in_space(pixels, dataset.space(made.content["pixels"]["space"])).to(device)
+    return _students(source, record, seeds, dataset, results, device, budget)
+
+
+def evaluate_set(
+    path: Path,
+    dataset: str | None,
+    size: int | None,
+    protocol: str | None,
+    student: str,
+    eval_seeds: int | None,
+    places: Places,
+    device: torch.device,
+    budget: Budget,
+) -> Record:
+    """`judge` for a stored set, with everything by name.
+
+    Args:
+        path: The set's folder.
+        dataset: Name or path of its data; None goes by the name that the set holds.
+        size: Side in pixels to resize the data to; None goes by the set's name for the data too.
+        protocol: Name; None takes the dataset's default; ``published`` the one that the set holds.
+        student: Name of the network.
+        eval_seeds: Students; None takes the protocol's number.
+        places: Where to read data and write the record.
+        device: Where to train.
+        budget: When to stop.
+
+    Raises:
+        Refused: before any work, if it cannot work.
+    """
+    made = DistilledSet.load(path)
+    name, _, side = made.content["dataset"]["name"].partition("@")
+    data = load(dataset or name, data_dir=places.data_dir, size=size or (int(side) if side else None))
+    own = made.content["protocol"]
+    published = Protocol.from_json(own) if own else None
+    chosen = resolve(protocol or data.spec.protocol, published, str(path))
+    seeds = first_seeds(chosen, eval_seeds)
+    check_student(student, data)
+    require_writable(places.results)
+    return judge(made, data, chosen, student, seeds, places.results, device, budget)
+
+
+def reference(cell: Cell, places: Places, device: torch.device, budget: Budget) -> Record:
+    """The row of the whole training set: `judge`, with all of it in place of a set."""
+    dataset = load(cell.dataset, data_dir=places.data_dir, size=cell.size)
+    protocol = named(cell.protocol or "whole-v1")
+    if not protocol.whole:
+        raise Refused(f"the whole training set is judged by whole-v1, not by {protocol.name}")
+    seeds = first_seeds(protocol, cell.eval_seeds)
+    check_student(cell.student, dataset)
+    require_writable(places.results)
+    record = Record(
+        kind="reference",
+        key=digest({"reference": "whole", "version": 1, "train": dataset.train.hash}),
+        dataset=data_used(dataset),
+        method=MethodUsed(name="whole", chain=()),
+        ipc=0,
+        seed=0,
+        set=None,
+        space="normalized",
+        protocol=protocol,
+        student=cell.student,
+        paper=paper(dataset, "whole", 0, cell.student),
+    )
+    path = record.path(places.results)
+    if path.exists():
+        record = read(path)
+    if all(record.has(seed) for seed in seeds):
+        say(f"up to date: {path}")
+        return record
+    pixels = dataset.space(record.space).to(device)
+    source = Whole(dataset.train.to(device).in_space(pixels))
+    return _students(source, record, seeds, dataset, places.results, device, budget)
+
+
+def _students(
+    source: Trainable,
+    record: Record,
+    seeds: Iterable[int],
+    dataset: Dataset,
+    results: Path,
+    device: torch.device,
+    budget: Budget,
+) -> Record:
+    pixels = dataset.space(record.space).to(device)
+    test = dataset.test.to(device).in_space(pixels)
+    for seed in seeds:
+        if record.has(seed):
+            continue
+        outcome = train_student(
+            source, test, dataset.spec, record.protocol, student=record.student, seed=seed, budget=budget
+        )
+        entry = Entry(
+            seed=seed,
+            accuracy=outcome.accuracy,
+            seconds=round(outcome.seconds, 3),
+            device=device_name(device),
+            threads=torch.get_num_threads(),
+            versions=versions(),
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        record = record.with_entry(entry)
+        path = record.write(results)
+        say(f"{record.student} {seed}: {outcome.accuracy:.2f} % in {outcome.seconds:.1f} s -> {path}")
+    return record
+
+
+def record_of(made: DistilledSet, dataset: Dataset, protocol: Protocol, student: str) -> Record:
+    """A set's record under a protocol and student, without entries."""
+    content, provenance = made.content, made.provenance
+    method = content["method"]
+    counts = content["counts"]
+    return Record(
+        kind="set",
+        key=content["key"],
+        dataset=data_used(dataset),
+        method=MethodUsed(name=method["name"], chain=tuple(method["chain"]), source=method["source"]),
+        ipc=content["ipc"],
+        seed=content["seed"],
+        set=SetUsed(
+            hash=made.hash,
+            bytes=made.nbytes(),
+            counts=Counts(
+                stored=counts["stored"],
+                effective=counts["effective"],
+                per_class=tuple(counts["per_class"]),
+            ),
+            label=content["label"]["kind"],
+            seconds=_number(provenance.get("seconds")),
+            peak_bytes=_whole(provenance.get("peak_bytes")),
+            device=str(provenance.get("device", "unknown")),
+        ),
+        space=made.evaluation_space,
+        protocol=protocol,
+        student=student,
+        paper=paper(dataset, method["name"], content["ipc"], student),
+    )
+
+
+def paper(dataset: Dataset, method: str, ipc: int, student: str) -> Paper | None:
+    """The published number of a cell, as records hold it."""
+    found = lookup(dataset.spec.name, method, ipc, student)
+    return found.paper if found else None
+
+
+def data_used(dataset: Dataset) -> DataUsed:
+    """A dataset as records name it."""
+    spec = dataset.spec
+    return DataUsed(
+        name=spec.name, kind=spec.kind, train_hash=dataset.train.hash, test_hash=dataset.test.hash
+    )
+
+
+def say_settings(job: Job) -> None:
+    """One line: which settings a job runs with and where they come from."""
+    source = f"published settings: {job.recipe.source}" if job.recipe else "no published settings: defaults"
+    overridden = (
+        f", with {', '.join(f'{k}={v}' for k, v in job.cell.params.items())}" if job.cell.params else ""
+    )
+    say(f"{job.cell.title}: {source}{overridden}")
+
+
+def say(line: str) -> None:
+    """A line of progress, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None

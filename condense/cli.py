@@ -1,0 +1,308 @@
+"""The command line. Nothing heavy is imported before a command runs: ``--help`` answers at once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+    from condense.board.records import Record
+    from condense.cells import Cell
+    from condense.measure import Budget
+
+app = typer.Typer(
+    name="condense",
+    help="Dataset distillation, benchmarked: distil, store, retrain students, record, compare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Method = Annotated[str | None, typer.Option(help="What to distil with (condense list); default dm.")]
+Ipc = Annotated[int, typer.Option(help="Images per class.")]
+Data = Annotated[
+    str, typer.Option("--dataset", help="A name (condense list), a .npz file or an image folder.")
+]
+ProtocolName = Annotated[
+    str | None, typer.Option("--protocol", help="Evaluation protocol; `published` takes the paper's own.")
+]
+Student = Annotated[str, typer.Option(help="Network that is trained on the set.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of the distillation; default 0 (random_subset: 0 to 9).")
+]
+EvalSeeds = Annotated[int | None, typer.Option(help="Students a set: the first N of the protocol's seeds.")]
+Size = Annotated[int | None, typer.Option(help="Resize the images to N x N pixels.")]
+Param = Annotated[list[str] | None, typer.Option(help="A field of the method, key=value; repeatable.")]
+BudgetText = Annotated[
+    str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; a repeat goes on.")
+]
+DeviceName = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where there is one.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with NAME.npz files and image folders.")]
+Out = Annotated[Path, typer.Option(help="Folder for sets.")]
+Results = Annotated[Path, typer.Option(help="Folder for records; the board lies beside it.")]
+
+
+@app.command()
+def run(
+    method: Method = None,
+    ipc: Ipc = 1,
+    dataset: Data = "digits",
+    protocol: ProtocolName = None,
+    student: Student = "convnet",
+    seed: Seed = None,
+    eval_seeds: EvalSeeds = None,
+    size: Size = None,
+    param: Param = None,
+    baselines: Annotated[
+        bool | None,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Also fill the random, herding and k-center rows; default only where no --method is given.",
+        ),
+    ] = None,
+    budget: BudgetText = None,
+    device: DeviceName = "auto",
+    data_dir: DataDir = None,
+    out: Out = Path("sets"),
+    results: Results = Path("results"),
+) -> None:
+    """Distil a set, store it, retrain students on it, record, and refresh the board."""
+    from condense.board.render import table_for
+    from condense.cells import Cell, Places, run_cell
+
+    where, on, limit = Places(out=out, results=results, data_dir=data_dir), _device(device), _budget(budget)
+    wanted = _cell(method, ipc, dataset, protocol, student, seed, eval_seeds, size, param)
+    names = (
+        ["random_subset", "herding", "k_center"]
+        if baselines or (baselines is None and method is None)
+        else []
+    )
+    rows = [Cell(method=name, ipc=ipc, dataset=dataset, student=student, size=size) for name in names]
+    try:
+        done = run_cell(wanted, where, on, limit)
+        for row in rows:
+            run_cell(row, where, on, limit)
+    finally:
+        if results.is_dir():
+            board = _refresh(results)
+    shown = done[0]
+    typer.echo()
+    typer.echo(table_for(board, shown.dataset.name, shown.protocol.name, shown.student, shown.space))
+
+
+@app.command()
+def distill(
+    method: Method = None,
+    ipc: Ipc = 1,
+    dataset: Data = "digits",
+    seed: Seed = None,
+    size: Size = None,
+    param: Param = None,
+    budget: BudgetText = None,
+    device: DeviceName = "auto",
+    data_dir: DataDir = None,
+    out: Out = Path("sets"),
+) -> None:
+    """Distil a set and store it; no evaluation, no record."""
+    from condense.cells import Places, make_set, prepare, say_settings
+
+    where = Places(out=out, data_dir=data_dir)
+    job = prepare(_cell(method, ipc, dataset, None, "convnet", seed, None, size, param), where, judged=False)
+    say_settings(job)
+    limit, on = _budget(budget), _device(device)
+    for one in job.seeds:
+        typer.echo(make_set(job, one, where, on, limit)[1])
+
+
+@app.command()
+def evaluate(
+    path: Annotated[Path | None, typer.Argument(help="Folder of a stored set.")] = None,
+    reference: Annotated[str | None, typer.Option(help="A row without a set: whole.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="The data; default: by the name that the set holds.")
+    ] = None,
+    protocol: ProtocolName = None,
+    student: Student = "convnet",
+    eval_seeds: EvalSeeds = None,
+    size: Size = None,
+    budget: BudgetText = None,
+    device: DeviceName = "auto",
+    data_dir: DataDir = None,
+    results: Results = Path("results"),
+) -> None:
+    """Retrain students on a stored set, or make a reference row, and record."""
+    from condense.cells import Cell, Places, evaluate_set, run_cell
+    from condense.errors import Refused, unknown
+
+    if (path is None) == (reference is None):
+        raise Refused("evaluate takes the folder of a set, or --reference whole: one of the two")
+    if reference not in (None, "whole"):
+        raise unknown("reference", str(reference), ["whole"])
+    where, on, limit = Places(results=results, data_dir=data_dir), _device(device), _budget(budget)
+    if path is None:
+        cell = Cell(
+            method="whole", dataset=dataset or "digits", protocol=protocol, student=student,
+            eval_seeds=eval_seeds, size=size,
+        )  # fmt: skip
+        run_cell(cell, where, on, limit)
+    else:
+        evaluate_set(path, dataset, size, protocol, student, eval_seeds, where, on, limit)
+    _refresh(results)
+
+
+@app.command()
+def show(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
+    """Say what a stored set is: its card and where its pictures are."""
+    from condense.store import load
+    from condense.store.card import card
+
+    found = load(path)
+    typer.echo(card(found.content, found.provenance))
+    typer.echo(f"pictures: {path / 'gallery.png'}")
+
+
+@app.command()
+def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
+    """Recompute a stored set's content hash and check all that its manifest states."""
+    from condense.store import verify as check
+
+    typer.echo(f"{path}: {check(path)}")
+
+
+@app.command("list")
+def list_() -> None:
+    """Name the methods, datasets, networks and protocols."""
+    from condense.data import NAMES
+    from condense.distill.registry import methods
+    from condense.networks import NETWORKS
+    from condense.protocol import PROTOCOLS
+
+    for name, method in methods().items():
+        typer.echo(f"method    {name}: {(method.__doc__ or '').strip().splitlines()[0]}")
+    for name in NAMES:
+        typer.echo(f"dataset   {name}")
+    for name in NETWORKS:
+        typer.echo(f"network   {name}")
+    for name in [*PROTOCOLS, "published"]:
+        typer.echo(f"protocol  {name}")
+
+
+@app.command()
+def leaderboard(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the board is what the records give.")
+    ] = False,
+    results: Results = Path("results"),
+) -> None:
+    """Write leaderboard.md and its plots from the records."""
+    from condense.board.render import check as is_current
+    from condense.errors import Refused
+
+    if not results.is_dir():
+        raise Refused(f"there is no folder {results}; condense run makes records")
+    board = results.parent / "leaderboard.md"
+    if check:
+        if not is_current(results, board):
+            raise Refused(f"{board} is not what the records in {results} give; run condense leaderboard")
+        typer.echo(f"{board} is what the records in {results} give")
+        return
+    _refresh(results, plots=True)
+    typer.echo(board)
+
+
+@app.command()
+def bench(
+    queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables, the worthiest first.")],
+    budget: BudgetText = None,
+    device: DeviceName = "auto",
+    data_dir: DataDir = None,
+    out: Out = Path("sets"),
+    results: Results = Path("results"),
+) -> None:
+    """Fill a queue's cells in order: what the records hold is skipped, each result written at once."""
+    from condense.cells import Places, run_cell
+    from condense.errors import Refused
+    from condense.queues import read_queue
+
+    where, on, limit = Places(out=out, results=results, data_dir=data_dir), _device(device), _budget(budget)
+    refused = 0
+    try:
+        for cell in read_queue(queue):
+            if limit.spent():
+                raise limit.stop(f"before {cell.title}")
+            try:
+                run_cell(cell, where, on, limit)
+            except Refused as error:
+                refused += 1
+                typer.echo(f"skipped {cell.title}: {error}", err=True)
+    finally:
+        if results.is_dir():
+            _refresh(results, plots=True)
+    if refused:
+        raise Refused(f"{refused} cells of {queue} were skipped")
+
+
+def _cell(
+    method: str | None,
+    ipc: int,
+    dataset: str,
+    protocol: str | None,
+    student: str,
+    seed: int | None,
+    eval_seeds: int | None,
+    size: int | None,
+    param: list[str] | None,
+) -> "Cell":
+    from condense.cells import Cell
+    from condense.errors import Refused
+
+    if bad := [text for text in param or [] if "=" not in text]:
+        raise Refused(f"--param {bad[0]}: write key=value")
+    return Cell(
+        method=method or "dm",
+        ipc=ipc,
+        dataset=dataset,
+        protocol=protocol,
+        student=student,
+        seeds=None if seed is None else (seed,),
+        eval_seeds=eval_seeds,
+        size=size,
+        params=dict(text.split("=", 1) for text in param or []),
+    )
+
+
+def _refresh(results: Path, plots: bool = False) -> "list[Record]":
+    from condense.board.plots import draw
+    from condense.board.records import read_all
+    from condense.board.render import render
+    from condense.files import write_atomic
+
+    records = read_all(results)
+    write_atomic(results.parent / "leaderboard.md", render(records))
+    if plots:
+        draw(records, results.parent / "plots")
+    return records
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    from condense.errors import Refused
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros((), device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise Refused(f"--device {name}: there is no such device here") from error
+    return device
+
+
+def _budget(text: str | None) -> "Budget":
+    from condense.measure import Budget
+
+    return Budget.parse(text)

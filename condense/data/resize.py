@@ -1,0 +1,51 @@
+"""Resizing and cropping of uint8 images, the same to the bit on every machine."""
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from condense.errors import Refused
+
+MIN_SIZE = 4
+
+
+def require_size(size: int | None) -> None:
+    """Refuses a size that no network could use.
+
+    Raises:
+        Refused: if it is below 4 pixels.
+    """
+    if size is not None and size < MIN_SIZE:
+        raise Refused(f"the size {size} is too small: images must be at least {MIN_SIZE} x {MIN_SIZE} pixels")
+
+
+def resized(images: UInt8[Tensor, "n c h w"], height: int, width: int) -> UInt8[Tensor, "n c height width"]:
+    """Bilinear resizing with antialiasing.
+
+    A data hash covers the result, so it must not depend on the processor. uint8 and float32 kernels do
+    (which of them runs, and in which order they add), so the sums are taken in float64 and rounded half up
+    with a margin far above their error.
+
+    Args:
+        images: Images of one size.
+        height: Rows wanted.
+        width: Columns wanted.
+    """
+    if tuple(images.shape[2:]) == (height, width):
+        return images
+    result = torch.empty(*images.shape[:2], height, width, dtype=torch.uint8)
+    for start in range(0, len(images), 256):
+        chunk = images[start : start + 256].to(torch.float64)
+        fine = interpolate(chunk, (height, width), mode="bilinear", align_corners=False, antialias=True)
+        result[start : start + 256] = fine.add_(0.5 + 1e-6).floor_().clamp_(0, 255).to(torch.uint8)
+    return result
+
+
+def centred(image: UInt8[Tensor, "c h w"], size: int) -> UInt8[Tensor, "c size size"]:
+    """The shorter side resized to ``size``, then the middle cut out, as ImageNet's subsets are prepared."""
+    height, width = image.shape[1:]
+    shorter = min(height, width)
+    tall, wide = size * height // shorter, size * width // shorter
+    top, left = round((tall - size) / 2), round((wide - size) / 2)
+    return resized(image[None], tall, wide)[0, :, top : top + size, left : left + size]

@@ -1,0 +1,22 @@
+"""Making sets: methods, their registry, and what they run on."""
+
+from condense.distill.engine import distill
+from condense.distill.method import Method, Recipe
+from condense.distill.registry import register
+from condense.distill.run import Run
+from condense.distill.synthetic import Synthetic
+from condense.distill.trained import Training, feature_extractor
+from condense.distill.view import Plain, View
+
+__all__ = [
+    "Method",
+    "Plain",
+    "Recipe",
+    "Run",
+    "Synthetic",
+    "Training",
+    "View",
+    "distill",
+    "feature_extractor",
+    "register",
+]

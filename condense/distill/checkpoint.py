@@ -1,0 +1,104 @@
+"""Checkpoints: a tree of tensors, numbers and text in one safetensors file that knows when it is damaged.
+
+A file holds the tensors under numbered names; its one metadata entry holds the tree as JSON, with the hash of
+the tensors. The two newest files are kept: one cut short by a kill is recognised and the one before it used.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from condense.files import canonical, hash_tensors, write_atomic
+
+Tree = None | bool | int | float | str | Tensor | list["Tree"] | dict["str | int", "Tree"]
+_KEPT = 2
+
+
+def flatten(tree: object, tensors: dict[str, Tensor]) -> object:
+    """The tree as JSON values, its tensors moved into ``tensors`` under numbered names.
+
+    Args:
+        tree: Nested dicts (keys text or int), lists and tuples over tensors, numbers, text and None.
+        tensors: Filled with copies on the CPU.
+
+    Raises:
+        TypeError: on anything else: a checkpoint holds no pickles.
+    """
+    if isinstance(tree, Tensor):
+        name = f"{len(tensors):06d}"
+        tensors[name] = tree.detach().cpu().clone().contiguous()
+        return {"tensor": name}
+    if isinstance(tree, Mapping):
+        return {"dict": [[key, flatten(value, tensors)] for key, value in tree.items()]}
+    if isinstance(tree, list | tuple):
+        return {"list": [flatten(value, tensors) for value in tree]}
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    raise TypeError(f"a checkpoint cannot hold a {type(tree).__name__}")
+
+
+def unflatten(values: object, tensors: Mapping[str, Tensor]) -> Tree:
+    """The tree that `flatten` took apart; tuples come back as lists."""
+    if isinstance(values, dict):
+        if "tensor" in values:
+            return tensors[values["tensor"]]
+        if "dict" in values:
+            return {key: unflatten(value, tensors) for key, value in values["dict"]}
+        return [unflatten(value, tensors) for value in values["list"]]
+    assert values is None or isinstance(values, bool | int | float | str)
+    return values
+
+
+class Checkpoints:
+    """The checkpoint files of one folder, newest last.
+
+    Attributes:
+        folder: Where they lie; made at the first write.
+        damaged: Files that the last `read` found unusable, newest first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: list[Path] = []
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("checkpoint-*.safetensors"))
+
+    def write(self, tree: Mapping[str, object]) -> None:
+        """Writes a new file and removes all but the two newest."""
+        tensors: dict[str, Tensor] = {}
+        values = flatten(tree, tensors)
+        head = {"tree": values, "hash": hash_tensors(tensors, canonical(values))}
+        files = self._files()
+        number = int(files[-1].stem.removeprefix("checkpoint-")) + 1 if files else 0
+        path = self.folder / f"checkpoint-{number:08d}.safetensors"
+        write_atomic(path, save(tensors, metadata={"condense": canonical(head)}))
+        for old in self._files()[:-_KEPT]:
+            old.unlink(missing_ok=True)
+
+    def read(self) -> dict[str | int, Tree] | None:
+        """The newest tree that is whole, or None; damaged files are named in `damaged` and removed."""
+        self.damaged = []
+        for path in reversed(self._files()):
+            try:
+                with safe_open(path, framework="pt") as file:
+                    head = json.loads((file.metadata() or {})["condense"])
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}
+                if hash_tensors(tensors, canonical(head["tree"])) != head["hash"]:
+                    raise ValueError("hash")
+                tree = unflatten(head["tree"], tensors)
+                assert isinstance(tree, dict)
+                return tree
+            except (SafetensorError, OSError, KeyError, ValueError):
+                self.damaged.append(path)
+                path.unlink(missing_ok=True)
+        return None
+
+    def remove(self) -> None:
+        """Removes every checkpoint of the folder: the work is done."""
+        for path in self._files():
+            path.unlink(missing_ok=True)

@@ -1,0 +1,85 @@
+"""From a method and a dataset to a finished set."""
+
+from pathlib import Path
+
+import torch
+
+from condense.data import Dataset
+from condense.distill.method import Method, Recipe
+from condense.distill.run import Run
+from condense.errors import Refused
+from condense.files import home
+from condense.measure import Budget
+from condense.networks import build
+from condense.store import DistilledSet
+
+
+def check(method: Method, dataset: Dataset, ipc: int) -> None:
+    """Refuses, before any work, what cannot work.
+
+    Raises:
+        Refused: if the method is for another kind of data, the IPC is impossible, or the network does not
+            exist or does not fit the images.
+    """
+    spec = dataset.spec
+    if method.kind != spec.kind:
+        raise Refused(f"{method.name} distils {method.kind}; {spec.name} holds {spec.kind}")
+    if ipc < 1:
+        raise Refused(f"--ipc {ipc}: at least one image per class is needed")
+    counts = dataset.train.counts()
+    smallest = min(range(len(counts)), key=counts.__getitem__)
+    if method.needs_real and ipc > counts[smallest]:
+        raise Refused(
+            f"--ipc {ipc}: class {spec.classes[smallest]!r} of {spec.name} has "
+            f"{counts[smallest]} training images"
+        )
+    build(method.network, spec.shape, spec.num_classes, torch.Generator())
+
+
+def distill(
+    method: Method,
+    dataset: Dataset,
+    *,
+    ipc: int,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    device: torch.device | str = "cpu",
+    budget: Budget | None = None,
+    cache: Path | None = None,
+) -> tuple[DistilledSet, Run]:
+    """Runs a method on a dataset's training images.
+
+    Args:
+        method: With its settings.
+        dataset: Only its training split is handed on.
+        ipc: Images per class.
+        seed: Of the distillation.
+        recipe: What the settings were published in, for the set's manifest.
+        device: Where to compute.
+        budget: When to stop.
+        cache: Folder for checkpoints and trained networks; default `condense.files.home`.
+
+    Returns:
+        The set, and the run, whose `Run.done` is to be called once the set is stored.
+
+    Raises:
+        Refused: if it cannot work, or the loss is not finite.
+        Stopped: when the budget has run out; the same call goes on from there.
+    """
+    check(method, dataset, ipc)
+    device = torch.device(device)
+    space = dataset.space(method.pixel_space).to(device)
+    train = dataset.train.to(device).in_space(space)
+    run = Run(
+        method,
+        spec=dataset.spec,
+        space=space,
+        train_hash=dataset.train.hash,
+        ipc=ipc,
+        seed=seed,
+        recipe=recipe,
+        device=device,
+        budget=budget or Budget(),
+        cache=cache or home(),
+    )
+    return method.distill(train, run), run

@@ -1,0 +1,83 @@
+"""What a distillation method is: a frozen dataclass of hyper-parameters with one function."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from condense.data import Split
+from condense.protocol import Protocol
+from condense.store import DistilledSet
+
+if TYPE_CHECKING:
+    from condense.distill.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Published settings for one dataset and IPC.
+
+    Attributes:
+        method: The method with those settings.
+        protocol: The evaluation that the paper's numbers were obtained with, whole.
+        source: Where the settings are stated.
+    """
+
+    method: "Method"
+    protocol: Protocol
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to make a small set out of a large one. Subclasses' fields are their hyper-parameters.
+
+    Fields hold numbers, text, booleans or None, so that a method serialises. A change that alters results
+    raises `version`.
+
+    Attributes:
+        name: What the command line calls it.
+        version: Raised with every change of results.
+        draws: Sets that make up its row on a board: with more than one, each trains one student.
+        keeps_real: Whether its set consists of real images, stored as the bytes that they were loaded as.
+        optimizes: Whether it improves on random real images, which the tests then hold it to.
+        quick: Settings with which it runs in about a second on a small set, for the tests.
+        remedy: What to do when its loss is not finite.
+        recipes: Published settings by (dataset, ipc).
+        network: The network it distils with.
+        pixel_space: The space its pixels live in.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    kind: ClassVar[str] = "images"
+    draws: ClassVar[int] = 1
+    keeps_real: ClassVar[bool] = False
+    optimizes: ClassVar[bool] = False
+    quick: ClassVar[Mapping[str, object]] = {}
+    remedy: ClassVar[str] = "lower the learning rate"
+    recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
+
+    network: str = "convnet"
+    pixel_space: str = "normalized"
+
+    @property
+    def needs_real(self) -> bool:
+        """Whether it keeps or starts from ``ipc`` real images of each class, and so cannot make more."""
+        return self.keeps_real
+
+    def distill(self, train: Split, run: "Run") -> DistilledSet:
+        """Makes the set.
+
+        Args:
+            train: The training images, in the method's pixel space on the run's device. There is no test data
+                within a method's reach.
+            run: Everything else that it may ask for.
+
+        Returns:
+            What `Run.distilled` or `Run.selected` made.
+        """
+        raise NotImplementedError
+
+    def chain(self) -> list[dict[str, object]]:
+        """The method as JSON: a list with name, version and full config for each link of a composition."""
+        return [{"name": self.name, "version": self.version, "config": asdict(self)}]

@@ -1,0 +1,6 @@
+"""The networks that sets are distilled with and judged by, built by name for the size of the images."""
+
+from condense.networks.base import CHUNK, Network, features_in_chunks, in_chunks, initialise_
+from condense.networks.registry import NETWORKS, build
+
+__all__ = ["CHUNK", "NETWORKS", "Network", "build", "features_in_chunks", "in_chunks", "initialise_"]

@@ -1,0 +1,42 @@
+"""The ConvNet of dataset distillation: d blocks of convolution, instance norm, ReLU and average pooling.
+
+Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without Forgetting" (CVPR 2018), in the form of Zhao,
+Mopuri and Bilen, "Dataset Condensation with Gradient Matching" (ICLR 2021, https://arxiv.org/abs/2006.05929).
+"""
+
+import math
+
+from condense.networks.base import Network
+from condense.networks.stack import Stack
+
+
+def convnet(
+    shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    width: int = 128,
+    depth: int | None = None,
+    batch_norm: bool = False,
+) -> Network:
+    """Builds a ConvNet.
+
+    Args:
+        shape: (c, h, w) of the images; a side of 28 is padded to 32 by the first convolution.
+        num_classes: k.
+        width: Channels of every block.
+        depth: Blocks; None is `usual_depth` of the longer side.
+        batch_norm: Batch norm in place of instance norm.
+
+    Raises:
+        TooSmall: if a block has nothing left to normalise or to pool.
+    """
+    stack = Stack(shape, batch_norm=batch_norm)
+    for block in range(depth or usual_depth(max(shape[1:]))):
+        conv = stack.conv if block else stack.first_conv
+        conv(width, kernel=3, pad=1).norm().relu().average_pool()
+    return Network(stack.body(), stack.values, num_classes)
+
+
+def usual_depth(side: int) -> int:
+    """The field's depth for a side in pixels: 1 for 8, 3 for 28 and 32, 4 for 64, 5 for 128, 6 for 256."""
+    return max(1, math.ceil(math.log2(side)) - 2)

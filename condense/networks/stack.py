@@ -1,0 +1,111 @@
+"""Layers stacked on a map whose shape is followed, so that a network fits its images."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from condense.networks.pool import AveragePool
+
+
+class TooSmall(Exception):
+    """A map vanished, or an instance norm would see a single value (and always answer with its shift)."""
+
+
+class Stack:
+    """A stack of layers under construction and the shape of the map that leaves it.
+
+    Attributes:
+        layers: The layers so far.
+        channels: Channels of the map.
+        height: Height of the map in pixels.
+        width: Width of the map in pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], *, batch_norm: bool = False) -> None:
+        """Starts an empty stack.
+
+        Args:
+            shape: (c, h, w) of what enters.
+            batch_norm: Whether `norm` adds batch norm in place of instance norm.
+        """
+        self.layers: list[nn.Module] = []
+        self.channels, self.height, self.width = shape
+        self.batch_norm = batch_norm
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of the map."""
+        return self.channels, self.height, self.width
+
+    @property
+    def values(self) -> int:
+        """Values of the map, flattened."""
+        return self.channels * self.height * self.width
+
+    def body(self) -> nn.Sequential:
+        """The layers as one module."""
+        return nn.Sequential(*self.layers)
+
+    def add(self, layer: nn.Module) -> Stack:
+        """Adds a layer that keeps the shape."""
+        self.layers.append(layer)
+        return self
+
+    def relu(self) -> Stack:
+        """Adds a ReLU."""
+        return self.add(nn.ReLU())
+
+    def conv(self, channels: int, kernel: int, pad: int, *, stride: int = 1, bias: bool = True) -> Stack:
+        """Adds a convolution."""
+        return self._conv(channels, kernel, (pad, pad), stride, bias)
+
+    def first_conv(self, channels: int, kernel: int, pad: int) -> Stack:
+        """Adds the convolution that sees the images: a side of 28 is padded as if it were 32."""
+        rows, columns = (pad + 2 if side == 28 else pad for side in (self.height, self.width))
+        return self._conv(channels, kernel, (rows, columns), 1, True)
+
+    def _conv(self, channels: int, kernel: int, pad: tuple[int, int], stride: int, bias: bool) -> Stack:
+        self._resize(kernel, pad, stride)
+        layer = nn.Conv2d(self.channels, channels, kernel, stride=stride, padding=pad, bias=bias)
+        self.channels = channels
+        return self.add(layer)
+
+    def norm(self) -> Stack:
+        """Adds the norm, with scale and shift: instance norm (a group a channel) or batch norm."""
+        if self.batch_norm:
+            return self.add(nn.BatchNorm2d(self.channels))
+        if self.height * self.width < 2:
+            raise TooSmall
+        return self.add(nn.GroupNorm(self.channels, self.channels))
+
+    def average_pool(self) -> Stack:
+        """Adds a 2 x 2 average pooling."""
+        self._resize(2, (0, 0), 2)
+        return self.add(AveragePool())
+
+    def max_pool(self) -> Stack:
+        """Adds a 2 x 2 maximum pooling."""
+        self._resize(2, (0, 0), 2)
+        return self.add(nn.MaxPool2d(2))
+
+    def global_pool(self) -> Stack:
+        """Adds an average over the whole map."""
+        layer = nn.AvgPool2d((self.height, self.width))
+        self.height = self.width = 1
+        return self.add(layer)
+
+    def linear(self, features: int) -> Stack:
+        """Flattens the map if it is not flat yet, and adds a linear layer."""
+        if self.height * self.width > 1 or not any(isinstance(layer, nn.Linear) for layer in self.layers):
+            self.add(nn.Flatten())
+        layer = nn.Linear(self.values, features)
+        self.channels, self.height, self.width = features, 1, 1
+        return self.add(layer)
+
+    def _resize(self, kernel: int, pad: tuple[int, int], stride: int) -> None:
+        self.height, self.width = (
+            (side + 2 * p - kernel) // stride + 1
+            for side, p in zip((self.height, self.width), pad, strict=True)
+        )
+        if min(self.height, self.width) < 1:
+            raise TooSmall

@@ -1,0 +1,57 @@
+"""The stored set: one format for everything that is distilled."""
+
+from pathlib import Path
+
+from condense.data.pixels import PixelSpace
+from condense.store.distilled import DistilledSet
+from condense.store.manifest import Content
+from condense.store.targets import Hard, Soft, Target
+
+__all__ = ["Content", "DistilledSet", "Hard", "Soft", "Target", "load", "save", "verify"]
+
+
+def load(path: Path | str) -> DistilledSet:
+    """Reads a stored set and checks all of it.
+
+    Args:
+        path: The set's folder.
+
+    Returns:
+        The set, on the CPU: a `torch.utils.data.Dataset`.
+
+    Raises:
+        Refused: naming the file and what is wrong with it.
+    """
+    return DistilledSet.load(path)
+
+
+def save(distilled: DistilledSet, path: Path | str, space: PixelSpace | None = None) -> str:
+    """Stores a set as a folder, which appears whole or not at all; an older set there is replaced.
+
+    Args:
+        distilled: The set.
+        path: The folder.
+        space: The space of the stored pixels, for the gallery; only a whitened set needs it.
+
+    Returns:
+        The content hash.
+
+    Raises:
+        Refused: if the set contradicts itself, holds numbers that are not finite, or cannot be written.
+    """
+    return distilled.save(path, space)
+
+
+def verify(path: Path | str) -> str:
+    """Recomputes the content hash of a stored set, and checks bytes, counts, class ids and finite numbers.
+
+    Args:
+        path: The set's folder.
+
+    Returns:
+        The content hash, which is the recorded one.
+
+    Raises:
+        Refused: naming the file and what is wrong with it.
+    """
+    return DistilledSet.load(path).hash

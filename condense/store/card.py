@@ -1,0 +1,155 @@
+"""The card of a stored set: a README for whoever finds the folder without the suite."""
+
+from collections.abc import Mapping
+
+from condense.files import canonical
+from condense.store.manifest import Content
+
+
+def card(content: Content, provenance: Mapping[str, object], *, true_colours: bool = True) -> str:
+    """Writes the card.
+
+    Args:
+        content: The manifest's content, complete.
+        provenance: The manifest's provenance, with the hash.
+        true_colours: Whether the gallery shows the images' own colours.
+
+    Returns:
+        Markdown.
+    """
+    dataset, counts, method = content["dataset"], content["counts"], content["method"]
+    sizes = {part: size for part, size in content["bytes"].items() if size}
+    rows = [
+        (
+            "Dataset",
+            f"{dataset['name']}, {len(dataset['classes'])} classes, shape {dataset['shape']} (c, h, w)",
+        ),
+        ("Train split", f"`{dataset['train_hash']}`"),
+        ("Method", method["name"]),
+        ("Published recipe", method["source"] or "none"),
+        (
+            "Images per class",
+            f"{content['ipc']}, {counts['stored']} stored, {counts['effective']} trained on",
+        ),
+        (
+            "Bytes",
+            ", ".join(f"{part} {size}" for part, size in sizes.items()) + f"; {sum(sizes.values())} in all",
+        ),
+        ("Pixel space", _pixels(content)),
+        ("Labels", _labels(content)),
+        ("Training hints", _hints(content)),
+        ("Distil seed", str(content["seed"])),
+        *(
+            (name.capitalize(), str(provenance[name]))
+            for name in ("device", "seconds", "time")
+            if name in provenance
+        ),
+        ("Content hash", f"`{provenance['hash']}`"),
+    ]
+    colours = "" if true_colours else _FALSE_COLOURS
+    chain = "\n".join(
+        f"{link['name']} {link['version']}: {canonical(link['config'])}" for link in method["chain"]
+    )
+    return _CARD.format(
+        title=f"{dataset['name']} distilled by {method['name']}",
+        total=counts["stored"],
+        name=dataset["name"],
+        colours=colours,
+        table="\n".join(f"| {name} | {' '.join(value.split())} |" for name, value in rows),
+        chain=chain,
+        plain=plain_reader(content),
+        after=_AFTER[content["pixels"]["space"]],
+    )
+
+
+def plain_reader(content: Content) -> str:
+    """Python that reads a set from inside its folder with json and safetensors alone.
+
+    It ends with ``x``, float32 images as students see them, and ``y``, their labels.
+    """
+    soft = content["label"]["kind"] == "soft"
+    lines = [
+        "import json",
+        "from safetensors.numpy import load_file",
+        'content, tensors = json.load(open("set.json"))["content"], load_file("data.safetensors")',
+        f'x, y = tensors["images"].astype("float32"), tensors["{"soft" if soft else "labels"}"]',
+    ]
+    if content["pixels"]["space"] == "raw":
+        byte = content["tensors"][0]["dtype"] == "uint8"
+        lines += [
+            'constants = enumerate(zip(content["pixels"]["mean"], content["pixels"]["std"]))',
+            f"for i, (mean, std) in constants: x[:, i] = (x[:, i]{' / 255' if byte else ''} - mean) / std",
+        ]
+    return "\n".join(lines)
+
+
+def _pixels(content: Content) -> str:
+    pixels = dict(content["pixels"])
+    return f"{pixels.pop('space')}: " + ", ".join(f"{key} {value}" for key, value in sorted(pixels.items()))
+
+
+def _labels(content: Content) -> str:
+    label = content["label"]
+    if label["kind"] == "hard":
+        return "class ids"
+    teacher = f", by the teacher `{label['teacher']}`" if label["teacher"] else ""
+    return f"class ids, and a probability for each class at temperature {label['temperature']}{teacher}"
+
+
+def _hints(content: Content) -> str:
+    lr, augment = content["hints"]["lr"], content["hints"]["augment"]
+    return f"learning rate {'not learned' if lr is None else lr}, augmentation {augment or 'none'}"
+
+
+_FALSE_COLOURS = """
+(The images are whitened and were stored without the whitening at hand: each picture is stretched from its
+least to its greatest value, and its colours mean nothing.)
+"""
+
+_AFTER = {
+    "raw": "`x` is normalised with the train statistics: test images want the same.",
+    "normalized": "`x` is `(pixel / 255 - mean) / std` with each channel's mean and std in "
+    "`content['pixels']`: test images want the same.",
+    "zca": "`x` is whitened: test images must be whitened with the same matrix, which `content['pixels']` "
+    "tells how to recompute.",
+}
+
+_CARD = """\
+# {title}
+
+{total} synthetic images that stand for the training set of {name}: a network trained on them alone should do
+well on the real test set. Made with condense (`pip install condense-bench`).
+
+![The images, a row for each class](gallery.png)
+{colours}
+| | |
+| --- | --- |
+{table}
+
+The method with all its settings:
+
+```
+{chain}
+```
+
+## Load it
+
+```python
+import condense
+
+data = condense.load(".")  # this folder; a torch Dataset of (image, label) pairs
+```
+
+Without condense, from inside this folder:
+
+```python
+{plain}
+```
+
+{after} The order of the classes is `content["dataset"]["classes"]`.
+
+## Check it
+
+`condense verify .` recomputes the content hash, which covers the `content` of `set.json` and every tensor of
+`data.safetensors`, name, type, shape and bytes, and nothing else.
+"""

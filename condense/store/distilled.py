@@ -1,0 +1,318 @@
+"""The distilled set: images, labels and manifest; what methods make, disks keep and students train on."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int64, Shaped, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from condense.data.pixels import PixelSpace, from_description, unit
+from condense.errors import Refused
+from condense.files import canonical, hash_tensors
+from condense.protocol import Protocol
+from condense.store import folder
+from condense.store.card import card
+from condense.store.gallery import gallery
+from condense.store.manifest import PART_OF, PARTS, Content, TensorPart, unreadable
+from condense.store.targets import Hard, Soft, Target
+
+FLOATS = (torch.float16, torch.float32)
+"""What floating-point tensors are stored as."""
+Images = Float[Tensor, "n c h w"] | UInt8[Tensor, "n c h w"]
+"""Images as stored: uint8 for the raw space, float16 or float32 else."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
+    """A distilled set of images, in memory.
+
+    As a `torch.utils.data.Dataset` it gives ``(image, label)`` pairs: float32 images in its evaluation space,
+    and a class id, or where its labels are soft a vector of k probabilities.
+
+    Attributes:
+        images: The images as stored, (n, c, h, w): uint8 in the raw space, or float16, float32.
+        labels: The class of each image, (n,).
+        soft: Class probabilities, (n, k) float16 or float32, exactly if the label kind is ``soft``.
+        content: The manifest's content; the tensors' list and the bytes by part are filled in here.
+        provenance: Where the set came from; never part of its hash.
+    """
+
+    images: Images
+    labels: Int64[Tensor, " n"]
+    soft: Float[Tensor, "n k"] | None = None
+    content: Content
+    provenance: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Makes the content plain JSON, fills in what follows from the tensors, and checks what must agree.
+
+        Raises:
+            Refused: if tensors and manifest do not go together.
+        """
+        _set = object.__setattr__
+        _set(self, "images", self.images.detach())
+        _set(self, "labels", self.labels.detach())
+        _set(self, "soft", None if self.soft is None else self.soft.detach())
+        try:
+            _set(self, "content", json.loads(canonical(self.content)))
+        except ValueError as error:
+            raise Refused(f"the manifest of a set holds a value that JSON cannot: {error}") from error
+        if wrong := unreadable({**self.content, "bytes": {}, "tensors": []}) or self._ill_formed():
+            raise Refused(f"this is no set of images: {wrong}")
+        self.content["bytes"] = self.nbytes()
+        self.content["tensors"] = described(self.tensors())
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes k of the data that the set stands for."""
+        return len(self.content["dataset"]["classes"])
+
+    @property
+    def evaluation_space(self) -> str:
+        """The pixel space that students see: ``zca`` for a whitened set, ``normalized`` for all others."""
+        return "zca" if self.content["pixels"]["space"] == "zca" else "normalized"
+
+    @property
+    def learned_lr(self) -> float | None:
+        """The learning rate for students that was learned with the set, if one was."""
+        return self.content["hints"]["lr"]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.images.device
+
+    @property
+    def hash(self) -> str:
+        """The content hash: over the manifest's content and the tensors, nothing else."""
+        return hash_tensors(self.tensors(), prefix=canonical(self.content))
+
+    @property
+    def target(self) -> Target:
+        """The labels of all images, as a student is trained towards them."""
+        return Hard(self.labels) if self.soft is None else Soft(self.soft.float(), self.labels)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by name, as they are stored: class ids as uint8 where they fit, else int32."""
+        ids = torch.uint8 if self.num_classes <= 256 else torch.int32
+        tensors = {"images": self.images, "labels": self.labels.to(ids)}
+        return tensors if self.soft is None else tensors | {"soft": self.soft}
+
+    def nbytes(self) -> dict[str, int]:
+        """The stored bytes by part: images, labels (class ids and soft ones), replay, decoder, ..."""
+        parts = dict.fromkeys(PARTS, 0)
+        for name, tensor in self.tensors().items():
+            parts[PART_OF[name]] += tensor.numel() * tensor.element_size()
+        return parts
+
+    def __len__(self) -> int:
+        """How many images are stored."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "c h w"], int | Tensor]:
+        """One image in the evaluation space, and its class id or probabilities."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of a set of {len(self)}")
+        image = self._read(self.images[index][None])[0]
+        return image, int(self.labels[index]) if self.soft is None else self.soft[index].float()
+
+    def batches(
+        self, epoch: int, protocol: Protocol, generator: torch.Generator
+    ) -> Iterator[tuple[Float[Tensor, "b c h w"], Target]]:
+        """The batches of one epoch: every image once, in an order of the generator's.
+
+        Each epoch draws one permutation from the generator, whatever the batch size; a set that is one batch
+        comes in stored order, since the order within a batch changes nothing. The last batch may be smaller.
+
+        Args:
+            epoch: The epoch's number; only sets that replay stored views depend on it.
+            protocol: Gives the batch size.
+            generator: A CPU generator.
+
+        Yields:
+            Images in the evaluation space and their labels, on the set's device.
+        """
+        order = torch.randperm(len(self), generator=generator)
+        if len(self) <= protocol.batch:
+            yield self._read(self.images), self.target
+            return
+        target = self.target
+        for index in torch.split(order.to(self.device), protocol.batch):
+            yield self._read(self.images[index]), target[index]
+
+    def to(self, device: torch.device | str) -> "DistilledSet":
+        """The same set on a device."""
+        soft = None if self.soft is None else self.soft.to(device)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft=soft)
+
+    def in_space(self, space: PixelSpace, source: PixelSpace | None = None) -> "DistilledSet":
+        """The same set with its pixels in another space, as float32; itself if they are in that one.
+
+        Args:
+            space: The space wanted.
+            source: The space that the pixels are in; only a whitened set cannot make its own.
+
+        Raises:
+            Refused: if the pixels' own space is unknown.
+        """
+        described = space.describe()
+        if json.loads(canonical(described)) == self.content["pixels"]:
+            return self
+        images = space.to(self.device).encode(self.pixels(source))
+        return replace(self, images=images, content=cast(Content, {**self.content, "pixels": described}))
+
+    def pixels(self, source: PixelSpace | None = None) -> Float[Tensor, "n c h w"]:
+        """The images as float32 with 0 for black and 1 for white, not clamped.
+
+        Args:
+            source: The space that the stored pixels are in; only a whitened set cannot make its own.
+
+        Raises:
+            Refused: if that space is unknown, or another one than the set was stored in.
+        """
+        if not self.images.is_floating_point():
+            return unit(self.images)
+        own = dict(self.content["pixels"])
+        if source is None:
+            source = from_description(own)
+        elif (given := json.loads(canonical(source.describe()))) != own:
+            raise Refused(f"the set is stored in the pixel space {own}, which is not {given}")
+        return source.to(self.device).decode(self.images)
+
+    def save(self, path: Path | str, space: PixelSpace | None = None) -> str:
+        """Stores the set as a folder, which appears whole or not at all; an older set there is replaced.
+
+        Args:
+            path: The folder.
+            space: The space of the stored pixels, for the gallery; only a whitened set needs it.
+
+        Returns:
+            The content hash.
+
+        Raises:
+            Refused: if the set contradicts itself, holds numbers that are not finite, or cannot be written.
+        """
+        if wrong := self.contradiction():
+            raise Refused(f"this set cannot be stored: {wrong}")
+        stored = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
+        content_hash = hash_tensors(stored, prefix=canonical(self.content))
+        provenance = {**self.provenance, "hash": content_hash}
+        in_colour = space is not None or self.evaluation_space != "zca"
+        pictures = self.pixels(space).cpu() if in_colour else None
+        folder.write(
+            Path(path),
+            stored,
+            canonical({"content": self.content, "provenance": provenance}, indent=2) + "\n",
+            {
+                "README.md": card(self.content, provenance, true_colours=in_colour).encode(),
+                "gallery.png": gallery(
+                    self.images.float().cpu() if pictures is None else pictures,
+                    self.labels.cpu(),
+                    self.content["dataset"]["classes"],
+                    true_colours=in_colour,
+                ),
+            },
+        )
+        return content_hash
+
+    @classmethod
+    def load(cls, path: Path | str) -> "DistilledSet":
+        """Reads a stored set and checks all of it: form, hash, counts, labels, finite numbers.
+
+        Args:
+            path: The set's folder.
+
+        Returns:
+            The set, on the CPU.
+
+        Raises:
+            Refused: naming the file and what is wrong with it.
+        """
+        path = Path(path)
+        content, provenance = folder.read_manifest(path)
+        listed = content.get("tensors", [])
+        stored = folder.read_tensors(path, listed)
+        if (found := hash_tensors(stored, prefix=canonical(content))) != provenance["hash"]:
+            raise Refused(
+                f"{path / folder.DATA} or {folder.MANIFEST} was altered: "
+                f"their content hash is {found[:16]}..., the recorded one {str(provenance['hash'])[:16]}..."
+            )
+        if {"images", "labels"} - set(stored):
+            raise Refused(f"{path / folder.DATA} holds no images or no labels")
+        try:
+            loaded = cls(
+                images=stored["images"],
+                labels=stored["labels"].long(),
+                soft=stored.get("soft"),
+                content=content,
+                provenance=provenance,
+            )
+        except Refused as error:
+            raise Refused(f"{path}: {error}") from error
+        for key in ("tensors", "bytes"):
+            if loaded.content[key] != content[key]:
+                raise Refused(f"{path / folder.MANIFEST}: content.{key} does not agree with the tensors")
+        if wrong := loaded.contradiction():
+            raise Refused(f"{path / folder.MANIFEST}: {wrong}")
+        return loaded
+
+    def contradiction(self) -> str | None:
+        """Says what in the set is not true of its tensors, or None: counts, class ids, finite numbers."""
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= self.num_classes:
+            return f"class ids run from {low} to {high}, but there are {self.num_classes} classes"
+        counts = self.content["counts"]
+        if counts["stored"] != len(self):
+            return f"content.counts.stored is {counts['stored']}, but there are {len(self)} images"
+        if counts["per_class"] != torch.bincount(self.labels, minlength=self.num_classes).tolist():
+            return "content.counts.per_class does not agree with the labels"
+        for name, tensor in self.tensors().items():
+            if tensor.is_floating_point() and (bad := int((~tensor.isfinite()).sum())):
+                return f"{bad} numbers of the {name} are not finite"
+        return None
+
+    def _ill_formed(self) -> str | None:
+        n = len(self.images)
+        raw = self.content["pixels"]["space"] == "raw"
+        shape = self.content["dataset"]["shape"]
+        if self.images.dtype not in (torch.uint8, *FLOATS):
+            return f"images of {self.images.dtype} are not stored; float16, float32 and raw uint8 are"
+        if self.images.dtype == torch.uint8 and not raw:
+            return f"images of uint8 are raw pixels, not {self.content['pixels']['space']} ones"
+        if n == 0 or list(self.images.shape[1:]) != shape:
+            return f"images of shape {tuple(self.images.shape)} are not (n, c, h, w) of {shape}"
+        if self.labels.dtype != torch.int64 or self.labels.shape != (n,):
+            return f"labels of {self.labels.dtype}, {tuple(self.labels.shape)} are no class ids of {n} images"
+        kind = self.content["label"]["kind"]
+        if (self.soft is not None) != (kind == "soft"):
+            return f"the label kind is {kind}, but there are {'no ' if self.soft is None else ''}soft labels"
+        if self.soft is None:
+            return None
+        if self.soft.dtype not in FLOATS or self.soft.shape != (n, self.num_classes):
+            found = f"{self.soft.dtype}, {tuple(self.soft.shape)}"
+            return f"soft labels of {found} are no float16 or float32 ({n}, {self.num_classes})"
+        return None
+
+    @cached_property
+    def _reader(self) -> PixelSpace:
+        space = from_description({**self.content["pixels"], "space": "normalized"})
+        return space.to(self.device)
+
+    def _read(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if self.content["pixels"]["space"] != "raw":
+            return images.float()
+        return self._reader.encode(images)
+
+
+def described(tensors: Mapping[str, Tensor]) -> list[TensorPart]:
+    """The manifest's list of tensors, by name."""
+    return [
+        {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
+        for name, tensor in sorted(tensors.items())
+    ]

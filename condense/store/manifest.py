@@ -1,0 +1,224 @@
+"""The manifest of a stored set: what `set.json` holds, and how its form is checked.
+
+The `TypedDict`s are the one description of the format: `misfit` checks a file against them. Keys that they do
+not name are kept and hashed like all others, so that a later condense may add some.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
+
+from condense.errors import Refused
+
+FORMAT = "condense-set"
+VERSION = 1
+PARTS = ("images", "labels", "replay", "decoder", "auxiliary", "teacher")
+"""What a set's bytes are counted under."""
+PART_OF = {"images": "images", "labels": "labels", "soft": "labels"}
+"""The tensors of version 1, and the part each one's bytes belong to."""
+LABEL_KINDS = ("hard", "soft")
+DECODE_STEPS: tuple[str, ...] = ()
+"""Names of the steps from a stored to a training image that this version can take: none so far."""
+MAX_BYTES = 16 * 2**20
+"""The longest `set.json` that is read: no honest one comes near it."""
+
+
+class DatasetPart(TypedDict):
+    """The data a set stands for; shape is (c, h, w)."""
+
+    name: str
+    classes: list[str]
+    shape: list[int]
+    train_hash: str
+    dsa: str
+
+
+class Counts(TypedDict):
+    """Numbers of images: as stored, as trained on, and stored ones of each class."""
+
+    stored: int
+    effective: int
+    per_class: list[int]
+
+
+class Pixels(TypedDict):
+    """The pixel space, as its `describe` gives it; a space may add keys."""
+
+    space: str
+    mean: list[float]
+    std: list[float]
+
+
+class Step(TypedDict):
+    """A decode step by name and version; a step may add keys."""
+
+    name: str
+    version: int
+
+
+class Label(TypedDict):
+    """The label kind; `teacher` is the content hash of the network that labelled, if one did."""
+
+    kind: str
+    temperature: float
+    teacher: str | None
+
+
+class Hints(TypedDict):
+    """What the set itself says of training on it: a learned learning rate, an augmentation."""
+
+    lr: float | None
+    augment: str
+
+
+class Link(TypedDict):
+    """One method of a chain, with every hyper-parameter."""
+
+    name: str
+    version: int
+    config: dict[str, object]
+
+
+class MethodPart(TypedDict):
+    """The method's name, its chain, and the recipe's source."""
+
+    name: str
+    chain: list[Link]
+    source: str | None
+
+
+class TensorPart(TypedDict):
+    """One tensor of `data.safetensors`."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+
+
+class Content(TypedDict):
+    """All of `set.json` that the content hash covers.
+
+    ``bytes`` and ``tensors`` follow from the tensors: a `DistilledSet` fills them in.
+    """
+
+    format: str
+    version: int
+    kind: str
+    key: str
+    dataset: DatasetPart
+    ipc: int
+    counts: Counts
+    bytes: NotRequired[dict[str, int]]
+    pixels: Pixels
+    decode: list[Step]
+    label: Label
+    hints: Hints
+    protocol: dict[str, object] | None
+    method: MethodPart
+    seed: int
+    tensors: NotRequired[list[TensorPart]]
+
+
+def misfit(value: object, form: object, where: str) -> str | None:
+    """Says where a JSON value is not of a form, or None if it is.
+
+    Args:
+        value: What JSON held.
+        form: A type of this module: a `TypedDict`, list, dict, union, or plain type.
+        where: The value's place, as it is called in the answer.
+    """
+    if is_typeddict(form):
+        assert isinstance(form, type)
+        if not isinstance(value, dict):
+            return f"{where} is not an object"
+        for key, inner in get_type_hints(form).items():
+            if key not in value:
+                return f"{where}.{key} is missing"
+            if wrong := misfit(value[key], inner, f"{where}.{key}"):
+                return wrong
+        return None
+    if isinstance(form, UnionType):
+        answers = [misfit(value, inner, where) for inner in get_args(form)]
+        return None if None in answers else answers[0]
+    if get_origin(form) is list:
+        if not isinstance(value, list):
+            return f"{where} is not a list"
+        (inner,) = get_args(form)
+        found = (misfit(one, inner, f"{where}[{i}]") for i, one in enumerate(value))
+        return next(filter(None, found), None)
+    if get_origin(form) is dict:
+        if not isinstance(value, dict):
+            return f"{where} is not an object"
+        (_, inner) = get_args(form)
+        found = (misfit(one, inner, f"{where}.{key}") for key, one in value.items())
+        return next(filter(None, found), None)
+    names = {str: "a text", int: "a whole number", float: "a number", NoneType: "null", object: "a value"}
+    assert isinstance(form, type)
+    wanted = (int, float) if form is float else form
+    if not isinstance(value, wanted) or (form in (int, float) and isinstance(value, bool)):
+        return f"{where} is not {names[form]}"
+    return None
+
+
+def parse(text: bytes, file: Path) -> tuple[Content, dict[str, object]]:
+    """Reads a manifest and checks its form, not its truth.
+
+    Args:
+        text: What the file holds.
+        file: Its path, for the sentence of a refusal.
+
+    Returns:
+        The content and the provenance.
+
+    Raises:
+        Refused: if this is no manifest, or one that this version cannot read.
+    """
+    try:
+        whole = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{file} is not JSON: {error}") from error
+    content = whole.get("content") if isinstance(whole, dict) else None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise Refused(f"{file} is not the manifest of a {FORMAT}")
+    version = content.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise Refused(
+            f"{file}: this set is of version {version}; "
+            f"this condense reads version {VERSION}: update condense"
+        )
+    if type(version) is not int or version != VERSION:
+        raise Refused(
+            f"{file}: {version!r} is no version of a {FORMAT}; this condense reads version {VERSION}"
+        )
+    provenance = whole.get("provenance")
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("hash"), str):
+        raise Refused(f"{file}: provenance.hash is missing")
+    if wrong := unreadable(content):
+        raise Refused(f"{file}: {wrong}")
+    return cast(Content, content), provenance
+
+
+def unreadable(values: Mapping[str, object]) -> str | None:
+    """Says what in a manifest's content is not of its form or unknown to this version, or None."""
+    if wrong := misfit(values, Content, "content"):
+        return wrong
+    content = cast(Content, values)
+    if content["kind"] != "images":
+        return f"this condense reads sets of images, not of {content['kind']}"
+    for step in content["decode"]:
+        if step["name"] not in DECODE_STEPS:
+            return f"unknown decode step {step['name']!r} of version {step['version']}: update condense"
+    if (kind := content["label"]["kind"]) not in LABEL_KINDS:
+        return f"unknown label kind {kind!r}; known: {', '.join(LABEL_KINDS)}"
+    if (space := content["pixels"]["space"]) not in ("raw", "normalized", "zca"):
+        return f"unknown pixel space {space!r}; known: raw, normalized, zca"
+    channels, pixels = content["dataset"]["shape"][:1], content["pixels"]
+    if space != "zca" and not [len(pixels["mean"])] == [len(pixels["std"])] == channels:
+        return "content.pixels.mean and content.pixels.std do not hold one number a channel"
+    return None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")

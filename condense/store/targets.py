@@ -1,0 +1,98 @@
+"""What a student is trained towards: a batch of labels that carries its own loss."""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+Index = slice | Tensor
+"""What picks some of a batch's items: a slice, item numbers, or a boolean mask."""
+
+
+class Target(Protocol):
+    """The labels of n items, of whatever kind; training code needs no more than this."""
+
+    @property
+    def ids(self) -> Int64[Tensor, " n"]:
+        """The class of each item."""
+        ...
+
+    def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+        """The mean loss of a network's logits for these items."""
+        ...
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same labels on a device."""
+        ...
+
+    def __getitem__(self, index: Index) -> Self:
+        """The labels of some of the items."""
+        ...
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Hard:
+    """Class ids, one an item.
+
+    Attributes:
+        ids: The class of each item, (n,).
+    """
+
+    ids: Int64[Tensor, " n"]
+
+    def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+        """Mean cross-entropy with the class ids."""
+        return cross_entropy(logits, self.ids)
+
+    def to(self, device: torch.device | str) -> "Hard":
+        """The same labels on a device."""
+        return Hard(self.ids.to(device))
+
+    def __getitem__(self, index: Index) -> "Hard":
+        """The labels of some of the items."""
+        return Hard(self.ids[index])
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Soft:
+    """A probability for each class, and the class ids beside them.
+
+    Attributes:
+        probabilities: One row an item, (n, k).
+        ids: The class of each item, (n,); where left out, the likeliest one.
+    """
+
+    probabilities: Float[Tensor, "n k"]
+    ids: Int64[Tensor, " n"] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Fills in the class ids."""
+        if self.ids is None:
+            object.__setattr__(self, "ids", self.probabilities.argmax(1))
+
+    def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+        """Mean cross-entropy with the probabilities: ``-(p * log_softmax(logits)).sum(1).mean()``."""
+        return cross_entropy(logits, self.probabilities.to(logits.dtype))
+
+    def to(self, device: torch.device | str) -> "Soft":
+        """The same labels on a device."""
+        return Soft(self.probabilities.to(device), self.ids.to(device))
+
+    def __getitem__(self, index: Index) -> "Soft":
+        """The labels of some of the items."""
+        return Soft(self.probabilities[index], self.ids[index])
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        return len(self.ids)

@@ -1,0 +1,53 @@
+"""The names of augmentations that protocols use."""
+
+import pytest
+import torch
+
+from condense.augment import by_name, dsa, legacy
+from condense.errors import Refused
+from condense.protocol import PROTOCOLS
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+X = torch.randn(6, 1, 12, 12, generator=seeded())
+
+
+def test_dsa_is_the_dataset_s_strategy() -> None:
+    for seed in range(8):
+        expected = dsa.augment(X, "crop_flip", seeded(seed))
+        assert torch.equal(by_name("dsa", "crop_flip")(X, seeded(seed)), expected)
+
+
+def test_dsa_with_operations_is_that_strategy_whatever_the_dataset() -> None:
+    assert torch.equal(by_name("dsa:cutout", "crop_flip")(X, seeded()), dsa.augment(X, "cutout", seeded()))
+
+
+def test_dc_with_operations_is_the_legacy_augmentation() -> None:
+    expected = legacy.augment(X, "crop_scale_rotate", seeded())
+    assert torch.equal(by_name("dc:crop_scale_rotate", "flip")(X, seeded()), expected)
+
+
+def test_none_gives_the_images_back() -> None:
+    assert by_name("none", "crop_flip")(X, seeded()) is X
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_of_the_suite_names_a_known_augmentation(protocol: str) -> None:
+    assert by_name(PROTOCOLS[protocol].augment, "color")(X, seeded()).shape == X.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("das", "unknown augmentation 'das'"),
+        ("dc", "unknown augmentation 'dc'"),
+        ("dsa:crop_spin", "unknown augmentation 'spin'"),
+        ("dc:flip", "unknown augmentation of dc 'flip'"),
+    ],
+)
+def test_an_unknown_name_is_refused_before_any_image_is_seen(name: str, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        by_name(name, "color")

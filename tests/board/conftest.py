@@ -1,0 +1,81 @@
+"""Made records: every field of a record can be chosen, the others are plausible."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from condense.board.records import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed
+from condense.files import digest
+from condense.protocol import HARD_V1, Protocol
+
+Make = Callable[..., Record]
+
+
+def make_entry(seed: int, accuracy: float) -> Entry:
+    return Entry(
+        seed=seed,
+        accuracy=accuracy,
+        seconds=12.5,
+        device="cpu",
+        threads=2,
+        versions={"torch": "2.6.0"},
+        time="2026-01-01T00:00:00+00:00",
+    )
+
+
+def make_record(
+    method: str = "dm",
+    *,
+    ipc: int = 1,
+    seed: int = 0,
+    accuracies: Sequence[float] = (70.0, 71.0, 72.0),
+    seeds: Sequence[int] | None = None,
+    dataset: str = "digits",
+    train_hash: str = "1" * 64,
+    protocol: Protocol = HARD_V1,
+    student: str = "convnet",
+    space: str = "normalized",
+    teacher: str | None = None,
+    config: Mapping[str, object] | None = None,
+    paper: Paper | None = None,
+    kind: str = "set",
+) -> Record:
+    chain = ({"name": method, "version": 1, "config": dict(config or {"lr_img": 1.0})},)
+    images = 10 * ipc
+    used = SetUsed(
+        hash=digest([method, ipc, seed]),
+        bytes={"images": 64 * images, "labels": images, "replay": 0},
+        counts=Counts(stored=images, effective=images, per_class=(ipc,) * 10),
+        label="hard",
+        seconds=2.0 * ipc,
+        peak_bytes=100 * 2**20,
+        device="cpu",
+    )
+    numbers = range(len(accuracies)) if seeds is None else seeds
+    return Record(
+        kind=kind,
+        key=digest([chain, train_hash, ipc, seed]),
+        dataset=DataUsed(name=dataset, kind="images", train_hash=train_hash, test_hash="2" * 64),
+        method=MethodUsed(name=method, chain=chain, source=None),
+        ipc=ipc,
+        seed=seed,
+        set=used if kind == "set" else None,
+        space=space,
+        protocol=protocol,
+        student=student,
+        teacher=teacher,
+        paper=paper,
+        entries=tuple(make_entry(s, a) for s, a in zip(numbers, accuracies, strict=True)),
+    )
+
+
+@pytest.fixture(scope="session")
+def made() -> Make:
+    """A function that makes a record."""
+    return make_record
+
+
+@pytest.fixture(scope="session")
+def entry() -> Callable[[int, float], Entry]:
+    """A function that makes an entry of a seed and an accuracy."""
+    return make_entry

@@ -1,0 +1,125 @@
+"""The Markdown: what a reader sees, and that it is what the records give."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from condense.board.records import Paper, Record, read_all
+from condense.board.render import check, render, table_for
+from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
+
+Make = Callable[..., Record]
+
+READ = Paper(value=88.25, error=0.2, source="A table", verified=True, protocol="its own")
+RECALLED = Paper(value=89.7, error=0.6, source="B paper, from memory", verified=False, protocol="its own")
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The cells of a rendered table by the first cell; all lines must have the same width."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert len({len(row) for row in cells}) == 1
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_no_records_make_a_sensible_page() -> None:
+    text = render([])
+    assert text.startswith("# Leaderboard\n")
+    assert text.endswith("\nNo records yet.\n")
+
+
+def test_a_cell_holds_mean_interval_and_the_papers_number(made: Make) -> None:
+    one = made(ipc=1, accuracies=(87.0, 88.0, 89.0), paper=RECALLED)
+    ten = made(ipc=10, accuracies=(95.04,), paper=READ)
+    found = rows(render([one, ten]))
+    assert found["method"][:3] == ["label", "IPC 1 [paper]", "IPC 10 [paper]"]
+    assert found["dm"][:3] == ["hard", "88.0 ± 2.5 [89.7†]", "95.0 (n=1) [88.2]"]
+    assert found["dm"][3:] == ["1 x 3 / 1 x 1", "0.64/6.4 kB + 10/100 B", "2 / 20", "100", "1, 2"]
+    text = render([one, ten])
+    assert "\n1. B paper, from memory (its own; not verified)\n2. A table (its own)\n" in text
+
+
+def test_baselines_and_the_whole_set_stand_there_even_when_they_were_not_run(made: Make) -> None:
+    found = rows(render([made()]))
+    assert list(found)[-4:] == ["*random_subset*", "*herding*", "*k_center*", "whole training set"]
+    assert set(found["*herding*"]) == {"-"}
+
+
+def test_the_whole_set_stands_for_every_ipc(made: Make) -> None:
+    whole = made("whole", ipc=0, accuracies=(99.0,), protocol=WHOLE_V1, kind="reference")
+    found = rows(render([made(ipc=1), made(ipc=10), whole]))
+    assert found["whole training set"][1:4] == ["99.0 (n=1)", "99.0 (n=1)", "- x 1"]
+
+
+def test_published_rows_have_a_table_of_their_own_without_ranking_or_baselines(made: Make) -> None:
+    own = dc_evaluation(300, augment="none")
+    records = [
+        made("zz", accuracies=(99.0,), protocol=own, paper=READ),
+        made("aa", accuracies=(10.0,), protocol=own),
+    ]
+    text = render(records)
+    assert "### published: each under its own paper's protocol" in text
+    assert "random_subset*" not in text.split("## digits")[1]
+    found = rows(text)
+    assert list(found) == ["method", "---" + "-" * 3, "aa", "zz"]
+    assert found["zz"][4:7] == ["99.0 (n=1)", "88.2 ± 0.2", "+10.8"]
+    assert own.hash[:8] in found["zz"]
+
+
+def test_a_protocol_of_the_same_name_with_another_hash_is_another_table(made: Make) -> None:
+    changed = replace(HARD_V1, lr=0.02)
+    text = render([made(), made(protocol=changed)])
+    assert {HARD_V1.hash[:8], changed.hash[:8]} == set(re.findall(r"### hard-v1 \((\w{8})\)", text))
+
+
+def test_the_settings_below_a_table_tell_how_it_was_made(made: Make) -> None:
+    text = render([made(seed=seed, config={"steps": 5, "name": "x"}) for seed in (0, 1, 2, 4)])
+    assert "\n- dm, IPC 1, seed 0-2, 4: `version=1 name=x steps=5`; distilled on cpu\n" in text
+
+
+def test_a_bar_in_a_name_does_not_break_the_table(made: Make) -> None:
+    records = [made(config={"a": "x|y"}), made(config={"a": "z"})]
+    assert r"dm (a=x\|y)" in rows(render(records))
+
+
+def test_parts_beyond_images_and_labels_are_named(made: Make) -> None:
+    record = made()
+    assert record.set is not None
+    heavy = replace(
+        record, set=replace(record.set, bytes={"images": 640, "labels": 10, "replay": 22_400_000})
+    )
+    assert "640 B + 10 B + 22.4 MB replay" in rows(render([heavy]))["dm"]
+
+
+def test_the_terminal_table_is_that_of_the_board(made: Make) -> None:
+    records = [made(), made("herding"), made(dataset="mnist"), made(student="vgg11")]
+    text = table_for(records, "digits", "hard-v1", "convnet", "normalized")
+    assert rows(text)["dm"] == rows(render(records[:2]))["dm"]
+    assert "mnist" not in text and "vgg11" not in text
+    assert table_for([], "digits", "hard-v1", "convnet", "normalized").startswith("no records of digits")
+
+
+def test_the_terminal_table_of_published_rows_is_there(made: Make) -> None:
+    record = made(protocol=dc_evaluation(300, augment="none"), paper=READ)
+    assert "88.2 ± 0.2" in table_for([record], "digits", "published", "convnet", "normalized")
+
+
+def test_check_finds_a_change_of_one_character(made: Make, tmp_path: Path) -> None:
+    results, board = tmp_path / "results", tmp_path / "leaderboard.md"
+    made().write(results)
+    assert not check(results, board)
+    text = render(read_all(results))
+    board.write_bytes(text.encode())
+    assert check(results, board)
+    board.write_bytes(text.replace("71.0", "71.1", 1).encode())
+    assert not check(results, board)
+
+
+def test_check_finds_a_new_record(made: Make, tmp_path: Path) -> None:
+    results, board = tmp_path / "results", tmp_path / "leaderboard.md"
+    made().write(results)
+    board.write_bytes(render(read_all(results)).encode())
+    made(seed=1).write(results)
+    assert not check(results, board)

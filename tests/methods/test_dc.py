@@ -1,0 +1,196 @@
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from condense.data import Split, load
+from condense.distill import distill
+from condense.distill.registry import build as build_method
+from condense.distill.registry import methods
+from condense.errors import Refused
+from condense.networks import Network, build
+
+DC = methods()["dc"]
+dc = import_module(DC.__module__)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def gradients(seed: int = 0) -> list[Tensor]:
+    """As of a convolution, its bias and a linear layer: 4 + 3 rows that count."""
+    return [drawn(4, 2, 3, 3, seed=seed), drawn(4, seed=seed + 1), drawn(3, 5, seed=seed + 2)]
+
+
+def network(name: str = "convnet-w32") -> Network:
+    return build(name, (1, 8, 8), 3, torch.Generator().manual_seed(1)).double()
+
+
+def naive(net: Network, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss and the pixels' gradient by plain double differentiation of whole batches, row by row."""
+    synthetic = synthetic.clone().requires_grad_()
+    total = torch.zeros((), dtype=torch.float64)
+    for label in range(len(real)):
+        sides = []
+        for batch, graph in ((real[label], False), (synthetic[label], True)):
+            labels = torch.full((len(batch),), label)
+            loss = cross_entropy(net(batch), labels)
+            sides.append(torch.autograd.grad(loss, list(net.parameters()), create_graph=graph))
+        for a, b in zip(*sides, strict=True):
+            if a.ndim > 1:
+                for row in range(len(a)):
+                    p, q = a[row].reshape(-1), b[row].reshape(-1)
+                    total = total + 1 - (p @ q) / ((p @ p).sqrt() * (q @ q).sqrt() + 1e-6)
+    return total.detach(), torch.autograd.grad(total, synthetic)[0]
+
+
+def test_the_distance_of_equal_gradients_is_zero_but_for_the_guard_in_the_denominator() -> None:
+    assert 0 <= dc.layerwise_cosine(gradients(), gradients()) < 7 * 1e-6
+
+
+def test_opposite_gradients_are_two_apart_in_each_output_row() -> None:
+    opposite = [-g for g in gradients()]
+    assert dc.layerwise_cosine(gradients(), opposite) == pytest.approx(2 * (4 + 3), abs=1e-5)
+
+
+def test_the_distance_does_not_depend_on_the_scale_of_either_side() -> None:
+    a, b = gradients(), gradients(seed=7)
+    scaled = dc.layerwise_cosine([10 * g for g in a], [100 * g for g in b])
+    assert scaled == pytest.approx(float(dc.layerwise_cosine(a, b)), abs=1e-5)
+
+
+def test_one_dimensional_tensors_have_no_effect_on_the_distance() -> None:
+    a, b = gradients(), gradients(seed=7)
+    other = [b[0], 1e6 * drawn(4, seed=9), b[2]]
+    assert dc.layerwise_cosine(a, other) == dc.layerwise_cosine(a, b)
+
+
+def test_a_row_without_gradient_is_one_apart_and_stays_differentiable() -> None:
+    a, b = gradients(), [torch.zeros_like(g).requires_grad_() for g in gradients()]
+    distance = dc.layerwise_cosine(a, b)
+    assert distance == 7
+    assert all(g.isfinite().all() for g in torch.autograd.grad(distance, [b[0], b[2]]))
+
+
+def test_the_ablations_are_the_squared_gap_and_the_cosine_of_all_parameters_at_once() -> None:
+    a, b = gradients(), gradients(seed=7)
+    p, q = (torch.cat([g.reshape(-1) for g in side]) for side in (a, b))
+    assert dc.squared(a, b) == pytest.approx(float((p - q) @ (p - q)))
+    assert dc.cosine(a, b) == pytest.approx(1 - float(torch.cosine_similarity(p, q, dim=0)), abs=1e-5)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_matching_loss_and_its_pixel_gradient_are_those_of_a_naive_derivation(together: bool) -> None:
+    net, real, synthetic = network(), drawn(3, 40, 1, 8, 8), drawn(3, 2, 1, 8, 8, seed=1)
+    loss, gradient = dc.match(net, real, synthetic, dc.layerwise_cosine, together=together)
+    expected, pixels = naive(net, real, synthetic)
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(gradient, pixels, rtol=1e-9, atol=1e-12)
+
+
+def test_matching_in_chunks_equals_matching_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, real, synthetic = network(), drawn(3, 11, 1, 8, 8), drawn(3, 2, 1, 8, 8, seed=1)
+    whole = dc.match(net, real, synthetic, dc.layerwise_cosine)
+    monkeypatch.setattr("condense.training.CHUNK", 4)
+    torch.testing.assert_close(
+        dc.match(net, real, synthetic, dc.layerwise_cosine), whole, rtol=1e-10, atol=1e-12
+    )
+
+
+def test_matching_leaves_the_network_and_its_gradients_alone() -> None:
+    net = network("convnet-w32-bn")
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    dc.match(net.eval(), drawn(3, 4, 1, 8, 8), drawn(3, 1, 1, 8, 8, seed=1), dc.layerwise_cosine)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_only_batch_norms_are_frozen_and_their_statistics_move_once_by_a_tenth() -> None:
+    net = build("convnet-w32-bn", (1, 8, 8), 10, torch.Generator().manual_seed(1))
+    train = digits()
+    dc.refresh_batch_norm(net, train, torch.Generator().manual_seed(2))
+    first = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
+    norm = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    images = train.draw(16, torch.Generator().manual_seed(2)).flatten(0, 1)
+    torch.testing.assert_close(norm.running_mean, 0.1 * first(images).mean((0, 2, 3)).detach())
+    assert not norm.training and net.training and first.training
+
+
+def test_a_network_without_batch_norm_is_not_refreshed_and_nothing_is_drawn() -> None:
+    rng = torch.Generator().manual_seed(2)
+    before = rng.get_state()
+    dc.refresh_batch_norm(build("convnet-w32", (1, 8, 8), 10, rng.clone_state()), digits(), rng)
+    assert torch.equal(rng.get_state(), before)
+
+
+def test_the_loops_follow_the_authors_table_and_the_next_smaller_entry_between() -> None:
+    loops = {ipc: DC().loops(ipc) for ipc in (1, 10, 20, 30, 40, 50)}  # type: ignore[attr-defined]
+    assert loops == {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
+    assert [dc.DC().loops(ipc) for ipc in (2, 15, 200)] == [(1, 1), (10, 50), (50, 10)]
+    assert dc.DC(outer_steps=3).loops(10) == (3, 50)
+
+
+def test_a_round_trains_the_network_between_its_matches_and_not_after_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def noting(name: str) -> Callable[..., object]:
+        function = getattr(dc, name)
+        return lambda *arguments: events.append(name) or function(*arguments)  # type: ignore[func-returns-value]
+
+    for name in ("match", "train_step"):
+        monkeypatch.setattr(dc, name, noting(name))
+    settings = {
+        "iterations": "2",
+        "outer_steps": "3",
+        "inner_epochs": "2",
+        "batch_real": "4",
+        "batch_train": "8",
+    }
+    distilled(tmp_path, "dc", settings | {"network": "convnet-w32"}, ipc=1)
+    # Ten images in batches of 8 are two steps an epoch.
+    between = ["match"] + ["train_step"] * 4
+    assert events == (between * 2 + ["match"]) * 2
+
+
+def test_the_set_after_n_iterations_has_had_n_updates(tmp_path: Path) -> None:
+    settings = {"network": "convnet-w32", "batch_real": "4"}
+    start = distilled(tmp_path, "dc", settings | {"iterations": "0"}, ipc=1)
+    unmoved = distilled(tmp_path, "dc", settings | {"iterations": "1", "lr_images": "0"}, ipc=1)
+    moved = distilled(tmp_path, "dc", settings | {"iterations": "1"}, ipc=1)
+    assert torch.equal(start, unmoved) and not torch.equal(start, moved)
+
+
+@pytest.mark.parametrize("field", ["metric", "init", "augment"])
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path, field: str) -> None:
+    with pytest.raises(Refused, match="nothing-like-it"):
+        distilled(tmp_path, "dc", {field: "nothing-like-it"}, ipc=1)
+
+
+def test_the_recipes_evaluate_as_the_papers_code_does() -> None:
+    stages = {key: [stage.epochs for stage in recipe.protocol.stages] for key, recipe in DC.recipes.items()}
+    assert stages["mnist", 1] == [502, 499]
+    assert {tuple(epochs) for (dataset, _), epochs in stages.items() if dataset != "mnist"} == {(152, 149)}
+    assert DC.recipes["mnist", 10].protocol.augment == "dc:crop_scale_rotate"
+    assert DC.recipes["cifar10", 10].protocol.augment == "none"
+
+
+def test_the_recipes_are_the_cells_of_the_readmes_table() -> None:
+    datasets = ("mnist", "fashion-mnist", "svhn", "cifar10", "cifar100")
+    assert set(DC.recipes) == {(d, ipc) for d in datasets for ipc in (1, 10, 50)} - {("cifar100", 50)}
+
+
+def digits() -> Split:
+    dataset = load("digits")
+    return dataset.train.in_space(dataset.space("normalized"))
+
+
+def distilled(cache: Path, name: str, settings: dict[str, str], ipc: int) -> Tensor:
+    method, _ = build_method(name, "digits", ipc, settings)
+    return distill(method, load("digits"), ipc=ipc, cache=cache)[0].images

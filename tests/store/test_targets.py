@@ -1,0 +1,46 @@
+"""Labels as targets: their losses against the formulas, in float64."""
+
+import torch
+
+from condense.store import Hard, Soft, Target
+
+
+def logits(n: int, k: int) -> torch.Tensor:
+    return torch.randn(n, k, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 4
+
+
+def test_the_soft_loss_is_minus_the_mean_of_the_sum_of_p_times_log_softmax() -> None:
+    z, p = logits(5, 4), torch.rand(5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    p = p / p.sum(1, keepdim=True)
+    naive = torch.zeros((), dtype=torch.float64)
+    for i in range(5):
+        norm = sum(z[i, j].exp() for j in range(4))
+        naive = naive - sum(p[i, j] * (z[i, j] - torch.as_tensor(norm).log()) for j in range(4)) / 5
+    torch.testing.assert_close(Soft(p).loss(z), naive, rtol=1e-12, atol=0)
+
+
+def test_the_hard_loss_is_the_soft_loss_of_one_hot_probabilities() -> None:
+    z, ids = logits(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
+    one_hot = torch.eye(3, dtype=torch.float64)[ids]
+    torch.testing.assert_close(Hard(ids).loss(z), Soft(one_hot, ids).loss(z), rtol=1e-12, atol=0)
+
+
+def test_the_gradient_of_the_soft_loss_is_softmax_minus_p_over_n() -> None:
+    z, p = logits(4, 3).requires_grad_(), torch.full((4, 3), 1 / 3, dtype=torch.float64)
+    (found,) = torch.autograd.grad(Soft(p).loss(z), z)
+    torch.testing.assert_close(found, (z.softmax(1) - p) / 4)
+
+
+def test_picking_items_picks_their_ids_and_their_probabilities_alike() -> None:
+    p, ids = torch.eye(4)[[3, 1, 0, 2]], torch.tensor([3, 1, 0, 2])
+    targets: list[Target] = [Hard(ids), Soft(p, ids)]
+    for target in targets:
+        assert target[torch.tensor([2, 0])].ids.tolist() == [0, 3]
+        assert target[1:3].ids.tolist() == [1, 0]
+        assert target[ids > 1].ids.tolist() == [3, 2]
+        assert len(target) == 4 and len(target.to("cpu")[:3]) == 3
+    assert torch.equal(Soft(p, ids)[1:3].probabilities, p[1:3])
+
+
+def test_a_soft_target_without_ids_takes_the_likeliest_classes() -> None:
+    assert Soft(torch.tensor([[0.2, 0.8], [0.7, 0.3]])).ids.tolist() == [1, 0]
