@@ -1,6 +1,7 @@
-"""Entry point of the ``condense`` command: turns the two ways of ending early into exit codes."""
+"""Entry point of the ``condense`` command: a command that ends early says why and has an exit code for it."""
 
 import sys
+from typing import NoReturn
 
 from condense.errors import Refused, Stopped
 
@@ -10,19 +11,32 @@ def main() -> None:
 
     Exit codes: 0 done, 2 refused (one sentence on standard error), 3 stopped by the budget, 130 interrupted.
     """
+    import typer
+
     from condense.cli import app
 
     try:
-        app()
+        # Left to itself typer would print its usage with every refusal and keep interrupts to itself.
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except Refused as error:
-        print(f"condense: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error), 2)
     except Stopped as error:
-        print(f"condense: {error}", file=sys.stderr)
-        sys.exit(3)
-    except KeyboardInterrupt:
-        print("condense: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        _end(str(error), 3)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Exception as error:
+        # The refusals of the command line's own parser; their class is in no public module of typer.
+        if not hasattr(error, "format_message"):
+            raise
+        _end(error.format_message(), 2)
+    if code == 130:
+        _end("interrupted; the same command goes on from the last checkpoint", 130)
+    sys.exit(code)
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    print(f"condense: {sentence}", file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

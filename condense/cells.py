@@ -154,13 +154,15 @@ def prepare(cell: Cell, places: Places, *, judged: bool = True) -> Job:
 
 
 def resolve(name: str, published: Protocol | None, what: str) -> Protocol:
-    """A protocol by name; ``published`` is the one given.
+    """A protocol for sets by name; ``published`` is the one given.
 
     Raises:
-        Refused: if there is none.
+        Refused: if there is none, or it judges the whole training set.
     """
     if name != "published":
-        return named(name)
+        if (protocol := named(name)).whole:
+            raise Refused(f"{what}: {name} judges the whole training set (--reference whole), no other set")
+        return protocol
     if published is None:
         raise Refused(f"{what}: there is no published protocol for it; choose hard-v1")
     return published

@@ -1,5 +1,7 @@
 """The command line. Nothing heavy is imported before a command runs: ``--help`` answers at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +11,12 @@ if TYPE_CHECKING:
     import torch
 
     from condense.board.records import Record
-    from condense.cells import Cell
+    from condense.cells import Cell, Places
     from condense.measure import Budget
 
 app = typer.Typer(
     name="condense",
     help="Dataset distillation, benchmarked: distil, store, retrain students, record, compare.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -71,9 +72,9 @@ def run(
 ) -> None:
     """Distil a set, store it, retrain students on it, record, and refresh the board."""
     from condense.board.render import table_for
-    from condense.cells import Cell, Places, run_cell
+    from condense.cells import Cell, run_cell
 
-    where, on, limit = Places(out=out, results=results, data_dir=data_dir), _device(device), _budget(budget)
+    where, on, limit = _places(out, results, data_dir), _device(device), _budget(budget)
     wanted = _cell(method, ipc, dataset, protocol, student, seed, eval_seeds, size, param)
     names = (
         ["random_subset", "herding", "k_center"]
@@ -81,14 +82,11 @@ def run(
         else []
     )
     rows = [Cell(method=name, ipc=ipc, dataset=dataset, student=student, size=size) for name in names]
-    try:
-        done = run_cell(wanted, where, on, limit)
+    with _board_kept(results):
+        shown, *_ = run_cell(wanted, where, on, limit)
         for row in rows:
             run_cell(row, where, on, limit)
-    finally:
-        if results.is_dir():
-            board = _refresh(results)
-    shown = done[0]
+    board = _refresh(results)
     typer.echo()
     typer.echo(table_for(board, shown.dataset.name, shown.protocol.name, shown.student, shown.space))
 
@@ -107,12 +105,11 @@ def distill(
     out: Out = Path("sets"),
 ) -> None:
     """Distil a set and store it; no evaluation, no record."""
-    from condense.cells import Places, make_set, prepare, say_settings
+    from condense.cells import make_set, prepare, say_settings
 
-    where = Places(out=out, data_dir=data_dir)
+    where, on, limit = _places(out, Path("results"), data_dir), _device(device), _budget(budget)
     job = prepare(_cell(method, ipc, dataset, None, "convnet", seed, None, size, param), where, judged=False)
     say_settings(job)
-    limit, on = _budget(budget), _device(device)
     for one in job.seeds:
         typer.echo(make_set(job, one, where, on, limit)[1])
 
@@ -134,22 +131,23 @@ def evaluate(
     results: Results = Path("results"),
 ) -> None:
     """Retrain students on a stored set, or make a reference row, and record."""
-    from condense.cells import Cell, Places, evaluate_set, run_cell
+    from condense.cells import Cell, evaluate_set, run_cell
     from condense.errors import Refused, unknown
 
     if (path is None) == (reference is None):
         raise Refused("evaluate takes the folder of a set, or --reference whole: one of the two")
     if reference not in (None, "whole"):
         raise unknown("reference", str(reference), ["whole"])
-    where, on, limit = Places(results=results, data_dir=data_dir), _device(device), _budget(budget)
-    if path is None:
-        cell = Cell(
-            method="whole", dataset=dataset or "digits", protocol=protocol, student=student,
-            eval_seeds=eval_seeds, size=size,
-        )  # fmt: skip
-        run_cell(cell, where, on, limit)
-    else:
-        evaluate_set(path, dataset, size, protocol, student, eval_seeds, where, on, limit)
+    where, on, limit = _places(Path("sets"), results, data_dir), _device(device), _budget(budget)
+    with _board_kept(results):
+        if path is None:
+            cell = Cell(
+                method="whole", dataset=dataset or "digits", protocol=protocol, student=student,
+                eval_seeds=eval_seeds, size=size,
+            )  # fmt: skip
+            run_cell(cell, where, on, limit)
+        else:
+            evaluate_set(path, dataset, size, protocol, student, eval_seeds, where, on, limit)
     _refresh(results)
 
 
@@ -223,14 +221,14 @@ def bench(
     results: Results = Path("results"),
 ) -> None:
     """Fill a queue's cells in order: what the records hold is skipped, each result written at once."""
-    from condense.cells import Places, run_cell
+    from condense.cells import run_cell
     from condense.errors import Refused
     from condense.queues import read_queue
 
-    where, on, limit = Places(out=out, results=results, data_dir=data_dir), _device(device), _budget(budget)
-    refused = 0
-    try:
-        for cell in read_queue(queue):
+    where, on, limit = _places(out, results, data_dir), _device(device), _budget(budget)
+    refused, cells = 0, read_queue(queue)
+    with _board_kept(results, plots=True):
+        for cell in cells:
             if limit.spent():
                 raise limit.stop(f"before {cell.title}")
             try:
@@ -238,11 +236,10 @@ def bench(
             except Refused as error:
                 refused += 1
                 typer.echo(f"skipped {cell.title}: {error}", err=True)
-    finally:
-        if results.is_dir():
-            _refresh(results, plots=True)
+    if results.is_dir():
+        _refresh(results, plots=True)
     if refused:
-        raise Refused(f"{refused} cells of {queue} were skipped")
+        raise Refused(f"{refused} of the {len(cells)} cells of {queue} were skipped")
 
 
 def _cell(
@@ -274,6 +271,22 @@ def _cell(
     )
 
 
+@contextmanager
+def _board_kept(results: Path, plots: bool = False) -> Iterator[None]:
+    """Brings the board up to date if the work ends early after it has written records."""
+    before = _stamps(results)
+    try:
+        yield
+    except BaseException:
+        if _stamps(results) != before:
+            _refresh(results, plots)
+        raise
+
+
+def _stamps(results: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in results.glob("*/*.json")}
+
+
 def _refresh(results: Path, plots: bool = False) -> "list[Record]":
     from condense.board.plots import draw
     from condense.board.records import read_all
@@ -287,6 +300,15 @@ def _refresh(results: Path, plots: bool = False) -> "list[Record]":
     return records
 
 
+def _places(out: Path, results: Path, data_dir: Path | None) -> "Places":
+    from condense.cells import Places
+    from condense.errors import Refused
+
+    if data_dir is not None and not data_dir.is_dir():
+        raise Refused(f"--data-dir {data_dir}: there is no such folder")
+    return Places(out=out, results=results, data_dir=data_dir)
+
+
 def _device(name: str) -> "torch.device":
     import torch
 
@@ -296,9 +318,11 @@ def _device(name: str) -> "torch.device":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros((), device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise Refused(f"--device {name}: there is no such device here") from error
+        torch.zeros((), device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise Refused(
+            f"--device {name}: there is no such device here; write cpu, cuda, cuda:1 or auto"
+        ) from error
     return device
 
 

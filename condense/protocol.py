@@ -83,6 +83,10 @@ class Protocol:
             raise Refused(f"this version of condense does not know the protocol field {min(strangers)!r}")
         stages = values["stages"]
         assert isinstance(stages, list)
+        if strangers := {name for stage in stages for name in stage} - set(Stage.__dataclass_fields__):
+            raise Refused(
+                f"this version of condense does not know the field {min(strangers)!r} of a protocol's stage"
+            )
         fields.setdefault("lr", None)
         return cls(stages=tuple(Stage(**stage) for stage in stages), **fields)  # type: ignore[arg-type]
 

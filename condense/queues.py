@@ -28,22 +28,33 @@ def read_queue(path: Path) -> list[Cell]:
     return [cell for table in tables for cell in _cells(table, path)]
 
 
-def _cells(table: dict[str, object], path: Path) -> list[Cell]:
+def _cells(table: object, path: Path) -> list[Cell]:
+    if not isinstance(table, dict):
+        raise Refused(f"{path}: cell = {table!r} is no table; write [[cell]]")
     known = [field.name for field in fields(Cell)]
     if strange := [name for name in table if name not in known]:
         raise unknown(f"field of a cell in {path}:", strange[0], known)
-    several = {name: value for name, value in table.items() if name in ("method", "ipc", "student")}
-    if wide := [name for name, value in several.items() if isinstance(value, list)]:
-        values = table[wide[0]]
-        assert isinstance(values, list)
-        return [cell for value in values for cell in _cells({**table, wide[0]: value}, path)]
+    for name in ("method", "ipc", "student"):
+        if isinstance(several := table.get(name), list):
+            return [cell for value in several for cell in _cells({**table, name: value}, path)]
+    for name, value in table.items():
+        if wanted := _wanted(name, value):
+            raise Refused(f"{path}: {name} = {value!r} is no {wanted}")
     values = dict(table)
-    if isinstance(seeds := values.get("seeds"), list):
-        values["seeds"] = tuple(seeds)
-    if isinstance(params := values.get("params"), dict):
-        values["params"] = {name: str(value) for name, value in params.items()}
-    cell = Cell(**values)  # type: ignore[arg-type]
-    for name in ("ipc", "size", "eval_seeds"):
-        if not isinstance(number := getattr(cell, name), int | None) or isinstance(number, bool):
-            raise Refused(f"{path}: {name} = {number!r} is no whole number")
-    return [cell]
+    if "seeds" in values:
+        values["seeds"] = tuple(values["seeds"])
+    if "params" in values:
+        values["params"] = {name: str(value) for name, value in values["params"].items()}
+    return [Cell(**values)]
+
+
+def _wanted(name: str, value: object) -> str | None:
+    """What a field's value should be, in words, if it is something else."""
+    if name == "params":
+        return None if isinstance(value, dict) else "table"
+    if name == "seeds":
+        fine = isinstance(value, list) and all(type(seed) is int for seed in value)
+        return None if fine else "list of whole numbers"
+    if name in ("ipc", "size", "eval_seeds"):
+        return None if type(value) is int else "whole number"
+    return None if isinstance(value, str) else "text"

@@ -89,6 +89,7 @@ class DC(Method):
         "network": "convnet-w32",
         "init": "real",
     }
+    may_be_zero = frozenset({"inner_epochs"})
     remedy = "lower lr_images, as in --param lr_images=0.01"
 
     iterations: int = 1000
@@ -184,12 +185,21 @@ def match(
     def cross(weights: dict[str, Tensor], images: Tensor, label: Tensor) -> Tensor:
         return cross_entropy(functional_call(network, weights, (images,)), label.expand(len(images)))
 
-    def of_class(real: Tensor, synthetic: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        target = [torch.zeros_like(weight) for weight in weights.values()]
+    def alone(real: Tensor, synthetic: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+        wanted = list(leaves.values())
+        target = [torch.zeros_like(weight) for weight in wanted]
         for part in chunks(real, network):
-            piece = grad(cross)(weights, real[part], label)
             share = (part.stop - part.start) / len(real)
-            target = [total + share * value for total, value in zip(target, piece.values(), strict=True)]
+            piece = torch.autograd.grad(share * cross(leaves, real[part], label), wanted)
+            target = [total + value for total, value in zip(target, piece, strict=True)]
+        images = synthetic.detach().requires_grad_()
+        learned = torch.autograd.grad(cross(leaves, images, label), wanted, create_graph=True)
+        loss = distance(target, learned)
+        return loss.detach(), torch.autograd.grad(loss, images)[0]
+
+    def beside_others(real: Tensor, synthetic: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        target = list(grad(cross)(weights, real, label).values())
 
         def gap(images: Tensor) -> Tensor:
             return distance(target, list(grad(cross)(weights, images, label).values()))
@@ -199,9 +209,9 @@ def match(
 
     labels = torch.arange(len(real), device=real.device)
     if together if together is not None else real.device.type != "cpu":
-        losses, gradients = vmap(of_class, chunk_size=GPU_CLASSES)(real, synthetic, labels)
+        losses, gradients = vmap(beside_others, chunk_size=GPU_CLASSES)(real, synthetic, labels)
     else:
-        done = [of_class(*one) for one in zip(real, synthetic, labels, strict=True)]
+        done = [alone(*one) for one in zip(real, synthetic, labels, strict=True)]
         losses, gradients = (torch.stack(values) for values in zip(*done, strict=True))
     return losses.sum(), gradients
 

@@ -48,8 +48,8 @@ class DM(Method):
     quick = {"iterations": 60, "batch_real": 64}
     remedy = "lower lr_images, as in --param lr_images=0.1"
 
-    iterations: int = 1000
-    lr_images: float = 0.1
+    iterations: int = 500
+    lr_images: float = 0.05
     momentum: float = 0.5
     batch_real: int = 256
 

@@ -190,4 +190,6 @@ def test_a_method_that_optimises_beats_the_mean_of_random_subsets(
 def test_a_methods_version_and_settings_are_all_in_its_chain() -> None:
     for cls in methods().values():
         chain: Mapping[str, object] = cls().chain()[-1]
-        assert chain["name"] == cls.name and chain["version"] == cls.version and chain["config"] == asdict(cls())
+        assert (
+            chain["name"] == cls.name and chain["version"] == cls.version and chain["config"] == asdict(cls())
+        )

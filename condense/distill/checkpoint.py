@@ -5,6 +5,7 @@ the tensors. The two newest files are kept: one cut short by a kill is recognise
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def flatten(tree: object, tensors: dict[str, Tensor]) -> object:
         return {"dict": [[key, flatten(value, tensors)] for key, value in tree.items()]}
     if isinstance(tree, list | tuple):
         return {"list": [flatten(value, tensors) for value in tree]}
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return {"float": str(tree)}
     if tree is None or isinstance(tree, bool | int | float | str):
         return tree
     raise TypeError(f"a checkpoint cannot hold a {type(tree).__name__}")
@@ -46,6 +49,8 @@ def unflatten(values: object, tensors: Mapping[str, Tensor]) -> Tree:
     if isinstance(values, dict):
         if "tensor" in values:
             return tensors[values["tensor"]]
+        if "float" in values:
+            return float(values["float"])
         if "dict" in values:
             return {key: unflatten(value, tensors) for key, value in values["dict"]}
         return [unflatten(value, tensors) for value in values["list"]]
@@ -99,6 +104,6 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Removes every checkpoint of the folder: the work is done."""
-        for path in self._files():
+        """Removes every checkpoint of the folder, and what a kill left half written: the work is done."""
+        for path in [*self._files(), *self.folder.glob(".checkpoint-*")]:
             path.unlink(missing_ok=True)

@@ -8,8 +8,9 @@ from condense.data import Dataset
 from condense.distill.method import Method, Recipe
 from condense.distill.run import Run
 from condense.errors import Refused
-from condense.files import home
+from condense.files import home, require_writable
 from condense.measure import Budget
+from condense.memory import keep_freed_memory
 from condense.networks import build
 from condense.store import DistilledSet
 
@@ -63,11 +64,14 @@ def distill(
         The set, and the run, whose `Run.done` is to be called once the set is stored.
 
     Raises:
-        Refused: if it cannot work, or the loss is not finite.
+        Refused: if it cannot work, the cache cannot be written, or the loss is not finite.
         Stopped: when the budget has run out; the same call goes on from there.
     """
     check(method, dataset, ipc)
+    cache = cache or home()
+    require_writable(cache)
     device = torch.device(device)
+    keep_freed_memory()
     space = dataset.space(method.pixel_space).to(device)
     train = dataset.train.to(device).in_space(space)
     run = Run(
@@ -80,6 +84,6 @@ def distill(
         recipe=recipe,
         device=device,
         budget=budget or Budget(),
-        cache=cache or home(),
+        cache=cache,
     )
     return method.distill(train, run), run

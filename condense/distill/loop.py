@@ -6,9 +6,11 @@ that the caller names, the random generator, and the results of finished phases.
 """
 
 import json
+import math
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -26,11 +28,38 @@ _EVENT_SECONDS = 1.0
 _LINE_SECONDS = 10.0
 
 
+def checkpoint_seconds() -> float:
+    """Least time between two checkpoints: ``$CONDENSE_CHECKPOINT_SECONDS``, else ten seconds.
+
+    Raises:
+        Refused: if the variable holds no time.
+    """
+    text = os.environ.get("CONDENSE_CHECKPOINT_SECONDS") or "10"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise Refused(f"CONDENSE_CHECKPOINT_SECONDS={text} is no number of seconds")
+    return seconds
+
+
 def capture(state: State) -> dict[str, object]:
     """The state's values as a tree that a checkpoint can hold."""
     return {
         name: value.state_dict() if hasattr(value, "state_dict") else value for name, value in state.items()
     }
+
+
+def copied(tree: object) -> object:
+    """A tree that shares no memory with this one, so that later steps cannot change it."""
+    if isinstance(tree, Tensor):
+        return tree.detach().clone()
+    if isinstance(tree, Mapping):
+        return {key: copied(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [copied(value) for value in tree]
+    return tree
 
 
 def restore(state: State, saved: dict[str | int, Tree]) -> None:
@@ -42,7 +71,7 @@ def restore(state: State, saved: dict[str | int, Tree]) -> None:
             with torch.no_grad():
                 value.copy_(old)
         elif hasattr(value, "load_state_dict"):
-            value.load_state_dict(old)
+            value.load_state_dict(copied(old))  # an optimiser would keep the very tensors
         else:
             state[name] = old
 
@@ -58,7 +87,7 @@ class Loop:
         title: Shown in front of the progress.
         remedy: The setting to change when the loss is not finite.
         every_seconds: Least time between two checkpoints, which is also kept above twenty times the time that
-            writing one takes.
+            writing one takes; None is `checkpoint_seconds`.
     """
 
     def __init__(
@@ -70,7 +99,7 @@ class Loop:
         budget: Budget,
         title: str,
         remedy: str,
-        every_seconds: float = 10.0,
+        every_seconds: float | None = None,
     ) -> None:
         self.rng = rng
         self.title = title
@@ -79,7 +108,7 @@ class Loop:
         self._checkpoints = Checkpoints(folder)
         self._budget = budget
         self._memory = PeakMemory(device)
-        self._every = every_seconds
+        self._every = checkpoint_seconds() if every_seconds is None else every_seconds
         self._finished: dict[str, object] = {}
         self._current: tuple[str, dict[str | int, Tree]] | None = None
         self._phases: set[str] = set()
@@ -142,7 +171,7 @@ class Loop:
             progress.show(n, self._numbers(), self.seconds, self._memory.peak())
         finally:
             progress.close()
-        self._finished[phase] = self._snapshot(n, state)
+        self._finished[phase] = copied(self._snapshot(n, state))
         self._current = None
         self._save()
 
@@ -152,10 +181,11 @@ class Loop:
         A value that is not finite stops the run with the number of the first step where it was not.
         """
         self._values = {k: v.detach() if isinstance(v, Tensor) else v for k, v in values.items()}
+        if self._step is None:
+            return
         for value in self._values.values():
-            if isinstance(value, Tensor) and self._step is not None:
-                fine = torch.isfinite(value).all() | (self._bad >= 0)
-                self._bad = torch.where(fine, self._bad, self._step)
+            fine = torch.isfinite(value).all() if isinstance(value, Tensor) else math.isfinite(value)
+            self._bad = torch.where((self._bad >= 0) | fine, self._bad, self._step)
 
     def charge(self, seconds: float, elapsed: float) -> None:
         """Counts work that others may share at what it once cost, not at what it took this time.
@@ -177,6 +207,10 @@ class Loop:
         """Peak memory so far, over all restarts: allocated on a GPU, resident in the process on a CPU."""
         return self._memory.peak()
 
+    def keep_peak(self) -> None:
+        """Holds on to the peak memory so far, before something within measures its own."""
+        self._memory.at_least(self._memory.peak())
+
     def done(self) -> None:
         """Removes the checkpoints; the events stay."""
         self._checkpoints.remove()
@@ -185,8 +219,9 @@ class Loop:
 
     def _read(self) -> None:
         tree = self._checkpoints.read()
+        then = "starting over" if tree is None else "going on from the one before it"
         for path in self._checkpoints.damaged:
-            print(f"{path.name} is damaged; going on from the one before it", file=sys.stderr)
+            print(f"{path.name} is damaged; {then}", file=sys.stderr)
         if tree is None:
             return
         seconds, peak, finished = tree["seconds"], tree["peak_bytes"], tree["finished"]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from condense.data import Split
+from condense.errors import Refused
 from condense.protocol import Protocol
 from condense.store import DistilledSet
 
@@ -41,6 +42,7 @@ class Method:
         keeps_real: Whether its set consists of real images, stored as the bytes that they were loaded as.
         optimizes: Whether it improves on random real images, which the tests then hold it to.
         quick: Settings with which it runs in about a second on a small set, for the tests.
+        may_be_zero: Whole-number fields that may be 0; all others are at least 1.
         remedy: What to do when its loss is not finite.
         recipes: Published settings by (dataset, ipc).
         network: The network it distils with.
@@ -54,11 +56,23 @@ class Method:
     keeps_real: ClassVar[bool] = False
     optimizes: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, object]] = {}
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "lower the learning rate"
     recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
 
     network: str = "convnet"
     pixel_space: str = "normalized"
+
+    def __post_init__(self) -> None:
+        """Refuses counts below one, whichever fields they are in.
+
+        Raises:
+            Refused: naming the field.
+        """
+        for name, value in asdict(self).items():
+            least = 0 if name in self.may_be_zero else 1
+            if type(value) is int and value < least:
+                raise Refused(f"{self.name}: {name} = {value} must be at least {least}")
 
     @property
     def needs_real(self) -> bool:

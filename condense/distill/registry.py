@@ -1,6 +1,7 @@
 """Methods by name: every module of `condense.methods`, and third parties' through entry points."""
 
 import importlib
+import math
 import pkgutil
 from dataclasses import fields, replace
 from functools import cache
@@ -83,6 +84,17 @@ def build(
     return method, recipe
 
 
+def finite(number: float) -> float:
+    """The number itself.
+
+    Raises:
+        ValueError: if it is infinite or none at all, which no hash can cover.
+    """
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
+
+
 def parse(method: Method, name: str, text: str) -> object:
     """A field's value from text, by the type of the field.
 
@@ -102,7 +114,7 @@ def parse(method: Method, name: str, text: str) -> object:
         if kind.startswith("int"):
             return int(text)
         if kind.startswith("float"):
-            return float(text)
+            return finite(float(text))
     except (KeyError, ValueError) as error:
         raise Refused(f"--param {name}={text}: {method.name}'s {name} is of type {kind}") from error
     return text

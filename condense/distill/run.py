@@ -82,6 +82,7 @@ class Run:
     def trained(self, training: Training, train: Split) -> Network:
         """A network trained on real data: from the cache, or trained now. Its cost counts as the run's."""
         before = self._loop.seconds
+        self._loop.keep_peak()
         found = trained(training, train, self.spec, self.space.name, cache=self.cache, budget=self._budget)
         self._loop.charge(found.seconds, self._loop.seconds - before)
         return found.network

@@ -13,6 +13,7 @@ from condense.augment import by_name
 from condense.data import DatasetSpec, Split
 from condense.errors import Refused
 from condense.measure import Budget
+from condense.memory import keep_freed_memory
 from condense.networks import build
 from condense.protocol import Protocol
 from condense.store.targets import Hard, Target
@@ -95,6 +96,7 @@ def train_student(
             asks for the set's own.
     """
     started = time.perf_counter()
+    keep_freed_memory()
     rng = torch.Generator().manual_seed(seed)
     network = build(student, spec.shape, spec.num_classes, rng, test.images.device)
     augment = by_name(protocol.augment, spec.dsa)

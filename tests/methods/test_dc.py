@@ -159,12 +159,15 @@ def test_a_round_trains_the_network_between_its_matches_and_not_after_the_last(
     assert events == (between * 2 + ["match"]) * 2
 
 
-def test_the_set_after_n_iterations_has_had_n_updates(tmp_path: Path) -> None:
-    settings = {"network": "convnet-w32", "batch_real": "4"}
-    start = distilled(tmp_path, "dc", settings | {"iterations": "0"}, ipc=1)
-    unmoved = distilled(tmp_path, "dc", settings | {"iterations": "1", "lr_images": "0"}, ipc=1)
-    moved = distilled(tmp_path, "dc", settings | {"iterations": "1"}, ipc=1)
-    assert torch.equal(start, unmoved) and not torch.equal(start, moved)
+def test_one_iteration_is_one_step_along_the_gradient_and_each_further_one_another(tmp_path: Path) -> None:
+    settings = {"network": "convnet-w32", "batch_real": "4", "momentum": "0"}
+    still = distilled(tmp_path, "dc", settings | {"iterations": "1", "lr_images": "0"}, ipc=1)
+    once = distilled(tmp_path, "dc", settings | {"iterations": "1"}, ipc=1)
+    twice = distilled(tmp_path, "dc", settings | {"iterations": "2"}, ipc=1)
+    again = distilled(tmp_path, "dc", settings | {"iterations": "1", "lr_images": "0.2"}, ipc=1)
+    # The first update is the rate times one gradient; the second starts from there.
+    torch.testing.assert_close(again - still, 2 * (once - still))
+    assert not torch.equal(twice, once) and not torch.equal(once, still)
 
 
 @pytest.mark.parametrize("field", ["metric", "init", "augment"])

@@ -64,7 +64,7 @@ def test_it_augments_both_sides_of_a_match_and_every_training_batch_between(
 
 def test_it_starts_from_real_images(tmp_path: Path) -> None:
     dataset = load("digits")
-    start = distilled(tmp_path, "dsa", {"iterations": "0"})
+    start = distilled(tmp_path, "dsa", {"iterations": "1", "lr_images": "0"})
     train = dataset.train.in_space(dataset.space("normalized"))
     gaps = torch.cdist(start.flatten(1), train.images.flatten(1))
     nearest = gaps.argmin(1)

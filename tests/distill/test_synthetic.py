@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from condense.data import Dataset
+from condense.distill import Plain, Run, Synthetic
+from condense.distill.registry import build
+from condense.measure import Budget
+
+
+class Mirrored:
+    """Every image, and after them all their mirror images."""
+
+    copies = 2
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.cat([images, images.flip(-1)]), labels.repeat(2)
+
+
+@pytest.fixture
+def run(toy: Dataset, tmp_path: Path) -> Run:
+    return Run(
+        build("dm", "toy", 2)[0],
+        spec=toy.spec,
+        space=toy.space("normalized"),
+        train_hash=toy.train.hash,
+        ipc=2,
+        seed=3,
+        recipe=None,
+        device=torch.device("cpu"),
+        budget=Budget(),
+        cache=tmp_path,
+    )
+
+
+def numbered(count: int) -> Tensor:
+    """Images whose every pixel in the left half is their number, and 0 in the right."""
+    images = torch.zeros(count, 1, 2, 2)
+    images[..., 0] = torch.arange(1.0, count + 1).view(-1, 1, 1)
+    return images
+
+
+def test_the_images_are_a_leaf_of_their_own_ordered_by_class() -> None:
+    given = numbered(6)
+    syn = Synthetic(given, 3, Plain())
+    assert syn.images.is_leaf and syn.images.requires_grad and syn.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    with torch.no_grad():
+        syn.images.zero_()
+    assert torch.equal(given, numbered(6))
+
+
+def test_noise_is_standard_normal_from_the_runs_generator(run: Run) -> None:
+    expected = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(Synthetic.noise(run).images, expected)
+
+
+def test_a_real_start_takes_images_of_the_right_classes_each_once(run: Run, toy: Dataset) -> None:
+    train = toy.train.in_space(run.space)
+    syn = Synthetic.real(train, run)
+    same = (syn.images.detach()[:, None] == train.images[None]).flatten(2).all(2)
+    places = same.nonzero()[:, 1]
+    assert len(places) == 6 and len(set(places.tolist())) == 6
+    assert torch.equal(train.labels[places], syn.labels)
+
+
+def test_a_plain_view_shows_the_images_themselves() -> None:
+    syn = Synthetic(numbered(6), 3, Plain())
+    images, labels = syn.all()
+    assert images is syn.images and labels is syn.labels
+    assert torch.equal(syn.by_class(), syn.images.view(3, 2, 1, 2, 2))
+    images, labels = syn.minibatch(torch.tensor([5, 1]))
+    assert torch.equal(images, syn.images[[5, 1]]) and labels.tolist() == [2, 0]
+
+
+def test_a_view_with_copies_puts_each_copy_into_the_row_of_its_class() -> None:
+    syn = Synthetic(numbered(6), 3, Mirrored())
+    rows = syn.by_class()
+    assert rows.shape == (3, 4, 1, 2, 2)
+    for label, row in enumerate(rows):
+        own = syn.images[2 * label : 2 * label + 2].detach()
+        expected = torch.cat([own, own.flip(-1)])
+        assert sorted(row.flatten(1).tolist()) == sorted(expected.flatten(1).tolist())
+    images, labels = syn.all()
+    assert len(images) == len(labels) == 12
+    images, labels = syn.minibatch(torch.tensor([4]))
+    assert torch.equal(images[1], images[0].flip(-1)) and labels.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("view", [Plain(), Mirrored()])
+def test_gradients_flow_through_every_access_into_the_leaf(view: Plain | Mirrored) -> None:
+    weight = torch.randn(1, 2, 2, generator=torch.Generator().manual_seed(0))
+    back = weight + weight.flip(-1) if view.copies == 2 else weight
+    for access in ("all", "by_class", "minibatch"):
+        syn = Synthetic(numbered(6), 3, view)
+        if access == "by_class":
+            seen = syn.by_class()
+        elif access == "all":
+            seen = syn.all()[0]
+        else:
+            seen = syn.minibatch(torch.arange(6))[0]
+        torch.autograd.backward((seen * weight).sum())
+        assert syn.images.grad is not None
+        torch.testing.assert_close(syn.images.grad, back.expand(6, 1, 2, 2))

@@ -1,0 +1,173 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from condense.data import Dataset, Split
+from condense.distill import Training, feature_extractor
+from condense.distill.trained import Trained, trained
+from condense.errors import Stopped
+from condense.measure import Budget
+from condense.networks import Network, build
+from condense.store.targets import Hard
+
+TINY = Training(network="convnet-w32", steps=10, batch=16)
+
+
+def make(
+    toy: Dataset,
+    cache: Path,
+    training: Training = TINY,
+    train: Split | None = None,
+    budget: Budget | None = None,
+    space: str = "normalized",
+) -> Trained:
+    train = train or toy.train.in_space(toy.space(space))
+    return trained(training, train, toy.spec, space, cache=cache, budget=budget or Budget())
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
+    """Learning rate and images of every training step, as they come."""
+    module = import_module("condense.distill.trained")
+    seen: list[tuple[float, Tensor]] = []
+    step: Callable[..., Tensor] = module.train_step
+
+    def noted(network: Network, optimizer: torch.optim.Optimizer, images: Tensor, target: Hard) -> Tensor:
+        seen.append((optimizer.param_groups[0]["lr"], images))
+        return step(network, optimizer, images, target)
+
+    monkeypatch.setattr(module, "train_step", noted)
+    return seen
+
+
+def test_the_second_call_trains_nothing_and_gives_the_same_network_at_the_same_price(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    one = make(toy, tmp_path)
+    assert len(steps) == 10
+    two = make(toy, tmp_path)
+    assert len(steps) == 10
+    assert one.hash == two.hash and one.seconds == two.seconds > 0
+    x = toy.train.in_space(toy.space("normalized")).images
+    assert torch.equal(one.network(x), two.network(x))
+
+
+def test_the_network_is_frozen_and_in_evaluation_mode(toy: Dataset, tmp_path: Path) -> None:
+    for training in (TINY, replace(TINY, network="convnet-w32-bn")):
+        for _ in range(2):
+            network = make(toy, tmp_path, training).network
+            assert not network.training
+            assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_another_cache_gives_the_same_bits(toy: Dataset, tmp_path: Path) -> None:
+    torch.rand(3)  # global randomness must not matter
+    assert make(toy, tmp_path / "one").hash == make(toy, tmp_path / "two").hash
+
+
+def test_whatever_the_network_depends_on_has_a_place_of_its_own(toy: Dataset, tmp_path: Path) -> None:
+    half = Split.of(toy.train.images[::2], toy.train.labels[::2], 3).in_space(toy.space("normalized"))
+    found = [make(toy, tmp_path), make(toy, tmp_path, train=half), make(toy, tmp_path, space="raw")]
+    for change in (
+        replace(TINY, steps=11),
+        replace(TINY, batch=15),
+        replace(TINY, lr=0.02),
+        replace(TINY, momentum=0.8),
+        replace(TINY, weight_decay=0.1),
+        replace(TINY, augment="dsa"),
+        replace(TINY, seed=1),
+        replace(TINY, network="convnet-w32-bn"),
+    ):
+        found.append(make(toy, tmp_path, change))
+    assert len({one.hash for one in found}) == len(found) == len(list((tmp_path / "trained").iterdir()))
+    # A new version of the training is a new place, even where it should change nothing.
+    assert make(toy, tmp_path, replace(TINY, version=2)).hash == found[0].hash
+    assert len(list((tmp_path / "trained").iterdir())) == len(found) + 1
+
+
+def test_an_epoch_takes_no_image_twice_and_the_rate_falls_to_a_tenth_halfway(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    make(toy, tmp_path)
+    assert [rate for rate, _ in steps] == [0.01] * 5 + [pytest.approx(0.001)] * 5
+    epochs = [torch.cat([images for _, images in steps[at : at + 3]]) for at in (0, 3, 6)]
+    for epoch in epochs:
+        assert len(epoch) == len({tuple(image) for image in epoch.flatten(1).tolist()}) == 48
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_a_batch_larger_than_the_training_set_is_the_training_set(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    make(toy, tmp_path, replace(TINY, batch=256, steps=2))
+    assert [len(images) for _, images in steps] == [60, 60]
+
+
+def test_it_learns(toy: Dataset, tmp_path: Path) -> None:
+    network = make(toy, tmp_path, replace(TINY, steps=60, batch=20, lr=0.05)).network
+    test = toy.test.in_space(toy.space("normalized"))
+    assert (network(test.images).argmax(1) == test.labels).float().mean() > 0.6
+
+
+def test_training_that_its_budget_stopped_goes_on_to_the_same_hash(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]], spent_after: Callable[[int], Budget]
+) -> None:
+    for training in (TINY, replace(TINY, network="convnet-w32-bn", augment="dsa")):
+        whole = make(toy, tmp_path / "whole", training).hash
+        steps.clear()
+        for times in (3, 2):
+            with pytest.raises(Stopped):
+                make(toy, tmp_path / "stopped", training, budget=spent_after(times))
+        assert make(toy, tmp_path / "stopped", training).hash == whole
+        assert len(steps) == 10
+        assert not list((tmp_path / "stopped").rglob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no about", "wrong about"])
+def test_damaged_weights_are_trained_again(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]], damage: str
+) -> None:
+    whole = make(toy, tmp_path).hash
+    weights, about = (next(tmp_path.rglob(name)) for name in ("weights.safetensors", "about.json"))
+    data = bytearray(weights.read_bytes())
+    if damage == "truncated":
+        weights.write_bytes(data[: len(data) // 2])
+    elif damage == "flipped":
+        data[-100] ^= 1
+        weights.write_bytes(data)
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "no about":
+        about.write_text("{")
+    else:
+        about.write_text(json.dumps({"hash": "0" * 64, "seconds": 1.0}))
+    steps.clear()
+    assert make(toy, tmp_path).hash == whole
+    assert len(steps) == 10
+    assert make(toy, tmp_path).hash == whole and len(steps) == 10
+
+
+def test_the_first_step_is_that_of_plain_sgd_on_the_network_of_the_seed(toy: Dataset, tmp_path: Path) -> None:
+    # A single step is in the second half, at a tenth of the rate.
+    network = make(toy, tmp_path, replace(TINY, steps=1, weight_decay=0.0, seed=5)).network
+    rng = torch.Generator().manual_seed(5)
+    plain = build("convnet-w32", toy.spec.shape, 3, rng)
+    order = torch.randperm(60, generator=rng)[:16]
+    train = toy.train.in_space(toy.space("normalized"))
+    loss = torch.nn.functional.cross_entropy(plain(train.images[order]), train.labels[order])
+    gradients = torch.autograd.grad(loss, list(plain.parameters()))
+    for found, weight, gradient in zip(network.parameters(), plain.parameters(), gradients, strict=True):
+        torch.testing.assert_close(found, weight.detach() - 0.001 * gradient)
+
+
+def test_the_feature_extractors_recipe_is_pinned() -> None:
+    assert feature_extractor("mlp") == Training(
+        network="mlp", steps=1000, batch=256, lr=0.01, momentum=0.9, weight_decay=5e-4, augment="none",
+        seed=0, version=1,
+    )  # fmt: skip
