@@ -4,25 +4,22 @@ Each unit (distil one set, train one student) is a pure function of values that 
 under a name made of those values, and may be done twice without harm.
 """
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from condense.board.published import lookup
-from condense.board.records import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed, read
+from condense.board.records import MethodUsed, Record, read
 from condense.data import Dataset, load
 from condense.distill import Method, Recipe
 from condense.distill.engine import check, distill
 from condense.distill.registry import build
 from condense.distill.run import run_key
 from condense.errors import Refused
-from condense.evaluate import Trainable, Whole, train_student
-from condense.files import digest, require_writable
-from condense.measure import Budget, device_name, versions
+from condense.files import require_writable
+from condense.judge import data_used, judge, judge_whole, say
+from condense.measure import Budget
 from condense.networks import build as build_network
 from condense.protocol import Protocol, named
 from condense.store import DistilledSet
@@ -250,54 +247,6 @@ def stored_record(job: Job, seed: int, places: Places) -> Record | None:
     return read(path) if path.exists() else None
 
 
-def judge(
-    made: DistilledSet,
-    dataset: Dataset,
-    protocol: Protocol,
-    student: str,
-    seeds: Iterable[int],
-    results: Path,
-    device: torch.device,
-    budget: Budget,
-) -> Record:
-    """Trains students on a set and writes the record after each of them.
-
-    Args:
-        made: The set.
-        dataset: What it was made of; gives the test split.
-        protocol: How to train.
-        student: Name of the network.
-        seeds: Evaluation seeds; those that the record holds are skipped.
-        results: Folder for records.
-        device: Where to train.
-        budget: When to stop.
-
-    Raises:
-        Refused: if the set is of other data, or the record holds students of another set.
-        Stopped: when the budget has run out; the record then holds the students that are done.
-    """
-    used = made.content["dataset"]
-    if used["train_hash"] != dataset.train.hash:
-        raise Refused(
-            f"the set was made of {used['name']} with training split {used['train_hash'][:8]}; "
-            f"{dataset.spec.name} has {dataset.train.hash[:8]}"
-        )
-    record = record_of(made, dataset, protocol, student)
-    path = record.path(results)
-    if path.exists():
-        old = read(path)
-        assert old.set is not None
-        if old.set.hash != made.hash:
-            raise Refused(
-                f"{path} judges the set {old.set.hash[:8]}; this one, {made.hash[:8]}, comes from the same "
-                "settings on another machine or version: choose another --results, or move that file away"
-            )
-        record = old
-    pixels = dataset.space(record.space)
-    source = made.in_space(pixels, dataset.space(made.content["pixels"]["space"])).to(device)
-    return _students(source, record, seeds, dataset, results, device, budget)
-
-
 def evaluate_set(
     path: Path,
     dataset: str | None,
@@ -338,7 +287,7 @@ def evaluate_set(
 
 
 def reference(cell: Cell, places: Places, device: torch.device, budget: Budget) -> Record:
-    """The row of the whole training set: `judge`, with all of it in place of a set."""
+    """`judge_whole`, with everything by name."""
     dataset = load(cell.dataset, data_dir=places.data_dir, size=cell.size)
     protocol = named(cell.protocol or "whole-v1")
     if not protocol.whole:
@@ -346,106 +295,7 @@ def reference(cell: Cell, places: Places, device: torch.device, budget: Budget) 
     seeds = first_seeds(protocol, cell.eval_seeds)
     check_student(cell.student, dataset)
     require_writable(places.results)
-    record = Record(
-        kind="reference",
-        key=digest({"reference": "whole", "version": 1, "train": dataset.train.hash}),
-        dataset=data_used(dataset),
-        method=MethodUsed(name="whole", chain=()),
-        ipc=0,
-        seed=0,
-        set=None,
-        space="normalized",
-        protocol=protocol,
-        student=cell.student,
-        paper=paper(dataset, "whole", 0, cell.student),
-    )
-    path = record.path(places.results)
-    if path.exists():
-        record = read(path)
-    if all(record.has(seed) for seed in seeds):
-        say(f"up to date: {path}")
-        return record
-    pixels = dataset.space(record.space).to(device)
-    source = Whole(dataset.train.to(device).in_space(pixels))
-    return _students(source, record, seeds, dataset, places.results, device, budget)
-
-
-def _students(
-    source: Trainable,
-    record: Record,
-    seeds: Iterable[int],
-    dataset: Dataset,
-    results: Path,
-    device: torch.device,
-    budget: Budget,
-) -> Record:
-    pixels = dataset.space(record.space).to(device)
-    test = dataset.test.to(device).in_space(pixels)
-    for seed in seeds:
-        if record.has(seed):
-            continue
-        outcome = train_student(
-            source, test, dataset.spec, record.protocol, student=record.student, seed=seed, budget=budget
-        )
-        entry = Entry(
-            seed=seed,
-            accuracy=outcome.accuracy,
-            seconds=round(outcome.seconds, 3),
-            device=device_name(device),
-            threads=torch.get_num_threads(),
-            versions=versions(),
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        record = record.with_entry(entry)
-        path = record.write(results)
-        say(f"{record.student} {seed}: {outcome.accuracy:.2f} % in {outcome.seconds:.1f} s -> {path}")
-    return record
-
-
-def record_of(made: DistilledSet, dataset: Dataset, protocol: Protocol, student: str) -> Record:
-    """A set's record under a protocol and student, without entries."""
-    content, provenance = made.content, made.provenance
-    method = content["method"]
-    counts = content["counts"]
-    return Record(
-        kind="set",
-        key=content["key"],
-        dataset=data_used(dataset),
-        method=MethodUsed(name=method["name"], chain=tuple(method["chain"]), source=method["source"]),
-        ipc=content["ipc"],
-        seed=content["seed"],
-        set=SetUsed(
-            hash=made.hash,
-            bytes=made.nbytes(),
-            counts=Counts(
-                stored=counts["stored"],
-                effective=counts["effective"],
-                per_class=tuple(counts["per_class"]),
-            ),
-            label=content["label"]["kind"],
-            seconds=_number(provenance.get("seconds")),
-            peak_bytes=_whole(provenance.get("peak_bytes")),
-            device=str(provenance.get("device", "unknown")),
-        ),
-        space=made.evaluation_space,
-        protocol=protocol,
-        student=student,
-        paper=paper(dataset, method["name"], content["ipc"], student),
-    )
-
-
-def paper(dataset: Dataset, method: str, ipc: int, student: str) -> Paper | None:
-    """The published number of a cell, as records hold it."""
-    found = lookup(dataset.spec.name, method, ipc, student)
-    return found.paper if found else None
-
-
-def data_used(dataset: Dataset) -> DataUsed:
-    """A dataset as records name it."""
-    spec = dataset.spec
-    return DataUsed(
-        name=spec.name, kind=spec.kind, train_hash=dataset.train.hash, test_hash=dataset.test.hash
-    )
+    return judge_whole(dataset, protocol, cell.student, seeds, places.results, device, budget)
 
 
 def say_settings(job: Job) -> None:
@@ -455,16 +305,3 @@ def say_settings(job: Job) -> None:
         f", with {', '.join(f'{k}={v}' for k, v in job.cell.params.items())}" if job.cell.params else ""
     )
     say(f"{job.cell.title}: {source}{overridden}")
-
-
-def say(line: str) -> None:
-    """A line of progress, on standard error."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) else None

@@ -23,7 +23,6 @@ round), and other families do better there; with deep networks (ResNet) it learn
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -104,6 +103,18 @@ class DC(Method):
     metric: str = "ours"
     augment: str = "none"
 
+    def __post_init__(self) -> None:
+        """Refuses names that stand for nothing."""
+        super().__post_init__()
+        known: dict[str, tuple[str, Mapping[str, object]]] = {
+            "init": (self.init, INITS),
+            "metric": (self.metric, METRICS),
+        }
+        for field, (name, names) in known.items():
+            if name not in names:
+                raise unknown(field, name, names)
+        dsa.parse(self.strategy("none"))
+
     @property
     def needs_real(self) -> bool:
         """Only when it starts from real images."""
@@ -111,11 +122,11 @@ class DC(Method):
 
     def distill(self, train: Split, run: Run) -> DistilledSet:
         """Algorithm 1 of the paper."""
-        syn = self._initial(train, run)
+        syn = INITS[self.init](train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=self.momentum)
         outer_steps, inner_epochs = self.loops(run.ipc)
-        distance = _named("metric", self.metric, METRICS)
-        strategy = run.spec.dsa if self.augment == "dsa" else self.augment.removeprefix("dsa:")
+        distance = METRICS[self.metric]
+        strategy = self.strategy(run.spec.dsa)
         size = (run.spec.height, run.spec.width)
         for _ in run.steps(self.iterations, {"images": syn.images, "optimizer": optimizer}):
             network = run.network()
@@ -133,6 +144,10 @@ class DC(Method):
                     self._train(network, inner, syn, inner_epochs, strategy, run.rng)
         return run.distilled(syn.images, syn.labels, augment=self.augment)
 
+    def strategy(self, usual: str) -> str:
+        """The operations of `augment`, where ``dsa`` stands for the dataset's usual ones."""
+        return usual if self.augment == "dsa" else self.augment.removeprefix("dsa:")
+
     def loops(self, ipc: int) -> tuple[int, int]:
         """Matches a round and epochs between two of them, for a number of images per class."""
         outer_steps, inner_epochs = LOOPS[max(entry for entry in LOOPS if entry <= ipc)]
@@ -140,13 +155,6 @@ class DC(Method):
             outer_steps if self.outer_steps is None else self.outer_steps,
             inner_epochs if self.inner_epochs is None else self.inner_epochs,
         )
-
-    def _initial(self, train: Split, run: Run) -> Synthetic:
-        inits: Mapping[str, Callable[[], Synthetic]] = {
-            "noise": lambda: Synthetic.noise(run),
-            "real": lambda: Synthetic.real(train, run),
-        }
-        return _named("init", self.init, inits)()
 
     def _train(
         self, network: Network, optimizer: torch.optim.Optimizer, syn: Synthetic, epochs: int, strategy: str,
@@ -249,6 +257,12 @@ METRICS: Mapping[str, Callable[[Gradient, Gradient], Tensor]] = {
 }
 """The distances by the names that the authors' code gives them."""
 
+INITS: Mapping[str, Callable[[Split, Run], Synthetic]] = {
+    "noise": lambda train, run: Synthetic.noise(run),
+    "real": Synthetic.real,
+}
+"""What the images start from."""
+
 
 @torch.no_grad()
 def refresh_batch_norm(network: Network, train: Split, rng: torch.Generator) -> None:
@@ -262,15 +276,6 @@ def refresh_batch_norm(network: Network, train: Split, rng: torch.Generator) -> 
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-
-
-T = TypeVar("T")
-
-
-def _named(kind: str, name: str, known: Mapping[str, T]) -> T:
-    if name not in known:
-        raise unknown(kind, name, known)
-    return known[name]
 
 
 def _recipes() -> dict[tuple[str, int], Recipe]:

@@ -1,4 +1,4 @@
-"""What every registered method promises, tested over the registry: a new method is covered without a line here."""
+"""What every registered method promises, tested over the registry: a new one is covered by itself."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from condense.board.records import Record
-from condense.cells import judge, record_of
 from condense.data import Dataset, load
 from condense.distill import Method
 from condense.distill.engine import distill
@@ -17,6 +16,7 @@ from condense.distill.loop import Loop
 from condense.distill.registry import build, methods
 from condense.errors import Refused
 from condense.evaluate import train_student
+from condense.judge import judge, record_of
 from condense.measure import Budget
 from condense.protocol import HARD_V1, Protocol, Stage
 from condense.store import DistilledSet
@@ -25,7 +25,7 @@ SHORT = replace(HARD_V1, stages=(Stage(epochs=100), Stage(epochs=20, scale=0.1))
 """hard-v1 in miniature: enough to tell a distilled set from a random one on 8 x 8 digits."""
 
 MARGIN = 2.0
-"""Points of accuracy by which a method that optimises must beat the mean of random subsets at one image a class."""
+"""Points by which a method that optimises must beat the mean of random subsets at one image a class."""
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Datasets: what they are, where they come from, and the pixel spaces that they are seen in."""
 
-from condense.data.pixels import PixelSpace
+from condense.data.pixels import SPACES, PixelSpace
 from condense.data.sources import NAMES, load
 from condense.data.spec import Dataset, DatasetSpec, Split
 
-__all__ = ["NAMES", "Dataset", "DatasetSpec", "PixelSpace", "Split", "load"]
+__all__ = ["NAMES", "SPACES", "Dataset", "DatasetSpec", "PixelSpace", "Split", "load"]

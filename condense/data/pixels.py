@@ -21,6 +21,9 @@ from torch import Tensor
 from condense.errors import Refused, unknown
 from condense.files import digest, home, write_atomic
 
+SPACES = ("raw", "normalized", "zca")
+"""The pixel spaces by name."""
+
 ZCA_EPS = 0.1
 MAX_FEATURES = 16384
 """The largest image (c h w) whose covariance is decomposed: 64 x 64 in colour is 12288."""
@@ -207,7 +210,7 @@ def from_description(description: Mapping[str, object]) -> PixelSpace:
             f"{str(description.get('fitted_on'))[:12]}: open them with that dataset at hand"
         )
     if name not in ("raw", "normalized"):
-        raise unknown("pixel space", name, ("raw", "normalized", "zca"))
+        raise unknown("pixel space", name, SPACES)
     mean, std = description["mean"], description["std"]
     assert isinstance(mean, Sequence) and isinstance(std, Sequence)
     return affine(name, mean, std)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from condense.data.pixels import PixelSpace, affine, fitted_zca
+from condense.data.pixels import SPACES, PixelSpace, affine, fitted_zca
 from condense.errors import unknown
 from condense.files import digest, hash_tensors
 
@@ -193,4 +193,4 @@ class Dataset:
             return affine(name, self.spec.mean, self.spec.std)
         if name == "zca":
             return self._zca
-        raise unknown("pixel space", name, ("raw", "normalized", "zca"))
+        raise unknown("pixel space", name, SPACES)

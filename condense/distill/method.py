@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from condense.data import Split
-from condense.errors import Refused
+from condense.data import SPACES, Split
+from condense.errors import Refused, unknown
 from condense.protocol import Protocol
 from condense.store import DistilledSet
 
@@ -64,15 +64,17 @@ class Method:
     pixel_space: str = "normalized"
 
     def __post_init__(self) -> None:
-        """Refuses counts below one, whichever fields they are in.
+        """Refuses counts below one, negative numbers, and a pixel space that does not exist.
 
         Raises:
             Refused: naming the field.
         """
         for name, value in asdict(self).items():
-            least = 0 if name in self.may_be_zero else 1
-            if type(value) is int and value < least:
+            least = 1 if type(value) is int and name not in self.may_be_zero else 0
+            if type(value) in (int, float) and not value >= least:
                 raise Refused(f"{self.name}: {name} = {value} must be at least {least}")
+        if self.pixel_space not in SPACES:
+            raise unknown("pixel space", self.pixel_space, SPACES)
 
     @property
     def needs_real(self) -> bool:

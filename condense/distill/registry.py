@@ -46,7 +46,10 @@ def methods() -> MappingProxyType[str, type[Method]]:
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{GROUP}.{module.name}")
     for entry in entry_points(group=GROUP):
-        loaded = entry.load()
+        try:
+            loaded = entry.load()
+        except Exception as error:
+            raise Refused(f"cannot import the method {entry.name!r} from {entry.value}: {error}") from error
         if not (isinstance(loaded, type) and issubclass(loaded, Method)):
             raise Refused(f"the entry point {entry.name!r} of {entry.value} is not a condense method")
         register(loaded)

@@ -44,11 +44,11 @@ class Counts(TypedDict):
 
 
 class Pixels(TypedDict):
-    """The pixel space, as its `describe` gives it; a space may add keys."""
+    """The pixel space as its `describe` gives it: with channel statistics unless whitened, and more keys."""
 
     space: str
-    mean: list[float]
-    std: list[float]
+    mean: NotRequired[list[float]]
+    std: NotRequired[list[float]]
 
 
 class Step(TypedDict):
@@ -134,6 +134,8 @@ def misfit(value: object, form: object, where: str) -> str | None:
         if not isinstance(value, dict):
             return f"{where} is not an object"
         for key, inner in get_type_hints(form).items():
+            if key not in value and key in form.__optional_keys__:  # type: ignore[attr-defined]
+                continue
             if key not in value:
                 return f"{where}.{key} is missing"
             if wrong := misfit(value[key], inner, f"{where}.{key}"):
@@ -204,6 +206,8 @@ def unreadable(values: Mapping[str, object]) -> str | None:
     """Says what in a manifest's content is not of its form or unknown to this version, or None."""
     if wrong := misfit(values, Content, "content"):
         return wrong
+    if missing := {"bytes", "tensors"} - set(values):
+        return f"content.{min(missing)} is missing"
     content = cast(Content, values)
     if content["kind"] != "images":
         return f"this condense reads sets of images, not of {content['kind']}"
@@ -215,7 +219,8 @@ def unreadable(values: Mapping[str, object]) -> str | None:
     if (space := content["pixels"]["space"]) not in ("raw", "normalized", "zca"):
         return f"unknown pixel space {space!r}; known: raw, normalized, zca"
     channels, pixels = content["dataset"]["shape"][:1], content["pixels"]
-    if space != "zca" and not [len(pixels["mean"])] == [len(pixels["std"])] == channels:
+    statistics = [len(pixels.get("mean", [])), len(pixels.get("std", []))]
+    if space != "zca" and statistics != channels * 2:
         return "content.pixels.mean and content.pixels.std do not hold one number a channel"
     return None
 

@@ -261,7 +261,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step_and_spoils_no_che
         return steps
 
     good = 3 if every == 0 else 0
-    sentence = f"the loss is not finite at step 3 of phase distil; the last good state is that of step {good}; lower lr"
+    place = "the loss is not finite at step 3 of phase distil"
+    sentence = f"{place}; the last good state is that of step {good}; lower lr"
     for start in (0, good):
         with pytest.raises(Refused) as refusal:
             run(poison=True)

@@ -196,7 +196,7 @@ def test_what_cannot_work_is_refused_before_any_work(
 def test_a_command_killed_at_any_instant_ends_in_the_hash_of_an_uninterrupted_one(
     toy: Dataset, toy_file: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = {"iterations": "500", "network": "convnet-w32", "batch_real": "64"}
+    params = {"iterations": "300", "network": "convnet-w32", "batch_real": "32"}
     whole, _ = distill(build("dm", "toy", 1, params)[0], toy, ipc=1, cache=tmp_path / "whole")
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
     command = [sys.executable, "-m", "condense", "distill", "--dataset", str(toy_file), "--device", "cpu"]
@@ -209,7 +209,7 @@ def test_a_command_killed_at_any_instant_ends_in_the_hash_of_an_uninterrupted_on
 
     kills = 0
     for delay in (0.0, 0.05):
-        wanted = newest() + 2
+        wanted = newest() + 1
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while newest() < wanted and process.poll() is None:
             time.sleep(0.002)

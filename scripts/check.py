@@ -1,0 +1,35 @@
+"""Every check there is, in order, up to the first that fails: people and CI run this one script.
+
+    python scripts/check.py
+
+It uses the Python that runs it, in which condense must be installed: ``pip install -e ".[dev]"``.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+CHECKS = (
+    ("ruff", "check"),
+    ("ruff", "format", "--check"),
+    ("mypy",),
+    ("pytest",),
+    ("condense", "leaderboard", "--check"),
+)
+"""Modules and their arguments; what they check is set in ``pyproject.toml``."""
+
+
+def main() -> None:
+    """Runs the checks; ends with the exit code of the first that fails."""
+    for module, *arguments in CHECKS:
+        print(f"== {' '.join([module, *arguments])}", flush=True)
+        done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+    print("== all is well")
+
+
+if __name__ == "__main__":
+    main()

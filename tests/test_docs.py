@@ -1,0 +1,103 @@
+"""What README and CONTRIBUTING tell people to type works."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from condense.cli import app
+from condense.data import Dataset
+from condense.distill import distill
+from condense.distill.registry import build, methods
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every command line of condense's in the pages, without what follows it."""
+    found = []
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        found += re.findall(r"^    (?:.*/bin/)?(condense .*?)(?:  +#.*)?$", text, flags=re.MULTILINE)
+        found += re.findall(r"`(condense [a-z]+(?: [^`]*)?)`", text)
+    return found
+
+
+def test_the_pages_show_commands_and_blocks_at_all() -> None:
+    assert len(commands()) > 10
+    assert [len(blocks(page, "python")) for page in PAGES] == [2, 1]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_that_is_shown_has_the_verb_and_options_that_it_uses(command: str) -> None:
+    _, verb, *rest = command.split()
+    known = get_command(app).commands  # type: ignore[attr-defined]
+    assert verb in known
+    options = {option for parameter in known[verb].params for option in parameter.opts}
+    assert {word for word in rest if word.startswith("--")} <= options | {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
+    generated = {"leaderboard.md"}
+    assert [link for link in links if link not in generated and not (ROOT / link).exists()] == []
+
+
+def test_the_readme_names_every_method() -> None:
+    ours = [name for name, cls in methods().items() if cls.__module__.startswith("condense.methods.")]
+    named = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert sorted(named) == sorted(ours)
+
+
+def test_the_readmes_ways_to_read_a_set_work_inside_its_folder(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, run = distill(build("random_subset", "toy", 1)[0], toy, ipc=1, cache=tmp_path / "cache")
+    made.save(tmp_path / "set", run.space)
+    monkeypatch.chdir(tmp_path / "set")
+    for block in blocks(ROOT / "README.md", "python"):
+        exec(block, {})
+    assert "(3, 1, 8, 8)" in capsys.readouterr().out
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The package of CONTRIBUTING, as if it were installed."""
+    page = ROOT / "CONTRIBUTING.md"
+    (tmp_path / "part_means.py").write_text(blocks(page, "python")[0])
+    (entry,) = re.findall(r'"condense.methods"\]\n(.+)\n', blocks(page, "toml")[0])
+    info = tmp_path / "part_means-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: part-means\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[condense.methods]\n{entry.replace(chr(34), '')}\n")
+    monkeypatch.setattr("condense.distill.registry._registered", dict(methods()))
+    monkeypatch.syspath_prepend(tmp_path)
+    methods.cache_clear()
+    yield
+    methods.cache_clear()
+    sys.modules.pop("part_means", None)
+
+
+def test_the_method_of_ones_own_package_is_found_and_makes_a_set(
+    plugin: None, toy: Dataset, tmp_path: Path
+) -> None:
+    method, _ = build("part_means", "toy", 2, {"at_most": "5"})
+    made, _ = distill(method, toy, ipc=2, cache=tmp_path / "cache")
+    assert made.contradiction() is None and len(made) == 6
+    assert made.content["method"]["chain"][0]["config"]["at_most"] == 5
+
+    everything, _ = distill(build("part_means", "toy", 1)[0], toy, ipc=1, cache=tmp_path / "cache")
+    space = toy.space("normalized")
+    images = toy.train.in_space(space).images
+    for label in range(3):
+        mean = images[toy.train.of_class(label)].mean(0)
+        assert (everything.images[label] - mean).abs().max() < 1e-5

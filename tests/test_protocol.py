@@ -1,0 +1,107 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from condense.errors import Refused
+from condense.protocol import HARD_V1, PROTOCOLS, WHOLE_V1, Protocol, Stage, dc_evaluation, named
+
+HASHES = {
+    "hard-v1": "f10d787cb9c98b7ce1011e2380f3e4798b40472dbec5066a0a751f0f770ea61a",
+    "whole-v1": "c0e8724f2369d5a83a34649fdf0549c32ab3f4075db440876e8ed55fde93bbe5",
+}
+"""Frozen: a protocol whose hash moves is another protocol and needs another name."""
+
+
+def test_the_protocols_are_frozen() -> None:
+    assert {name: protocol.hash for name, protocol in PROTOCOLS.items()} == HASHES
+    assert all(protocol.name == name for name, protocol in PROTOCOLS.items())
+
+
+def test_hard_v1_is_what_the_design_says() -> None:
+    assert HARD_V1.to_json() == {
+        "name": "hard-v1",
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "batch": 256,
+        "stages": [{"epochs": 500, "scale": 1.0}, {"epochs": 500, "scale": 0.1}],
+        "reset": False,
+        "augment": "dsa",
+        "seeds": 5,
+        "kind": "images",
+    }
+    assert HARD_V1.epochs == 1000
+
+
+def test_whole_v1_differs_from_hard_v1_in_length_seeds_and_what_it_trains_on() -> None:
+    changed = {"name": "whole-v1", "seeds": 3, "whole": True}
+    stages = [{"epochs": 25, "scale": 1.0}, {"epochs": 25, "scale": 0.1}]
+    assert WHOLE_V1.to_json() == HARD_V1.to_json() | changed | {"stages": stages}
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        HARD_V1,
+        WHOLE_V1,
+        replace(HARD_V1, lr=None),
+        replace(HARD_V1, lr=None, whole=True, reset=True, stages=()),
+        dc_evaluation(300, augment="dc:crop_scale_rotate", seeds=20, batch=128),
+    ],
+)
+def test_a_protocol_survives_json_with_its_hash(protocol: Protocol) -> None:
+    back = Protocol.from_json(json.loads(json.dumps(protocol.to_json())))
+    assert back == protocol and back.hash == protocol.hash
+
+
+def test_the_hash_covers_every_field() -> None:
+    changes: list[dict[str, object]] = [
+        {},
+        {"name": "other"},
+        {"optimizer": "adam"},
+        {"lr": None},
+        {"lr": 0.02},
+        {"momentum": 0.0},
+        {"weight_decay": 0.0},
+        {"batch": 128},
+        {"stages": (Stage(epochs=500), Stage(epochs=500, scale=0.2))},
+        {"stages": (Stage(epochs=500), Stage(epochs=501, scale=0.1))},
+        {"reset": True},
+        {"augment": "none"},
+        {"seeds": 6},
+        {"kind": "graphs"},
+        {"whole": True},
+    ]
+    assert set(Protocol.__dataclass_fields__) == {name for change in changes for name in change}
+    assert len({replace(HARD_V1, **change).hash for change in changes}) == len(changes)  # type: ignore[arg-type]
+
+
+def test_a_field_that_is_off_stays_out_of_the_json_so_that_older_hashes_hold() -> None:
+    assert "whole" not in HARD_V1.to_json() and "lr" not in replace(HARD_V1, lr=None).to_json()
+
+
+def test_a_field_of_a_later_version_is_refused_by_name() -> None:
+    with pytest.raises(Refused, match="does not know the protocol field 'mixup'"):
+        Protocol.from_json(HARD_V1.to_json() | {"mixup": 0.2})
+    stages = [{"epochs": 500, "scale": 1.0, "warmup": 3}]
+    with pytest.raises(Refused, match="does not know the field 'warmup' of a protocol's stage"):
+        Protocol.from_json(HARD_V1.to_json() | {"stages": stages})
+
+
+@pytest.mark.parametrize(("epochs", "stages"), [(1000, [502, 499]), (300, [152, 149])])
+def test_the_dc_evaluation_has_the_authors_off_by_ones(epochs: int, stages: list[int]) -> None:
+    protocol = dc_evaluation(epochs, augment="none")
+    assert [stage.epochs for stage in protocol.stages] == stages
+    assert [stage.scale for stage in protocol.stages] == [1.0, 0.1]
+    assert protocol.epochs == epochs + 1 and protocol.reset and protocol.name == "published"
+    # The loop itself: epochs + 1 rounds, and a new optimiser after that of index epochs // 2 + 1.
+    rates = [0.1 if index > epochs // 2 + 1 else 1.0 for index in range(epochs + 1)]
+    assert [rates.count(1.0), rates.count(0.1)] == stages
+
+
+def test_a_protocol_is_found_by_name_or_refused_with_the_nearest_names() -> None:
+    assert named("hard-v1") is HARD_V1 and named("whole-v1") is WHOLE_V1
+    with pytest.raises(Refused, match="unknown protocol 'hard-v2'; nearest: hard-v1"):
+        named("hard-v2")
