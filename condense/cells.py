@@ -276,7 +276,12 @@ def evaluate_set(
     """
     made = DistilledSet.load(path)
     name, _, side = made.content["dataset"]["name"].partition("@")
-    data = load(dataset or name, data_dir=places.data_dir, size=size or (int(side) if side else None))
+    try:
+        data = load(dataset or name, data_dir=places.data_dir, size=size or (int(side) if side else None))
+    except Refused as error:
+        if dataset is not None:
+            raise
+        raise Refused(f"{path} was made of {name!r}; say where that is with --dataset ({error})") from error
     own = made.content["protocol"]
     published = Protocol.from_json(own) if own else None
     chosen = resolve(protocol or data.spec.protocol, published, str(path))

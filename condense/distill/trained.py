@@ -94,7 +94,8 @@ def trained(
         Stopped: when the budget has run out.
     """
     device = train.images.device
-    key = digest({"training": asdict(training), "train": train.hash, "space": space})
+    pixels = {"space": space, "mean": spec.mean, "std": spec.std}
+    key = digest({"training": asdict(training), "train": train.hash, "pixels": pixels})
     folder = cache / "trained" / key[:32]
     rng = torch.Generator().manual_seed(training.seed)
     network = build(training.network, spec.shape, spec.num_classes, rng, device)

@@ -84,7 +84,10 @@ def plain_reader(content: Content) -> str:
 
 
 def _pixels(content: Content) -> str:
-    pixels = dict(content["pixels"])
+    pixels: dict[str, object] = {**content["pixels"]}
+    if pixels["space"] == "zca":
+        fitted = f"eps {pixels.get('eps')}, fitted on the train split `{pixels.get('fitted_on')}`"
+        return f"zca: {fitted}; to recompute it, {pixels.get('recompute')}"
     return f"{pixels.pop('space')}: " + ", ".join(f"{key} {value}" for key, value in sorted(pixels.items()))
 
 

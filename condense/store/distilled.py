@@ -162,7 +162,7 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
             Refused: if the pixels' own space is unknown.
         """
         described = space.describe()
-        if json.loads(canonical(described)) == self.content["pixels"]:
+        if _identity(described) == _identity(self.content["pixels"]):
             return self
         images = space.to(self.device).encode(self.pixels(source))
         return replace(self, images=images, content=cast(Content, {**self.content, "pixels": described}))
@@ -178,10 +178,9 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         """
         if not self.images.is_floating_point():
             return unit(self.images)
-        own = dict(self.content["pixels"])
         if source is None:
-            source = from_description(own)
-        elif (given := json.loads(canonical(source.describe()))) != own:
+            source = from_description({**self.content["pixels"]})
+        elif (given := _identity(source.describe())) != (own := _identity(self.content["pixels"])):
             raise Refused(f"the set is stored in the pixel space {own}, which is not {given}")
         return source.to(self.device).decode(self.images)
 
@@ -316,3 +315,8 @@ def described(tensors: Mapping[str, Tensor]) -> list[TensorPart]:
         {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
         for name, tensor in sorted(tensors.items())
     ]
+
+
+def _identity(description: Mapping[str, object]) -> str:
+    """What makes two pixel spaces one: all that describes them but the words on recomputing."""
+    return canonical({key: value for key, value in description.items() if key != "recompute"})

@@ -128,6 +128,21 @@ def test_pixels_survive_a_change_of_space(make: Make, raw: PixelSpace) -> None:
     assert back.content == make(space=raw).content
 
 
+def test_a_space_is_known_by_its_numbers_not_by_how_its_recomputation_is_worded(make: Make) -> None:
+    class Reworded(Zca):
+        def describe(self) -> dict[str, object]:
+            return {**super().describe(), "recompute": "in other words"}
+
+    zca = whitening()
+    whitened = make(space=zca)
+    reworded = Reworded(zca.mean, zca.matrix, zca.inverse, zca.fitted_on)
+    assert whitened.in_space(reworded) is whitened
+    assert torch.equal(whitened.pixels(reworded), zca.decode(whitened.images))
+    elsewhere = Zca(zca.mean, zca.matrix, zca.inverse, "g" * 64)
+    with pytest.raises(Refused, match="which is not"):
+        whitened.pixels(elsewhere)
+
+
 def test_whitened_pixels_are_not_decoded_without_their_own_space(make: Make, raw: PixelSpace) -> None:
     whitened = make(space=whitening())
     with pytest.raises(Refused, match="zca"):
