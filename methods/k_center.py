@@ -18,8 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from condense.data import Split
-from condense.distill import Method, Run, feature_extractor, register
-from condense.networks import features_in_chunks
+from condense.distill import Method, Run, register, select_by_features
 from condense.store import DistilledSet
 
 
@@ -34,13 +33,7 @@ class KCenter(Method):
 
     def distill(self, train: Split, run: Run) -> DistilledSet:
         """Picks class by class in the features of the pinned network."""
-        network = run.trained(feature_extractor(self.network), train)
-        chosen = []
-        for label in range(run.spec.num_classes):
-            indices = train.of_class(label)
-            picks = farthest_first(features_in_chunks(network, train.images[indices]), run.ipc)
-            chosen.append(indices[picks])
-        return run.selected(train, torch.cat(chosen))
+        return select_by_features(train, run, self.network, farthest_first)
 
 
 def farthest_first(features: Float[Tensor, "n d"], budget: int) -> Int[Tensor, " budget"]:

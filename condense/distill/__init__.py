@@ -1,5 +1,6 @@
 """Making sets: methods, their registry, and what they run on."""
 
+from condense.distill.coreset import select_by_features
 from condense.distill.engine import distill
 from condense.distill.method import Method, Recipe
 from condense.distill.registry import register
@@ -19,4 +20,5 @@ __all__ = [
     "distill",
     "feature_extractor",
     "register",
+    "select_by_features",
 ]

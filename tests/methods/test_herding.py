@@ -75,7 +75,7 @@ def test_the_images_are_picked_class_by_class_in_the_features_of_the_pinned_netw
         asked.append(network)
         return pinned
 
-    monkeypatch.setattr(herding, "feature_extractor", short)
+    monkeypatch.setattr("condense.distill.coreset.feature_extractor", short)
     method, _ = build("herding", "toy", 4, {"network": "convnet-w32"})
     sets = [distill(method, toy, ipc=4, seed=seed, cache=tmp_path) for seed in (0, 1)]
     assert torch.equal(sets[0][0].images, sets[1][0].images) and asked == ["convnet-w32"] * 2

@@ -70,10 +70,10 @@ def test_a_single_pick_is_herdings() -> None:
 def test_its_images_do_not_depend_on_the_seed_and_at_one_per_class_are_herdings(
     toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (k_center, herding):
-        monkeypatch.setattr(
-            module, "feature_extractor", lambda network: Training(network=network, steps=3, batch=8)
-        )
+    monkeypatch.setattr(
+        "condense.distill.coreset.feature_extractor",
+        lambda network: Training(network=network, steps=3, batch=8),
+    )
 
     def images(name: str, ipc: int, seed: int = 0) -> Tensor:
         method, _ = build(name, "toy", ipc, {"network": "convnet-w32"})
