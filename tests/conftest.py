@@ -1,13 +1,20 @@
 """What tests of several packages need: an own home folder, a tiny dataset, and time that obeys."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+# Tiny tensors gain nothing from threads, and on a busy machine two threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
+import torch
 
 from condense.data import Dataset, load
 from condense.measure import Budget
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture
