@@ -56,6 +56,7 @@ def _picture(table: Table, against: str) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_xscale("log")
+    _axis(axes, table, against)
     colors = iter(range(len(table.rows)))
     for row in table.rows:
         if row.reference:
@@ -64,7 +65,6 @@ def _picture(table: Table, against: str) -> bytes:
             _band(axes, row, against)
         else:
             _curve(axes, row, against, next(colors))
-    _axis(axes, table, against)
     axes.set_ylabel("test accuracy (%)")
     axes.set_title(f"{table.key.dataset}: {title(table.key)}", fontsize=10)
     axes.grid(alpha=0.25)
