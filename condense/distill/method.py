@@ -27,6 +27,12 @@ class Recipe:
     protocol: Protocol
     source: str
 
+    def cited_by(self, method: "Method") -> str:
+        """The source, with the names of the settings in which a method departs from it."""
+        published = asdict(self.method)
+        changed = [name for name, value in asdict(method).items() if published[name] != value]
+        return f"{self.source}; changed: {', '.join(changed)}" if changed else self.source
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:

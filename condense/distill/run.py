@@ -155,7 +155,7 @@ class Run:
             "method": {
                 "name": method.name,
                 "chain": cast(list[Link], method.chain()),
-                "source": self._recipe.source if self._recipe else None,
+                "source": self._recipe.cited_by(method) if self._recipe else None,
             },
             "seed": self._seed,
         }

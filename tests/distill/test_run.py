@@ -51,6 +51,14 @@ def firsts(train: Split, per_class: int = 2) -> torch.Tensor:
     return torch.cat([train.of_class(label)[:per_class] for label in range(train.num_classes)])
 
 
+def test_a_recipe_is_cited_with_the_settings_that_were_changed() -> None:
+    method = build("dm", "toy", 2)[0]
+    recipe = Recipe(method=method, protocol=replace(HARD_V1, name="published"), source="here")
+    assert recipe.cited_by(method) == "here"
+    changed = build("dm", "toy", 2, {"iterations": "7", "momentum": "0.25"})[0]
+    assert recipe.cited_by(changed) == "here; changed: iterations, momentum"
+
+
 def test_the_key_covers_method_settings_data_ipc_and_seed_and_no_more() -> None:
     method = build("dm", "toy", 2)[0]
     versioned = type("DM", (type(method),), {"version": 2})()
