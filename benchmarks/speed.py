@@ -28,6 +28,7 @@ from condense.distill import Method, Plain, Run, Synthetic
 from condense.distill.registry import methods
 from condense.files import write_atomic
 from condense.measure import device_name, versions
+from condense.memory import keep_freed_memory
 from condense.networks import CHUNK, Network, build, features_in_chunks
 from condense.store import DistilledSet
 from condense.store.targets import Hard
@@ -313,6 +314,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed turns of each side")
     options = parser.parse_args()
     device = torch.device(options.device)
+    keep_freed_memory()
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     figures = measure(device, options.repeats, steps=1 if device.type == "cpu" else 50)
     if options.out:

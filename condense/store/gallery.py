@@ -14,6 +14,8 @@ ROWS = 100
 """At most this many classes are shown."""
 GAP = 2
 """Pixels between two images."""
+TINY = 16
+"""Images with fewer pixels a side are enlarged smoothly: the eye reads a digit there, else squares."""
 
 
 def gallery(
@@ -40,6 +42,7 @@ def gallery(
     columns = max(1, *(len(rows) for rows in members))
     height, width = pictures.shape[-2:]
     aim = 64 if shown <= 20 else 32
+    enlarging = Image.Resampling.BICUBIC if max(height, width) < TINY else Image.Resampling.NEAREST
     scale = max(1, round(aim / max(height, width)))
     shrink = min(1.0, 2 * aim / (scale * max(height, width)))
     high, wide = round(height * scale * shrink), round(width * scale * shrink)
@@ -54,7 +57,7 @@ def gallery(
         draw.text((gutter - 6, top + high / 2), name, fill="black", font=font, anchor="rm")
         for column, image in enumerate(_bytes(pictures[chosen], true_colours)):
             tile = Image.fromarray(image.numpy())
-            tile = tile.resize((width * scale, height * scale), Image.Resampling.NEAREST)
+            tile = tile.resize((width * scale, height * scale), enlarging)
             if (wide, high) != tile.size:
                 tile = tile.resize((wide, high), Image.Resampling.LANCZOS)
             sheet.paste(tile, (gutter + column * (wide + GAP), top))

@@ -24,14 +24,20 @@ def test_each_class_is_a_row_and_each_image_a_tile_of_its_own_colour() -> None:
 
 
 def test_pixels_are_enlarged_without_blur() -> None:
-    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     tile = sheet(picture, torch.tensor([0]), ["a"])[GAP : GAP + 64, -64 - GAP : -GAP]
     expected = (picture[0] * 255).round().byte().permute(1, 2, 0).numpy()
-    assert (tile == expected.repeat(8, 0).repeat(8, 1)).all()
+    assert (tile == expected.repeat(4, 0).repeat(4, 1)).all()
+
+
+def test_tiny_images_are_enlarged_without_edges_between_their_pixels() -> None:
+    picture = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).round()
+    tile = sheet(picture, torch.tensor([0]), ["a"])[GAP : GAP + 64, -64 - GAP : -GAP, 0].astype(int)
+    assert abs(tile[:, 1:] - tile[:, :-1]).max() < 128 < tile.max() - tile.min()
 
 
 def test_values_beyond_black_and_white_are_clamped() -> None:
-    picture = torch.tensor([-3.0, 7.0])[None, None, None].expand(1, 1, 8, 2)
+    picture = torch.tensor([-3.0, 7.0])[None, None, None].expand(1, 1, 16, 2)
     assert set(sheet(picture, torch.tensor([0]), [""])[GAP : GAP + 64, -4 - GAP : -GAP].flatten()) <= {0, 255}
 
 
