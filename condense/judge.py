@@ -1,7 +1,7 @@
 """From a set, or the whole training set, to a record: students trained and tested, each noted at once."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def judge(
     dataset: Dataset,
     protocol: Protocol,
     student: str,
-    seeds: Iterable[int],
+    seeds: Sequence[int],
     results: Path,
     device: torch.device,
     budget: Budget,
@@ -61,6 +61,8 @@ def judge(
                 "settings on another machine or version: choose another --results, or move that file away"
             )
         record = old
+    if _full(record, seeds, path):
+        return record
     pixels = dataset.space(record.space)
     source = made.in_space(pixels, dataset.space(made.content["pixels"]["space"])).to(device)
     return _students(source, record, seeds, dataset, results, device, budget)
@@ -92,18 +94,25 @@ def judge_whole(
     path = record.path(results)
     if path.exists():
         record = read(path)
-    if all(record.has(seed) for seed in seeds):
-        say(f"up to date: {path}")
+    if _full(record, seeds, path):
         return record
     pixels = dataset.space(record.space).to(device)
     source = Whole(dataset.train.to(device).in_space(pixels))
     return _students(source, record, seeds, dataset, results, device, budget)
 
 
+def _full(record: Record, seeds: Sequence[int], path: Path) -> bool:
+    """Whether a record holds all of the seeds, which is then said."""
+    full = all(record.has(seed) for seed in seeds)
+    if full:
+        say(f"up to date: {path}")
+    return full
+
+
 def _students(
     source: Trainable,
     record: Record,
-    seeds: Iterable[int],
+    seeds: Sequence[int],
     dataset: Dataset,
     results: Path,
     device: torch.device,

@@ -151,7 +151,7 @@ class Loop:
             start = self._resume(state, self._current[1])
         written, cost = time.monotonic(), 0.0
         self._good_step = start
-        progress = _Progress(f"{self.title} {phase}", start, n, self._events, self._seconds_before(start))
+        progress = _Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)
         try:
             for step in range(start, n):
                 self._step = step
@@ -269,9 +269,6 @@ class Loop:
                 f"the loss is not finite at step {step} of phase {phase}; the last good state is that of "
                 f"step {self._good_step}; {self.remedy}"
             )
-
-    def _seconds_before(self, start: int) -> float:
-        return self.seconds if start else 0.0
 
 
 class _Progress:
