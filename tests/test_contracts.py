@@ -65,7 +65,8 @@ def test_a_set_holds_the_nominal_images_per_class_and_only_finite_numbers(
     made = make(name, digits, cache, ipc)
     counts = torch.bincount(made.labels, minlength=10).tolist()
     assert counts == made.content["counts"]["per_class"] == [ipc] * 10
-    assert made.content["ipc"] == ipc and made.content["counts"]["stored"] == len(made) == 10 * ipc
+    assert made.content["ipc"] == ipc and made.content["counts"]["stored"] == len(made.images) == 10 * ipc
+    assert made.content["counts"]["effective"] == len(made)
     assert made.contradiction() is None
     assert all(bool(torch.isfinite(made[index][0]).all()) for index in range(len(made)))
 
@@ -88,7 +89,7 @@ def test_a_stored_set_trains_the_same_student_as_the_set_in_memory(
 ) -> None:
     made = make(name, digits, cache)
     space = digits.space(made.evaluation_space)
-    made.save(tmp_path / "set", space)
+    made.save(tmp_path / "set", digits.space(made.content["pixels"]["space"]))
     stored = DistilledSet.load(tmp_path / "set")
     assert stored.hash == made.hash
     test = digits.test.in_space(space)

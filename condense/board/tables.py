@@ -108,6 +108,12 @@ class Cell:
         return (record.paper for record in self.records if record.paper)
 
     @property
+    def counts(self) -> tuple[tuple[int, int], ...]:
+        """The distinct numbers of images stored and trained on, ascending; none of a reference."""
+        sets = [record.set for record in self.records if record.set]
+        return tuple(sorted({(one.counts.stored, one.counts.effective) for one in sets}))
+
+    @property
     def bytes(self) -> dict[str, int]:
         """Size by part, of the largest set."""
         sizes = [record.set.bytes for record in self.records if record.set]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from condense.files import canonical
+from condense.store.decode import from_description as step_of
 from condense.store.manifest import Content
 
 
@@ -31,6 +32,7 @@ def card(content: Content, provenance: Mapping[str, object], *, true_colours: bo
             "Images per class",
             f"{content['ipc']}, {counts['stored']} stored, {counts['effective']} trained on",
         ),
+        *(("Decoding", step_of({**step}).words) for step in content["decode"]),
         (
             "Bytes",
             ", ".join(f"{part} {size}" for part, size in sizes.items()) + f"; {sum(sizes.values())} in all",
@@ -52,9 +54,11 @@ def card(content: Content, provenance: Mapping[str, object], *, true_colours: bo
     )
     return _CARD.format(
         title=f"{dataset['name']} distilled by {method['name']}",
-        total=counts["stored"],
+        total=f"{counts['stored']} synthetic images"
+        + (f", decoded into {counts['effective']}," if content["decode"] else ""),
         name=dataset["name"],
         colours=colours,
+        stored="stored " if content["decode"] else "",
         table="\n".join(f"| {name} | {' '.join(value.split())} |" for name, value in rows),
         chain=chain,
         plain=plain_reader(content),
@@ -63,13 +67,14 @@ def card(content: Content, provenance: Mapping[str, object], *, true_colours: bo
 
 
 def plain_reader(content: Content) -> str:
-    """Python that reads a set from inside its folder with json and safetensors alone.
+    """Python that reads a set from inside its folder with json and safetensors, and torch if it decodes.
 
-    It ends with ``x``, float32 images as students see them, and ``y``, their labels.
+    It ends with ``x``, float32 images as students see them, and ``y``, their labels: NumPy arrays.
     """
     soft = content["label"]["kind"] == "soft"
     lines = [
         "import json",
+        *(["import torch"] if content["decode"] else []),
         "from safetensors.numpy import load_file",
         'content, tensors = json.load(open("set.json"))["content"], load_file("data.safetensors")',
         f'x, y = tensors["images"].astype("float32"), tensors["{"soft" if soft else "labels"}"]',
@@ -80,7 +85,29 @@ def plain_reader(content: Content) -> str:
             'constants = enumerate(zip(content["pixels"]["mean"], content["pixels"]["std"]))',
             f"for i, (mean, std) in constants: x[:, i] = (x[:, i]{' / 255' if byte else ''} - mean) / std",
         ]
-    return "\n".join(lines)
+    return "\n".join(lines + _decoding(content))
+
+
+def _decoding(content: Content) -> list[str]:
+    """The lines of `plain_reader` that decode, where there are steps; they pad where a step does."""
+    if not (steps := content["decode"]):
+        return []
+    pads = any(side % step["factor"] for step in steps for side in content["dataset"]["shape"][1:])
+    grey = (
+        'mean, std = (torch.tensor(content["pixels"][key])[:, None, None] for key in ("mean", "std"))',
+        "grey = (0.5 - mean) / std",
+    )
+    return [
+        "x = torch.from_numpy(x)",
+        *(grey if pads else ()),
+        'for step in content["decode"]:',
+        '    f, (n, c, h, w) = step["factor"], x.shape',
+        *(["    x = torch.nn.functional.pad(x - grey, (0, -w % f, 0, -h % f)) + grey"] if pads else []),
+        "    x = x.view(n, c, f, -(-h // f), f, -(-w // f)).permute(2, 4, 0, 1, 3, 5).flatten(0, 2)",
+        '    x = torch.nn.functional.interpolate(x, (h, w), mode="bilinear", align_corners=False)',
+        "    y = y[list(range(n)) * f**2]",
+        "x = x.numpy()",
+    ]
 
 
 def _pixels(content: Content) -> str:
@@ -120,10 +147,10 @@ _AFTER = {
 _CARD = """\
 # {title}
 
-{total} synthetic images that stand for the training set of {name}: a network trained on them alone should do
+{total} that stand for the training set of {name}: a network trained on them alone should do
 well on the real test set. Made with condense (`pip install condense-bench`).
 
-![The images, a row for each class](gallery.png)
+![The {stored}images, a row for each class](gallery.png)
 {colours}
 | | |
 | --- | --- |

@@ -1,6 +1,7 @@
 """The distilled set: images, labels and manifest; what methods make, disks keep and students train on."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,8 @@ from condense.files import canonical, hash_tensors
 from condense.protocol import Protocol
 from condense.store import folder
 from condense.store.card import card
+from condense.store.decode import GREY, Fill, MultiFormation, decoded, some_decoded
+from condense.store.decode import from_description as step_of
 from condense.store.gallery import gallery
 from condense.store.manifest import PART_OF, PARTS, Content, TensorPart, unreadable
 from condense.store.targets import Hard, Soft, Target
@@ -33,11 +36,13 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
     """A distilled set of images, in memory.
 
     As a `torch.utils.data.Dataset` it gives ``(image, label)`` pairs: float32 images in its evaluation space,
-    and a class id, or where its labels are soft a vector of k probabilities.
+    and a class id, or where its labels are soft a vector of k probabilities. With decode steps, these are the
+    m = ``copies * n`` decoded images, copies-major: image e is copy ``e // n`` of stored image ``e % n``, and
+    has its label.
 
     Attributes:
         images: The images as stored, (n, c, h, w): uint8 in the raw space, or float16, float32.
-        labels: The class of each image, (n,).
+        labels: The class of each stored image, (n,).
         soft: Class probabilities, (n, k) float16 or float32, exactly if the label kind is ``soft``.
         content: The manifest's content; the tensors' list and the bytes by part are filled in here.
         provenance: Where the set came from; never part of its hash.
@@ -93,10 +98,21 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         """The content hash: over the manifest's content and the tensors, nothing else."""
         return hash_tensors(self.tensors(), prefix=canonical(self.content))
 
+    @cached_property
+    def steps(self) -> tuple[MultiFormation, ...]:
+        """What decodes the stored images into those that a student trains on, first step first."""
+        return tuple(step_of({**step}) for step in self.content["decode"])
+
+    @property
+    def copies(self) -> int:
+        """Images that a student trains on for each one that is stored."""
+        return math.prod(step.copies for step in self.steps)
+
     @property
     def target(self) -> Target:
-        """The labels of all images, as a student is trained towards them."""
-        return Hard(self.labels) if self.soft is None else Soft(self.soft.float(), self.labels)
+        """The labels of all m images, as a student is trained towards them."""
+        labels = self.labels.repeat(self.copies)
+        return Hard(labels) if self.soft is None else Soft(self.soft.float().repeat(self.copies, 1), labels)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name, as they are stored: class ids as uint8 where they fit, else int32."""
@@ -112,23 +128,24 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         return parts
 
     def __len__(self) -> int:
-        """How many images are stored."""
-        return len(self.images)
+        """How many images a student trains on: m."""
+        return len(self.images) * self.copies
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "c h w"], int | Tensor]:
         """One image in the evaluation space, and its class id or probabilities."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of a set of {len(self)}")
-        image = self._read(self.images[index][None])[0]
-        return image, int(self.labels[index]) if self.soft is None else self.soft[index].float()
+        image = self._seen(torch.tensor([index % len(self)], device=self.device))[0]
+        place = index % len(self.images)
+        return image, int(self.labels[place]) if self.soft is None else self.soft[place].float()
 
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
     ) -> Iterator[tuple[Float[Tensor, "b c h w"], Target]]:
-        """The batches of one epoch: every image once, in an order of the generator's.
+        """The batches of one epoch: every image once, in an order of the generator's, decoded as they come.
 
         Each epoch draws one permutation from the generator, whatever the batch size; a set that is one batch
-        comes in stored order, since the order within a batch changes nothing. The last batch may be smaller.
+        comes in its own order, since the order within a batch changes nothing. The last batch may be smaller.
 
         Args:
             epoch: The epoch's number; only sets that replay stored views depend on it.
@@ -140,11 +157,11 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         """
         order = torch.randperm(len(self), generator=generator)
         if len(self) <= protocol.batch:
-            yield self._read(self.images), self.target
+            yield decoded(self.steps, self._read(self.images), self._grey), self.target
             return
         target = self.target
         for index in torch.split(order.to(self.device), protocol.batch):
-            yield self._read(self.images[index]), target[index]
+            yield self._seen(index), target[index]
 
     def to(self, device: torch.device | str) -> "DistilledSet":
         """The same set on a device."""
@@ -159,7 +176,7 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
             source: The space that the pixels are in; only a whitened set cannot make its own.
 
         Raises:
-            Refused: if the pixels' own space is unknown.
+            Refused: if the pixels' own space is unknown, or a set with decode steps is to be whitened.
         """
         described = space.describe()
         if _identity(described) == _identity(self.content["pixels"]):
@@ -168,7 +185,7 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         return replace(self, images=images, content=cast(Content, {**self.content, "pixels": described}))
 
     def pixels(self, source: PixelSpace | None = None) -> Float[Tensor, "n c h w"]:
-        """The images as float32 with 0 for black and 1 for white, not clamped.
+        """The stored images as float32 with 0 for black and 1 for white, not clamped.
 
         Args:
             source: The space that the stored pixels are in; only a whitened set cannot make its own.
@@ -267,8 +284,10 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         if low < 0 or high >= self.num_classes:
             return f"class ids run from {low} to {high}, but there are {self.num_classes} classes"
         counts = self.content["counts"]
-        if counts["stored"] != len(self):
-            return f"content.counts.stored is {counts['stored']}, but there are {len(self)} images"
+        if counts["stored"] != (stored := len(self.images)):
+            return f"content.counts.stored is {counts['stored']}, but there are {stored} images"
+        if counts["effective"] != len(self):
+            return f"content.counts.effective is {counts['effective']}, but {stored} images make {len(self)}"
         if counts["per_class"] != torch.bincount(self.labels, minlength=self.num_classes).tolist():
             return "content.counts.per_class does not agree with the labels"
         for name, tensor in self.tensors().items():
@@ -299,9 +318,22 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         return None
 
     @cached_property
+    def _grey(self) -> Fill:
+        """What decode steps pad with, in the evaluation space."""
+        if not self.steps:
+            return GREY
+        channels = self.images.shape[1]
+        return self._reader.encode(torch.full((1, channels, 1, 1), GREY, device=self.device))[0]
+
+    @cached_property
     def _reader(self) -> PixelSpace:
         space = from_description({**self.content["pixels"], "space": "normalized"})
         return space.to(self.device)
+
+    def _seen(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+        """Some of the m images as students see them; only their stored ones are read and decoded."""
+        n = len(self.images)
+        return some_decoded(self.steps, self._read(self.images[index % n]), index // n, self._grey)
 
     def _read(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if self.content["pixels"]["space"] != "raw":

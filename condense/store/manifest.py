@@ -5,12 +5,14 @@ not name are kept and hashed like all others, so that a later condense may add s
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from condense.errors import Refused
+from condense.store.decode import Step, from_description
 
 FORMAT = "condense-set"
 VERSION = 1
@@ -19,8 +21,6 @@ PARTS = ("images", "labels", "replay", "decoder", "auxiliary", "teacher")
 PART_OF = {"images": "images", "labels": "labels", "soft": "labels"}
 """The tensors of version 1, and the part each one's bytes belong to."""
 LABEL_KINDS = ("hard", "soft")
-DECODE_STEPS: tuple[str, ...] = ()
-"""Names of the steps from a stored to a training image that this version can take: none so far."""
 MAX_BYTES = 16 * 2**20
 """The longest `set.json` that is read: no honest one comes near it."""
 
@@ -49,13 +49,6 @@ class Pixels(TypedDict):
     space: str
     mean: NotRequired[list[float]]
     std: NotRequired[list[float]]
-
-
-class Step(TypedDict):
-    """A decode step by name and version; a step may add keys."""
-
-    name: str
-    version: int
 
 
 class Label(TypedDict):
@@ -211,17 +204,35 @@ def unreadable(values: Mapping[str, object]) -> str | None:
     content = cast(Content, values)
     if content["kind"] != "images":
         return f"this condense reads sets of images, not of {content['kind']}"
-    for step in content["decode"]:
-        if step["name"] not in DECODE_STEPS:
-            return f"unknown decode step {step['name']!r} of version {step['version']}: update condense"
     if (kind := content["label"]["kind"]) not in LABEL_KINDS:
         return f"unknown label kind {kind!r}; known: {', '.join(LABEL_KINDS)}"
     if (space := content["pixels"]["space"]) not in ("raw", "normalized", "zca"):
         return f"unknown pixel space {space!r}; known: raw, normalized, zca"
+    if len(content["dataset"]["shape"]) != 3:
+        return "content.dataset.shape is not that of an image (c, h, w)"
     channels, pixels = content["dataset"]["shape"][:1], content["pixels"]
     statistics = [len(pixels.get("mean", [])), len(pixels.get("std", []))]
     if space != "zca" and statistics != channels * 2:
         return "content.pixels.mean and content.pixels.std do not hold one number a channel"
+    return _undecodable(content)
+
+
+def _undecodable(content: Content) -> str | None:
+    """Says why images as they are stored cannot take the decode steps, or None."""
+    _, *sides = content["dataset"]["shape"]
+    copies = 1
+    for described in content["decode"]:
+        try:
+            step = from_description({**described})
+        except Refused as error:
+            return str(error)
+        if content["pixels"]["space"] == "zca":
+            return f"whitened pixels cannot be decoded by {step.name}: a part of them is no whitened image"
+        if wrong := step.misfit(sides):
+            return wrong
+        copies *= step.copies
+    if copies > math.prod(sides):
+        return f"content.decode makes {copies} images of each that is stored: more than it has pixels"
     return None
 
 

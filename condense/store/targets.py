@@ -96,3 +96,39 @@ class Soft:
     def __len__(self) -> int:
         """How many items there are."""
         return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """Two labels an item, and one share for all: what CutMix makes of a batch.
+
+    Attributes:
+        first: The labels that count with the share, (n,); the class ids are theirs.
+        second: The labels that count with the rest, (n,).
+        share: From 0 to 1.
+    """
+
+    first: Target
+    second: Target
+    share: float
+
+    @property
+    def ids(self) -> Int64[Tensor, " n"]:
+        """The class of each item, by its first label."""
+        return self.first.ids
+
+    def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+        """``share * first.loss(logits) + (1 - share) * second.loss(logits)``."""
+        return self.share * self.first.loss(logits) + (1 - self.share) * self.second.loss(logits)
+
+    def to(self, device: torch.device | str) -> "Mixed":
+        """The same labels on a device."""
+        return Mixed(self.first.to(device), self.second.to(device), self.share)
+
+    def __getitem__(self, index: Index) -> "Mixed":
+        """The labels of some of the items."""
+        return Mixed(self.first[index], self.second[index], self.share)
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        return len(self.first)

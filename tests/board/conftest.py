@@ -39,13 +39,14 @@ def make_record(
     config: Mapping[str, object] | None = None,
     paper: Paper | None = None,
     kind: str = "set",
+    copies: int = 1,
 ) -> Record:
     chain = ({"name": method, "version": 1, "config": dict(config or {"lr_img": 1.0})},)
     images = 10 * ipc
     used = SetUsed(
         hash=digest([method, ipc, seed]),
         bytes={"images": 64 * images, "labels": images, "replay": 0},
-        counts=Counts(stored=images, effective=images, per_class=(ipc,) * 10),
+        counts=Counts(stored=images, effective=copies * images, per_class=(ipc,) * 10),
         label="hard",
         seconds=2.0 * ipc,
         peak_bytes=100 * 2**20,

@@ -36,7 +36,8 @@ def test_a_cell_holds_mean_interval_and_the_papers_number(made: Make) -> None:
     found = rows(render([one, ten]))
     assert found["method"][:3] == ["label", "IPC 1 [paper]", "IPC 10 [paper]"]
     assert found["dm"][:3] == ["hard", "88.0 ± 2.5 [89.7†]", "95.0 (n=1) [88.2]"]
-    assert found["dm"][3:] == ["1 x 3 / 1 x 1", "0.64/6.4 kB + 10/100 B", "2 / 20", "100", "1, 2"]
+    assert found["dm"][3:5] == ["1 x 3 / 1 x 1", "10 / 100"]
+    assert found["dm"][5:] == ["0.64/6.4 kB + 10/100 B", "2 / 20", "100", "1, 2"]
     text = render([one, ten])
     assert "\n1. B paper, from memory (its own; not verified)\n2. A table (its own)\n" in text
 
@@ -51,6 +52,35 @@ def test_the_whole_set_stands_for_every_ipc(made: Make) -> None:
     whole = made("whole", ipc=0, accuracies=(99.0,), protocol=WHOLE_V1, kind="reference")
     found = rows(render([made(ipc=1), made(ipc=10), whole]))
     assert found["whole training set"][1:4] == ["99.0 (n=1)", "99.0 (n=1)", "- x 1"]
+
+
+def test_the_images_are_those_stored_and_where_they_are_decoded_those_trained_on(made: Make) -> None:
+    whole = made("whole", ipc=0, accuracies=(99.0,), protocol=WHOLE_V1, kind="reference")
+    records = [
+        made(ipc=1),
+        made(ipc=10),
+        made("idc", ipc=1, copies=4),
+        made("idc", ipc=10, copies=4),
+        made("mixed", ipc=1),
+        made("mixed", ipc=1, seed=1, copies=9),
+        whole,
+    ]
+    found = rows(render(records))
+    column = found["method"].index("images")
+    assert found["dm"][column] == "10 / 100"
+    assert found["idc"][column] == "10->40 / 100->400"
+    assert found["mixed"][column] == "10 or 10->90 / -"
+    assert found["whole training set"][column] == found["*herding*"][column] == "-"
+    assert found["idc"][column + 1] == found["dm"][column + 1] == "0.64/6.4 kB + 10/100 B"
+    text = table_for(records, "digits", "hard-v1", "convnet", "normalized")
+    assert rows(text)["idc"][column] == "10->40 / 100->400" and "stored->decoded" in text
+
+
+def test_the_published_table_tells_the_images_too(made: Make) -> None:
+    own = dc_evaluation(300, augment="none")
+    found = rows(render([made(protocol=own), made("idc", ipc=10, protocol=own, copies=4)]))
+    column = found["method"].index("images")
+    assert [found[name][column] for name in ("dm", "idc")] == ["10", "100->400"]
 
 
 def test_published_rows_have_a_table_of_their_own_without_ranking_or_baselines(made: Make) -> None:

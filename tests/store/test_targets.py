@@ -3,6 +3,7 @@
 import torch
 
 from condense.store import Hard, Soft, Target
+from condense.store.targets import Mixed
 
 
 def logits(n: int, k: int) -> torch.Tensor:
@@ -44,3 +45,40 @@ def test_picking_items_picks_their_ids_and_their_probabilities_alike() -> None:
 
 def test_a_soft_target_without_ids_takes_the_likeliest_classes() -> None:
     assert Soft(torch.tensor([[0.2, 0.8], [0.7, 0.3]])).ids.tolist() == [1, 0]
+
+
+def naive(z: torch.Tensor, target: Hard | Soft, item: int) -> torch.Tensor:
+    """The cross-entropy of one item, from the definition."""
+    if isinstance(target, Hard):
+        return z[item].exp().sum().log() - z[item, target.ids[item]]
+    return (z[item].exp().sum().log() - z[item]) @ target.probabilities[item]
+
+
+def test_the_loss_of_mixed_labels_weighs_each_items_two_losses_by_the_share() -> None:
+    z, ids = logits(7, 4), torch.tensor([0, 1, 2, 3, 3, 0, 1])
+    p = torch.rand(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64).softmax(1)
+    order = torch.tensor([6, 0, 1, 3, 5, 4, 2])
+    labels: list[Hard | Soft] = [Hard(ids), Soft(p, ids)]
+    for first in labels:
+        for second in (label[order] for label in labels):
+            for share in (0.0, 0.3, 1.0):
+                both = [share * naive(z, first, i) + (1 - share) * naive(z, second, i) for i in range(7)]
+                mixed = Mixed(first, second, share)
+                torch.testing.assert_close(mixed.loss(z), torch.stack(both).mean(), rtol=1e-12, atol=0)
+                parts = [mixed[slice(0, 3)], mixed[torch.tensor([3, 4])], mixed[ids == 1][1:], mixed[5:6]]
+                rows = [[0, 1, 2], [3, 4], [6], [5]]
+                for part, items in zip(parts, rows, strict=True):
+                    expected = torch.stack([both[i] for i in items]).mean()
+                    torch.testing.assert_close(part.loss(z[items]), expected, rtol=1e-12, atol=0)
+
+
+def test_mixed_labels_are_as_many_as_their_first_and_take_their_class_ids() -> None:
+    mixed: Target = Mixed(Hard(torch.tensor([2, 0, 1])), Hard(torch.tensor([1, 1, 2])), 0.6)
+    assert len(mixed) == 3 and mixed.ids.tolist() == [2, 0, 1] and mixed[1:].ids.tolist() == [0, 1]
+    moved = mixed.to("meta")
+    assert moved.ids.device.type == "meta" and len(moved) == 3
+
+
+def test_mixing_a_label_with_itself_changes_nothing() -> None:
+    z, target = logits(5, 3), Hard(torch.tensor([0, 1, 2, 1, 0]))
+    torch.testing.assert_close(Mixed(target, target, 0.37).loss(z), target.loss(z), rtol=1e-12, atol=0)

@@ -1,0 +1,199 @@
+"""Decode steps: how the images that a student trains on are made of those that are stored.
+
+A manifest lists its steps, each by name and version; a student sees the images after the last of them. A
+changed step is a new version beside the old one, so that a stored set decodes to the same images for ever.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NotRequired, TypedDict
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from condense.errors import Refused
+
+Fill = float | Float[Tensor, "c 1 1"]
+"""What an image is padded with: one value, or one for each channel."""
+GREY = 0.5
+"""The padding in pixels of [0, 1]; a student's is this grey in the evaluation space."""
+
+
+class Step(TypedDict):
+    """A decode step as a manifest holds it: its name and version, and the settings that this version has."""
+
+    name: str
+    version: int
+    factor: NotRequired[int]
+
+
+@dataclass(frozen=True)
+class MultiFormation:
+    """Uniform multi-formation: an image is ``factor`` x ``factor`` tiles, each enlarged to the whole size.
+
+    Kim, Kim, Oh, Yun, Song, Jeong, Ha and Song: Dataset Condensation via Efficient Synthetic-Data
+    Parameterization, ICML 2022, https://arxiv.org/abs/2205.14959; `decode_zoom` in condense.py of the
+    authors' snu-mllab/Efficient-Dataset-Condensation. A side that the factor does not divide is padded at its
+    end (theirs pads both sides by what the width lacks: the same for square images). Bilinear weights add up
+    to one, so decoding in pixels of [0, 1] or in the normalised space comes to the same.
+
+    Attributes:
+        factor: Tiles along a side; 1 leaves an image as it is.
+    """
+
+    factor: int
+
+    name: ClassVar[str] = "multi_formation"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        """Refuses a factor that is no whole number, or below one.
+
+        Raises:
+            Refused: naming it.
+        """
+        if type(self.factor) is not int or self.factor < 1:
+            raise Refused(f"the factor of {self.name} is a whole number from 1 on, not {self.factor!r}")
+
+    @property
+    def copies(self) -> int:
+        """Images that come out for each one that goes in."""
+        return self.factor**2
+
+    @property
+    def words(self) -> str:
+        """What is done to a stored image, for people."""
+        f = self.factor
+        return (
+            f"{self.name} {self.version}: each stored image is cut into {f} x {f} tiles (a side that {f} "
+            "does not divide is padded with grey at its end); each tile is enlarged bilinearly to full size"
+        )
+
+    def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
+        """Every tile of every image, enlarged; differentiable.
+
+        Args:
+            images: The stored images.
+            fill: What they are padded with, in the space that their pixels are in.
+
+        Returns:
+            The m = ``copies * n`` images, copies-major: first tile 0 of each image in order, then tile 1 of
+            each; tile ``row * factor + column``.
+
+        Raises:
+            Refused: if a tile would hold no pixel of an image.
+        """
+        return self._enlarged(self._tiles(images, fill).flatten(0, 2), images)
+
+    def some(
+        self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
+    ) -> Float[Tensor, "b c h w"]:
+        """One tile of each image, enlarged; differentiable.
+
+        Args:
+            images: The stored images.
+            tile: Which tile of each, on the images' device.
+            fill: What they are padded with, in the space that their pixels are in.
+
+        Raises:
+            Refused: if a tile would hold no pixel of an image.
+        """
+        row, column = tile // self.factor, tile % self.factor
+        each = torch.arange(len(images), device=images.device)
+        return self._enlarged(self._tiles(images, fill)[row, column, each], images)
+
+    def describe(self) -> Step:
+        """The step as a manifest holds it."""
+        return {"name": self.name, "version": self.version, "factor": self.factor}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, object]) -> "MultiFormation":
+        """The step that `describe` told of.
+
+        Raises:
+            Refused: if it holds anything but name, version and a whole factor: what this version does not
+                know of could change what it decodes to.
+        """
+        if description.keys() != {"name", "version", "factor"}:
+            held = ", ".join(sorted(description.keys() - {"name", "version"})) or "nothing"
+            raise Refused(
+                f"{cls.name} of version {cls.version} has one setting, factor; this step has {held}"
+            )
+        return cls(description["factor"])  # type: ignore[arg-type]
+
+    def misfit(self, sides: Sequence[int]) -> str | None:
+        """Says why images with these sides (in pixels) cannot be cut into tiles, or None.
+
+        With ``ceil(side / factor)`` pixels to a tile, the last one can lie in the padding as a whole: that of
+        a factor above the side always does, and so does that of 4 with a side of 5.
+        """
+        for side in sides:
+            if (self.factor - 1) * -(-side // self.factor) >= side:
+                return f"{self.name} with factor {self.factor} cuts a side of {side} so that a tile is empty"
+        return None
+
+    def _tiles(self, images: Float[Tensor, "n c h w"], fill: Fill) -> Float[Tensor, "f f n c th tw"]:
+        """The tiles by row and column, a view of the padded images."""
+        if wrong := self.misfit(images.shape[-2:]):
+            raise Refused(wrong)
+        for side in (-2, -1):
+            if lacking := -images.shape[side] % self.factor:
+                shape = list(images.shape)
+                shape[side] = lacking
+                grey = fill.to(images) if isinstance(fill, Tensor) else images.new_full((), fill)
+                images = torch.cat([images, grey.expand(shape)], side)
+        n, c, h, w = images.shape
+        f = self.factor
+        return images.reshape(n, c, f, h // f, f, w // f).permute(2, 4, 0, 1, 3, 5)
+
+    def _enlarged(
+        self, tiles: Float[Tensor, "b c th tw"], images: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "b c h w"]:
+        size = list(images.shape[-2:])
+        return interpolate(tiles.contiguous(), size=size, mode="bilinear", align_corners=False)
+
+
+STEPS = {(MultiFormation.name, MultiFormation.version): MultiFormation}
+"""Every decode step that this version can take, by name and version."""
+
+
+def from_description(description: Mapping[str, object]) -> MultiFormation:
+    """The step that a manifest tells of.
+
+    Raises:
+        Refused: if its name, version or settings are unknown.
+    """
+    name, version = description.get("name"), description.get("version")
+    for (known, of_version), step in STEPS.items():
+        if (name, version) == (known, of_version):
+            return step.from_description(description)
+    takes = ", ".join(f"{known} of version {of_version}" for known, of_version in STEPS)
+    raise Refused(
+        f"unknown decode step {name!r} of version {version}; this condense takes {takes}: update condense"
+    )
+
+
+def decoded(
+    steps: Sequence[MultiFormation], images: Float[Tensor, "n c h w"], fill: Fill = GREY
+) -> Float[Tensor, "m c h w"]:
+    """Images through every step in turn, copies-major: the first n of the result are copy 0 of each image."""
+    for step in steps:
+        images = step(images, fill)
+    return images
+
+
+def some_decoded(
+    steps: Sequence[MultiFormation],
+    images: Float[Tensor, "b c h w"],
+    copy: Int[Tensor, " b"],
+    fill: Fill = GREY,
+) -> Float[Tensor, "b c h w"]:
+    """One copy of each image through every step: what `decoded` has at ``copy * n + i`` for image i of n.
+
+    The first step's tile is the fastest digit of a copy's number, whose radix at each step are its copies.
+    """
+    for step in steps:
+        images, copy = step.some(images, copy % step.copies, fill), copy // step.copies
+    return images
