@@ -4,12 +4,15 @@ A changed number is a new name beside the old one. `PROTOCOLS` holds the suite's
 paper's as a `Protocol` value of its own, which ``--protocol published`` resolves to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from condense.errors import Refused, unknown
 from condense.files import digest
+
+OPTIMIZERS = ("sgd", "adamw")
+"""The optimisers by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +37,17 @@ class Protocol:
 
     Attributes:
         name: Versioned name; ``published`` for a paper's own.
-        optimizer: ``sgd``.
+        optimizer: ``sgd`` or ``adamw`` (whose second beta is 0.999).
         lr: Learning rate; None takes the rate that the set itself learned (its training hint).
-        momentum: Momentum of the optimiser.
-        weight_decay: L2 coefficient, on every parameter.
+        momentum: Momentum of SGD; the first beta of AdamW.
+        weight_decay: On every parameter: SGD's L2 coefficient; AdamW's is decoupled from the gradient.
         batch: Batch size; smaller sets are one batch.
         stages: The learning-rate schedule.
         reset: Whether each stage starts with a fresh optimiser (the momentum is forgotten).
-        augment: ``dsa`` (the dataset's strategy), ``none``, or the name of a legacy augmentation with its
-            operations, ``dc:crop_scale_rotate``; a strategy of its own is written ``dsa:color_crop``.
+        augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own),
+            ``dsa-flip-first``, ``crop-flip``, ``none``, or ``dc:crop_scale_rotate`` (a legacy augmentation
+            with its operations): `condense.augment.named.by_name` says what each is.
+        cutmix: Probability that an augmented batch is mixed by `condense.augment.cutmix`.
         seeds: How many evaluation seeds the protocol has: 0 .. seeds - 1.
         kind: The kind of data it judges.
         whole: Whether it trains on the whole training set in place of a distilled one.
@@ -57,9 +62,19 @@ class Protocol:
     stages: tuple[Stage, ...]
     reset: bool = False
     augment: str = "dsa"
+    cutmix: float | None = None
     seeds: int = 5
     kind: str = "images"
     whole: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the optimiser's name.
+
+        Raises:
+            Refused: if there is none of that name.
+        """
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
 
     @property
     def epochs(self) -> int:
@@ -76,7 +91,7 @@ class Protocol:
         """Reads what `to_json` wrote.
 
         Raises:
-            Refused: if it names a field that this version does not know.
+            Refused: if it names a field or an optimiser that this version does not know.
         """
         fields = {name: values[name] for name in values if name != "stages"}
         if strangers := set(fields) - set(cls.__dataclass_fields__):
@@ -134,3 +149,54 @@ def dc_evaluation(epochs: int, *, augment: str, seeds: int = 5, batch: int = 256
     first = epochs // 2 + 2
     stages = (Stage(epochs=first), Stage(epochs=epochs + 1 - first, scale=0.1))
     return Protocol(name="published", stages=stages, reset=True, augment=augment, seeds=seeds, batch=batch)
+
+
+def milestones(
+    epochs: int,
+    *,
+    at: Sequence[float] = (2 / 3, 5 / 6),
+    factor: float = 0.2,
+    optimizer: str = "sgd",
+    lr: float = 0.01,
+    weight_decay: float = 5e-4,
+    batch: int = 256,
+    augment: str,
+    cutmix: float | None = None,
+    seeds: int = 5,
+) -> Protocol:
+    """A paper's evaluation whose learning rate falls by a factor at each of some milestones.
+
+    The optimiser keeps its state. The defaults are the schedule of IDC's code
+    (snu-mllab/Efficient-Dataset-Condensation, ``train.py``): 666, 167 and 167 epochs of 1000.
+
+    Args:
+        epochs: Epochs in all.
+        at: The milestones as shares of the epochs, ascending; see `whole_epochs`.
+        factor: What the rate is multiplied by at each.
+        optimizer: As in `Protocol`, like all that follow.
+        lr: Learning rate before the first milestone.
+        weight_decay: Weight decay.
+        batch: Batch size.
+        augment: Augmentation.
+        cutmix: Probability of a mixed batch.
+        seeds: Students a set.
+    """
+    bounds = [0, *(whole_epochs(share, epochs) for share in at), epochs]
+    stages = tuple(
+        # Rounded, so that a scale reads 0.04 in a record, not 0.2 * 0.2 = 0.04000000000000001.
+        Stage(epochs=end - start, scale=round(factor**number, 12))
+        for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False))
+        if end > start
+    )
+    return Protocol(
+        name="published", optimizer=optimizer, lr=lr, weight_decay=weight_decay, batch=batch, stages=stages,
+        augment=augment, cutmix=cutmix, seeds=seeds,
+    )  # fmt: skip
+
+
+def whole_epochs(share: float, epochs: int) -> int:
+    """A share of some epochs (or steps), rounded down, as ``2 * epochs // 3`` is.
+
+    The small term makes up for shares that floating point holds a little too small, such as 0.29.
+    """
+    return int(share * epochs + 1e-9)

@@ -1,4 +1,4 @@
-"""The SGD step that students, experts and feature extractors share."""
+"""The training step, and the mixing of batches, that students, experts and feature extractors share."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from condense.augment.cutmix import draw
 from condense.networks import CHUNK, Network
-from condense.store.targets import Target
+from condense.store.targets import Mixed, Target
 
 
 def chunks(images: Tensor, network: Network) -> Iterator[slice]:
@@ -42,6 +43,26 @@ def train_step(
         total += loss.detach()
     optimizer.step()
     return total
+
+
+def cutmix(
+    images: Float[Tensor, "n c h w"], target: Target, generator: torch.Generator, probability: float
+) -> tuple[Float[Tensor, "n c h w"], Target]:
+    """Mixes a batch by `condense.augment.cutmix`, or leaves it as it is.
+
+    Args:
+        images: The batch, augmented; left alone.
+        target: Its labels.
+        generator: A CPU generator; probability 0 draws nothing.
+        probability: Of a mixture.
+
+    Returns:
+        The images, and labels whose loss weighs each image's two labels by their pixels.
+    """
+    if probability == 0 or float(torch.rand((), generator=generator)) >= probability:
+        return images, target
+    mix = draw(len(images), (images.shape[-2], images.shape[-1]), generator).to(images.device)
+    return mix(images), Mixed(target, target[mix.order], mix.share)
 
 
 @torch.no_grad()

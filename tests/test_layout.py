@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks": {"errors"},
     "augment": {"errors"},
     "store": {"errors", "files", "protocol", "data"},
-    "training": {"networks", "store"},
+    "training": {"networks", "augment", "store"},
     "distill": LEARNING,
     "evaluate": LEARNING,
     "board": {"errors", "files", "protocol"},

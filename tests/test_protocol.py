@@ -1,10 +1,23 @@
 import json
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
+import torch
 
 from condense.errors import Refused
-from condense.protocol import HARD_V1, PROTOCOLS, WHOLE_V1, Protocol, Stage, dc_evaluation, named
+from condense.protocol import (
+    HARD_V1,
+    OPTIMIZERS,
+    PROTOCOLS,
+    WHOLE_V1,
+    Protocol,
+    Stage,
+    dc_evaluation,
+    milestones,
+    named,
+    whole_epochs,
+)  # fmt: skip
 
 HASHES = {
     "hard-v1": "f10d787cb9c98b7ce1011e2380f3e4798b40472dbec5066a0a751f0f770ea61a",
@@ -12,10 +25,21 @@ HASHES = {
 }
 """Frozen: a protocol whose hash moves is another protocol and needs another name."""
 
+PUBLISHED = {
+    (300, "none"): "878ac45bac1ef1cd39096236d5c9cdd17463bca46e20aa3a25417ddd13181f3a",
+    (1000, "dc:crop_scale_rotate"): "9feaa4a47e1f55a551d45533c902b619fc418fd7b4fd17026f47d28dfcebac24",
+    (1000, "dsa"): "ba9d30d18e5fe2f938483c196497187081296fd39634dc82b8aa70633ff29d4a",
+}
+"""Frozen too: the evaluations of DC, DSA and DM, which records name by these hashes."""
+
 
 def test_the_protocols_are_frozen() -> None:
     assert {name: protocol.hash for name, protocol in PROTOCOLS.items()} == HASHES
     assert all(protocol.name == name for name, protocol in PROTOCOLS.items())
+
+
+def test_the_published_protocols_that_records_name_are_frozen() -> None:
+    assert {key: dc_evaluation(key[0], augment=key[1]).hash for key in PUBLISHED} == PUBLISHED
 
 
 def test_hard_v1_is_what_the_design_says() -> None:
@@ -49,6 +73,9 @@ def test_whole_v1_differs_from_hard_v1_in_length_seeds_and_what_it_trains_on() -
         replace(HARD_V1, lr=None),
         replace(HARD_V1, lr=None, whole=True, reset=True, stages=()),
         dc_evaluation(300, augment="dc:crop_scale_rotate", seeds=20, batch=128),
+        replace(HARD_V1, optimizer="adamw", lr=1e-3, weight_decay=0.01, cutmix=0.5, augment="crop-flip"),
+        milestones(1000, batch=64, augment="dsa:flip+color+crop_scale_rotate", cutmix=1.0),
+        milestones(7, at=(), augment="none", optimizer="adamw"),
     ],
 )
 def test_a_protocol_survives_json_with_its_hash(protocol: Protocol) -> None:
@@ -60,7 +87,7 @@ def test_the_hash_covers_every_field() -> None:
     changes: list[dict[str, object]] = [
         {},
         {"name": "other"},
-        {"optimizer": "adam"},
+        {"optimizer": "adamw"},
         {"lr": None},
         {"lr": 0.02},
         {"momentum": 0.0},
@@ -70,6 +97,8 @@ def test_the_hash_covers_every_field() -> None:
         {"stages": (Stage(epochs=500), Stage(epochs=501, scale=0.1))},
         {"reset": True},
         {"augment": "none"},
+        {"cutmix": 1.0},
+        {"cutmix": 0.5},
         {"seeds": 6},
         {"kind": "graphs"},
         {"whole": True},
@@ -79,7 +108,8 @@ def test_the_hash_covers_every_field() -> None:
 
 
 def test_a_field_that_is_off_stays_out_of_the_json_so_that_older_hashes_hold() -> None:
-    assert "whole" not in HARD_V1.to_json() and "lr" not in replace(HARD_V1, lr=None).to_json()
+    assert not {"whole", "cutmix"} & set(HARD_V1.to_json())
+    assert "lr" not in replace(HARD_V1, lr=None).to_json()
 
 
 def test_a_field_of_a_later_version_is_refused_by_name() -> None:
@@ -88,6 +118,71 @@ def test_a_field_of_a_later_version_is_refused_by_name() -> None:
     stages = [{"epochs": 500, "scale": 1.0, "warmup": 3}]
     with pytest.raises(Refused, match="does not know the field 'warmup' of a protocol's stage"):
         Protocol.from_json(HARD_V1.to_json() | {"stages": stages})
+
+
+def test_an_unknown_optimizer_is_refused_with_the_known_ones_when_it_is_read() -> None:
+    with pytest.raises(Refused, match="unknown optimizer 'adma'; nearest: adamw"):
+        Protocol.from_json(HARD_V1.to_json() | {"optimizer": "adma"})
+    with pytest.raises(Refused, match="unknown optimizer 'lion'; known: adamw, sgd"):
+        replace(HARD_V1, optimizer="lion")
+    for name in OPTIMIZERS:
+        assert Protocol.from_json(HARD_V1.to_json() | {"optimizer": name}).optimizer == name
+
+
+@pytest.mark.parametrize(
+    ("epochs", "at", "factor"),
+    [
+        (1000, (2 / 3, 5 / 6), 0.2),
+        (60, (2 / 3, 5 / 6), 0.2),
+        (2000, (0.2, 0.4, 0.6, 0.8), 0.5),
+        (37, (0.2, 0.4, 0.6, 0.8), 0.5),
+        (4, (2 / 3, 5 / 6), 0.2),
+        (9, (), 0.2),
+    ],
+)
+def test_milestones_give_each_epoch_the_rate_that_torchs_scheduler_gives_it(
+    epochs: int, at: tuple[float, ...], factor: float
+) -> None:
+    protocol = milestones(epochs, at=at, factor=factor, augment="none")
+    assert protocol.epochs == epochs and not protocol.reset and protocol.name == "published"
+    found = [stage.scale for stage in protocol.stages for _ in range(stage.epochs)]
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    whole = [int(Fraction(share).limit_denominator(100) * epochs) for share in at]
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, whole, factor)
+    for scale in found:
+        assert scale == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+
+
+def test_milestones_are_idcs_schedule_by_default() -> None:
+    stages = milestones(1000, augment="none").stages
+    assert [(stage.epochs, stage.scale) for stage in stages] == [(666, 1.0), (167, 0.2), (167, 0.04)]
+
+
+def test_all_else_that_milestones_are_given_is_in_the_protocol() -> None:
+    given = milestones(
+        10,
+        at=(),
+        optimizer="adamw",
+        lr=1e-3,
+        weight_decay=0.01,
+        batch=128,
+        augment="dsa",
+        cutmix=0.5,
+        seeds=7,
+    )
+    assert given == Protocol(
+        name="published", optimizer="adamw", lr=1e-3, weight_decay=0.01, batch=128,
+        stages=(Stage(epochs=10),), augment="dsa", cutmix=0.5, seeds=7,
+    )  # fmt: skip
+
+
+def test_a_share_of_epochs_is_rounded_down_as_exact_arithmetic_would() -> None:
+    for epochs in (1, 2, 7, 29, 60, 100, 999, 1000, 2000, 20000):
+        for over in range(1, 101):
+            for part in range(over + 1):
+                assert whole_epochs(part / over, epochs) == part * epochs // over
 
 
 @pytest.mark.parametrize(("epochs", "stages"), [(1000, [502, 499]), (300, [152, 149])])

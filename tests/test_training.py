@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from condense.augment.cutmix import draw
 from condense.networks import Network, build
-from condense.store.targets import Hard, Soft, Target
-from condense.training import accuracy, chunks, train_step
+from condense.store.targets import Hard, Mixed, Soft, Target
+from condense.training import accuracy, chunks, cutmix, train_step
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -23,7 +24,8 @@ def sgd(net: Network) -> torch.optim.SGD:
 
 
 IDS = torch.arange(70) % 4
-TARGETS: dict[str, Target] = {"hard": Hard(IDS), "soft": Soft(drawn(70, 4, seed=2).softmax(1))}
+SOFT = Soft(drawn(70, 4, seed=2).softmax(1))
+TARGETS: dict[str, Target] = {"hard": Hard(IDS), "soft": SOFT, "mixed": Mixed(Hard(IDS), SOFT, 0.3)}
 
 
 @pytest.mark.parametrize("kind", TARGETS)
@@ -80,6 +82,36 @@ def test_a_network_with_batch_norm_takes_its_batch_whole() -> None:
 
 def test_on_a_gpu_batches_stay_whole() -> None:
     assert list(chunks(torch.zeros(70, 1, 8, 8, device="meta"), network())) == [slice(0, 70)]
+
+
+def test_a_mixed_batch_is_a_coin_then_the_box_then_both_labels_by_their_share_of_pixels() -> None:
+    images, target = drawn(9, 1, 8, 8), SOFT[:9]
+    rng = torch.Generator().manual_seed(4)
+    torch.rand((), generator=rng)
+    mix = draw(9, (8, 8), rng)
+    mixed, labels = cutmix(images, target, torch.Generator().manual_seed(4), 1.0)
+    assert isinstance(labels, Mixed) and torch.equal(mixed, mix(images))
+    assert labels.first is target and labels.share == mix.share
+    assert isinstance(labels.second, Soft)
+    assert torch.equal(labels.second.probabilities, SOFT.probabilities[:9][mix.order])
+
+
+def test_batches_are_mixed_as_often_as_the_probability_says_and_left_as_they_are_else() -> None:
+    images, target = drawn(3, 1, 4, 4), Hard(IDS[:3])
+    rng = torch.Generator().manual_seed(0)
+    for probability in (0.25, 0.8):
+        found = [cutmix(images, target, rng, probability) for _ in range(800)]
+        mixed = sum(isinstance(labels, Mixed) for _, labels in found)
+        assert mixed / 800 == pytest.approx(probability, abs=0.05)
+        assert all(isinstance(labels, Mixed) or (x is images and labels is target) for x, labels in found)
+
+
+def test_a_probability_of_0_draws_nothing() -> None:
+    rng = torch.Generator().manual_seed(0)
+    before = rng.get_state()
+    images, target = drawn(3, 1, 4, 4), Hard(IDS[:3])
+    assert cutmix(images, target, rng, 0.0) == (images, target)
+    assert torch.equal(rng.get_state(), before)
 
 
 @dataclass

@@ -4,10 +4,11 @@ Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation" 
 https://arxiv.org/abs/2102.08259); operations and ranges as in the authors' code,
 https://github.com/VICO-UoE/DatasetCondensation (``utils.py``, ``DiffAugment`` in its single mode).
 
-A strategy is a string of operation names joined by ``_``. A *draw* picks one operation a group, uniformly,
-and its parameters: one set for all images of the group (Siamese: the same draw is then applied to real and to
-synthetic images, whatever their numbers), or one set an image (training and evaluation). Three differences to
-the authors' code:
+A strategy is a string of operation names joined by ``_``: a lottery. A *draw* picks one operation a group,
+uniformly, and its parameters: one set for all images of the group (Siamese: the same draw is then applied to
+real and to synthetic images, whatever their numbers), or one set an image (training and evaluation). Later
+methods' strategies chain lotteries by ``+``: ``color+crop+cutout`` is all three, one after the other, and
+``flip+color_crop`` a flip (or none) and then one of two. Three differences to the authors' code:
 
 - A draw is a value, `Drawn`, from a generator handed in; the authors reseed the global generator before each
   parameter.
@@ -166,11 +167,13 @@ class Drawn:
         values: Uniform numbers (g, 1 or b, 3) that the operations turn into their parameters: one row for all
             images of a group, or one an image.
         size: (h, w) of the images in pixels.
+        then: What is applied after it, of a strategy with several lotteries.
     """
 
     ops: tuple[str, ...]
     values: Float[Tensor, "g p 3"]
     size: tuple[int, int]
+    then: "Drawn | None" = None
 
     def __call__(self, x: Float[Tensor, "g b c h w"]) -> Float[Tensor, "g b c h w"]:
         """Applies each group's operation to its b images; differentiable in them.
@@ -187,6 +190,10 @@ class Drawn:
             )
         if self.values.shape[1] not in (1, x.shape[1]):
             raise ValueError(f"drawn for {self.values.shape[1]} images a group, not for {x.shape[1]}")
+        x = self._applied(x)
+        return x if self.then is None else self.then(x)
+
+    def _applied(self, x: Float[Tensor, "g b c h w"]) -> Float[Tensor, "g b c h w"]:
         ops = tuple(dict.fromkeys(self.ops))
         if ops == (IDENTITY,):
             return x
@@ -205,32 +212,46 @@ class Drawn:
 
     def to(self, device: torch.device | str) -> "Drawn":
         """The same draw with its numbers on another device."""
-        return replace(self, values=self.values.to(device))
+        then = None if self.then is None else self.then.to(device)
+        return replace(self, values=self.values.to(device), then=then)
 
 
 @lru_cache
-def parse(strategy: str) -> tuple[str, ...]:
-    """The operations of a strategy: none for ``""`` and ``"none"``.
+def parse(strategy: str) -> tuple[tuple[str, ...], ...]:
+    """The lotteries of a strategy, each with its operations: none for ``""`` and ``"none"``.
 
     Raises:
-        Refused: if one is unknown.
+        Refused: if an operation is unknown.
     """
     if strategy in ("", IDENTITY):
         return ()
-    names = tuple(strategy.split("_"))
-    for name in names:
+    lotteries = tuple(tuple(lottery.split("_")) for lottery in strategy.split("+"))
+    for name in (name for names in lotteries for name in names):
         if name not in OPS:
             raise unknown("augmentation", name, OPS)
-    return names
+    return lotteries
+
+
+def flip_first(strategy: str) -> str:
+    """The strategy with the flip out of its lottery, ahead of it: ``flip+color_crop`` of ``color_crop_flip``.
+
+    One that has no flip among others stays as it is.
+    """
+    lotteries = parse(strategy)
+    rest = ["_".join(name for name in names if name != "flip") for names in lotteries]
+    if ("flip",) in lotteries or rest == ["_".join(names) for names in lotteries]:
+        return strategy
+    return "+".join(["flip", *rest])
 
 
 def draw(
     strategy: str, size: tuple[int, int], generator: torch.Generator, *, groups: int = 1, per_group: int = 1
 ) -> Drawn:
-    """Draws an operation for each group, uniformly, and parameters.
+    """Draws an operation of each lottery for each group, uniformly, and parameters.
 
     Args:
-        strategy: Operation names joined by ``_``; ``""`` or ``"none"`` is the identity and draws nothing.
+        strategy: Operation names joined by ``_``, lotteries by ``+``; ``""`` or ``"none"`` is the identity
+            and draws nothing.
         size: (h, w) of the images in pixels.
         generator: A CPU generator.
         groups: g, the groups with an operation each.
@@ -239,16 +260,19 @@ def draw(
     Raises:
         Refused: if an operation is unknown.
     """
-    names = parse(strategy)
-    if not names:
-        return Drawn((IDENTITY,) * groups, torch.zeros(groups, 1, UNIFORMS), size)
-    ops = torch.randint(len(names), (groups,), generator=generator).tolist()
-    values = torch.rand(groups, per_group, UNIFORMS, generator=generator)
-    return Drawn(tuple(names[op] for op in ops), values, size)
+    drawn = None
+    stages = []
+    for names in parse(strategy):
+        ops = torch.randint(len(names), (groups,), generator=generator).tolist()
+        values = torch.rand(groups, per_group, UNIFORMS, generator=generator)
+        stages.append(Drawn(tuple(names[op] for op in ops), values, size))
+    for stage in reversed(stages):
+        drawn = replace(stage, then=drawn)
+    return drawn or Drawn((IDENTITY,) * groups, torch.zeros(groups, 1, UNIFORMS), size)
 
 
 def siamese(strategy: str, size: tuple[int, int], classes: int, generator: torch.Generator) -> Drawn:
-    """Draws one operation and one set of parameters a class, for its real and its synthetic images alike.
+    """Draws one operation (of each lottery) and its parameters a class, for real and synthetic images alike.
 
     Args:
         strategy: As in `draw`.
@@ -262,7 +286,7 @@ def siamese(strategy: str, size: tuple[int, int], classes: int, generator: torch
 def augment(
     x: Float[Tensor, "n c h w"], strategy: str, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Augments a training batch: one operation for the batch, parameters of its own for each image.
+    """Augments a training batch: one operation (of each lottery) for all, parameters for each image.
 
     Args:
         x: The images.

@@ -6,20 +6,25 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from condense.augment import dsa, legacy
+from condense.augment import crop, dsa, legacy
 from condense.errors import unknown
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """From images (n, c, h, w) and a CPU generator to images (n, c, h, w)."""
+
+FORMS = ("dsa", "dsa:color_crop", "dsa-flip-first", "crop-flip", "none", "dc:crop_scale_rotate")
+"""What names look like."""
 
 
 def by_name(augment: str, spec_strategy: str) -> Augmentation:
     """The augmentation that a protocol names.
 
     Args:
-        augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own), ``none``, or
+        augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own),
+            ``dsa-flip-first`` (the dataset's, with the flip ahead of its lottery), ``crop-flip`` (see
+            `condense.augment.crop`; it flips where the dataset's strategy does), ``none``, or
             ``dc:crop_scale_rotate`` (the legacy augmentation with its operations).
-        spec_strategy: The dataset's strategy, what ``dsa`` stands for.
+        spec_strategy: The dataset's strategy: what ``dsa`` stands for.
 
     Raises:
         Refused: if the name or one of its operations is unknown.
@@ -27,6 +32,10 @@ def by_name(augment: str, spec_strategy: str) -> Augmentation:
     family, colon, operations = augment.partition(":")
     if augment == "none":
         return _identity
+    if augment == "dsa-flip-first":
+        return partial(_dsa, strategy=dsa.flip_first(spec_strategy))
+    if augment == "crop-flip":
+        return partial(_crop, flip=any("flip" in lottery for lottery in dsa.parse(spec_strategy)))
     if family == "dsa":
         strategy = operations if colon else spec_strategy
         dsa.parse(strategy)
@@ -34,7 +43,7 @@ def by_name(augment: str, spec_strategy: str) -> Augmentation:
     if family == "dc" and colon:
         legacy.parse(operations)
         return partial(_dc, operations=operations)
-    raise unknown("augmentation", augment, ["dsa", "dsa:color_crop", "none", "dc:crop_scale_rotate"])
+    raise unknown("augmentation", augment, FORMS)
 
 
 def _identity(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -43,6 +52,10 @@ def _identity(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _dsa(x: Tensor, generator: torch.Generator, *, strategy: str) -> Tensor:
     return dsa.augment(x, strategy, generator)
+
+
+def _crop(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
+    return crop.augment(x, generator, flip=flip)
 
 
 def _dc(x: Tensor, generator: torch.Generator, *, operations: str) -> Tensor:

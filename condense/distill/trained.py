@@ -1,38 +1,49 @@
 """Networks that the suite trains on real data: made once, stored by content, resumable, shared."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from condense.augment import by_name
 from condense.data import DatasetSpec, Split
+from condense.data.pixels import affine
 from condense.distill.loop import Loop, State
 from condense.files import canonical, digest, hash_tensors, write_atomic
 from condense.measure import Budget
 from condense.networks import Network, build
+from condense.protocol import whole_epochs
 from condense.store.targets import Hard
-from condense.training import train_step
+from condense.training import cutmix, train_step
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """How a network is trained on the training set: a value, hashed into the network's place in the cache.
 
-    SGD with momentum; the rate falls to a tenth for the second half of the steps.
+    SGD with momentum; by default the rate falls to a tenth for the second half of the steps. A field that a
+    later version adds stays out of the hash at its default, so that no network's place ever moves.
 
     Attributes:
         network: Its name.
-        steps: SGD steps.
+        steps: SGD steps; an epoch's last batch is left out where it is smaller than the others.
+        epochs: Passes over all images, in place of ``steps`` (which then mean nothing); an epoch's last
+            batch may be smaller.
         batch: Images a step, drawn without replacement within an epoch.
-        lr: Learning rate of the first half.
+        lr: Learning rate before the first milestone.
+        milestones: Shares of the steps, or of the epochs (in whole epochs, rounded down), after which the
+            rate falls.
+        gamma: What the rate is multiplied by at each milestone.
         momentum: Momentum.
         weight_decay: L2 coefficient.
         augment: As in `condense.protocol.Protocol`.
-        seed: Of initialisation, order and augmentation.
+        cutmix: Probability that an augmented batch is mixed by `condense.augment.cutmix`.
+        seed: Of initialisation, order, augmentation and mixtures.
         version: Raised when the training itself changes.
     """
 
@@ -45,6 +56,52 @@ class Training:
     augment: str = "none"
     seed: int = 0
     version: int = 1
+    epochs: int | None = None
+    milestones: tuple[float, ...] = (0.5,)
+    gamma: float = 0.1
+    cutmix: float = 0.0
+
+    def describe(self) -> dict[str, object]:
+        """The fields that are hashed."""
+        values = asdict(self)
+        for name in ADDED_LATER:
+            if values[name] == self.__dataclass_fields__[name].default:
+                del values[name]
+        if self.epochs is not None:
+            del values["steps"]
+        return values
+
+    def schedule(self, images: int) -> "Schedule":
+        """The training in steps.
+
+        Args:
+            images: How many there are.
+        """
+        if self.epochs is None:
+            falls = tuple(whole_epochs(share, self.steps) for share in self.milestones)
+            return Schedule(self.steps, max(1, images // self.batch), falls)
+        per_epoch = -(-images // self.batch)
+        falls = tuple(per_epoch * whole_epochs(share, self.epochs) for share in self.milestones)
+        return Schedule(per_epoch * self.epochs, per_epoch, falls)
+
+
+ADDED_LATER = ("epochs", "milestones", "gamma", "cutmix")
+"""Fields of `Training` that its first version did not have."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A training in steps.
+
+    Attributes:
+        steps: Steps in all.
+        per_epoch: Steps an epoch.
+        falls: The steps from which on the rate is lower.
+    """
+
+    steps: int
+    per_epoch: int
+    falls: tuple[int, ...]
 
 
 def feature_extractor(network: str) -> Training:
@@ -82,6 +139,9 @@ def trained(
 ) -> Trained:
     """The network that a recipe gives on a training set: from the cache, or trained now.
 
+    A network sees what a student sees: images in the space ``raw`` are normalised on their way to it, so that
+    methods that work on raw pixels and methods that work on normalised ones share it.
+
     Args:
         training: The recipe.
         train: Training images in the pixel space ``space``, on the device to train on.
@@ -94,11 +154,11 @@ def trained(
         Stopped: when the budget has run out.
     """
     device = train.images.device
-    pixels = {"space": space, "mean": spec.mean, "std": spec.std}
-    key = digest({"training": asdict(training), "train": train.hash, "pixels": pixels})
+    seen, see = _sight(space, spec, device)
+    pixels = {"space": seen, "mean": spec.mean, "std": spec.std}
+    key = digest({"training": training.describe(), "train": train.hash, "pixels": pixels})
     folder = cache / "trained" / key[:32]
-    rng = torch.Generator().manual_seed(training.seed)
-    network = build(training.network, spec.shape, spec.num_classes, rng, device)
+    network, rng = _start(training, spec, device)
     if (found := _read(folder, network)) is not None:
         return found
     loop = Loop(
@@ -110,22 +170,51 @@ def trained(
         network.parameters(), lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
     )
     order = torch.randperm(len(train.labels), generator=rng)
-    per_epoch = max(1, len(order) // training.batch)
+    schedule = training.schedule(len(order))
     state: State = {"network": network, "optimizer": optimizer, "order": order}
-    for step in loop.steps(training.steps, state, phase="train"):
-        if step == training.steps // 2:
-            optimizer.param_groups[0]["lr"] = 0.1 * training.lr
-        at = step % per_epoch * training.batch
+    for step in loop.steps(schedule.steps, state, phase="train"):
+        fallen = sum(step >= fall for fall in schedule.falls)
+        optimizer.param_groups[0]["lr"] = training.lr * training.gamma**fallen
+        at = step % schedule.per_epoch * training.batch
         if at == 0 and step > 0:
             order.copy_(torch.randperm(len(order), generator=rng))
         chosen = order[at : at + training.batch].to(device)
-        images = augment(train.images[chosen], rng)
-        loop.log(loss=train_step(network, optimizer, images, Hard(train.labels[chosen])))
+        images = augment(see(train.images[chosen]), rng)
+        images, target = cutmix(images, Hard(train.labels[chosen]), rng, training.cutmix)
+        loop.log(loss=train_step(network, optimizer, images, target))
     _write(folder, network, loop.seconds)
     loop.done()
     read = _read(folder, network)
     assert read is not None
     return read
+
+
+def untrained(training: Training, spec: DatasetSpec, device: torch.device) -> Network:
+    """The network that a training starts from: what `trained` gives has made its steps from these weights.
+
+    Args:
+        training: The recipe.
+        spec: The dataset.
+        device: Where the network shall be.
+
+    Returns:
+        In evaluation mode, its weights frozen.
+    """
+    network, _ = _start(training, spec, device)
+    return network.eval().requires_grad_(False)
+
+
+def _start(training: Training, spec: DatasetSpec, device: torch.device) -> tuple[Network, torch.Generator]:
+    """The fresh network, and the generator that has drawn it."""
+    rng = torch.Generator().manual_seed(training.seed)
+    return build(training.network, spec.shape, spec.num_classes, rng, device), rng
+
+
+def _sight(space: str, spec: DatasetSpec, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """The space that networks see images of a space in, and the way there."""
+    if space != "raw":
+        return space, lambda images: images
+    return "normalized", affine("normalized", spec.mean, spec.std).to(device).encode
 
 
 def _write(folder: Path, network: Network, seconds: float) -> None:

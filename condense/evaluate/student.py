@@ -1,13 +1,15 @@
 """The one training loop that judges: a fresh student on a set, tested once, after its last step."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from condense.augment import by_name
 from condense.data import DatasetSpec, Split
@@ -17,7 +19,9 @@ from condense.memory import keep_freed_memory
 from condense.networks import build
 from condense.protocol import Protocol
 from condense.store.targets import Hard, Target
-from condense.training import accuracy, train_step
+from condense.training import accuracy, cutmix, train_step
+
+ADAMW_SECOND_BETA = 0.999
 
 Batch = tuple[Float[Tensor, "b c h w"], Target]
 
@@ -66,6 +70,22 @@ class Outcome:
     seconds: float
 
 
+def _sgd(parameters: Iterable[Parameter], lr: float, protocol: Protocol) -> Optimizer:
+    return torch.optim.SGD(parameters, lr=lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay)
+
+
+def _adamw(parameters: Iterable[Parameter], lr: float, protocol: Protocol) -> Optimizer:
+    betas = (protocol.momentum, ADAMW_SECOND_BETA)
+    return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=protocol.weight_decay)
+
+
+OPTIMIZERS: Mapping[str, Callable[[Iterable[Parameter], float, Protocol], Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+}
+"""The optimisers by the names that protocols use."""
+
+
 def train_student(
     source: Trainable,
     test: Split,
@@ -78,8 +98,8 @@ def train_student(
 ) -> Outcome:
     """Trains a fresh student by a protocol and tests it once.
 
-    The seed draws the student's weights, then the order and augmentation of each batch as they come, from one
-    generator of its own: no other seed and no other student changes what it draws.
+    The seed draws the student's weights, then the order, augmentation and mixture of each batch as they come,
+    from one generator of its own: no other seed and no other student changes what it draws.
 
     Args:
         source: What to train on, in the evaluation space and on the device of the test split.
@@ -104,15 +124,14 @@ def train_student(
     epoch = 0
     for number, stage in enumerate(protocol.stages):
         if number == 0 or protocol.reset:
-            optimizer = torch.optim.SGD(
-                network.parameters(), lr=lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay
-            )
+            optimizer = OPTIMIZERS[protocol.optimizer](network.parameters(), lr, protocol)
         optimizer.param_groups[0]["lr"] = lr * stage.scale
         for _ in range(stage.epochs):
             if budget is not None and budget.spent():
                 raise budget.stop(f"{student} {seed}, epoch {epoch} of {protocol.epochs}")
             for images, target in source.batches(epoch, protocol, rng):
-                train_step(network, optimizer, augment(images, rng), target)
+                images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
+                train_step(network, optimizer, images, target)
             epoch += 1
     score = accuracy(network, test.images, test.labels)
     return Outcome(score, time.perf_counter() - started)

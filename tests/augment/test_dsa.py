@@ -345,3 +345,47 @@ def test_images_of_another_number_or_size_are_refused() -> None:
     for shape in ((2, 3, 1, 8, 9), (1, 3, 1, 8, 8), (2, 4, 1, 8, 8)):
         with pytest.raises(ValueError, match="drawn for"):
             drawn(images(*shape))
+
+
+def test_lotteries_in_a_row_are_drawn_and_applied_one_after_the_other() -> None:
+    x = torch.rand(2, 3, 3, 8, 8, generator=seeded(1))
+    whole = dsa.draw("color+crop_flip+cutout", (8, 8), seeded(5), groups=2, per_group=3)
+    rng = seeded(5)
+    parts = [
+        dsa.draw(stage, (8, 8), rng, groups=2, per_group=3) for stage in ("color", "crop_flip", "cutout")
+    ]
+    expected = x
+    for part in parts:
+        assert part.then is None
+        expected = part(expected)
+    assert torch.equal(whole(x), expected) and not torch.equal(expected, x)
+    moved = whole.to("meta")
+    assert moved.then is not None and moved.then.values.device.type == "meta"
+
+
+def test_siamese_lotteries_treat_all_images_of_a_group_alike() -> None:
+    drawn = dsa.siamese("flip+color+crop", (8, 8), 2, seeded(2))
+    image = torch.rand(2, 1, 3, 8, 8, generator=seeded(3))
+    out = drawn(image.expand(2, 4, 3, 8, 8))
+    assert torch.equal(out, out[:, :1].expand_as(out))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "edited"),
+    [
+        ("color_crop_cutout_flip_scale_rotate", "flip+color_crop_cutout_scale_rotate"),
+        ("color_crop", "color_crop"),
+        ("flip", "flip"),
+        ("flip+color", "flip+color"),
+        ("color+crop_flip", "flip+color+crop"),
+        ("none", "none"),
+        ("", ""),
+    ],
+)
+def test_the_flip_leaves_its_lottery_and_comes_first(strategy: str, edited: str) -> None:
+    assert dsa.flip_first(strategy) == edited
+
+
+def test_an_empty_lottery_is_refused() -> None:
+    with pytest.raises(Refused, match="unknown augmentation ''"):
+        dsa.draw("color+", (8, 8), seeded())

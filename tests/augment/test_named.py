@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from condense.augment import by_name, dsa, legacy
+from condense.augment import by_name, crop, dsa, legacy
+from condense.augment.named import FORMS
 from condense.errors import Refused
 from condense.protocol import PROTOCOLS
 
@@ -30,6 +31,29 @@ def test_dc_with_operations_is_the_legacy_augmentation() -> None:
     assert torch.equal(by_name("dc:crop_scale_rotate", "flip")(X, seeded()), expected)
 
 
+def test_dsa_flip_first_is_the_dataset_s_strategy_with_the_flip_ahead_of_its_lottery() -> None:
+    for strategy, expected in (("color_crop_flip", "flip+color_crop"), ("color_crop", "color_crop")):
+        augmented = by_name("dsa-flip-first", strategy)(X, seeded())
+        assert torch.equal(augmented, dsa.augment(X, expected, seeded()))
+
+
+def test_crop_flip_flips_where_the_dataset_s_strategy_does() -> None:
+    for strategy, flip in (
+        ("color_crop_flip", True),
+        ("flip+color", True),
+        ("color_crop", False),
+        ("none", False),
+    ):
+        expected = crop.augment(X, seeded(), flip=flip)
+        assert torch.equal(by_name("crop-flip", strategy)(X, seeded()), expected)
+    assert not torch.equal(crop.augment(X, seeded(), flip=True), crop.augment(X, seeded(), flip=False))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_each_form_that_a_refusal_lists_is_known(name: str) -> None:
+    assert by_name(name, "color_flip")(X, seeded()).shape == X.shape
+
+
 def test_none_gives_the_images_back() -> None:
     assert by_name("none", "crop_flip")(X, seeded()) is X
 
@@ -44,6 +68,8 @@ def test_every_protocol_of_the_suite_names_a_known_augmentation(protocol: str) -
     [
         ("das", "unknown augmentation 'das'"),
         ("dc", "unknown augmentation 'dc'"),
+        ("crop_flip", "unknown augmentation 'crop_flip'; nearest: crop-flip"),
+        ("dsa-flip", "unknown augmentation 'dsa-flip'; nearest: .*dsa-flip-first"),
         ("dsa:crop_spin", "unknown augmentation 'spin'"),
         ("dc:flip", "unknown augmentation of dc 'flip'"),
     ],

@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from condense.augment import by_name
 from condense.data import Dataset, Split
-from condense.distill import Training, feature_extractor
-from condense.distill.trained import Trained, trained
+from condense.distill import Run, Training, feature_extractor, registry
+from condense.distill.trained import Trained, trained, untrained
 from condense.errors import Stopped
+from condense.files import digest
 from condense.measure import Budget
 from condense.networks import Network, build
-from condense.store.targets import Hard
+from condense.store.targets import Hard, Target
+from condense.training import cutmix, train_step
 
 TINY = Training(network="convnet-w32", steps=10, batch=16)
 
@@ -40,6 +43,21 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
 
     def noted(network: Network, optimizer: torch.optim.Optimizer, images: Tensor, target: Hard) -> Tensor:
         seen.append((optimizer.param_groups[0]["lr"], images))
+        return step(network, optimizer, images, target)
+
+    monkeypatch.setattr(module, "train_step", noted)
+    return seen
+
+
+@pytest.fixture
+def targets(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
+    """What every training step is towards, as they come."""
+    module = import_module("condense.distill.trained")
+    seen: list[Target] = []
+    step: Callable[..., Tensor] = module.train_step
+
+    def noted(network: Network, optimizer: torch.optim.Optimizer, images: Tensor, target: Target) -> Tensor:
+        seen.append(target)
         return step(network, optimizer, images, target)
 
     monkeypatch.setattr(module, "train_step", noted)
@@ -73,7 +91,7 @@ def test_another_cache_gives_the_same_bits(toy: Dataset, tmp_path: Path) -> None
 
 def test_whatever_the_network_depends_on_has_a_place_of_its_own(toy: Dataset, tmp_path: Path) -> None:
     half = Split.of(toy.train.images[::2], toy.train.labels[::2], 3).in_space(toy.space("normalized"))
-    found = [make(toy, tmp_path), make(toy, tmp_path, train=half), make(toy, tmp_path, space="raw")]
+    found = [make(toy, tmp_path), make(toy, tmp_path, train=half), make(toy, tmp_path, space="zca")]
     for change in (
         replace(TINY, steps=11),
         replace(TINY, batch=15),
@@ -83,6 +101,13 @@ def test_whatever_the_network_depends_on_has_a_place_of_its_own(toy: Dataset, tm
         replace(TINY, augment="dsa"),
         replace(TINY, seed=1),
         replace(TINY, network="convnet-w32-bn"),
+        replace(TINY, epochs=2),
+        replace(TINY, epochs=3),
+        replace(TINY, milestones=(0.5, 0.8)),
+        replace(TINY, milestones=()),
+        replace(TINY, gamma=0.2),
+        replace(TINY, cutmix=0.5),
+        replace(TINY, cutmix=1.0),
     ):
         found.append(make(toy, tmp_path, change))
     assert len({one.hash for one in found}) == len(found) == len(list((tmp_path / "trained").iterdir()))
@@ -102,6 +127,116 @@ def test_an_epoch_takes_no_image_twice_and_the_rate_falls_to_a_tenth_halfway(
     assert not torch.equal(epochs[0], epochs[1])
 
 
+def test_a_network_of_the_first_version_still_has_its_place(toy: Dataset, tmp_path: Path) -> None:
+    first = {
+        "network": "convnet-w32", "steps": 10, "batch": 16, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4,
+        "augment": "none", "seed": 0, "version": 1,
+    }  # fmt: skip
+    pixels = {"space": "normalized", "mean": toy.spec.mean, "std": toy.spec.std}
+    make(toy, tmp_path)
+    key = digest({"training": first, "train": toy.train.hash, "pixels": pixels})
+    assert [folder.name for folder in (tmp_path / "trained").iterdir()] == [key[:32]]
+
+
+@pytest.mark.parametrize("augment", ["none", "dsa"])
+def test_by_default_a_network_is_that_of_the_first_versions_loop_to_the_bit(
+    toy: Dataset, tmp_path: Path, augment: str
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    plain = build("convnet-w32", toy.spec.shape, 3, rng)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    train = toy.train.in_space(toy.space("normalized"))
+    order = torch.randperm(60, generator=rng)
+    for step in range(10):
+        if step == 5:
+            optimizer.param_groups[0]["lr"] = 0.1 * 0.01
+        at = step % 3 * 16
+        if at == 0 and step > 0:
+            order = torch.randperm(60, generator=rng)
+        chosen = order[at : at + 16]
+        images = by_name(augment, toy.spec.dsa)(train.images[chosen], rng)
+        train_step(plain, optimizer, images, Hard(train.labels[chosen]))
+    network = make(toy, tmp_path, replace(TINY, augment=augment)).network
+    for a, b in zip(network.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_epochs_take_every_image_once_and_the_rate_falls_at_the_milestones(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    make(toy, tmp_path, replace(TINY, epochs=7, milestones=(2 / 3, 5 / 6), gamma=0.2))
+    assert [len(images) for _, images in steps] == [16, 16, 16, 12] * 7
+    # The milestones, 14 / 3 and 35 / 6 epochs, are rounded down to 4 and 5.
+    scales = [1.0] * 16 + [0.2] * 4 + [0.04] * 8
+    assert [rate for rate, _ in steps] == [pytest.approx(0.01 * scale) for scale in scales]
+    epochs = [torch.cat([images for _, images in steps[at : at + 4]]) for at in range(0, 28, 4)]
+    for epoch in epochs:
+        assert len({tuple(image) for image in epoch.flatten(1).tolist()}) == 60
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_epochs_make_the_number_of_steps_mean_nothing(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    hashes = {make(toy, tmp_path, replace(TINY, epochs=2, steps=n)).hash for n in (5, 10, 1000)}
+    assert len(hashes) == 1 and len(steps) == 8
+
+
+def test_milestones_of_steps_are_in_steps(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    make(toy, tmp_path, replace(TINY, milestones=(0.25, 0.7), gamma=0.5))
+    assert [rate for rate, _ in steps] == [0.01] * 2 + [0.005] * 5 + [0.0025] * 3
+
+
+def test_batches_are_mixed_after_their_augmentation(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]], targets: list[Target]
+) -> None:
+    make(toy, tmp_path, replace(TINY, steps=1, augment="crop-flip", cutmix=1.0))
+    rng = torch.Generator().manual_seed(0)
+    build("convnet-w32", toy.spec.shape, 3, rng)
+    chosen = torch.randperm(60, generator=rng)[:16]
+    train = toy.train.in_space(toy.space("normalized"))
+    images = by_name("crop-flip", toy.spec.dsa)(train.images[chosen], rng)
+    images, target = cutmix(images, Hard(train.labels[chosen]), rng, 1.0)
+    assert torch.equal(steps[0][1], images) and not torch.equal(images, train.images[chosen])
+    logits = torch.randn(16, 3, generator=rng)
+    assert torch.equal(targets[0].loss(logits), target.loss(logits))
+
+
+def test_raw_pixels_are_normalised_on_their_way_so_that_both_spaces_share_the_network(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    raw, normalized = (make(toy, tmp_path / space, space=space) for space in ("raw", "normalized"))
+    assert raw.hash == normalized.hash
+    assert torch.equal(steps[0][1], steps[10][1])
+    make(toy, tmp_path / "raw")
+    assert len(steps) == 20
+
+
+def test_a_network_untrained_is_the_one_that_its_training_starts_from(toy: Dataset, tmp_path: Path) -> None:
+    for training in (TINY, replace(TINY, seed=4, network="convnet-w32-bn", epochs=3, cutmix=0.5)):
+        start = untrained(training, toy.spec, torch.device("cpu"))
+        fresh = build(training.network, toy.spec.shape, 3, torch.Generator().manual_seed(training.seed))
+        still = make(toy, tmp_path, replace(training, lr=0.0)).network
+        for a, b, c in zip(start.parameters(), fresh.parameters(), still.parameters(), strict=True):
+            assert torch.equal(a, b) and torch.equal(a, c)
+        assert not start.training and not any(weight.requires_grad for weight in start.parameters())
+
+
+def test_a_run_gives_the_network_untrained(toy: Dataset, tmp_path: Path) -> None:
+    method = registry.build("dm", "toy", 1)[0]
+    run = Run(
+        method, spec=toy.spec, space=toy.space("normalized"), train_hash=toy.train.hash, ipc=1, seed=9,
+        recipe=None, device=torch.device("cpu"), budget=Budget(), cache=tmp_path,
+    )  # fmt: skip
+    before = run.rng.get_state()
+    start, expected = run.untrained(TINY), untrained(TINY, toy.spec, torch.device("cpu"))
+    for a, b in zip(start.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(run.rng.get_state(), before)
+
+
 def test_a_batch_larger_than_the_training_set_is_the_training_set(
     toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
 ) -> None:
@@ -118,7 +253,8 @@ def test_it_learns(toy: Dataset, tmp_path: Path) -> None:
 def test_training_that_its_budget_stopped_goes_on_to_the_same_hash(
     toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]], spent_after: Callable[[int], Budget]
 ) -> None:
-    for training in (TINY, replace(TINY, network="convnet-w32-bn", augment="dsa")):
+    mixed = replace(TINY, epochs=5, batch=30, milestones=(0.3, 0.6), gamma=0.5, cutmix=0.5)
+    for training in (TINY, replace(TINY, network="convnet-w32-bn", augment="dsa"), mixed):
         whole = make(toy, tmp_path / "whole", training).hash
         steps.clear()
         for times in (3, 2):
@@ -169,5 +305,5 @@ def test_the_first_step_is_that_of_plain_sgd_on_the_network_of_the_seed(toy: Dat
 def test_the_feature_extractors_recipe_is_pinned() -> None:
     assert feature_extractor("mlp") == Training(
         network="mlp", steps=1000, batch=256, lr=0.01, momentum=0.9, weight_decay=5e-4, augment="none",
-        seed=0, version=1,
+        seed=0, version=1, epochs=None, milestones=(0.5,), gamma=0.1, cutmix=0.0,
     )  # fmt: skip
