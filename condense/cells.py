@@ -108,7 +108,7 @@ class Job:
     def folder(self, places: Places, seed: int) -> Path:
         """Where the set with a distillation seed is stored."""
         spec, method = self.dataset.spec, self.method
-        return places.out / f"{spec.name}-{method.name}-ipc{self.cell.ipc}-seed{seed}-{self.key(seed)[:8]}"
+        return places.out / f"{spec.name}-{method.title}-ipc{self.cell.ipc}-seed{seed}-{self.key(seed)[:8]}"
 
 
 def first_seeds(protocol: Protocol, count: int | None) -> tuple[int, ...]:
@@ -235,7 +235,7 @@ def stored_record(job: Job, seed: int, places: Places) -> Record | None:
         kind="set",
         key=job.key(seed),
         dataset=data_used(job.dataset),
-        method=MethodUsed(name=job.method.name, chain=()),
+        method=MethodUsed(name=job.method.title, chain=()),
         ipc=job.cell.ipc,
         seed=seed,
         set=None,

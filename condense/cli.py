@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Method = Annotated[str | None, typer.Option(help="What to distil with (condense list); default dm.")]
+Method = Annotated[
+    str | None, typer.Option(help="What to distil with (condense list), as in dm or dm+fyi; default dm.")
+]
 Ipc = Annotated[int, typer.Option(help="Images per class.")]
 Data = Annotated[
     str, typer.Option("--dataset", help="A name (condense list), a .npz file or an image folder.")
@@ -36,7 +38,10 @@ Seed = Annotated[
 ]
 EvalSeeds = Annotated[int | None, typer.Option(help="Students a set: the first N of the protocol's seeds.")]
 Size = Annotated[int | None, typer.Option(help="Resize the images to N x N pixels.")]
-Param = Annotated[list[str] | None, typer.Option(help="A field of the method, key=value; repeatable.")]
+Param = Annotated[
+    list[str] | None,
+    typer.Option(help="A field of the method, key=value; in a chain fyi.key=value; repeatable."),
+]
 BudgetText = Annotated[
     str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; a repeat goes on.")
 ]
@@ -174,12 +179,14 @@ def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]
 def list_() -> None:
     """Name the methods, datasets, networks and protocols."""
     from condense.data import NAMES
-    from condense.distill.registry import methods
+    from condense.distill.registry import methods, wrappers
     from condense.networks import NETWORKS
     from condense.protocol import PROTOCOLS
 
     for name, method in methods().items():
         typer.echo(f"method    {name}: {(method.__doc__ or '').strip().splitlines()[0]}")
+    for name, wrapper in wrappers().items():
+        typer.echo(f"wrapper   +{name}: {(wrapper.__doc__ or '').strip().splitlines()[0]}")
     for name in NAMES:
         typer.echo(f"dataset   {name}")
     for name in NETWORKS:

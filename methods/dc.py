@@ -71,7 +71,7 @@ class DC(Method):
         momentum: Of the pixels' SGD.
         lr_network: Learning rate of the network between two matches (plain SGD).
         batch_real: Real images per class and match.
-        batch_train: Batch size between two matches.
+        batch_train: Stored images a batch between two matches (as many more as the view makes of them).
         init: ``noise`` or ``real``.
         metric: ``ours`` (the paper's), or its ablations ``mse`` and ``cos``.
         augment: ``none``, ``dsa`` (the dataset's strategy) or a strategy of its own, ``dsa:color_crop``;
@@ -80,6 +80,7 @@ class DC(Method):
 
     name = "dc"
     optimizes = True
+    through_view = True
     quick = {
         "iterations": 10,
         "outer_steps": 2,
@@ -126,7 +127,7 @@ class DC(Method):
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=self.momentum)
         outer_steps, inner_epochs = self.loops(run.ipc)
         distance = METRICS[self.metric]
-        strategy = self.strategy(run.spec.dsa)
+        strategy = self.strategy(run.strategy)
         size = (run.spec.height, run.spec.width)
         for _ in run.steps(self.iterations, {"images": syn.images, "optimizer": optimizer}):
             network = run.network()
@@ -162,13 +163,11 @@ class DC(Method):
     ) -> None:  # fmt: skip
         """Trains the network on the images as they are now."""
         network.train()
-        images, labels = syn.all()
-        images = images.detach()
         for _ in range(epochs):
-            for chosen in torch.split(torch.randperm(len(labels), generator=rng), self.batch_train):
-                chosen = chosen.to(labels.device)
-                batch = dsa.augment(images[chosen], strategy, rng)
-                train_step(network, optimizer, batch, Hard(labels[chosen]))
+            for chosen in torch.split(torch.randperm(len(syn.labels), generator=rng), self.batch_train):
+                with torch.no_grad():
+                    images, labels = syn.minibatch(chosen.to(syn.labels.device))
+                train_step(network, optimizer, dsa.augment(images, strategy, rng), Hard(labels))
 
 
 def match(

@@ -11,7 +11,7 @@ from typer.main import get_command
 from condense.cli import app
 from condense.data import Dataset
 from condense.distill import distill
-from condense.distill.registry import build, methods
+from condense.distill.registry import build, methods, registered, wrappers
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -52,9 +52,10 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert [link for link in links if link not in generated and not (ROOT / link).exists()] == []
 
 
-def test_the_readme_names_every_method() -> None:
-    ours = [name for name, cls in methods().items() if cls.__module__.startswith("condense.methods.")]
-    named = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+def test_the_readme_names_every_method_and_wrapper() -> None:
+    known = {**methods(), **{f"+{name}": cls for name, cls in wrappers().items()}}
+    ours = [name for name, cls in known.items() if cls.__module__.startswith("condense.methods.")]
+    named = re.findall(r"^\| `(\+?\w+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert sorted(named) == sorted(ours)
 
 
@@ -79,11 +80,11 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: part-means\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(f"[condense.methods]\n{entry.replace(chr(34), '')}\n")
-    monkeypatch.setattr("condense.distill.registry._registered", dict(methods()))
+    monkeypatch.setattr("condense.distill.registry._registered", dict(registered()))
     monkeypatch.syspath_prepend(tmp_path)
-    methods.cache_clear()
+    registered.cache_clear()
     yield
-    methods.cache_clear()
+    registered.cache_clear()
     sys.modules.pop("part_means", None)
 
 

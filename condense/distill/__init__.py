@@ -7,16 +7,20 @@ from condense.distill.registry import register
 from condense.distill.run import Run
 from condense.distill.synthetic import Synthetic
 from condense.distill.trained import Training, feature_extractor
-from condense.distill.view import Plain, View
+from condense.distill.view import Decoded, Plain, Through, View
+from condense.distill.wrapper import Wrapper
 
 __all__ = [
+    "Decoded",
     "Method",
     "Plain",
     "Recipe",
     "Run",
     "Synthetic",
+    "Through",
     "Training",
     "View",
+    "Wrapper",
     "distill",
     "feature_extractor",
     "register",

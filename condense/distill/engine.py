@@ -24,7 +24,7 @@ def check(method: Method, dataset: Dataset, ipc: int) -> None:
     """
     spec = dataset.spec
     if method.kind != spec.kind:
-        raise Refused(f"{method.name} distils {method.kind}; {spec.name} holds {spec.kind}")
+        raise Refused(f"{method.title} distils {method.kind}; {spec.name} holds {spec.kind}")
     if ipc < 1:
         raise Refused(f"--ipc {ipc}: at least one image per class is needed")
     counts = dataset.train.counts()

@@ -29,8 +29,8 @@ class Recipe:
 
     def cited_by(self, method: "Method") -> str:
         """The source, with the names of the settings in which a method departs from it."""
-        published = asdict(self.method)
-        changed = [name for name, value in asdict(method).items() if published[name] != value]
+        published = self.method.settings()
+        changed = [name for name, value in method.settings().items() if published[name] != value]
         return f"{self.source}; changed: {', '.join(changed)}" if changed else self.source
 
 
@@ -47,6 +47,7 @@ class Method:
         draws: Sets that make up its row on a board: with more than one, each trains one student.
         keeps_real: Whether its set consists of real images, stored as the bytes that they were loaded as.
         optimizes: Whether it improves on random real images, which the tests then hold it to.
+        through_view: Whether it learns its images through `Run.view`, which a wrapper can change.
         quick: Settings with which it runs in about a second on a small set, for the tests.
         may_be_zero: Whole-number fields that may be 0; all others are at least 1.
         remedy: What to do when its loss is not finite.
@@ -61,6 +62,7 @@ class Method:
     draws: ClassVar[int] = 1
     keeps_real: ClassVar[bool] = False
     optimizes: ClassVar[bool] = False
+    through_view: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, object]] = {}
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "lower the learning rate"
@@ -75,9 +77,9 @@ class Method:
         Raises:
             Refused: naming the field.
         """
-        for name, value in asdict(self).items():
+        for name, value in self.config().items():
             least = 1 if type(value) is int and name not in self.may_be_zero else 0
-            if type(value) in (int, float) and not value >= least:
+            if isinstance(value, int | float) and type(value) is not bool and not value >= least:
                 raise Refused(f"{self.name}: {name} = {value} must be at least {least}")
         if self.pixel_space not in SPACES:
             raise unknown("pixel space", self.pixel_space, SPACES)
@@ -100,6 +102,28 @@ class Method:
         """
         raise NotImplementedError
 
+    @property
+    def title(self) -> str:
+        """The names of its chain, left to right: ``dm``, ``dm+fyi``."""
+        return "+".join(str(link["name"]) for link in self.chain())
+
+    def links(self) -> "list[Method]":
+        """The method, and what is wrapped around it, from the inside out."""
+        return [self]
+
+    def config(self) -> dict[str, object]:
+        """Its own settings."""
+        return asdict(self)
+
     def chain(self) -> list[dict[str, object]]:
         """The method as JSON: a list with name, version and full config for each link of a composition."""
-        return [{"name": self.name, "version": self.version, "config": asdict(self)}]
+        return [
+            {"name": link.name, "version": link.version, "config": link.config()} for link in self.links()
+        ]
+
+    def settings(self) -> dict[str, object]:
+        """The settings of all links, as the command line names them: ``fyi.flip_first`` behind a method's."""
+        links = self.links()
+        return links[0].config() | {
+            f"{link.name}.{field}": value for link in links[1:] for field, value in link.config().items()
+        }

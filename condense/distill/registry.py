@@ -3,6 +3,7 @@
 import importlib
 import math
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -10,6 +11,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from condense.distill.method import Method, Recipe
+from condense.distill.wrapper import Wrapper
 from condense.errors import Refused, unknown
 
 GROUP = "condense.methods"
@@ -36,8 +38,8 @@ def register(cls: M) -> M:
 
 
 @cache
-def methods() -> MappingProxyType[str, type[Method]]:
-    """Every method by name, sorted; the first call imports them.
+def registered() -> MappingProxyType[str, type[Method]]:
+    """Every method and wrapper by name, sorted; the first call imports them.
 
     Raises:
         Refused: if a third party's name clashes with another.
@@ -56,35 +58,78 @@ def methods() -> MappingProxyType[str, type[Method]]:
     return MappingProxyType(dict(sorted(_registered.items())))
 
 
+def methods() -> dict[str, type[Method]]:
+    """The methods that stand alone, by name."""
+    return {name: cls for name, cls in registered().items() if not issubclass(cls, Wrapper)}
+
+
+def wrappers() -> dict[str, type[Wrapper]]:
+    """What can stand behind a ``+``, by name."""
+    return {name: cls for name, cls in registered().items() if issubclass(cls, Wrapper)}
+
+
 def build(
     name: str, dataset: str, ipc: int, params: dict[str, str] | None = None
 ) -> tuple[Method, Recipe | None]:
     """A method with the published settings for a cell, or its defaults, and the user's own on top.
 
     Args:
-        name: The method's name.
+        name: The method's name, and behind it what is wrapped around it, from the inside out: ``dm+fyi``.
         dataset: The dataset's name.
         ipc: Images per class.
-        params: Fields as text, as the command line has them: ``{"iterations": "500"}`` or, naming the link
-            of a composition, ``{"dm.iterations": "500"}``.
+        params: Fields as text, as the command line has them: ``{"iterations": "500"}`` for a field of the
+            method, ``{"fyi.flip_first": "true"}`` for one of any link.
 
     Returns:
         The method, and the recipe that it was built from if there is one.
 
     Raises:
-        Refused: if the name, a field or a value is unknown.
+        Refused: if a name, a field or a value is unknown, or the composition makes no sense.
     """
-    known = methods()
-    if name not in known:
-        raise unknown("method", name, known)
-    recipe = known[name].recipes.get((dataset, ipc))
-    method = recipe.method if recipe else known[name]()
-    for key, text in (params or {}).items():
+    first, *rest = names = name.split("+")
+    known, around = methods(), wrappers()
+    if first in around:
+        raise Refused(f"{first} stands behind a method, as in dm+{first}: it wraps {around[first].wraps}")
+    if first not in known:
+        raise unknown("method", first, known)
+    recipe = known[first].recipes.get((dataset, ipc))
+    method = recipe.method if recipe else known[first]()
+    for link in rest:
+        if link in known:
+            raise Refused(f"{name}: {link} is a method of its own and wraps no other")
+        if link not in around:
+            raise unknown(f"link of {name}:", link, around)
+        if names.count(link) > 1:
+            raise Refused(f"{name}: {link} stands there twice")
+        recipe = around[link].published(recipe) if recipe else None
+        method = recipe.method if recipe else around[link](host=method)
+    return changed(method, params or {}), recipe
+
+
+def changed(method: Method, params: dict[str, str]) -> Method:
+    """A method with fields of its links set from text; a field without a link's name is the innermost's.
+
+    Raises:
+        Refused: if a link, a field or a value is unknown.
+    """
+    links = method.links()
+    names = [link.name for link in links]
+    for key, text in params.items():
         link, _, field = key.rpartition(".")
-        if link and link != name:
-            raise unknown(f"method in --param {key}={text}:", link, [name])
-        method = replace(method, **{field: parse(method, field, text)})  # type: ignore[arg-type]
-    return method, recipe
+        if link and link not in names:
+            raise unknown(f"method in --param {key}={text}:", link, names)
+        at = names.index(link) if link else 0
+        links[at] = replace(links[at], **{field: parse(links[at], field, text)})  # type: ignore[arg-type]
+    return wrapped(links)
+
+
+def wrapped(links: Sequence[Method]) -> Method:
+    """The links as one method, each around the ones before it."""
+    method, *around = links
+    for link in around:
+        assert isinstance(link, Wrapper)
+        method = replace(link, host=method)
+    return method
 
 
 def finite(number: float) -> float:
@@ -104,7 +149,8 @@ def parse(method: Method, name: str, text: str) -> object:
     Raises:
         Refused: if the method has no such field, or the text is no value of its type.
     """
-    types = {field.name: field.type for field in fields(method)}
+    own = method.config()
+    types = {field.name: field.type for field in fields(method) if field.name in own}
     if name not in types:
         raise unknown(f"parameter of {method.name}", name, types)
     kind = types[name] if isinstance(types[name], str) else getattr(types[name], "__name__", str(types[name]))

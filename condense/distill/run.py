@@ -1,7 +1,11 @@
 """What a method may ask of its surroundings."""
 
-from collections.abc import Iterator
+import copy
+import math
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -11,14 +15,16 @@ from torch import Tensor
 
 from condense.data import DatasetSpec, PixelSpace, Split
 from condense.data.pixels import affine
+from condense.distill.experts import Experts, ExpertTraining, experts
 from condense.distill.loop import Loop, State
 from condense.distill.method import Method, Recipe
-from condense.distill.trained import Training, trained
-from condense.distill.view import Plain, View
+from condense.distill.trained import Training, trained, untrained
+from condense.distill.view import Plain, Through, View
 from condense.files import digest
 from condense.measure import Budget, device_name, versions
 from condense.networks import Network, build
 from condense.store import Content, DistilledSet
+from condense.store.decode import MultiFormation
 from condense.store.manifest import Hints, Link, Pixels
 
 
@@ -32,6 +38,7 @@ class Run:
         device: Where to compute.
         space: The method's pixel space.
         view: What the synthetic set looks like to the method.
+        strategy: The operations that it augments with (`condense.augment.dsa`): the dataset's.
         cache: Folder for what is shared between runs.
     """
 
@@ -48,12 +55,13 @@ class Run:
         device: torch.device,
         budget: Budget,
         cache: Path,
-        view: View | None = None,
     ) -> None:
         self.spec, self.space, self.ipc = spec, space, ipc
         self.device, self.cache = device, cache
-        self.view: View = view or Plain()
+        self.view: View = Plain()
+        self.strategy = spec.dsa
         self.rng = torch.Generator().manual_seed(seed)
+        self._normalized = affine("normalized", spec.mean, spec.std).to(device)
         self._method, self._recipe, self._seed = method, recipe, seed
         self._train_hash, self._budget = train_hash, budget
         self._key = run_key(method, train_hash, ipc, seed)
@@ -62,7 +70,7 @@ class Run:
             self.rng,
             device=device,
             budget=budget,
-            title=f"{method.name} on {spec.name}",
+            title=f"{method.title} on {spec.name}",
             remedy=method.remedy,
         )
 
@@ -73,6 +81,26 @@ class Run:
     def log(self, **values: Tensor | float) -> None:
         """Notes a step's loss and the like: see `condense.distill.loop.Loop.log`."""
         self._loop.log(**values)
+
+    def seen(self, view: View, *, strategy: str | None = None) -> "Run":
+        """The same run for a method within a wrapper.
+
+        Args:
+            view: What the wrapper shows of the set, ahead of what is seen already.
+            strategy: What to augment with; None leaves it.
+        """
+        inner = copy.copy(self)
+        inner.view = Through(view, self.view)
+        inner.strategy = strategy or self.strategy
+        return inner
+
+    def warn(self, sentence: str) -> None:
+        """Says something on standard error that does not keep the run from going on."""
+        print(f"warning: {sentence}", file=sys.stderr, flush=True)
+
+    def normalize(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Raw pixels as students see them: minus the dataset's mean, by its standard deviation."""
+        return self._normalized.encode(images)
 
     def network(self, name: str | None = None) -> Network:
         """A fresh network, drawn from the run's generator, in training mode (default: the method's)."""
@@ -87,6 +115,21 @@ class Run:
         self._loop.charge(found.seconds, self._loop.seconds - before)
         return found.network
 
+    def experts(self, training: ExpertTraining, count: int, epochs: int, train: Split) -> Experts:
+        """Networks trained on real data with a snapshot of each epoch, like `trained`: see `Experts`."""
+        before = self._loop.seconds
+        self._loop.keep_peak()
+        found = experts(
+            training, count, epochs, train, self.spec, self.space.name,
+            cache=self.cache, budget=self._budget, say=partial(print, file=sys.stderr, flush=True),
+        )  # fmt: skip
+        self._loop.charge(found.seconds, self._loop.seconds - before)
+        return found
+
+    def untrained(self, training: Training) -> Network:
+        """The network that a training starts from, in evaluation mode and frozen like what it ends with."""
+        return untrained(training, self.spec, self.device)
+
     def distilled(
         self,
         images: Float[Tensor, "n c h w"],
@@ -95,6 +138,7 @@ class Run:
         soft: Float[Tensor, "n k"] | None = None,
         lr: float | None = None,
         augment: str = "dsa",
+        decode: Sequence[MultiFormation] = (),
     ) -> DistilledSet:
         """The finished set, from images in the method's pixel space.
 
@@ -104,8 +148,9 @@ class Run:
             soft: Learned label probabilities.
             lr: A learned learning rate for students (a training hint).
             augment: The augmentation that the set was learned for (a training hint).
+            decode: Steps from a stored image to those that students train on.
         """
-        return self._set(images, labels, self.space, soft, {"lr": lr, "augment": augment})
+        return self._set(images, labels, self.space, soft, {"lr": lr, "augment": augment}, decode)
 
     def selected(self, train: Split, indices: Int[Tensor, " n"]) -> DistilledSet:
         """The finished set, from real images: stored as the bytes that they were loaded as.
@@ -121,7 +166,7 @@ class Run:
             return self.distilled(images, labels)
         raw = (self.space.decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
         space = affine("raw", self.spec.mean, self.spec.std)
-        return self._set(raw, labels, space, None, {"lr": None, "augment": "dsa"})
+        return self._set(raw, labels, space, None, {"lr": None, "augment": "dsa"}, ())
 
     def _set(
         self,
@@ -130,8 +175,10 @@ class Run:
         space: PixelSpace,
         soft: Float[Tensor, "n k"] | None,
         hints: Hints,
+        decode: Sequence[MultiFormation],
     ) -> DistilledSet:
         spec, method = self.spec, self._method
+        effective = len(images) * math.prod(step.copies for step in decode)
         per_class = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
         content: Content = {
             "format": "condense-set",
@@ -146,14 +193,14 @@ class Run:
                 "dsa": spec.dsa,
             },
             "ipc": self.ipc,
-            "counts": {"stored": len(images), "effective": len(images), "per_class": per_class},
+            "counts": {"stored": len(images), "effective": effective, "per_class": per_class},
             "pixels": cast(Pixels, space.describe()),
-            "decode": [],
+            "decode": [step.describe() for step in decode],
             "label": {"kind": "hard" if soft is None else "soft", "temperature": 1.0, "teacher": None},
             "hints": hints,
             "protocol": self._recipe.protocol.to_json() if self._recipe else None,
             "method": {
-                "name": method.name,
+                "name": method.title,
                 "chain": cast(list[Link], method.chain()),
                 "source": self._recipe.cited_by(method) if self._recipe else None,
             },

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from condense.distill import Method, Recipe, registry
+from condense.distill import Method, Recipe, Wrapper, registry
 from condense.distill.registry import build, methods, parse, register
 from condense.errors import Refused
 from condense.protocol import HARD_V1
@@ -27,10 +27,10 @@ class Knobs(Method):
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A registry of the test's own; the methods that come with the suite are in it."""
-    monkeypatch.setattr(registry, "_registered", dict(methods()))
-    methods.cache_clear()
+    monkeypatch.setattr(registry, "_registered", dict(registry.registered()))
+    registry.registered.cache_clear()
     yield
-    methods.cache_clear()
+    registry.registered.cache_clear()
 
 
 def test_the_methods_of_the_suite_are_found_by_name_in_order() -> None:
@@ -138,3 +138,45 @@ def test_an_unknown_field_or_link_is_refused_with_the_nearest_names() -> None:
         build("dm", "digits", 1, {"lr_image": "1"})
     with pytest.raises(Refused, match="unknown method in --param fyi.lr_images=1: 'fyi'; known: dm"):
         build("dm", "digits", 1, {"fyi.lr_images": "1"})
+
+
+def test_a_composition_is_built_left_to_right_and_named_so() -> None:
+    method, recipe = build("dm+fyi", "digits", 1, {"iterations": "7", "fyi.flip_first": "true"})
+    host, wrapper = method.links()
+    assert recipe is None and isinstance(method, Wrapper) and wrapper is method and method.host is host
+    assert method.title == "dm+fyi" and [link["name"] for link in method.chain()] == ["dm", "fyi"]
+    assert host.config()["iterations"] == 7 and method.config() == {"flip_first": True}
+    assert method.settings() == host.config() | {"fyi.flip_first": True}
+    own = methods()["dm"](network="mlp", pixel_space="raw")
+    around = type(method)(host=own)
+    assert (around.network, around.pixel_space, around.kind) == ("mlp", "raw", "images")
+    assert around.chain()[0] == own.chain()[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("fyi", r"fyi stands behind a method, as in dm\+fyi"),
+        ("dm+dsa", r"dm\+dsa: dsa is a method of its own and wraps no other"),
+        ("dm+fy", r"unknown link of dm\+fy: 'fy'; known: fyi"),
+        ("dm+", r"unknown link of dm\+: ''"),
+        ("dm+fyi+fyi", r"dm\+fyi\+fyi: fyi stands there twice"),
+        ("+fyi", "unknown method ''"),
+    ],
+)
+def test_a_composition_that_makes_no_sense_is_refused(name: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        build(name, "digits", 1)
+
+
+def test_a_recipe_names_the_settings_of_every_link_that_were_changed() -> None:
+    method, recipe = build("dsa+fyi", "cifar10", 1, {"lr_images": "1", "fyi.flip_first": "false"})
+    assert recipe is not None
+    assert recipe.cited_by(method) == f"{recipe.source}; changed: lr_images, fyi.flip_first"
+    assert recipe.cited_by(recipe.method) == recipe.source
+
+
+def test_a_field_that_a_wrapper_has_of_its_host_is_set_at_the_host() -> None:
+    for field in ("host", "network"):
+        with pytest.raises(Refused, match=f"unknown parameter of fyi '{field}'"):
+            build("dm+fyi", "digits", 1, {f"fyi.{field}": "x"})

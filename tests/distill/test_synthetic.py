@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 
 from condense.data import Dataset
-from condense.distill import Plain, Run, Synthetic
+from condense.distill import Decoded, Plain, Run, Synthetic
 from condense.distill.registry import build
+from condense.distill.synthetic import tiled
 from condense.measure import Budget
+from condense.store.decode import MultiFormation
 
 
 class Mirrored:
@@ -103,3 +105,31 @@ def test_gradients_flow_through_every_access_into_the_leaf(view: Plain | Mirrore
         torch.autograd.backward((seen * weight).sum())
         assert syn.images.grad is not None
         torch.testing.assert_close(syn.images.grad, back.expand(6, 1, 2, 2))
+
+
+@pytest.mark.parametrize("side", [8, 7])
+def test_tiles_come_out_of_multi_formation_as_the_images_that_they_were_filled_with(side: int) -> None:
+    """Flat images: enlarging a tile that holds one colour gives the image back, but for what is cut off."""
+    values = torch.arange(1.0, 1 + 3 * 8).view(3, 8)  # 3 classes of 8: two images of 2 x 2 tiles each
+    images = values[:, :, None, None, None].expand(3, 8, 2, side, side)
+    made = tiled(images, 2)
+    assert made.shape == (6, 2, side, side)
+    seen, labels = Decoded(MultiFormation(2))(made, torch.arange(3).repeat_interleave(2))
+    kept = seen[:, 0, 0, 0].view(4, 3, 2)  # tile, class, image
+    assert torch.equal(kept.permute(1, 0, 2).flatten(1), values)
+    assert labels.view(4, 3, 2)[0].tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+def test_a_tile_is_an_image_of_its_class_by_its_nearest_pixels(run: Run, toy: Dataset) -> None:
+    train = toy.train.in_space(run.space)
+    syn = Synthetic.mixed(train, run, 2, Decoded(MultiFormation(2)))
+    small = train.images[..., ::2, ::2].flatten(1)
+    places = []
+    for row in (0, 4):
+        for column in (0, 4):
+            tile = syn.images.detach()[..., row : row + 4, column : column + 4].flatten(1)
+            same = (tile[:, None] == small[None]).all(2).nonzero()[:, 1]
+            assert torch.equal(train.labels[same], syn.labels)
+            places += same.tolist()
+    assert len(set(places)) == 24  # each image fills at most one tile
+    assert syn.all()[0].shape == (24, 1, 8, 8) and syn.images.is_leaf

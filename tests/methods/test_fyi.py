@@ -1,0 +1,178 @@
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from condense.data import Dataset, Split
+from condense.distill import Method, Plain, Run, Synthetic, distill
+from condense.distill.registry import build, methods, wrappers
+from condense.errors import Refused
+from condense.networks import build as build_network
+from condense.protocol import HARD_V1, dc_evaluation
+from condense.store import DistilledSet
+
+FYI = wrappers()["fyi"]
+fyi = import_module(FYI.__module__)
+FULL = "color_crop_cutout_flip_scale_rotate"
+HOSTS = [name for name, cls in methods().items() if cls.through_view]
+OTHERS = [name for name, cls in methods().items() if not cls.through_view]
+
+
+@pytest.fixture
+def flipping(toy: Dataset) -> Dataset:
+    """The toy data as data whose mirror images are of their class."""
+    return replace(toy, spec=replace(toy.spec, dsa=FULL))
+
+
+def one_match(host: str, dataset: Dataset, cache: Path) -> DistilledSet:
+    """A host's set after a single step on its images, as far as its settings let us ask for one."""
+    cls = methods()[host]
+    settings = {name: str(value) for name, value in cls.quick.items()}
+    settings |= {name: "1" for name in ("iterations", "outer_steps", "inner_steps") if name in cls().config()}
+    method, _ = build(f"{host}+fyi", dataset.spec.name, 2, settings)
+    return distill(method, dataset, ipc=2, cache=cache)[0]
+
+
+def test_the_view_puts_the_mirror_images_behind_the_images_with_their_labels() -> None:
+    images, labels = torch.arange(12.0).view(2, 1, 2, 3), torch.tensor([4, 7])
+    seen, ids = fyi.Mirrored()(images, labels)
+    assert seen[:, 0, 0].tolist() == [[0, 1, 2], [6, 7, 8], [2, 1, 0], [8, 7, 6]]
+    assert ids.tolist() == [4, 7, 4, 7] and fyi.Mirrored.copies == 2
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_mirroring_the_images_mirrors_what_any_matching_method_learns(
+    host: str, flipping: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = one_match(host, flipping, tmp_path / "plain")
+    started = Synthetic.__init__
+
+    def mirrored(self: Synthetic, images: Tensor, *rest: object, **named: object) -> None:
+        started(self, images.flip(-1), *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Synthetic, "__init__", mirrored)
+    other = one_match(host, flipping, tmp_path / "mirrored")
+    scale = float(plain.images.abs().max())
+    torch.testing.assert_close(other.images.flip(-1), plain.images, rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_it_runs_over_every_matching_method_changes_its_images_and_stores_no_more(
+    host: str, flipping: Dataset, tmp_path: Path
+) -> None:
+    quick = {name: str(value) for name, value in methods()[host].quick.items()}
+    made = {}
+    for name in (host, f"{host}+fyi"):
+        method, _ = build(name, "toy", 1, quick)
+        made[name], run = distill(method, flipping, ipc=1, cache=tmp_path)
+        run.done()
+    plain, doubled = made.values()
+    assert doubled.nbytes() == plain.nbytes() and doubled.content["counts"] == plain.content["counts"]
+    assert doubled.content["method"]["name"] == f"{host}+fyi"
+    assert [link["name"] for link in doubled.content["method"]["chain"]] == [host, "fyi"]
+    assert not torch.equal(doubled.images, plain.images)
+
+
+@pytest.mark.parametrize("host", OTHERS)
+def test_over_a_method_that_matches_nothing_it_is_refused(host: str) -> None:
+    sentence = (
+        rf"{host}\+fyi: fyi wraps a method that matches synthetic images with real ones, and {host} does"
+    )
+    with pytest.raises(Refused, match=sentence):
+        build(f"{host}+fyi", "toy", 1)
+
+
+def test_dm_with_it_matches_the_mean_over_the_images_and_their_mirror_images(
+    flipping: Dataset, tmp_path: Path
+) -> None:
+    unaugmented = replace(flipping, spec=replace(flipping.spec, dsa="none"))
+    settings = {"network": "convnet-w32", "iterations": "1", "batch_real": "12", "lr_images": "0.5"}
+    made = distill(build("dm+fyi", "toy", 2, settings)[0], unaugmented, ipc=2, cache=tmp_path)[0]
+
+    rng = torch.Generator().manual_seed(0)
+    train = unaugmented.train.in_space(unaugmented.space("normalized"))
+    start = train.draw(2, rng).double()
+    net = build_network("convnet-w32", (1, 8, 8), 3, rng)  # the run's network, redrawn for the iteration
+    net = build_network("convnet-w32", (1, 8, 8), 3, rng).double()
+    real = train.draw(12, rng).double()
+    for label in range(3):
+        images = start[label].clone().requires_grad_()
+        mean = (net.features(images).sum(0) + net.features(images.flip(3)).sum(0)) / 4
+        loss = (mean - net.features(real[label]).mean(0).detach()).square().sum()
+        (gradient,) = torch.autograd.grad(loss, images)
+        expected = (images - 0.5 * gradient).detach()
+        torch.testing.assert_close(
+            made.images[2 * label : 2 * label + 2].double(), expected, rtol=1e-4, atol=1e-5
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watcher(Method):
+    """A method that keeps what it is shown."""
+
+    name = "watcher"
+    through_view = True
+
+    seen: ClassVar[list[Run]] = []
+
+    def distill(self, train: Split, run: Run) -> DistilledSet:
+        """Keeps the run."""
+        self.seen.append(run)
+        syn = Synthetic.real(train, run)
+        return run.distilled(syn.images, syn.labels)
+
+
+@pytest.mark.parametrize(
+    ("flip_first", "strategy"), [(False, FULL), (True, "flip+color_crop_cutout_scale_rotate")]
+)
+def test_the_host_sees_two_copies_and_the_edited_augmentation_only_where_it_is_asked_for(
+    flip_first: bool, strategy: str, flipping: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Watcher.seen.clear()
+    method = FYI(host=Watcher(), flip_first=flip_first)  # type: ignore[call-arg]
+    made, run = distill(method, flipping, ipc=1, cache=tmp_path)
+    (inner,) = Watcher.seen
+    assert inner.view.copies == 2 and inner.strategy == strategy
+    assert run.view.copies == 1 and run.strategy == FULL and isinstance(run.view, Plain)
+    assert made.content["dataset"]["dsa"] == FULL and "warning" not in capsys.readouterr().err
+
+
+def test_on_data_that_does_not_flip_it_warns_in_one_sentence(
+    toy: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = replace(toy, spec=replace(toy.spec, name="digits", dsa="color_crop"))
+    distill(FYI(host=Watcher()), digits, ipc=1, cache=tmp_path)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert said == ["warning: watcher+fyi: mirrored images of digits are of no class, and fyi shows them"]
+
+
+@pytest.mark.parametrize(
+    ("augment", "edited"),
+    [
+        ("dsa", "dsa-flip-first"),
+        ("dsa:color_flip", "dsa:flip+color"),
+        ("dsa:color_crop", "dsa:color_crop"),
+        ("none", "none"),
+        ("dc:crop_scale_rotate", "dc:crop_scale_rotate"),
+    ],
+)
+def test_the_published_evaluation_differs_from_the_hosts_in_the_augmentation_alone(
+    augment: str, edited: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = methods()["dm"]
+    host = cls.recipes["cifar10", 10]
+    own = replace(host, protocol=dc_evaluation(1000, augment=augment))
+    monkeypatch.setattr(cls, "recipes", {("cifar10", 10): own})
+    method, recipe = build("dm+fyi", "cifar10", 10)
+    assert recipe is not None and recipe.protocol == replace(own.protocol, augment=edited)
+    assert method.links()[0] == host.method and method.settings()["fyi.flip_first"] is True
+    assert HARD_V1.augment == "dsa"
+
+
+def test_a_cell_without_a_recipe_keeps_the_hosts_defaults_and_its_augmentation() -> None:
+    method, recipe = build("dm+fyi", "toy", 10)
+    assert recipe is None and method.settings() == methods()["dm"]().config() | {"fyi.flip_first": False}
