@@ -1,9 +1,9 @@
 """How fast the suite is, as ratios within one run: ``python benchmarks/speed.py [--out FILE]``.
 
-Each of three pairs is the suite's own code against a plain loop of the same mathematics: class by class,
+Each of four pairs is the suite's own code against a plain loop of the same mathematics: class by class,
 whole batches, an augmentation call for each, the framework's own layers, as in the reference implementations.
 Before a pair is timed, both sides run two float64 steps on a smaller batch and must agree to rounding. The
-fourth figure is the share that the real pass of DM reaches of this machine's matrix product, timed in turn.
+fifth figure is the share that the real pass of DM reaches of this machine's matrix product, timed in turn.
 
 Times are medians over interleaved repetitions; they are worth something with nothing else on the machine.
 """
@@ -20,7 +20,7 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from condense.augment import dsa
 from condense.data import DatasetSpec, Split
@@ -55,6 +55,7 @@ class Bare(Run):
     def __init__(self, device: torch.device, seed: int = 0) -> None:
         """Starts from a seed."""
         self.spec, self.ipc, self.device, self.view = SPEC, IPC, device, Plain()
+        self.strategy = SPEC.dsa
         self.rng = torch.Generator().manual_seed(seed)
 
     def steps(self, n: int, state: dict[str, object], phase: str = "distil") -> Iterator[int]:
@@ -108,6 +109,52 @@ class PlainDM(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlainDataDAM(Method):
+    """Attention matching, class by class, with every map kept until the end."""
+
+    name = "plain datadam"
+
+    iterations: int
+    batch_real: int
+    lr_images: float = 1.0
+
+    def distill(self, train: Split, run: Run) -> DistilledSet:
+        """Draws what DataDAM draws."""
+        syn = Synthetic.real(train, run)
+        optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=0.5)
+        run.network()
+        for _ in range(self.iterations):
+            network = plain(run.network()).requires_grad_(False)
+            augments = drawn(run)
+            real = train.draw(self.batch_real, run.rng)
+            loss = torch.zeros((), device=run.device)
+            for label, augment in enumerate(augments):
+                images = syn.images[label * IPC : (label + 1) * IPC]
+                looks = look(network, augment(images[None])[0])
+                targets = look(network, augment(real[label, None])[0])
+                for weight, learned, target in zip((1.0, 100.0, 100.0), looks, targets, strict=True):
+                    loss = loss + weight * (learned.mean(0) - target.mean(0)).square().sum()
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+        return run.distilled(syn.images, syn.labels)
+
+
+def look(network: Network, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
+    """The features, and the attention of each layer but the last, from maps that hooks keep."""
+    maps: list[Tensor] = []
+    hooks = [
+        layer.register_forward_hook(lambda *call: maps.append(call[2].clone()))
+        for layer in network.body
+        if isinstance(layer, nn.ReLU)
+    ]
+    features = network.features(images)
+    for hook in hooks:
+        hook.remove()
+    return [features, *(normalize(kept.abs().pow(4).sum(1).flatten(1)) for kept in maps[:-1])]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlainDSA(Method):
     """Gradient matching under augmentation, class by class, one match a round."""
 
@@ -152,7 +199,7 @@ def gradient(
 
 def drawn(run: Run) -> list[dsa.Drawn]:
     """An augmentation for each class, to be applied by itself."""
-    together = dsa.siamese(run.spec.dsa, (32, 32), CLASSES, run.rng).to(run.device)
+    together = dsa.siamese(run.strategy, (32, 32), CLASSES, run.rng).to(run.device)
     return [
         dsa.Drawn((op,), together.values[label : label + 1], together.size)
         for label, op in enumerate(together.ops)
@@ -263,15 +310,16 @@ def operations(network: Network) -> int:
 
 
 def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[str, float]]:
-    """All four figures; each pair is printed as it is known."""
+    """All five figures; each pair is printed as it is known."""
     known = methods()
     pairs = {
         "DM iteration": (distils(known["dm"], lr_images=1.0), distils(PlainDM), 1.5),
+        "DataDAM iteration": (distils(known["datadam"], lr_images=1.0), distils(PlainDataDAM), 1.5),
         "DSA match": (distils(known["dsa"], outer_steps=1), distils(PlainDSA), 1.2),
         "10 student steps": (trains(train_step, lambda network: network), trains(plain_step, plain), 1.0),
     }
     figures: dict[str, dict[str, float]] = {}
-    print(f"{'':16}{'condense':>10}{'plain':>10}{'ratio':>8}{'target':>8}   two float64 steps differ by")
+    print(f"{'':18}{'condense':>10}{'plain':>10}{'ratio':>8}{'target':>8}   two float64 steps differ by")
     train = made(device, REAL)
     for name, (ours, other, target) in pairs.items():
         gap = agree(ours, other, device)
@@ -282,7 +330,7 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
         fast, slow = interleaved(sides, device, repeats)
         figures[name] = {"seconds": fast / steps, "plain_seconds": slow / steps, "ratio": slow / fast}
         print(
-            f"{name:16}{fast / steps:9.3f}s{slow / steps:9.3f}s{slow / fast:8.2f}{target:8.2f}   {gap:.0e}",
+            f"{name:18}{fast / steps:9.3f}s{slow / steps:9.3f}s{slow / fast:8.2f}{target:8.2f}   {gap:.0e}",
             flush=True,
         )
     figures["DM real pass"] = share(train, device, repeats)

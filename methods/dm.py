@@ -17,6 +17,7 @@ When not to use it: at one image per class gradient matching is stronger; with n
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -25,7 +26,7 @@ from torch import Tensor
 from condense.augment import dsa
 from condense.data import Split
 from condense.distill import Method, Recipe, Run, Synthetic, register
-from condense.networks import features_in_chunks, initialise_
+from condense.networks import Network, initialise_, network_in_chunks
 from condense.protocol import dc_evaluation
 from condense.store import DistilledSet
 
@@ -45,6 +46,7 @@ class DM(Method):
 
     name = "dm"
     optimizes = True
+    through_view = True
     quick = {"iterations": 60, "batch_real": 64}
     remedy = "lower lr_images, as in --param lr_images=0.1"
 
@@ -64,12 +66,13 @@ class DM(Method):
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=self.momentum)
         size = (run.spec.height, run.spec.width)
         network = run.network().requires_grad_(False)
+        describe = partial(self.describe, network)
         for _ in run.steps(self.iterations, {"images": syn.images, "optimizer": optimizer}):
             initialise_(network, run.rng)
-            augment = dsa.siamese(run.spec.dsa, size, run.spec.num_classes, run.rng).to(run.device)
-            real = augment(train.draw(self.batch_real, run.rng))
-            target = class_means(features_in_chunks(network, real.flatten(0, 1)), run.spec.num_classes)
-            learned = network.features(augment(syn.by_class()).flatten(0, 1))
+            augment = dsa.siamese(run.strategy, size, run.spec.num_classes, run.rng).to(run.device)
+            real = augment(train.draw(self.batch_real, run.rng)).flatten(0, 1)
+            target = class_means(network_in_chunks(network, describe, real), run.spec.num_classes)
+            learned = describe(augment(syn.by_class()).flatten(0, 1))
             loss = (class_means(learned, run.spec.num_classes) - target).square().sum()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -77,10 +80,14 @@ class DM(Method):
             run.log(loss=loss)
         return run.distilled(syn.images, syn.labels)
 
+    def describe(self, network: Network, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """What of each image is matched in the mean: its features."""
+        return network.features(images)
 
-def class_means(features: Float[Tensor, "n d"], num_classes: int) -> Float[Tensor, "k d"]:
-    """The mean of each class's features, which lie class by class, equally many of each."""
-    return features.view(num_classes, -1, features.shape[1]).mean(1)
+
+def class_means(rows: Float[Tensor, "n d"], num_classes: int) -> Float[Tensor, "k d"]:
+    """The mean of each class's rows, which lie class by class, equally many of each."""
+    return rows.view(num_classes, -1, rows.shape[1]).mean(1)
 
 
 def _recipes() -> dict[tuple[str, int], Recipe]:

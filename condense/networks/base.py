@@ -10,17 +10,23 @@ from torch import Tensor, nn
 
 CHUNK = 32
 """Images a chunk on a CPU: a ConvNet's activations then stay in the cache (see `in_chunks`)."""
+GPU_CHUNK = 4096
+"""Images a chunk elsewhere: a ConvNet's layer then holds some 2 GiB, and the device is busy long before."""
+
+
+class Rectified(nn.Module):
+    """A layer whose output is a ReLU's, as that of `torch.nn.ReLU` is."""
 
 
 class Network(nn.Module):
     """A classifier in two parts: ``body``, flattened to the features, and ``classifier``, one linear layer.
 
     Attributes:
-        body: From images (n, c, h, w) to anything that flattens to (n, d).
+        body: The layers from images (n, c, h, w) to anything that flattens to (n, d).
         classifier: The linear layer from d features to the logits.
     """
 
-    def __init__(self, body: nn.Module, feature_dim: int, num_classes: int) -> None:
+    def __init__(self, body: nn.Sequential, feature_dim: int, num_classes: int) -> None:
         """Joins a body to a new classifier.
 
         Args:
@@ -41,6 +47,26 @@ class Network(nn.Module):
         """Everything before the classifier, flattened (channel-major)."""
         flat: Tensor = self.body(x).flatten(1)
         return flat
+
+    def features_and_maps(
+        self, x: Float[Tensor, "n c h w"], of_map: Callable[[Float[Tensor, "n c2 h2 w2"]], Tensor]
+    ) -> tuple[Float[Tensor, "n d"], list[Tensor]]:
+        """The features, and what a function makes of each rectified map on the way to them.
+
+        A map is what leaves a ReLU of the body, before any pooling; a residual block has one, what leaves it.
+        It goes to the function as soon as it is there, and only what that returns is kept (with gradients,
+        what autograd needs too). Flat values are channels of a single pixel.
+
+        Args:
+            x: The images.
+            of_map: Called with each map, the first layer's first.
+        """
+        made = []
+        for layer in self.body:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU | Rectified):
+                made.append(of_map(x if x.ndim == 4 else x[:, :, None, None]))
+        return x.flatten(1), made
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """The logits."""
@@ -105,19 +131,31 @@ def in_chunks(
     Args:
         function: From images to one row each; no image may influence another's row.
         x: The images.
-        size: Images a chunk; None is 32 on a CPU and all at once on any other device.
+        size: Images a chunk; None is 32 on a CPU and 4096 on any other device.
     """
-    size = size or (CHUNK if x.device.type == "cpu" else len(x))
+    size = size or (CHUNK if x.device.type == "cpu" else GPU_CHUNK)
     with torch.no_grad():
         if len(x) <= size:
             return function(x)
         return torch.cat([function(chunk) for chunk in torch.split(x, size)])
 
 
-def features_in_chunks(net: Network, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    """The features without gradients, as fast as the device allows: chunked on a CPU.
+def network_in_chunks(
+    net: Network, function: Callable[[Tensor], Tensor], x: Float[Tensor, "n c h w"]
+) -> Float[Tensor, "n d"]:
+    """A function of a network's forward, without gradients, as fast as the device allows: chunked on a CPU.
 
     A batch norm in training mode needs its whole batch and gets it.
+
+    Args:
+        net: The network that the function applies.
+        function: From images to one row each.
+        x: The images.
     """
     whole = net.training and net.mixes_samples
-    return in_chunks(net.features, x, size=max(len(x), 1) if whole else None)
+    return in_chunks(function, x, size=max(len(x), 1) if whole else None)
+
+
+def features_in_chunks(net: Network, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    """The features without gradients: see `network_in_chunks`."""
+    return network_in_chunks(net, net.features, x)

@@ -9,11 +9,11 @@ map; here it is the whole map at every size.
 import torch
 from torch import Tensor, nn
 
-from condense.networks.base import Network
+from condense.networks.base import Network, Rectified
 from condense.networks.stack import Stack
 
 
-class Residual(nn.Module):
+class Residual(Rectified):
     """ReLU of a branch plus its shortcut."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:

@@ -156,7 +156,7 @@ def test_the_strides_of_a_resnet_halve_the_map_three_times_and_the_pooled_varian
         net = build(variant, (3, 32, 32), 10, seeded())
         x, sides = torch.randn(2, 3, 32, 32, generator=seeded()), []
         with torch.no_grad():
-            for layer in net.body:  # type: ignore[attr-defined]
+            for layer in net.body:
                 x = layer(x)
                 sides.append(x.shape[-1])
         assert sides[:11] == [32, 32, 32, 32, 32, 16, 16, 8, 8, 4, 4]
