@@ -1,0 +1,129 @@
+"""How fast experts are trained, as a ratio within one run: ``python benchmarks/experts.py``.
+
+The suite's epoch (batches in chunks that stay in cache, its own pooling, flat parameters) against a plain
+loop of the same mathematics: whole batches, the framework's pooling and SGD, as in the reference
+implementations. Both sides draw the same, and first make two float64 steps that must agree to rounding.
+
+Times are medians over interleaved repetitions; they are worth something with nothing else on the machine.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from condense.augment import dsa
+from condense.data import DatasetSpec, Split
+from condense.distill.expert_steps import Stacked
+from condense.distill.experts import ExpertTraining
+from condense.measure import device_name
+from condense.memory import keep_freed_memory
+from condense.networks import Network, build
+
+TARGET = 1.3
+"""Plain seconds by our seconds on a CPU."""
+CIFAR10 = 50_000
+"""Images of an epoch that is spoken of; few batches of it are timed."""
+SPEC = DatasetSpec(
+    name="cifar10-shaped",
+    classes=tuple("0123456789"),
+    shape=(3, 32, 32),
+    mean=(0.0,) * 3,
+    std=(1.0,) * 3,
+    dsa="color_crop_cutout_flip_scale_rotate",
+)
+
+
+def made(batches: int, batch: int, device: torch.device) -> Split:
+    """Random images of CIFAR-10's shape in the default precision."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randn(batches * batch, *SPEC.shape, generator=rng)
+    labels = torch.randint(10, (len(images),), generator=rng)
+    return Split(images.to(device), labels.to(device), "", 10)
+
+
+def ours(training: ExpertTraining, train: Split) -> Tensor:
+    """An epoch of one expert: its parameters after it."""
+    stacked = Stacked(training, SPEC, [0], train.images.device)
+    stacked.begin(0, len(train))
+    for batch in range(len(train) // training.batch):
+        stacked.step(train, 0, batch)
+    return stacked.theta[0]
+
+
+def plain(training: ExpertTraining, train: Split) -> Tensor:
+    """The same by a plain loop."""
+    rng = torch.Generator().manual_seed(0)
+    network = framework_pooling(build(training.network, SPEC.shape, 10, rng, train.images.device))
+    optimizer = torch.optim.SGD(
+        network.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay
+    )
+    for chosen in torch.split(torch.randperm(len(train), generator=rng), training.batch):
+        images = dsa.augment(train.images[chosen], SPEC.dsa, rng)
+        optimizer.zero_grad()
+        torch.autograd.backward(cross_entropy(network(images), train.labels[chosen]))
+        optimizer.step()
+    return nn.utils.parameters_to_vector(network.parameters()).detach()
+
+
+def framework_pooling(network: Network) -> Network:
+    """The same network with the framework's own pooling."""
+    for name, module in list(network.body.named_children()):
+        if type(module).__name__ == "AveragePool":
+            setattr(network.body, name, nn.AvgPool2d(2))
+    return network
+
+
+def measure(device: torch.device, repeats: int, batches: int) -> dict[str, float]:
+    """Seconds of an epoch on CIFAR-10 by both, and their ratio; printed as a table of one row.
+
+    Raises:
+        SystemExit: if the two sides differ by more than rounding.
+    """
+    training = ExpertTraining(network="convnet")
+    torch.set_default_dtype(torch.float64)
+    try:
+        small = ExpertTraining(network="convnet", batch=40, momentum=0.9, weight_decay=5e-4)
+        train = made(2, 40, device)
+        a, b = ours(small, train), plain(small, train)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    gap = float((a - b).abs().max() / b.abs().max())
+    if not gap < 1e-9:
+        raise SystemExit(f"the two sides differ by {gap:.1e} after two float64 steps")
+    train = made(batches, training.batch, device)
+    turns = [[timed(side, training, train) for side in (ours, plain)] for _ in range(repeats + 1)][1:]
+    scale = CIFAR10 / len(train)
+    fast, slow = (scale * statistics.median(times) for times in zip(*turns, strict=True))
+    print(f"{'':16}{'condense':>10}{'plain':>10}{'ratio':>8}{'target':>8}   two float64 steps differ by")
+    print(
+        f"{'expert epoch':16}{fast:9.1f}s{slow:9.1f}s{slow / fast:8.2f}{TARGET:8.2f}   {gap:.0e}", flush=True
+    )
+    return {"seconds": fast, "plain_seconds": slow, "ratio": slow / fast}
+
+
+def timed(side: Callable[[ExpertTraining, Split], Tensor], training: ExpertTraining, train: Split) -> float:
+    """Seconds of an epoch."""
+    started = time.perf_counter()
+    float(side(training, train)[0])
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns of each side")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    keep_freed_memory()
+    print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    measure(device, options.repeats, batches=2 if device.type == "cpu" else 50)
+
+
+if __name__ == "__main__":
+    main()
