@@ -42,11 +42,10 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from condense.augment import dsa
 from condense.data import Split
-from condense.distill import Decoded, Method, Recipe, Run, Synthetic, Through, register
+from condense.distill import Decoded, Method, Recipe, Run, Synthetic, Through, register, tiled
 from condense.errors import Refused, unknown
 from condense.networks import Network, initialise_
 from condense.protocol import milestones
@@ -302,29 +301,8 @@ def require_convolutions(network: Network, name: str) -> None:
         raise Refused(f"idc matches the gradients of convolutions, and {name} has none")
 
 
-def tile(side: int, factor: int) -> int:
-    """Pixels along a tile's side: so many that ``factor`` of them cover the image's."""
-    return -(-side // factor)
-
-
-def mixed(images: Float[Tensor, "k m c h w"], factor: int) -> Float[Tensor, "k*i c h w"]:
-    """Each image's tiles filled with images of its class, down-scaled by taking the nearest pixels.
-
-    Args:
-        images: m = factor^2 i of each class: the first i fill the first tiles of its i images, the next i the
-            second ones, row by row of tiles.
-        factor: Tiles along each side.
-    """
-    k, m, c, h, w = images.shape
-    size = (tile(h, factor), tile(w, factor))
-    small = interpolate(images.flatten(0, 1), size=size, mode="nearest")
-    # rows of tiles x columns of tiles; what reaches beyond the image is cut off
-    tiles = small.view(k, factor, factor, m // factor**2, c, *size).permute(0, 3, 4, 1, 5, 2, 6)
-    return tiles.reshape(-1, c, factor * size[0], factor * size[1])[..., :h, :w]
-
-
 def _mix(train: Split, run: Run, factor: int) -> Tensor:
-    return mixed(train.draw(run.ipc * factor**2, run.rng), factor)
+    return tiled(train.draw(run.ipc * factor**2, run.rng), factor)
 
 
 def _random(train: Split, run: Run, factor: int) -> Tensor:

@@ -2,19 +2,24 @@
 
 from condense.distill.coreset import select_by_features
 from condense.distill.engine import distill
+from condense.distill.experts import Experts, ExpertTraining
 from condense.distill.method import Method, Recipe
 from condense.distill.registry import register
+from condense.distill.rollback import Rollback
 from condense.distill.run import Run
-from condense.distill.synthetic import Synthetic
+from condense.distill.synthetic import Synthetic, tiled
 from condense.distill.trained import Training, feature_extractor
 from condense.distill.view import Decoded, Plain, Through, View
 from condense.distill.wrapper import Wrapper
 
 __all__ = [
     "Decoded",
+    "ExpertTraining",
+    "Experts",
     "Method",
     "Plain",
     "Recipe",
+    "Rollback",
     "Run",
     "Synthetic",
     "Through",
@@ -25,4 +30,5 @@ __all__ = [
     "feature_extractor",
     "register",
     "select_by_features",
+    "tiled",
 ]

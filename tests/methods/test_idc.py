@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from condense.augment import dsa
 from condense.data import Split, load
 from condense.data.pixels import affine
-from condense.distill import Decoded, Run, Synthetic, Through, distill
+from condense.distill import Decoded, Run, Synthetic, Through, distill, tiled
 from condense.distill.registry import build as build_method
 from condense.distill.registry import methods
 from condense.distill.view import Plain
@@ -219,7 +219,7 @@ def test_each_tile_starts_as_a_real_image_of_its_class_down_scaled_and_no_image_
 
 def test_tiles_are_filled_row_by_row_and_the_next_images_of_a_class_fill_the_next_tile() -> None:
     images = pixels(2, 4 * 3, 1, 6, 8)
-    whole = idc.mixed(images, 2).view(2, 3, 1, 6, 8)
+    whole = tiled(images, 2).view(2, 3, 1, 6, 8)
     for t, (y, x) in enumerate([(0, 0), (0, 4), (3, 0), (3, 4)]):
         expected = images[:, 3 * t : 3 * t + 3, :, ::2, ::2]
         assert torch.equal(whole[..., y : y + 3, x : x + 4], expected)
@@ -231,7 +231,7 @@ def test_tiles_lie_where_they_are_cut_out_where_the_factor_does_not_divide_the_s
 ) -> None:
     """A constant image for each tile comes back from decoding constant, but for the grey beyond the image."""
     levels = 1 + torch.arange(factor**2, dtype=torch.float64)
-    start = idc.mixed(levels.view(1, -1, 1, 1, 1).expand(1, -1, 1, side, side), factor)
+    start = tiled(levels.view(1, -1, 1, 1, 1).expand(1, -1, 1, side, side), factor)
     assert start.shape == (1, 1, side, side)
     decoded = MultiFormation(factor)(start)
     torch.testing.assert_close(decoded[:, 0, 0, 0], levels)
