@@ -165,6 +165,7 @@ def record_of(made: DistilledSet, dataset: Dataset, protocol: Protocol, student:
             seconds=_number(provenance.get("seconds")),
             peak_bytes=_whole(provenance.get("peak_bytes")),
             device=str(provenance.get("device", "unknown")),
+            rollbacks=content["hints"].get("rollbacks"),
         ),
         space=made.evaluation_space,
         protocol=protocol,

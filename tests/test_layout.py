@@ -42,8 +42,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 METHODS_MAY_IMPORT = {
     "condense.augment", "condense.augment.dsa", "condense.augment.legacy", "condense.data",
-    "condense.distill", "condense.errors", "condense.networks", "condense.protocol", "condense.store",
-    "condense.store.targets", "condense.training",
+    "condense.distill", "condense.distill.unrolled", "condense.errors", "condense.networks",
+    "condense.protocol", "condense.store", "condense.store.targets", "condense.training",
 }  # fmt: skip
 DATA_FOR_METHODS = {"DatasetSpec", "PixelSpace", "Split"}
 """What a method may take of `condense.data`: nothing that holds or loads test data."""

@@ -12,10 +12,37 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from condense.board.parts import (
+    Counts,
+    DataUsed,
+    Entry,
+    MethodUsed,
+    Paper,
+    SetUsed,
+    data_of,
+    entry_of,
+    method_of,
+    paper_of,
+    set_of,
+)
 from condense.board.strict import Fields
 from condense.errors import Refused
 from condense.files import canonical, digest, write_atomic
 from condense.protocol import Protocol
+
+__all__ = [
+    "Counts",
+    "DataUsed",
+    "Entry",
+    "MethodUsed",
+    "Paper",
+    "Record",
+    "SetUsed",
+    "evaluation_key",
+    "read",
+    "read_all",
+    "safe",
+]
 
 FORMAT = "condense-record"
 VERSION = 1
@@ -43,105 +70,6 @@ def evaluation_key(
         seed: Evaluation seed; None gives the key of the whole record.
     """
     return digest([run_key, test_hash, protocol_hash, teacher, student, space, seed])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One student: trained from scratch, tested once.
-
-    Attributes:
-        seed: Evaluation seed.
-        accuracy: Test accuracy (or the protocol's score) in percent.
-        seconds: Wall time of training and testing.
-        device: The device it ran on.
-        threads: CPU threads.
-        versions: Library versions.
-        time: When it ended, ISO 8601 in UTC.
-    """
-
-    seed: int
-    accuracy: float
-    seconds: float
-    device: str
-    threads: int
-    versions: Mapping[str, str]
-    time: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataUsed:
-    """The data set: its name, kind, and the hashes of both splits."""
-
-    name: str
-    kind: str
-    train_hash: str
-    test_hash: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodUsed:
-    """The method chain.
-
-    Attributes:
-        name: As on the command line: ``mtt+fyi``; of a reference row ``whole``, ``majority``...
-        chain: For each link its name, version and full configuration.
-        source: Where the settings come from, if a published recipe was followed.
-    """
-
-    name: str
-    chain: tuple[Mapping[str, object], ...]
-    source: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Samples stored, samples trained on, and samples stored of each class."""
-
-    stored: int
-    effective: int
-    per_class: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetUsed:
-    """The distilled set.
-
-    Attributes:
-        hash: Its content hash.
-        bytes: Its size by part: images, labels, replay, decoder, auxiliary, teacher.
-        counts: Its samples.
-        label: Label kind, ``hard`` or ``soft``.
-        seconds: Wall time of the distillation; None where unknown.
-        peak_bytes: Peak memory of the distillation; None where unknown.
-        device: The device it was distilled on.
-    """
-
-    hash: str
-    bytes: Mapping[str, int]
-    counts: Counts
-    label: str
-    seconds: float | None
-    peak_bytes: int | None
-    device: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paper:
-    """A published number, as it stood in ``benchmarks/published.csv`` when the record was made.
-
-    Attributes:
-        value: Percent.
-        error: Published standard deviation, if one is known.
-        source: Where it was read.
-        verified: Whether it was read there, or is from memory.
-        protocol: In words, how it was measured.
-    """
-
-    value: float
-    error: float | None
-    source: str
-    verified: bool
-    protocol: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +161,8 @@ class Record:
     def to_json(self) -> dict[str, object]:
         """The record as plain JSON values."""
         values = asdict(self) | {"format": FORMAT, "version": VERSION}
+        if self.set is not None and self.set.rollbacks is None:
+            del values["set"]["rollbacks"]
         return values | {"protocol": self.protocol.to_json(), "protocol_hash": self.protocol.hash}
 
     @classmethod
@@ -254,17 +184,17 @@ class Record:
         record = cls(
             kind=top.text("kind"),
             key=top.text("key"),
-            dataset=_data(top.part("dataset")),
-            method=_method(top.part("method")),
+            dataset=data_of(top.part("dataset")),
+            method=method_of(top.part("method")),
             ipc=top.whole("ipc"),
             seed=top.whole("seed"),
-            set=_set(top.part("set")) if top.given("set") else None,
+            set=set_of(top.part("set")) if top.given("set") else None,
             space=top.text("space"),
             protocol=_protocol(top.mapping("protocol"), top.text("protocol_hash"), where),
             student=top.text("student"),
             teacher=top.text("teacher") if top.given("teacher") else None,
-            paper=_paper(top.part("paper")) if top.given("paper") else None,
-            entries=tuple(_entry(part) for part in top.parts("entries")),
+            paper=paper_of(top.part("paper")) if top.given("paper") else None,
+            entries=tuple(entry_of(part) for part in top.parts("entries")),
         )
         top.close()
         if record.kind not in ("set", "reference") or (record.kind == "set") != (record.set is not None):
@@ -315,50 +245,6 @@ def safe(name: str) -> str:
     return re.sub(r"[^\w.@+-]", "_", name)
 
 
-def _data(fields: Fields) -> DataUsed:
-    names = ("name", "kind", "train_hash", "test_hash")
-    used = DataUsed(**{name: fields.text(name) for name in names})
-    fields.close()
-    return used
-
-
-def _method(fields: Fields) -> MethodUsed:
-    chain = []
-    for link in fields.parts("chain"):
-        chain.append(
-            {"name": link.text("name"), "version": link.whole("version"), "config": link.mapping("config")}
-        )
-        link.close()
-    source = fields.text("source") if fields.given("source") else None
-    used = MethodUsed(name=fields.text("name"), chain=tuple(chain), source=source)
-    fields.close()
-    return used
-
-
-def _set(fields: Fields) -> SetUsed:
-    sizes = fields.part("bytes")
-    counts = fields.part("counts")
-    per_class = counts.listed("per_class")
-    if not all(type(count) is int for count in per_class):
-        raise Refused(f"{counts.where}: per_class cannot be {per_class!r}")
-    used = SetUsed(
-        hash=fields.text("hash"),
-        bytes={name: sizes.whole(name) for name in sorted(sizes.left)},
-        counts=Counts(
-            stored=counts.whole("stored"),
-            effective=counts.whole("effective"),
-            per_class=tuple(count for count in per_class if isinstance(count, int)),
-        ),
-        label=fields.text("label"),
-        seconds=fields.number("seconds") if fields.given("seconds") else None,
-        peak_bytes=fields.whole("peak_bytes") if fields.given("peak_bytes") else None,
-        device=fields.text("device"),
-    )
-    counts.close()
-    fields.close()
-    return used
-
-
 def _protocol(values: Mapping[str, object], stated: str, where: str) -> Protocol:
     try:
         protocol = Protocol.from_json(values)
@@ -369,30 +255,3 @@ def _protocol(values: Mapping[str, object], stated: str, where: str) -> Protocol
     if protocol.hash != stated:
         raise Refused(f"{where}: its protocol has hash {protocol.hash[:8]}, not {stated[:8]} as it says")
     return protocol
-
-
-def _paper(fields: Fields) -> Paper:
-    paper = Paper(
-        value=fields.number("value"),
-        error=fields.number("error") if fields.given("error") else None,
-        source=fields.text("source"),
-        verified=fields.flag("verified"),
-        protocol=fields.text("protocol"),
-    )
-    fields.close()
-    return paper
-
-
-def _entry(fields: Fields) -> Entry:
-    versions = fields.part("versions")
-    entry = Entry(
-        seed=fields.whole("seed"),
-        accuracy=fields.number("accuracy"),
-        seconds=fields.number("seconds"),
-        device=fields.text("device"),
-        threads=fields.whole("threads"),
-        versions={name: versions.text(name) for name in sorted(versions.left)},
-        time=fields.text("time"),
-    )
-    fields.close()
-    return entry

@@ -114,13 +114,19 @@ def changed(method: Method, params: dict[str, str]) -> Method:
     """
     links = method.links()
     names = [link.name for link in links]
+    values: list[dict[str, object]] = [{} for _ in links]
     for key, text in params.items():
         link, _, field = key.rpartition(".")
         if link and link not in names:
             raise unknown(f"method in --param {key}={text}:", link, names)
         at = names.index(link) if link else 0
-        links[at] = replace(links[at], **{field: parse(links[at], field, text)})  # type: ignore[arg-type]
-    return wrapped(links)
+        values[at][field] = parse(links[at], field, text)
+    # All at once: fields that are checked against each other must not be seen half changed.
+    done = [
+        replace(link, **fields)  # type: ignore[arg-type]
+        for link, fields in zip(links, values, strict=True)
+    ]
+    return wrapped(done)
 
 
 def wrapped(links: Sequence[Method]) -> Method:

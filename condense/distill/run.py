@@ -139,6 +139,7 @@ class Run:
         lr: float | None = None,
         augment: str = "dsa",
         decode: Sequence[MultiFormation] = (),
+        rollbacks: int | None = None,
     ) -> DistilledSet:
         """The finished set, from images in the method's pixel space.
 
@@ -149,8 +150,12 @@ class Run:
             lr: A learned learning rate for students (a training hint).
             augment: The augmentation that the set was learned for (a training hint).
             decode: Steps from a stored image to those that students train on.
+            rollbacks: Steps that were taken back on the way, where that is counted.
         """
-        return self._set(images, labels, self.space, soft, {"lr": lr, "augment": augment}, decode)
+        hints: Hints = {"lr": lr, "augment": augment}
+        if rollbacks is not None:
+            hints["rollbacks"] = rollbacks
+        return self._set(images, labels, self.space, soft, hints, decode)
 
     def selected(self, train: Split, indices: Int[Tensor, " n"]) -> DistilledSet:
         """The finished set, from real images: stored as the bytes that they were loaded as.

@@ -60,10 +60,14 @@ class Label(TypedDict):
 
 
 class Hints(TypedDict):
-    """What the set itself says of training on it: a learned learning rate, an augmentation."""
+    """What the set itself says of training on it: a learned learning rate, an augmentation.
+
+    `rollbacks` is how many steps were taken back while it was learned, where that is counted.
+    """
 
     lr: float | None
     augment: str
+    rollbacks: NotRequired[int]
 
 
 class Link(TypedDict):

@@ -20,6 +20,8 @@ fyi = import_module(FYI.__module__)
 FULL = "color_crop_cutout_flip_scale_rotate"
 HOSTS = [name for name, cls in methods().items() if cls.through_view]
 OTHERS = [name for name, cls in methods().items() if not cls.through_view]
+SIAMESE = [name for name in HOSTS if not issubclass(methods()[name], methods()["mtt"])]
+"""Hosts that augment the images of a class alike; a student's batch has parameters for each image."""
 
 
 @pytest.fixture
@@ -44,18 +46,22 @@ def test_the_view_puts_the_mirror_images_behind_the_images_with_their_labels() -
     assert ids.tolist() == [4, 7, 4, 7] and fyi.Mirrored.copies == 2
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("host", "strategy"), [(host, "none") for host in HOSTS] + [(host, FULL) for host in SIAMESE]
+)
 def test_mirroring_the_images_mirrors_what_any_matching_method_learns(
-    host: str, flipping: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: str, strategy: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = one_match(host, flipping, tmp_path / "plain")
+    """An image and its mirror image are a set that mirroring maps to itself, if both are augmented alike."""
+    data = replace(toy, spec=replace(toy.spec, dsa=strategy))
+    plain = one_match(host, data, tmp_path / "plain")
     started = Synthetic.__init__
 
     def mirrored(self: Synthetic, images: Tensor, *rest: object, **named: object) -> None:
         started(self, images.flip(-1), *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Synthetic, "__init__", mirrored)
-    other = one_match(host, flipping, tmp_path / "mirrored")
+    other = one_match(host, data, tmp_path / "mirrored")
     scale = float(plain.images.abs().max())
     torch.testing.assert_close(other.images.flip(-1), plain.images, rtol=1e-4, atol=1e-4 * scale)
 

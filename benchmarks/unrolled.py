@@ -1,0 +1,158 @@
+"""What an update by trajectory matching costs, differentiated in each way: ``python benchmarks/unrolled.py``.
+
+Two tables of `condense.distill.unrolled`, with a ConvNet of width 128 on images of CIFAR-10's shape. Memory:
+the peak of an update above what the process held before it, against the number of steps; each figure is from
+a process of its own. Time: seconds of an update, as medians over interleaved repetitions, and as a share of
+"unrolled", which is the published way: whole batches, the graph of all steps, one backward pass.
+
+Times are worth something with nothing else on the machine.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from condense.augment import dsa
+from condense.distill.unrolled import GRADIENTS, flatten, unroll
+from condense.measure import PeakMemory, device_name
+from condense.memory import keep_freed_memory
+from condense.networks import build
+
+MIB = 2**20
+SHAPE, CLASSES = (3, 32, 32), 10
+STRATEGY = "color_crop_cutout_flip_scale_rotate"
+STEPS = (5, 10, 20, 40, 80)
+"""Steps of the memory's table."""
+RETURNED = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
+"""Under these settings of glibc freed memory leaves the process: what is resident is what is in use."""
+
+
+def update(gradient: str, images: int, steps: int, device: torch.device) -> Callable[[], Tensor]:
+    """One update's gradients, ready to be computed: images, labels and rate are learned, all images a step.
+
+    Args:
+        gradient: One of `GRADIENTS`.
+        images: Images in all and in each step.
+        steps: Of the student.
+        device: Where.
+    """
+    rng = torch.Generator().manual_seed(0)
+    network = build("convnet", SHAPE, CLASSES, rng, device)
+    start = flatten(network)
+    goal = start + 0.01 * torch.randn(len(start), generator=rng).to(device)
+    pixels = torch.randn(images, *SHAPE, generator=rng).to(device).requires_grad_()
+    logits = torch.randn(images, CLASSES, generator=rng).to(device).requires_grad_()
+    rate = torch.tensor(0.01, device=device, requires_grad=True)
+    draws = [dsa.draw(STRATEGY, SHAPE[1:], rng, per_group=images).to(device) for _ in range(steps)]
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        return draws[step](pixels[None])[0], logits.softmax(1)
+
+    def loss(theta: Tensor) -> Tensor:
+        return (theta - goal).square().sum() / (start - goal).square().sum()
+
+    batches = [partial(batch, step) for step in range(steps)]
+    return lambda: unroll(network, start, batches, rate, {steps: loss}, gradient=gradient).loss
+
+
+# Memory ----------------------------------------------------------------------------------------------------
+
+
+def memory(device: torch.device, images: int = 20) -> dict[str, dict[int, float]]:
+    """Prints and returns the peaks of an update in MiB: for each gradient, by the number of steps.
+
+    Besides, it prints how often the peak of "unrolled" holds that of "exact", and what "exact" needs
+    beyond the vectors that it stores, one a step.
+    """
+    vector = 4 * len(flatten(build("convnet", SHAPE, CLASSES, torch.Generator(), torch.device("cpu")))) / MIB
+    print(f"peak memory of an update in MiB, {images} images a step; a stored vector is {vector:.2f} MiB")
+    titles = ("steps", *GRADIENTS, "unrolled/exact", "exact beyond vectors")
+    print("".join(f"{title:>{len(title) + 3}}" for title in titles))
+    peaks: dict[str, dict[int, float]] = {gradient: {} for gradient in GRADIENTS}
+    for steps in STEPS:
+        for gradient in GRADIENTS:
+            command = [sys.executable, str(Path(__file__)), "--device", str(device), "--images", str(images)]
+            row = subprocess.run(
+                [*command, "--row", gradient, str(steps)],
+                env=os.environ | RETURNED, stdout=subprocess.PIPE, text=True, check=True,
+            )  # fmt: skip
+            peaks[gradient][steps] = float(row.stdout)
+        exact, unrolled = peaks["exact"][steps], peaks["unrolled"][steps]
+        figures = [f"{steps}", *(f"{peaks[gradient][steps]:.0f}" for gradient in GRADIENTS)]
+        figures += [f"{unrolled / exact:.1f}", f"{exact - steps * vector:.0f}"]
+        row_of = zip(titles, figures, strict=True)
+        print("".join(f"{figure:>{len(title) + 3}}" for title, figure in row_of), flush=True)
+    return peaks
+
+
+def peak(gradient: str, steps: int, images: int, device: torch.device) -> float:
+    """The peak of an update in this process, in MiB above what it held before."""
+    update(gradient, 2, 2, device)()  # loads and compiles what a first call needs
+    run = update(gradient, images, steps, device)
+    before = held(device)
+    meter = PeakMemory(device)
+    run()
+    return (meter.peak() - before) / MIB
+
+
+def held(device: torch.device) -> int:
+    """Bytes in use now: allocated on a GPU, resident on a CPU (Linux)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+# Time ------------------------------------------------------------------------------------------------------
+
+
+def seconds(device: torch.device, repeats: int = 5, images: int = 100, steps: int = 10) -> dict[str, float]:
+    """Prints and returns the median seconds of an update, by its gradient."""
+    keep_freed_memory()
+    updates = {gradient: update(gradient, images, steps, device) for gradient in GRADIENTS}
+    turns = [{name: timed(run, device) for name, run in updates.items()} for _ in range(repeats + 1)][1:]
+    medians = {name: statistics.median(turn[name] for turn in turns) for name in updates}
+    print(f"seconds of an update, {images} images a step, {steps} steps")
+    for name, median in medians.items():
+        print(f"{name:>10}{median:9.3f}{median / medians['unrolled']:8.2f} of unrolled", flush=True)
+    return medians
+
+
+def timed(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds."""
+    started = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns of each gradient")
+    parser.add_argument("--images", type=int, default=20, help="images a step of the memory's table")
+    parser.add_argument("--row", nargs=2, metavar=("GRADIENT", "STEPS"), help="one figure of it, and no more")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    if options.row:
+        gradient, steps = options.row
+        print(peak(gradient, int(steps), options.images, device))
+        return
+    print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    memory(device, options.images)
+    seconds(device, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
