@@ -29,6 +29,7 @@ from condense.distill import Method, Recipe, Run, Synthetic, register
 from condense.networks import Network, initialise_, network_in_chunks
 from condense.protocol import dc_evaluation
 from condense.store import DistilledSet
+from condense.training import chunks
 
 
 @register
@@ -72,7 +73,8 @@ class DM(Method):
             augment = dsa.siamese(run.strategy, size, run.spec.num_classes, run.rng).to(run.device)
             real = augment(train.draw(self.batch_real, run.rng)).flatten(0, 1)
             target = class_means(network_in_chunks(network, describe, real), run.spec.num_classes)
-            learned = describe(augment(syn.by_class()).flatten(0, 1))
+            images = augment(syn.by_class()).flatten(0, 1)
+            learned = torch.cat([describe(images[part]) for part in chunks(images, network)])
             loss = (class_means(learned, run.spec.num_classes) - target).square().sum()
             optimizer.zero_grad()
             torch.autograd.backward(loss)

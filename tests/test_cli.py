@@ -85,7 +85,7 @@ def refused(condense: Condense, *arguments: object) -> str:
     ("arguments", "sentence"),
     [
         ("--method dn", "unknown method 'dn'; nearest: dm, "),
-        ("--method typo", "unknown method 'typo'; known: dc, dm, dsa, herding, k_center, random_subset"),
+        ("--method typo", "unknown method 'typo'; known: ast, datadam, datm, dc, dm, dsa"),
         ("--dataset cifar11", "unknown dataset 'cifar11'; nearest: cifar10, cifar100"),
         ("--dataset no/such/folder", "there is no file or folder no/such/folder"),
         ("--dataset none.npz", "there is no file none.npz"),
@@ -378,7 +378,7 @@ def test_a_queue_fills_what_it_can_and_says_what_it_skipped(condense: Condense, 
 def test_the_list_names_every_method_dataset_network_and_protocol(condense: Condense) -> None:
     lines = condense("list").out.splitlines()
     words = [tuple(line.split(maxsplit=1)) for line in lines]
-    assert {kind for kind, _ in words} == {"method", "dataset", "network", "protocol"}
+    assert {kind for kind, _ in words} == {"method", "wrapper", "dataset", "network", "protocol"}
     for known in (("dataset", "digits"), ("network", "convnet"), ("protocol", "hard-v1")):
         assert known in words
     assert {"dm", "dc", "dsa", "herding", "k_center", "random_subset"} <= {

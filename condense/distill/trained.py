@@ -85,6 +85,9 @@ class Training:
         return Schedule(per_epoch * self.epochs, per_epoch, falls)
 
 
+BY_DATASET = ("dsa", "dsa-flip-first", "crop-flip")
+"""Augmentations that go by the dataset's strategy."""
+
 ADDED_LATER = ("epochs", "milestones", "gamma", "cutmix")
 """Fields of `Training` that its first version did not have."""
 
@@ -156,7 +159,10 @@ def trained(
     device = train.images.device
     seen, see = _sight(space, spec, device)
     pixels = {"space": seen, "mean": spec.mean, "std": spec.std}
-    key = digest({"training": training.describe(), "train": train.hash, "pixels": pixels})
+    values: dict[str, object] = {"training": training.describe(), "train": train.hash, "pixels": pixels}
+    if training.augment in BY_DATASET:
+        values["dsa"] = spec.dsa
+    key = digest(values)
     folder = cache / "trained" / key[:32]
     network, rng = _start(training, spec, device)
     if (found := _read(folder, network)) is not None:

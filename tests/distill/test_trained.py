@@ -307,3 +307,15 @@ def test_the_feature_extractors_recipe_is_pinned() -> None:
         network="mlp", steps=1000, batch=256, lr=0.01, momentum=0.9, weight_decay=5e-4, augment="none",
         seed=0, version=1, epochs=None, milestones=(0.5,), gamma=0.1, cutmix=0.0,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("augment", "shared"), [("none", True), ("dsa:color", True), ("dsa", False)])
+def test_an_augmentation_that_goes_by_the_datasets_strategy_is_part_of_the_place(
+    augment: str, shared: bool, toy: Dataset, tmp_path: Path
+) -> None:
+    training = Training(network="mlp", steps=2, batch=8, augment=augment)
+    train = toy.train.in_space(toy.space("normalized"))
+    for strategy in ("color", "crop"):
+        spec = replace(toy.spec, dsa=strategy)
+        trained(training, train, spec, "normalized", cache=tmp_path, budget=Budget())
+    assert len(list((tmp_path / "trained").iterdir())) == (1 if shared else 2)
