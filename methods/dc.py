@@ -114,7 +114,7 @@ class DC(Method):
         for field, (name, names) in known.items():
             if name not in names:
                 raise unknown(field, name, names)
-        dsa.parse(self.strategy("none"))
+        dsa.strategy_of(self.augment, "none")
 
     @property
     def needs_real(self) -> bool:
@@ -127,7 +127,7 @@ class DC(Method):
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=self.momentum)
         outer_steps, inner_epochs = self.loops(run.ipc)
         distance = METRICS[self.metric]
-        strategy = self.strategy(run.strategy)
+        strategy = dsa.strategy_of(self.augment, run.strategy)
         size = (run.spec.height, run.spec.width)
         for _ in run.steps(self.iterations, {"images": syn.images, "optimizer": optimizer}):
             network = run.network()
@@ -144,10 +144,6 @@ class DC(Method):
                 if outer + 1 < outer_steps:
                     self._train(network, inner, syn, inner_epochs, strategy, run.rng)
         return run.distilled(syn.images, syn.labels, augment=self.augment)
-
-    def strategy(self, usual: str) -> str:
-        """The operations of `augment`, where ``dsa`` stands for the dataset's usual ones."""
-        return usual if self.augment == "dsa" else self.augment.removeprefix("dsa:")
 
     def loops(self, ipc: int) -> tuple[int, int]:
         """Matches a round and epochs between two of them, for a number of images per class."""

@@ -35,7 +35,7 @@ many images per class, where variety is not what is missing: at 50 on Fashion-MN
 without multi-formation and 86.2 with it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -49,7 +49,7 @@ from condense.distill import Decoded, Method, Recipe, Run, Synthetic, Through, r
 from condense.errors import Refused, unknown
 from condense.networks import Network, initialise_
 from condense.protocol import milestones
-from condense.store import DistilledSet, MultiFormation
+from condense.store import DistilledSet, formation
 from condense.store.targets import Hard
 from condense.training import cutmix, train_step
 
@@ -143,7 +143,7 @@ class IDC(Method):
 
     def distill(self, train: Split, run: Run) -> DistilledSet:
         """Algorithm 1 of the paper."""
-        steps = self.decode(run.spec.shape[1:])
+        steps = formation(self.factor, run.spec.shape[1:], self.name)
         view = Through(Decoded(steps[0]), run.view) if steps else run.view
         syn = Synthetic(INITS[self.init](train, run, self.factor), run.spec.num_classes, view)
         turns = Turns(syn, lr=self.lr_images * run.ipc / BASE_IPC, momentum=self.momentum)
@@ -171,17 +171,6 @@ class IDC(Method):
                 self._train(network, trainer, train, run)
         images = syn.images.detach().clamp(0, 1)
         return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=steps)
-
-    def decode(self, sides: Sequence[int]) -> tuple[MultiFormation, ...]:
-        """The steps that the set is stored with, for images with these sides in pixels.
-
-        Raises:
-            Refused: if a tile would hold no pixel of an image.
-        """
-        step = MultiFormation(self.factor)
-        if wrong := step.misfit(sides):
-            raise Refused(f"idc: {wrong}")
-        return (step,) if self.factor > 1 else ()
 
     def _match(self, network: Network, syn: Synthetic, turns: "Turns", train: Split, run: Run) -> Tensor:
         """One match of every class, and its update; the loss is summed over the classes."""

@@ -178,7 +178,7 @@ class MTT(Method):
         for field, name, names in (("init", self.init, self.inits), ("gradient", self.gradient, GRADIENTS)):
             if name not in names:
                 raise unknown(field, name, names)
-        dsa.parse(self.strategy("none"))
+        dsa.strategy_of(self.augment, "none")
 
     @property
     def needs_real(self) -> bool:
@@ -265,7 +265,7 @@ class MTT(Method):
 
     def batches(self, learned: Learned, run: Run) -> list[Batch]:
         """The student's batches: every image once before one comes again, each time augmented anew."""
-        strategy = self.strategy(run.strategy)
+        strategy = dsa.strategy_of(self.augment, run.strategy)
         view, n = learned.syn.view, len(learned.syn.labels)
         stored = max(1, min(n, (self.batch_syn or n) // view.copies))
         size = (run.spec.height, run.spec.width)
@@ -278,10 +278,6 @@ class MTT(Method):
             drawn = dsa.draw(strategy, size, run.rng, per_group=len(indices) * view.copies)
             batches.append(augmented(learned, indices.to(run.device), drawn.to(run.device)))
         return batches
-
-    def strategy(self, usual: str) -> str:
-        """The operations of `augment`, where ``dsa`` stands for the dataset's usual ones."""
-        return usual if self.augment == "dsa" else self.augment.removeprefix("dsa:")
 
 
 def augmented(learned: Learned, indices: Int64[Tensor, " b"], drawn: dsa.Drawn) -> Batch:

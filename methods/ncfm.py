@@ -49,12 +49,12 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from condense.augment import dsa
-from condense.data import DatasetSpec, Split
+from condense.data import Split
 from condense.distill import Decoded, Method, Recipe, Run, Synthetic, Through, Training, register
 from condense.errors import Refused, unknown
 from condense.networks import Network, features_in_chunks
 from condense.protocol import Protocol, milestones
-from condense.store import DistilledSet, MultiFormation
+from condense.store import DistilledSet, formation
 
 SCALE = 300
 """Factor of the matching loss (``match_loss``)."""
@@ -159,7 +159,7 @@ class NCFM(Method):
 
     def distill(self, train: Split, run: Run) -> DistilledSet:
         """Equation 8 of the paper, and the authors' calibration."""
-        steps = self.decode(run.spec)
+        steps = formation(self.factor, run.spec.shape[1:], self.name)
         view = Through(Decoded(steps[0]), run.view) if steps else run.view
         syn = Synthetic.mixed(train, run, self.factor, view)
         optimizer = OPTIMIZERS[self.optimizer](self, syn.images)
@@ -200,17 +200,6 @@ class NCFM(Method):
             run.log(loss=matching, calibration=calibration)
         images = syn.images.detach().clamp(0, 1)
         return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=steps)
-
-    def decode(self, spec: DatasetSpec) -> tuple[MultiFormation, ...]:
-        """What the set is stored with.
-
-        Raises:
-            Refused: if ``factor`` leaves a tile without a pixel of the image.
-        """
-        step = MultiFormation(self.factor)
-        if wrong := step.misfit((spec.height, spec.width)):
-            raise Refused(f"ncfm: {wrong}")
-        return (step,) if self.factor > 1 else ()
 
     def _sight(self, run: Run) -> Callable[[Tensor], Tensor]:
         """How a network is shown raw images: normalised, and under one augmentation that is drawn here."""

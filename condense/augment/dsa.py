@@ -232,6 +232,21 @@ def parse(strategy: str) -> tuple[tuple[str, ...], ...]:
     return lotteries
 
 
+def strategy_of(augment: str, usual: str) -> str:
+    """The strategy that a method's augmentation names.
+
+    Args:
+        augment: ``dsa``, a strategy of its own (``dsa:color_crop``), or ``none``.
+        usual: What ``dsa`` stands for, the dataset's.
+
+    Raises:
+        Refused: if an operation is unknown.
+    """
+    strategy = usual if augment == "dsa" else augment.removeprefix("dsa:")
+    parse(strategy)
+    return strategy
+
+
 def flip_first(strategy: str) -> str:
     """The strategy with the flip out of its lottery, ahead of it: ``flip+color_crop`` of ``color_crop_flip``.
 

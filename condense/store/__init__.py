@@ -3,12 +3,23 @@
 from pathlib import Path
 
 from condense.data.pixels import PixelSpace
-from condense.store.decode import MultiFormation
+from condense.store.decode import MultiFormation, formation
 from condense.store.distilled import DistilledSet
 from condense.store.manifest import Content
 from condense.store.targets import Hard, Soft, Target
 
-__all__ = ["Content", "DistilledSet", "Hard", "MultiFormation", "Soft", "Target", "load", "save", "verify"]
+__all__ = [
+    "Content",
+    "DistilledSet",
+    "Hard",
+    "MultiFormation",
+    "Soft",
+    "Target",
+    "formation",
+    "load",
+    "save",
+    "verify",
+]
 
 
 def load(path: Path | str) -> DistilledSet:

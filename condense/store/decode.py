@@ -155,6 +155,23 @@ class MultiFormation:
         return interpolate(tiles.contiguous(), size=size, mode="bilinear", align_corners=False)
 
 
+def formation(factor: int, sides: Sequence[int], method: str) -> tuple[MultiFormation, ...]:
+    """The steps of a set whose images hold factor x factor others: none for a factor of 1.
+
+    Args:
+        factor: Tiles along a side.
+        sides: Of the images, in pixels.
+        method: Who asks, for the refusal.
+
+    Raises:
+        Refused: if a tile would hold no pixel of an image.
+    """
+    step = MultiFormation(factor)
+    if wrong := step.misfit(sides):
+        raise Refused(f"{method}: {wrong}")
+    return (step,) if factor > 1 else ()
+
+
 STEPS = {(MultiFormation.name, MultiFormation.version): MultiFormation}
 """Every decode step that this version can take, by name and version."""
 
