@@ -157,7 +157,7 @@ class MTT(Method):
 
     iterations: int = 300
     syn_steps: int = 20
-    batch_syn: int | None = None
+    batch_syn: int | None = 100
     expert_epochs: int = 2
     max_start_epoch: int = 10
     lr_images: float = 100.0
@@ -205,9 +205,9 @@ class MTT(Method):
             optimizer.zero_grad()
             end = unroll(
                 network, match.start, batches, learned.lr, match.losses, momentum=match.momentum,
-                scale=match.scale, gradient=self.gradient,
+                scale=match.scale, gradient=self.gradient, unless=self.rejects,
             )  # fmt: skip
-            if self.rejects(end.loss):
+            if end.rejected:
                 rejected += 1
             elif rollback.step(step, end.loss):
                 learned.moved()

@@ -25,12 +25,11 @@ holds for one step and not for more. The authors' code (justincui03/tesla, ``dis
 part, as the factor 2 of the squared distance meets a tuple there; here the factor is where it belongs.
 
 Time: the adjoint computes the gradient of each step twice, "unrolled" once: 12 and 9 passes through the
-convolutions. On one core, at width 128 with 100 images a step, it takes 1.27 times as long as a graph of
-the same pieces of a batch, and 0.9 to 1.1 times as long as the published way, a graph of whole batches:
-that depends on what the kernel takes for its many GiB (``benchmarks/unrolled.py``). The slope is
-differentiated backwards over backwards. Forwards over backwards (`torch.autograd.forward_ad`) saves one of
-the 12 passes and loses more by the framework's tangent of the norm: the slopes of 96 images took it 1.32 s
-in place of 1.17 s.
+convolutions. Still it is the faster one on a CPU, where it works on a few images at a time and the published
+way on the graph of whole batches and of all steps, many GiB (``benchmarks/unrolled.py`` measures both). The
+slope is differentiated backwards over backwards. Forwards over backwards (`torch.autograd.forward_ad`) saves
+one of the 12 passes and loses more by the framework's tangent of the norm: the slopes of 96 images took it
+1.32 s in place of 1.17 s.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -66,10 +65,12 @@ class Unrolled:
     Attributes:
         loss: The sum of all losses, without a graph.
         end: The parameters after the last step.
+        rejected: Whether the loss was not wanted, and so not differentiated.
     """
 
     loss: Float[Tensor, ""]
     end: Vector
+    rejected: bool = False
 
 
 def unroll(
@@ -82,6 +83,7 @@ def unroll(
     momentum: float | Float[Tensor, ""] = 0.0,
     scale: float = 1.0,
     gradient: str = "exact",
+    unless: Callable[[Float[Tensor, ""]], bool] | None = None,
 ) -> Unrolled:
     """Trains a student and differentiates losses on its way with respect to what it was trained with.
 
@@ -98,6 +100,7 @@ def unroll(
         momentum: mu; a tensor where it is learned.
         scale: A factor of the cross-entropy in every step.
         gradient: One of `GRADIENTS`. "unrolled" needs memory in proportion to n.
+        unless: Rejects a loss, which is then not differentiated; None takes every one.
 
     Raises:
         Refused: if the gradient is unknown.
@@ -109,7 +112,7 @@ def unroll(
         raise ValueError(f"losses after steps {sorted(losses)} of {len(batches)}")
     student = _Student(network, scale)
     if gradient == "unrolled":
-        return _whole_graph(student, start, batches, lr, losses, momentum)
+        return _whole_graph(student, start, batches, lr, losses, momentum, unless)
 
     alpha, mu = _constant(lr), _constant(momentum)
     theta, v = [start.detach()], torch.zeros_like(start)
@@ -118,6 +121,11 @@ def unroll(
             images, labels = batch()
         v = mu * v + student.gradient(theta[-1], images, labels)
         theta.append(theta[-1] - alpha * v)
+    if unless is not None:
+        with torch.no_grad():
+            reached = torch.stack([losses[step](theta[step]) for step in sorted(losses)]).sum()
+        if unless(reached):
+            return Unrolled(reached, theta[-1], rejected=True)
 
     lam, c = torch.zeros_like(start), torch.zeros_like(start)
     total, of_lr, of_momentum = (start.new_zeros(()) for _ in range(3))
@@ -225,6 +233,7 @@ def _constant(value: float | Tensor) -> float | Tensor:
 def _whole_graph(
     student: _Student, start: Vector, batches: Sequence[Batch], lr: Tensor,
     losses: Mapping[int, Callable[[Vector], Tensor]], momentum: float | Tensor,
+    unless: Callable[[Tensor], bool] | None,
 ) -> Unrolled:  # fmt: skip
     """The plain way: all steps in one graph, whole batches, one backward pass."""
     theta = start.detach().requires_grad_()
@@ -237,6 +246,8 @@ def _whole_graph(
         theta = theta - lr * v
         if i + 1 in losses:
             total = total + losses[i + 1](theta)
+    if unless is not None and unless(total.detach()):
+        return Unrolled(total.detach(), theta.detach(), rejected=True)
     torch.autograd.backward(total)
     return Unrolled(total.detach(), theta.detach())
 

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import log_softmax, one_hot
 
 from condense.augment import dsa
-from condense.distill.unrolled import GRADIENTS, as_parameters, flatten, unroll
+from condense.distill.unrolled import GRADIENTS, Unrolled, as_parameters, flatten, unroll
 from condense.errors import Refused
 from condense.networks import Network, build
 
@@ -221,6 +221,37 @@ def test_a_student_whose_rate_is_zero_stays_at_its_start_and_still_tells_how_the
     assert torch.equal(end, problem.start) and loss == 4 and not images.any()
     close(of_lr, problem.naive()[1])
     assert of_lr != 0
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_loss_that_is_rejected_is_told_and_not_differentiated(gradient: str) -> None:
+    problem = Problem()
+    seen: list[Tensor] = []
+    made: list[int] = []
+
+    def batch(number: int) -> tuple[Tensor, Tensor]:
+        made.append(number)
+        return problem.batch(number)
+
+    def run(rejects: bool) -> Unrolled:
+        def unless(loss: Tensor) -> bool:
+            seen.append(loss)
+            return rejects
+
+        made.clear()
+        return unroll(
+            problem.net, problem.start, [partial(batch, number) for number in range(4)], problem.lr,
+            problem.losses(), gradient=gradient, unless=unless,
+        )  # fmt: skip
+
+    told = run(rejects=True)
+    assert told.rejected and made == [0, 1, 2, 3]
+    assert problem.images.grad is None and problem.lr.grad is None
+    taken = run(rejects=False)
+    assert not taken.rejected and problem.images.grad is not None
+    close(told.loss, taken.loss)
+    close(seen[0], taken.loss)
+    close(told.end, taken.end)
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)

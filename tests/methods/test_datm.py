@@ -157,7 +157,9 @@ def ones(monkeypatch: pytest.MonkeyPatch, begun: Begun) -> list[float]:
     def unroll(*arguments: object, **named: object) -> Unrolled:
         for leaf in begun[-1][0].leaves.values():
             leaf.grad = torch.ones_like(leaf)
-        return Unrolled(torch.tensor(losses.pop(0)), torch.zeros(1))
+        loss, unless = torch.tensor(losses.pop(0)), named["unless"]
+        assert callable(unless)
+        return Unrolled(loss, torch.zeros(1), rejected=unless(loss))
 
     monkeypatch.setattr(mtt, "unroll", unroll)
     return losses
