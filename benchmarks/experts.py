@@ -9,33 +9,25 @@ Times are medians over interleaved repetitions; they are worth something with no
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condense.augment import dsa
-from condense.data import DatasetSpec, Split
+from condense.benchmarks.common import SPEC, framework_pooling, timed
+from condense.data import Split
 from condense.distill.expert_steps import Stacked
 from condense.distill.experts import ExpertTraining
 from condense.measure import device_name
 from condense.memory import keep_freed_memory
-from condense.networks import Network, build
+from condense.networks import build
 
 TARGET = 1.3
 """Plain seconds by our seconds on a CPU."""
 CIFAR10 = 50_000
 """Images of an epoch that is spoken of; few batches of it are timed."""
-SPEC = DatasetSpec(
-    name="cifar10-shaped",
-    classes=tuple("0123456789"),
-    shape=(3, 32, 32),
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    dsa="color_crop_cutout_flip_scale_rotate",
-)
 
 
 def made(batches: int, batch: int, device: torch.device) -> Split:
@@ -70,21 +62,14 @@ def plain(training: ExpertTraining, train: Split) -> Tensor:
     return nn.utils.parameters_to_vector(network.parameters()).detach()
 
 
-def framework_pooling(network: Network) -> Network:
-    """The same network with the framework's own pooling."""
-    for name, module in list(network.body.named_children()):
-        if type(module).__name__ == "AveragePool":
-            setattr(network.body, name, nn.AvgPool2d(2))
-    return network
-
-
-def measure(device: torch.device, repeats: int, batches: int) -> dict[str, float]:
+def measure(device: torch.device, repeats: int) -> dict[str, float]:
     """Seconds of an epoch on CIFAR-10 by both, and their ratio; printed as a table of one row.
 
     Raises:
         SystemExit: if the two sides differ by more than rounding.
     """
     training = ExpertTraining(network="convnet")
+    batches = 2 if device.type == "cpu" else 50
     torch.set_default_dtype(torch.float64)
     try:
         small = ExpertTraining(network="convnet", batch=40, momentum=0.9, weight_decay=5e-4)
@@ -96,7 +81,8 @@ def measure(device: torch.device, repeats: int, batches: int) -> dict[str, float
     if not gap < 1e-9:
         raise SystemExit(f"the two sides differ by {gap:.1e} after two float64 steps")
     train = made(batches, training.batch, device)
-    turns = [[timed(side, training, train) for side in (ours, plain)] for _ in range(repeats + 1)][1:]
+    sides = [partial(side, training, train) for side in (ours, plain)]
+    turns = [[timed(side, device) for side in sides] for _ in range(repeats + 1)][1:]
     scale = CIFAR10 / len(train)
     fast, slow = (scale * statistics.median(times) for times in zip(*turns, strict=True))
     print(f"{'':16}{'condense':>10}{'plain':>10}{'ratio':>8}{'target':>8}   two float64 steps differ by")
@@ -104,13 +90,6 @@ def measure(device: torch.device, repeats: int, batches: int) -> dict[str, float
         f"{'expert epoch':16}{fast:9.1f}s{slow:9.1f}s{slow / fast:8.2f}{TARGET:8.2f}   {gap:.0e}", flush=True
     )
     return {"seconds": fast, "plain_seconds": slow, "ratio": slow / fast}
-
-
-def timed(side: Callable[[ExpertTraining, Split], Tensor], training: ExpertTraining, train: Split) -> float:
-    """Seconds of an epoch."""
-    started = time.perf_counter()
-    float(side(training, train)[0])
-    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -122,7 +101,7 @@ def main() -> None:
     device = torch.device(options.device)
     keep_freed_memory()
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    measure(device, options.repeats, batches=2 if device.type == "cpu" else 50)
+    measure(device, options.repeats)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """How fast the suite is, as ratios within one run: ``python benchmarks/speed.py [--out FILE]``.
 
-Each of four pairs is the suite's own code against a plain loop of the same mathematics: class by class,
-whole batches, an augmentation call for each, the framework's own layers, as in the reference implementations.
-Before a pair is timed, both sides run two float64 steps on a smaller batch and must agree to rounding. The
-fifth figure is the share that the real pass of DM reaches of this machine's matrix product, timed in turn.
+Each of the pairs is the suite's own code against a plain loop of the same mathematics: class by class, whole
+batches, an augmentation call for each, the framework's own layers, as in the reference implementations.
+Before a pair is timed, both sides run two float64 steps on a smaller batch and must agree to rounding. Beside
+them: the share that the real pass of DM reaches of this machine's matrix product, timed in turn; an epoch of
+an expert (``experts.py``); time and memory of an update by trajectory matching (``unrolled.py``).
 
 Times are medians over interleaved repetitions; they are worth something with nothing else on the machine.
 """
@@ -11,7 +12,6 @@ Times are medians over interleaved repetitions; they are worth something with no
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from condense.augment import dsa
-from condense.data import DatasetSpec, Split
+from condense.benchmarks import experts, unrolled
+from condense.benchmarks.common import SPEC, framework_pooling, timed
+from condense.data import Split
 from condense.distill import Method, Plain, Run, Synthetic
 from condense.distill.registry import methods
 from condense.files import write_atomic
@@ -39,14 +41,6 @@ Side = Callable[[int, Split], Tensor]
 """From a number of steps and the data to what comes out."""
 CHECKED = CHUNK + 8
 """Real images a class in the comparison of results: more than a chunk."""
-SPEC = DatasetSpec(
-    name="cifar10-shaped",
-    classes=tuple("0123456789"),
-    shape=(3, 32, 32),
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    dsa="color_crop_cutout_flip_scale_rotate",
-)
 
 
 class Bare(Run):
@@ -94,7 +88,7 @@ class PlainDM(Method):
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=0.5)
         run.network()
         for _ in range(self.iterations):
-            network = plain(run.network()).requires_grad_(False)
+            network = framework_pooling(run.network()).requires_grad_(False)
             augments = drawn(run)
             real = train.draw(self.batch_real, run.rng)
             loss = torch.zeros((), device=run.device)
@@ -124,7 +118,7 @@ class PlainDataDAM(Method):
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=0.5)
         run.network()
         for _ in range(self.iterations):
-            network = plain(run.network()).requires_grad_(False)
+            network = framework_pooling(run.network()).requires_grad_(False)
             augments = drawn(run)
             real = train.draw(self.batch_real, run.rng)
             loss = torch.zeros((), device=run.device)
@@ -168,7 +162,7 @@ class PlainDSA(Method):
         syn = Synthetic.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=0.1, momentum=0.5)
         for _ in range(self.iterations):
-            network = plain(run.network())
+            network = framework_pooling(run.network())
             augments = drawn(run)
             real = train.draw(self.batch_real, run.rng)
             loss = torch.zeros((), device=run.device)
@@ -204,14 +198,6 @@ def drawn(run: Run) -> list[dsa.Drawn]:
         dsa.Drawn((op,), together.values[label : label + 1], together.size)
         for label, op in enumerate(together.ops)
     ]
-
-
-def plain(network: Network) -> Network:
-    """The same network with the framework's own pooling."""
-    for name, module in list(network.body.named_children()):
-        if type(module).__name__ == "AveragePool":
-            setattr(network.body, name, nn.AvgPool2d(2))
-    return network
 
 
 def plain_step(network: Network, optimizer: torch.optim.Optimizer, images: Tensor, target: Hard) -> None:
@@ -260,15 +246,6 @@ def trains(step: Callable[..., object], change: Callable[[Network], Network]) ->
     return side
 
 
-def timed(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds."""
-    started = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
-
-
 def interleaved(sides: list[Callable[[], object]], device: torch.device, repeats: int) -> list[float]:
     """Median seconds of each function, in turns, after one unmeasured turn."""
     turns = [[timed(side, device) for side in sides] for _ in range(repeats + 1)][1:]
@@ -310,13 +287,17 @@ def operations(network: Network) -> int:
 
 
 def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[str, float]]:
-    """All five figures; each pair is printed as it is known."""
+    """All figures, each printed as it is known."""
     known = methods()
     pairs = {
         "DM iteration": (distils(known["dm"], lr_images=1.0), distils(PlainDM), 1.5),
         "DataDAM iteration": (distils(known["datadam"], lr_images=1.0), distils(PlainDataDAM), 1.5),
         "DSA match": (distils(known["dsa"], outer_steps=1), distils(PlainDSA), 1.2),
-        "10 student steps": (trains(train_step, lambda network: network), trains(plain_step, plain), 1.0),
+        "10 student steps": (
+            trains(train_step, lambda network: network),
+            trains(plain_step, framework_pooling),
+            1.0,
+        ),
     }
     figures: dict[str, dict[str, float]] = {}
     print(f"{'':18}{'condense':>10}{'plain':>10}{'ratio':>8}{'target':>8}   two float64 steps differ by")
@@ -334,6 +315,12 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
             flush=True,
         )
     figures["DM real pass"] = share(train, device, repeats)
+    figures["expert epoch"] = experts.measure(device, repeats)
+    figures["unrolled update, seconds"] = unrolled.seconds(device, repeats)
+    peaks = unrolled.memory(device)
+    figures["unrolled update, peak MiB"] = {
+        f"{gradient}, {steps} steps": peak for gradient, rows in peaks.items() for steps, peak in rows.items()
+    }
     return figures
 
 

@@ -13,7 +13,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,14 +21,13 @@ import torch
 from torch import Tensor
 
 from condense.augment import dsa
+from condense.benchmarks.common import SPEC, timed
 from condense.distill.unrolled import GRADIENTS, flatten, unroll
 from condense.measure import PeakMemory, device_name
 from condense.memory import keep_freed_memory
 from condense.networks import build
 
 MIB = 2**20
-SHAPE, CLASSES = (3, 32, 32), 10
-STRATEGY = "color_crop_cutout_flip_scale_rotate"
 STEPS = (5, 10, 20, 40, 80)
 """Steps of the memory's table."""
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
@@ -46,13 +44,13 @@ def update(gradient: str, images: int, steps: int, device: torch.device) -> Call
         device: Where.
     """
     rng = torch.Generator().manual_seed(0)
-    network = build("convnet", SHAPE, CLASSES, rng, device)
+    network = build("convnet", SPEC.shape, SPEC.num_classes, rng, device)
     start = flatten(network)
     goal = start + 0.01 * torch.randn(len(start), generator=rng).to(device)
-    pixels = torch.randn(images, *SHAPE, generator=rng).to(device).requires_grad_()
-    logits = torch.randn(images, CLASSES, generator=rng).to(device).requires_grad_()
+    pixels = torch.randn(images, *SPEC.shape, generator=rng).to(device).requires_grad_()
+    logits = torch.randn(images, SPEC.num_classes, generator=rng).to(device).requires_grad_()
     rate = torch.tensor(0.01, device=device, requires_grad=True)
-    draws = [dsa.draw(STRATEGY, SHAPE[1:], rng, per_group=images).to(device) for _ in range(steps)]
+    draws = [dsa.draw(SPEC.dsa, SPEC.shape[1:], rng, per_group=images).to(device) for _ in range(steps)]
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         return draws[step](pixels[None])[0], logits.softmax(1)
@@ -73,7 +71,7 @@ def memory(device: torch.device, images: int = 20) -> dict[str, dict[int, float]
     Besides, it prints how often the peak of "unrolled" holds that of "exact", and what "exact" needs
     beyond the vectors that it stores, one a step.
     """
-    vector = 4 * len(flatten(build("convnet", SHAPE, CLASSES, torch.Generator(), torch.device("cpu")))) / MIB
+    vector = 4 * len(flatten(build("convnet", SPEC.shape, SPEC.num_classes, torch.Generator()))) / MIB
     print(f"peak memory of an update in MiB, {images} images a step; a stored vector is {vector:.2f} MiB")
     titles = ("steps", *GRADIENTS, "unrolled/exact", "exact beyond vectors")
     print("".join(f"{title:>{len(title) + 3}}" for title in titles))
@@ -125,15 +123,6 @@ def seconds(device: torch.device, repeats: int = 5, images: int = 100, steps: in
     for name, median in medians.items():
         print(f"{name:>10}{median:9.3f}{median / medians['unrolled']:8.2f} of unrolled", flush=True)
     return medians
-
-
-def timed(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds."""
-    started = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 def main() -> None:
