@@ -5,24 +5,27 @@ under a name made of those values, and may be done twice without harm.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from condense.board.records import MethodUsed, Record, read
+from condense.board.tables import BASELINES, PUBLISHED
 from condense.data import Dataset, load
 from condense.distill import Method, Recipe
 from condense.distill.engine import check, distill
 from condense.distill.registry import build
 from condense.distill.run import run_key
+from condense.distill.teaching import given
 from condense.errors import Refused
 from condense.files import require_writable
-from condense.judge import data_used, judge, judge_whole, say
+from condense.judge import data_used, judge, judge_whole, say, space_of, without_stored_labels
 from condense.measure import Budget
 from condense.networks import build as build_network
 from condense.protocol import Protocol, named
 from condense.store import DistilledSet
+from condense.teachers import fixed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +54,11 @@ class Cell:
         protocol: Name; None takes the dataset's default; ``published`` the recipe's own.
         student: Name of the network that is trained on the set.
         size: Side in pixels to resize the data to.
+        skip_unreadable: Whether to leave out the data's pictures that cannot be read.
         seeds: Distillation seeds; None takes as many as the method's row has sets.
         eval_seeds: Students a set; None takes the protocol's number (one for a method of several draws).
         params: The method's fields as text.
+        teacher: File of the teacher that the method takes, in place of what its settings say.
     """
 
     method: str = "dm"
@@ -62,9 +67,11 @@ class Cell:
     protocol: str | None = None
     student: str = "convnet"
     size: int | None = None
+    skip_unreadable: bool = False
     seeds: tuple[int, ...] | None = None
     eval_seeds: int | None = None
     params: Mapping[str, str] = field(default_factory=dict)
+    teacher: str | None = None
 
     @property
     def title(self) -> str:
@@ -74,15 +81,48 @@ class Cell:
         return f"{self.method} {self.dataset}{ipc}{protocol}, {self.student}"
 
 
+def baselines(cell: Cell) -> list[Cell]:
+    """The coresets that stand beside a cell in its table: of the same data, judged alike.
+
+    Where a cell is judged as its paper did, they are judged by the data's default protocol; where by labels
+    that its set stores, what stores them is around the coresets too.
+    """
+    protocol = None if cell.protocol == PUBLISHED else cell.protocol
+    params, suffix = {}, ""
+    if protocol is not None and named(protocol).labels == "stored":
+        _, *around = cell.method.split("+")
+        suffix = "".join(f"+{name}" for name in around)
+        params = {key: text for key, text in cell.params.items() if key.partition(".")[0] in around}
+    return [
+        replace(
+            cell, method=name + suffix, protocol=protocol, params=params,
+            seeds=None, eval_seeds=None, teacher=cell.teacher if suffix else None,
+        )
+        for name in BASELINES
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A cell with its names resolved, checked before any work."""
+    """A cell with its names resolved, checked before any work.
+
+    Attributes:
+        cell: As the user named it.
+        dataset: Its data.
+        method: With its settings.
+        recipe: Where they come from, if they are published ones.
+        protocol: How its sets are judged; None if they are not.
+        teacher: Hash of the data's fixed teacher, where the protocol has that label.
+        teachers: The files of the teachers that the method's settings name by their hashes.
+    """
 
     cell: Cell
     dataset: Dataset
     method: Method
     recipe: Recipe | None
     protocol: Protocol | None
+    teacher: str | None = None
+    teachers: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -99,7 +139,8 @@ class Job:
     @property
     def space(self) -> str:
         """The pixel space that the job's sets are judged in."""
-        return "zca" if self.method.pixel_space == "zca" else "normalized"
+        assert self.protocol is not None
+        return space_of("zca" if self.method.pixel_space == "zca" else "normalized", self.protocol)
 
     def key(self, seed: int) -> str:
         """The run key of the set with a distillation seed."""
@@ -133,21 +174,36 @@ def prepare(cell: Cell, places: Places, *, judged: bool = True) -> Job:
     Raises:
         Refused: in one sentence.
     """
-    dataset = load(cell.dataset, data_dir=places.data_dir, size=cell.size)
+    dataset = data_of(cell, places)
     method, recipe = build(cell.method, dataset.spec.name, cell.ipc, dict(cell.params))
+    teachers: Mapping[str, Path] = {}
+    if cell.teacher is not None:
+        method, teachers = given(method, Path(cell.teacher), dataset)
     check(method, dataset, cell.ipc)
     if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
         raise Refused(f"--seed {bad[0]}: a seed is a whole number from 0")
     require_writable(places.out)
-    protocol = None
+    protocol, teacher = None, None
     if judged:
         protocol = resolve(
             cell.protocol or dataset.spec.protocol, recipe.protocol if recipe else None, cell.title
         )
         first_seeds(protocol, cell.eval_seeds)
         check_student(cell.student, dataset)
+        if protocol.labels == "fixed":
+            teacher = fixed(dataset.spec.name, dataset.train.hash).hash
+        if protocol.labels == "stored" and not any(link.labels_views for link in method.links()):
+            raise without_stored_labels(protocol, method.title)
         require_writable(places.results)
-    return Job(cell=cell, dataset=dataset, method=method, recipe=recipe, protocol=protocol)
+    return Job(
+        cell=cell, dataset=dataset, method=method, recipe=recipe, protocol=protocol, teacher=teacher,
+        teachers=teachers,
+    )  # fmt: skip
+
+
+def data_of(cell: Cell, places: Places) -> Dataset:
+    """The data of a cell."""
+    return load(cell.dataset, data_dir=places.data_dir, size=cell.size, skip_unreadable=cell.skip_unreadable)
 
 
 def resolve(name: str, published: Protocol | None, what: str) -> Protocol:
@@ -186,8 +242,9 @@ def make_set(
             raise Refused(f"{folder} holds the set of another run; move it away or choose another --out")
         return stored, folder
     made, run = distill(
-        job.method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, device=device, budget=budget
-    )
+        job.method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, device=device, budget=budget,
+        teachers=job.teachers,
+    )  # fmt: skip
     made.save(folder, run.space)
     run.done()
     return DistilledSet.load(folder), folder
@@ -242,9 +299,22 @@ def stored_record(job: Job, seed: int, places: Places) -> Record | None:
         space=job.space,
         protocol=job.protocol,
         student=job.cell.student,
+        teacher=job.teacher,
     )
+    if job.protocol.labels in ("own", "stored"):
+        return of_any_teacher(blank, places.results)
     path = blank.path(places.results)
     return read(path) if path.exists() else None
+
+
+def of_any_teacher(blank: Record, results: Path) -> Record | None:
+    """The stored record of a set that a teacher of its own labels, known only once the set is made."""
+    folder, _, _ = blank.path(results).name.rpartition("-")
+    for path in sorted(blank.path(results).parent.glob(f"{folder}-*.json")):
+        found = read(path)
+        if replace(found, teacher=None).evaluation_key() == blank.evaluation_key():
+            return found
+    return None
 
 
 def evaluate_set(
@@ -257,6 +327,7 @@ def evaluate_set(
     places: Places,
     device: torch.device,
     budget: Budget,
+    skip_unreadable: bool = False,
 ) -> Record:
     """`judge` for a stored set, with everything by name.
 
@@ -270,6 +341,7 @@ def evaluate_set(
         places: Where to read data and write the record.
         device: Where to train.
         budget: When to stop.
+        skip_unreadable: Whether to leave out the data's pictures that cannot be read.
 
     Raises:
         Refused: before any work, if it cannot work.
@@ -277,7 +349,12 @@ def evaluate_set(
     made = DistilledSet.load(path)
     name, _, side = made.content["dataset"]["name"].partition("@")
     try:
-        data = load(dataset or name, data_dir=places.data_dir, size=size or (int(side) if side else None))
+        data = load(
+            dataset or name,
+            data_dir=places.data_dir,
+            size=size or (int(side) if side else None),
+            skip_unreadable=skip_unreadable,
+        )
     except Refused as error:
         if dataset is not None:
             raise
@@ -293,7 +370,7 @@ def evaluate_set(
 
 def reference(cell: Cell, places: Places, device: torch.device, budget: Budget) -> Record:
     """`judge_whole`, with everything by name."""
-    dataset = load(cell.dataset, data_dir=places.data_dir, size=cell.size)
+    dataset = data_of(cell, places)
     protocol = named(cell.protocol or "whole-v1")
     if not protocol.whole:
         raise Refused(f"the whole training set is judged by whole-v1, not by {protocol.name}")

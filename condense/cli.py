@@ -38,9 +38,13 @@ Seed = Annotated[
 ]
 EvalSeeds = Annotated[int | None, typer.Option(help="Students a set: the first N of the protocol's seeds.")]
 Size = Annotated[int | None, typer.Option(help="Resize the images to N x N pixels.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that are no pictures.")]
 Param = Annotated[
     list[str] | None,
     typer.Option(help="A field of the method, key=value; in a chain fyi.key=value; repeatable."),
+]
+TeacherFile = Annotated[
+    Path | None, typer.Option("--teacher", help="File of the network that the method inverts or labels with.")
 ]
 BudgetText = Annotated[
     str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; a repeat goes on.")
@@ -61,7 +65,9 @@ def run(
     seed: Seed = None,
     eval_seeds: EvalSeeds = None,
     size: Size = None,
+    skip_unreadable: Skip = False,
     param: Param = None,
+    teacher: TeacherFile = None,
     baselines: Annotated[
         bool | None,
         typer.Option(
@@ -77,19 +83,17 @@ def run(
 ) -> None:
     """Distil a set, store it, retrain students on it, record, and refresh the board."""
     from condense.board.render import table_for
-    from condense.cells import Cell, run_cell
+    from condense.cells import baselines as rows_beside
+    from condense.cells import run_cell
 
     where, on, limit = _places(out, results, data_dir), _device(device), _budget(budget)
-    wanted = _cell(method, ipc, dataset, protocol, student, seed, eval_seeds, size, param)
-    names = (
-        ["random_subset", "herding", "k_center"]
-        if baselines or (baselines is None and method is None)
-        else []
+    wanted = _cell(
+        method, ipc, dataset, protocol, student, seed, eval_seeds, size, skip_unreadable, param, teacher
     )
-    rows = [Cell(method=name, ipc=ipc, dataset=dataset, student=student, size=size) for name in names]
+    beside = method is None if baselines is None else baselines
     with _board_kept(results):
         shown, *_ = run_cell(wanted, where, on, limit)
-        for row in rows:
+        for row in rows_beside(wanted) if beside else []:
             run_cell(row, where, on, limit)
     board = _refresh(results)
     typer.echo()
@@ -103,7 +107,9 @@ def distill(
     dataset: Data = "digits",
     seed: Seed = None,
     size: Size = None,
+    skip_unreadable: Skip = False,
     param: Param = None,
+    teacher: TeacherFile = None,
     budget: BudgetText = None,
     device: DeviceName = "auto",
     data_dir: DataDir = None,
@@ -113,7 +119,8 @@ def distill(
     from condense.cells import make_set, prepare, say_settings
 
     where, on, limit = _places(out, Path("results"), data_dir), _device(device), _budget(budget)
-    job = prepare(_cell(method, ipc, dataset, None, "convnet", seed, None, size, param), where, judged=False)
+    wanted = _cell(method, ipc, dataset, None, "convnet", seed, None, size, skip_unreadable, param, teacher)
+    job = prepare(wanted, where, judged=False)
     say_settings(job)
     for one in job.seeds:
         typer.echo(make_set(job, one, where, on, limit)[1])
@@ -130,13 +137,14 @@ def evaluate(
     student: Student = "convnet",
     eval_seeds: EvalSeeds = None,
     size: Size = None,
+    skip_unreadable: Skip = False,
     budget: BudgetText = None,
     device: DeviceName = "auto",
     data_dir: DataDir = None,
     results: Results = Path("results"),
 ) -> None:
     """Retrain students on a stored set, or make a reference row, and record."""
-    from condense.cells import Cell, evaluate_set, run_cell
+    from condense.cells import evaluate_set, run_cell
     from condense.errors import Refused, unknown
 
     if (path is None) == (reference is None):
@@ -146,14 +154,50 @@ def evaluate(
     where, on, limit = _places(Path("sets"), results, data_dir), _device(device), _budget(budget)
     with _board_kept(results):
         if path is None:
-            cell = Cell(
-                method="whole", dataset=dataset or "digits", protocol=protocol, student=student,
-                eval_seeds=eval_seeds, size=size,
-            )  # fmt: skip
+            data = dataset or "digits"
+            cell = _cell("whole", 1, data, protocol, student, None, eval_seeds, size, skip_unreadable)
             run_cell(cell, where, on, limit)
         else:
-            evaluate_set(path, dataset, size, protocol, student, eval_seeds, where, on, limit)
+            evaluate_set(
+                path, dataset, size, protocol, student, eval_seeds, where, on, limit, skip_unreadable
+            )
     _refresh(results)
+
+
+@app.command()
+def teach(
+    dataset: Data = "digits",
+    network: Annotated[str, typer.Option(help="Its structure.")] = "convnet-bn",
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 200,
+    lr: Annotated[float, typer.Option(help="Learning rate at the first step; it goes to 0.")] = 0.1,
+    batch: Annotated[int, typer.Option(help="Images a step.")] = 128,
+    out: Annotated[Path | None, typer.Option(help="The .safetensors file to write.")] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Make it the fixed teacher of these data.")] = False,
+    size: Size = None,
+    skip_unreadable: Skip = False,
+    budget: BudgetText = None,
+    device: DeviceName = "auto",
+    data_dir: DataDir = None,
+) -> None:
+    """Train a teacher on the training images: for --teacher, or, pinned, for protocols that label."""
+    from condense.data import load
+    from condense.distill.teaching import check_teaching, teach, teacher_training
+    from condense.teachers import pin as pin_it
+
+    on, limit = _device(device), _budget(budget)
+    _existing(data_dir)
+    data = load(dataset, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
+    training = teacher_training(network, epochs=epochs, lr=lr, batch=batch)
+    check_teaching(training, data, out, pin)
+    made = teach(training, data, on, limit)
+    held = "unknown" if made.accuracy is None else f"{made.accuracy:.2f} %"
+    typer.echo(f"{made.name} on {made.dataset}: {held} of held-out training images, {made.nbytes} bytes")
+    typer.echo(f"hash: {made.hash}")
+    if out is not None:
+        made.save(out)
+        typer.echo(f"file: {out}")
+    if pin:
+        typer.echo(f"pinned: {pin_it(made)}")
 
 
 @app.command()
@@ -198,21 +242,26 @@ def list_() -> None:
 @app.command()
 def leaderboard(
     check: Annotated[
-        bool, typer.Option("--check", help="Only say whether the board is what the records give.")
+        bool, typer.Option("--check", help="Only say whether board, records and sets at hand agree.")
     ] = False,
+    out: Out = Path("sets"),
     results: Results = Path("results"),
 ) -> None:
     """Write leaderboard.md and its plots from the records."""
-    from condense.board.render import check as is_current
     from condense.errors import Refused
 
     if not results.is_dir():
         raise Refused(f"there is no folder {results}; condense run makes records")
     board = results.parent / "leaderboard.md"
     if check:
+        from condense.audit import audit
+        from condense.board.render import check as is_current
+
         if not is_current(results, board):
             raise Refused(f"{board} is not what the records in {results} give; run condense leaderboard")
         typer.echo(f"{board} is what the records in {results} give")
+        if count := audit(results, [results / "sets", out]):
+            typer.echo(f"stored sets whose records tell what their files hold: {count}")
         return
     _refresh(results, plots=True)
     typer.echo(board)
@@ -258,7 +307,9 @@ def _cell(
     seed: int | None,
     eval_seeds: int | None,
     size: int | None,
-    param: list[str] | None,
+    skip_unreadable: bool,
+    param: list[str] | None = None,
+    teacher: Path | None = None,
 ) -> "Cell":
     from condense.cells import Cell
     from condense.errors import Refused
@@ -274,7 +325,9 @@ def _cell(
         seeds=None if seed is None else (seed,),
         eval_seeds=eval_seeds,
         size=size,
+        skip_unreadable=skip_unreadable,
         params=dict(text.split("=", 1) for text in param or []),
+        teacher=None if teacher is None else str(teacher),
     )
 
 
@@ -309,11 +362,16 @@ def _refresh(results: Path, plots: bool = False) -> "list[Record]":
 
 def _places(out: Path, results: Path, data_dir: Path | None) -> "Places":
     from condense.cells import Places
+
+    _existing(data_dir)
+    return Places(out=out, results=results, data_dir=data_dir)
+
+
+def _existing(data_dir: Path | None) -> None:
     from condense.errors import Refused
 
     if data_dir is not None and not data_dir.is_dir():
         raise Refused(f"--data-dir {data_dir}: there is no such folder")
-    return Places(out=out, results=results, data_dir=data_dir)
 
 
 def _device(name: str) -> "torch.device":

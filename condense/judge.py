@@ -6,16 +6,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.board.published import lookup
 from condense.board.records import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed, read
 from condense.data import Dataset
 from condense.errors import Refused
-from condense.evaluate import Trainable, Whole, train_student
+from condense.evaluate import Labeller, Trainable, Whole, train_student
 from condense.files import digest
 from condense.measure import Budget, device_name, versions
 from condense.protocol import Protocol
 from condense.store import DistilledSet
+from condense.store.targets import Distilled, Target
+from condense.teachers import Teacher, find, fixed
 
 
 def judge(
@@ -41,7 +45,8 @@ def judge(
         budget: When to stop.
 
     Raises:
-        Refused: if the set is of other data, or the record holds students of another set.
+        Refused: if the set is of other data, the teacher or the stored labels that the protocol asks for are
+            missing, or the record holds students of another set.
         Stopped: when the budget has run out; the record then holds the students that are done.
     """
     used = made.content["dataset"]
@@ -50,7 +55,10 @@ def judge(
             f"the set was made of {used['name']} with training split {used['train_hash'][:8]}; "
             f"{dataset.spec.name} has {dataset.train.hash[:8]}"
         )
-    record = record_of(made, dataset, protocol, student)
+    if protocol.labels == "stored" and made.epochs is None:
+        raise without_stored_labels(protocol, made.content["method"]["name"])
+    teacher = labelling_teacher(made, dataset, protocol, device)
+    record = record_of(made, dataset, protocol, student, teacher)
     path = record.path(results)
     if path.exists():
         old = read(path)
@@ -65,7 +73,8 @@ def judge(
         return record
     pixels = dataset.space(record.space)
     source = made.in_space(pixels, dataset.space(made.content["pixels"]["space"])).to(device)
-    return _students(source, record, seeds, dataset, results, device, budget)
+    labeller = None if teacher is None else labelled_by(teacher, protocol)
+    return _students(source, record, seeds, dataset, results, device, budget, labeller)
 
 
 def judge_whole(
@@ -117,6 +126,7 @@ def _students(
     results: Path,
     device: torch.device,
     budget: Budget,
+    labeller: Labeller | None = None,
 ) -> Record:
     pixels = dataset.space(record.space).to(device)
     test = dataset.test.to(device).in_space(pixels)
@@ -124,8 +134,9 @@ def _students(
         if record.has(seed):
             continue
         outcome = train_student(
-            source, test, dataset.spec, record.protocol, student=record.student, seed=seed, budget=budget
-        )
+            source, test, dataset.spec, record.protocol,
+            student=record.student, seed=seed, labeller=labeller, budget=budget,
+        )  # fmt: skip
         entry = Entry(
             seed=seed,
             accuracy=outcome.accuracy,
@@ -141,11 +152,83 @@ def _students(
     return record
 
 
-def record_of(made: DistilledSet, dataset: Dataset, protocol: Protocol, student: str) -> Record:
-    """A set's record under a protocol and student, without entries."""
+def labelling_teacher(
+    made: DistilledSet, dataset: Dataset, protocol: Protocol, device: torch.device | str
+) -> Teacher | None:
+    """Who labels what students see under a protocol: the dataset's fixed teacher, the set's own, or nobody.
+
+    Raises:
+        Refused: if there is none, or it is not here.
+    """
+    if protocol.labels == "fixed":
+        return fixed(dataset.spec.name, dataset.train.hash, device)
+    if protocol.labels == "own":
+        own = made.content.get("teacher")
+        if own is None:
+            raise Refused(
+                f"{protocol.name} has a set labelled by its own teacher, and this set of "
+                f"{made.content['method']['name']} names none"
+            )
+        return find(own["hash"], device)
+    return None
+
+
+def without_stored_labels(protocol: Protocol, method: str) -> Refused:
+    """The refusal of sets that lack what a protocol trains on.
+
+    Args:
+        protocol: One for stored labels.
+        method: The name of the method chain that stores none.
+    """
+    return Refused(
+        f"{protocol.name} trains on labels that are stored with a set's views, and a set of {method} stores "
+        f"none; --method {method}+fkd makes one that does"
+    )
+
+
+def labelled_by(teacher: Teacher, protocol: Protocol) -> Labeller:
+    """What gives a batch a teacher's logits, as a protocol's loss takes them.
+
+    Args:
+        teacher: On the device of the images.
+        protocol: Gives the temperature, and whose statistics the teacher's batch norms go by.
+    """
+    temperature = protocol.temperature
+    assert temperature is not None
+
+    def label(images: Float[Tensor, "n c h w"], target: Target) -> Target:
+        logits = teacher.logits(images, batch_statistics=protocol.teacher_mode == "train")
+        return Distilled(logits, target.ids, temperature, squared=bool(protocol.squared))
+
+    return label
+
+
+def space_of(own: str, protocol: Protocol) -> str:
+    """The pixel space of students: the set's own, but normalised pixels where a teacher's labels are used.
+
+    Args:
+        own: The set's evaluation space.
+        protocol: How students are trained.
+    """
+    return own if protocol.labels is None else "normalized"
+
+
+def record_of(
+    made: DistilledSet, dataset: Dataset, protocol: Protocol, student: str, teacher: Teacher | None = None
+) -> Record:
+    """A set's record under a protocol and student, without entries.
+
+    Args:
+        made: The set.
+        dataset: What it was made of.
+        protocol: How students are trained.
+        student: Name of the network.
+        teacher: Who labels while they are trained, if somebody does; stored labels name theirs themselves.
+    """
     content, provenance = made.content, made.provenance
     method = content["method"]
     counts = content["counts"]
+    stored = protocol.labels == "stored"
     return Record(
         kind="set",
         key=content["key"],
@@ -167,9 +250,12 @@ def record_of(made: DistilledSet, dataset: Dataset, protocol: Protocol, student:
             device=str(provenance.get("device", "unknown")),
             rollbacks=content["hints"].get("rollbacks"),
         ),
-        space=made.evaluation_space,
+        space=space_of(made.evaluation_space, protocol),
         protocol=protocol,
         student=student,
+        teacher=teacher.hash if teacher else content["label"]["teacher"] if stored else None,
+        teacher_bytes=teacher.nbytes if teacher else None,
+        teacher_accuracy=teacher.accuracy if teacher else None,
         paper=paper(dataset, method["name"], content["ipc"], student),
     )
 

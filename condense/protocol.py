@@ -4,6 +4,7 @@ A changed number is a new name beside the old one. `PROTOCOLS` holds the suite's
 paper's as a `Protocol` value of its own, which ``--protocol published`` resolves to.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -14,18 +15,36 @@ from condense.files import digest
 OPTIMIZERS = ("sgd", "adamw")
 """The optimisers by name."""
 
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": ("cosine", "half-cosine"),
+    "decay": ("weights",),
+    "labels": ("fixed", "own", "stored"),
+    "teacher_mode": ("train",),
+}
+"""The values of the protocol's fields that are names; all but ``optimizer`` may also be off."""
+
+FIRST_WARMUP = 0.01
+"""The factor on the learning rate in the first epoch of a warm-up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stretch of epochs at one learning rate.
+    """A stretch of epochs at one learning rate, or under one scale of a schedule.
 
     Attributes:
         epochs: Passes over the training set.
         scale: Factor on the protocol's learning rate.
+        momentum: In place of the protocol's; None, and then out of the JSON, takes the protocol's.
     """
 
     epochs: int
     scale: float = 1.0
+    momentum: float | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The stage as plain JSON values; a momentum that is the protocol's is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +61,26 @@ class Protocol:
         momentum: Momentum of SGD; the first beta of AdamW.
         weight_decay: On every parameter: SGD's L2 coefficient; AdamW's is decoupled from the gradient.
         batch: Batch size; smaller sets are one batch.
-        stages: The learning-rate schedule.
+        stages: The learning-rate schedule. None at all: one stage of as many epochs as the set holds labels
+            for.
         reset: Whether each stage starts with a fresh optimiser (the momentum is forgotten).
         augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own),
-            ``dsa-flip-first``, ``crop-flip``, ``none``, or ``dc:crop_scale_rotate`` (a legacy augmentation
-            with its operations): `condense.augment.named.by_name` says what each is.
+            ``dsa-flip-first``, ``crop-flip``, ``resized-flip``, ``none``, or ``dc:crop_scale_rotate`` (a
+            legacy augmentation with its operations): `condense.augment.named.by_name` says what each is.
         cutmix: Probability that an augmented batch is mixed by `condense.augment.cutmix`.
         seeds: How many evaluation seeds the protocol has: 0 .. seeds - 1.
         kind: The kind of data it judges.
         whole: Whether it trains on the whole training set in place of a distilled one.
+        schedule: A factor on the rate for each epoch, on top of its stage's: ``cosine`` falls to 0,
+            ``half-cosine`` to a half; see `factor`.
+        warmup: Epochs at the start over which the rate rises, in equal steps, from a hundredth of itself.
+        decay: ``weights``: the weight decay is on tensors of two dimensions and more alone.
+        mixup: The a of a Beta(a, a) that every augmented batch is mixed by: see `condense.augment.mixup`.
+        labels: Who labels in place of the set: the ``fixed`` teacher of the dataset or the set's ``own``,
+            batch by batch as the student sees it, or nobody anew: the labels ``stored`` with the set's views.
+        temperature: Of the loss with such labels; None takes the one that stored labels were made for.
+        squared: Whether that loss is multiplied by the temperature's square.
+        teacher_mode: ``train``: the teacher's batch norms take the batch's own statistics.
     """
 
     name: str
@@ -66,32 +96,86 @@ class Protocol:
     seeds: int = 5
     kind: str = "images"
     whole: bool | None = None
+    schedule: str | None = None
+    warmup: int | None = None
+    decay: str | None = None
+    mixup: float | None = None
+    labels: str | None = None
+    temperature: float | None = None
+    squared: bool | None = None
+    teacher_mode: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks the optimiser's name.
+        """Checks the fields that are names, and that those that need each other are there.
 
         Raises:
-            Refused: if there is none of that name.
+            Refused: if a name is unknown, a batch is to be mixed twice, or a teacher's labels have no
+                temperature.
         """
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        for field, choices in CHOICES.items():
+            value = getattr(self, field)
+            if value not in choices and (value is not None or field == "optimizer"):
+                raise unknown(field, value, choices)
+        if self.cutmix and self.mixup:
+            raise Refused(f"{self.name}: a batch is mixed by cutmix or by mixup, not by both")
+        if self.online and not self.temperature:
+            raise Refused(f"{self.name}: labels={self.labels} need a temperature")
+
+    @property
+    def online(self) -> bool:
+        """Whether a teacher labels each batch as the student sees it."""
+        return self.labels in ("fixed", "own")
 
     @property
     def epochs(self) -> int:
         """Epochs over all stages."""
         return sum(stage.epochs for stage in self.stages)
 
+    def lasting(self, epochs: int | None) -> tuple[Stage, ...]:
+        """The stages; of a protocol without any, one that lasts as long as a set's labels do.
+
+        Args:
+            epochs: How many the set holds labels for; None if it has none of an epoch's own.
+
+        Raises:
+            Refused: if neither the protocol nor the set says how long a student is trained.
+        """
+        if self.stages:
+            return self.stages
+        if epochs is None:
+            raise Refused(f"{self.name} lasts as long as a set's stored labels do, and this set stores none")
+        return (Stage(epochs=epochs),)
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        """What the learning rate is multiplied by in an epoch, on top of its stage's scale.
+
+        With W epochs of warm-up, of E: in epoch e < W it is 0.01 + 0.99 e / W; from then on
+        (1 + cos(pi (e - W) / (E - W))) / 2 under ``cosine``, with half that angle under ``half-cosine``, and
+        1 without a schedule.
+
+        Args:
+            epoch: e, from 0.
+            epochs: E, over all stages.
+        """
+        warmup = self.warmup or 0
+        if epoch < warmup:
+            return FIRST_WARMUP + (1 - FIRST_WARMUP) * epoch / warmup
+        if self.schedule is None:
+            return 1.0
+        end = math.pi if self.schedule == "cosine" else math.pi / 2
+        return 0.5 * (1 + math.cos(end * (epoch - warmup) / (epochs - warmup)))
+
     def to_json(self) -> dict[str, object]:
         """The protocol as plain JSON values; fields that are off (None) are left out."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
-        return values | {"stages": [asdict(stage) for stage in self.stages]}
+        return values | {"stages": [stage.to_json() for stage in self.stages]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "Protocol":
         """Reads what `to_json` wrote.
 
         Raises:
-            Refused: if it names a field or an optimiser that this version does not know.
+            Refused: if it names a field, or a value of one, that this version does not know.
         """
         fields = {name: values[name] for name in values if name != "stages"}
         if strangers := set(fields) - set(cls.__dataclass_fields__):
@@ -119,7 +203,21 @@ WHOLE_V1 = replace(
 )
 """The reference row: hard-v1's student, optimiser and augmentation on the whole training set, 50 epochs."""
 
-PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in (HARD_V1, WHOLE_V1)}
+SOFT_V1 = Protocol(
+    name="soft-v1", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=128,
+    stages=(Stage(epochs=300),), schedule="cosine", augment="crop-flip", cutmix=1.0, seeds=3,
+    labels="fixed", temperature=20.0,
+)  # fmt: skip
+"""Judges images with the labels held equal: one fixed teacher a dataset labels what the student sees."""
+
+REPLAY_V1 = replace(
+    SOFT_V1, name="replay-v1", stages=(), augment="none", cutmix=None, labels="stored", temperature=None
+)
+"""Judges a set with the labelled views that it stores, in their order; else as soft-v1 does."""
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    protocol.name: protocol for protocol in (HARD_V1, WHOLE_V1, SOFT_V1, REPLAY_V1)
+}
 
 
 def named(name: str) -> Protocol:

@@ -55,6 +55,8 @@ def _wanted(name: str, value: object) -> str | None:
     if name == "seeds":
         fine = isinstance(value, list) and all(type(seed) is int for seed in value)
         return None if fine else "list of whole numbers"
+    if name == "skip_unreadable":
+        return None if isinstance(value, bool) else "boolean"
     if name in ("ipc", "size", "eval_seeds"):
         return None if type(value) is int else "whole number"
     return None if isinstance(value, str) else "text"

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from condense.augment import mixup as mixing
 from condense.augment.cutmix import draw
 from condense.networks import CHUNK, Network
 from condense.store.targets import Mixed, Target
@@ -63,6 +64,27 @@ def cutmix(
         return images, target
     mix = draw(len(images), (images.shape[-2], images.shape[-1]), generator).to(images.device)
     return mix(images), Mixed(target, target[mix.order], mix.share)
+
+
+def mixup(
+    images: Float[Tensor, "n c h w"], target: Target, generator: torch.Generator, beta: float | None
+) -> tuple[Float[Tensor, "n c h w"], Target]:
+    """Mixes a batch by `condense.augment.mixup`, or leaves it as it is.
+
+    Args:
+        images: The batch, augmented; left alone.
+        target: Its labels.
+        generator: A CPU generator; None for ``beta`` draws nothing.
+        beta: The a of the share's Beta(a, a).
+
+    Returns:
+        The images, and labels whose loss weighs each image's two labels by their shares.
+    """
+    if not beta:
+        return images, target
+    order, share = mixing.draw(len(images), beta, generator)
+    order = order.to(images.device)
+    return mixing.mix(images, order, share), Mixed(target, target[order], share)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 
 from condense import protocol as protocols
 from condense.board.records import Record, read, read_all
-from condense.cells import Cell, Places, evaluate_set, make_set, prepare, run_cell
+from condense.cells import Cell, Places, baselines, evaluate_set, make_set, prepare, run_cell
 from condense.data import Dataset
 from condense.distill import Recipe
 from condense.distill.registry import build, methods
@@ -67,6 +67,21 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 Make = Callable[..., Cell]
 Spent = Callable[[int], Budget]
+
+
+def test_the_baselines_beside_a_cell_are_judged_as_it_is() -> None:
+    def told(cell: Cell) -> list[tuple[str, str | None, str, int | None]]:
+        return [(one.method, one.protocol, one.dataset, one.eval_seeds) for one in baselines(cell)]
+
+    names = ("random_subset", "herding", "k_center")
+    cell = Cell(method="dm", dataset="mnist", protocol="soft-v1", eval_seeds=1, params={"iterations": "9"})
+    assert told(cell) == [(name, "soft-v1", "mnist", None) for name in names]
+    assert not any(one.params for one in baselines(cell))
+    assert told(replace(cell, protocol="published")) == [(name, None, "mnist", None) for name in names]
+    labels = {"fkd.epochs": "3", "iterations": "9"}
+    stored = replace(cell, method="dm+fkd", protocol="replay-v1", params=labels, teacher="file")
+    assert told(stored) == [(f"{name}+fkd", "replay-v1", "mnist", None) for name in names]
+    assert all(one.params == {"fkd.epochs": "3"} and one.teacher == "file" for one in baselines(stored))
 
 
 def test_a_cell_that_is_full_is_up_to_date_and_nothing_is_trained_or_written(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
 
 VALUES = {"errors", "files", "measure", "memory", "protocol", "data"}
-LEARNING = VALUES | {"networks", "augment", "store", "training"}
+LEARNING = VALUES | {"networks", "augment", "store", "training", "teachers"}
 WORK = LEARNING | {"distill", "evaluate", "board"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -25,25 +25,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     "protocol": {"errors", "files"},
     "data": {"errors", "files"},
     "networks": {"errors"},
+    "teachers": {"errors", "files", "data", "networks"},
     "augment": {"errors"},
-    "store": {"errors", "files", "protocol", "data"},
+    "store": {"errors", "files", "protocol", "data", "augment"},
     "training": {"networks", "augment", "store"},
     "distill": LEARNING,
     "evaluate": LEARNING,
     "board": {"errors", "files", "protocol"},
     "judge": WORK,
+    "audit": {"errors", "store", "board"},
     "cells": WORK | {"judge"},
     "queues": {"errors", "cells"},
-    "cli": WORK | {"cells", "queues"},
+    "cli": WORK | {"audit", "cells", "queues"},
     "__main__": {"errors", "cli"},
     "__init__": {"store"},
 }
 """The parts of condense, and the other parts that each of them may import."""
 
 METHODS_MAY_IMPORT = {
-    "condense.augment", "condense.augment.dsa", "condense.augment.legacy", "condense.data",
+    "condense.augment", "condense.augment.dsa", "condense.augment.legacy", "condense.augment.views",
+    "condense.data", "condense.distill.teaching", "condense.distill.recover",
     "condense.distill", "condense.distill.unrolled", "condense.errors", "condense.networks",
-    "condense.protocol", "condense.store", "condense.store.targets", "condense.training",
+    "condense.protocol", "condense.store", "condense.store.encode", "condense.store.targets",
+    "condense.teachers", "condense.training",
 }  # fmt: skip
 DATA_FOR_METHODS = {"DatasetSpec", "PixelSpace", "Split"}
 """What a method may take of `condense.data`: nothing that holds or loads test data."""
@@ -68,6 +72,9 @@ GLOBAL_DRAWS = {
     "torch.cuda.manual_seed_all", "torch.set_rng_state", "torch.random.set_rng_state",
 }  # fmt: skip
 NUMPYS_OWN_STREAMS = {"default_rng", "Generator", "RandomState"}
+WEIGHTS_ONLY = "torch.load of weights only"
+READS_WEIGHTS = "condense/teachers/foreign.py"
+"""The one file that reads what other code bases have stored: tensors in plain containers, nothing else."""
 FOREIGN_OBJECTS = {"torch.save", "torch.load", "torch.jit.load", "eval", "exec", "__import__"}
 
 
@@ -160,7 +167,11 @@ def sins(source: str) -> list[str]:
         last = node.func.attr if isinstance(node.func, ast.Attribute) else called
         handed_in = any(keyword.arg == "generator" for keyword in node.keywords)
         if called in FOREIGN_OBJECTS:
-            found.append(called)
+            kept_to_weights = any(
+                keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is True
+                for keyword in node.keywords
+            )
+            found.append(WEIGHTS_ONLY if called == "torch.load" and kept_to_weights else called)
         elif (called in TAKE_A_GENERATOR or last in TAKE_A_GENERATOR_IN_PLACE) and not handed_in:
             found.append(called or last)
         elif "dropout" in last.lower():
@@ -232,7 +243,8 @@ def test_the_rule_for_the_core_sees_an_import_of_a_part_above(part: str, source:
 
 @pytest.mark.parametrize("path", sources("condense", "methods"), ids=name_of)
 def test_nothing_is_pickled_and_all_randomness_is_handed_in(path: Path) -> None:
-    assert sins(path.read_text()) == []
+    allowed = [WEIGHTS_ONLY] if name_of(path) == READS_WEIGHTS else []
+    assert sins(path.read_text()) == allowed
 
 
 @pytest.mark.parametrize(
@@ -242,6 +254,7 @@ def test_nothing_is_pickled_and_all_randomness_is_handed_in(path: Path) -> None:
         "import random",
         "torch.save(x, 'a')",
         "torch.load('a', weights_only=True)",
+        "torch.load('a', weights_only=False)",
         "torch.manual_seed(0)",
         "seed = torch.cuda.manual_seed_all",
         "torch.rand(3)",

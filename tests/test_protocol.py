@@ -10,6 +10,8 @@ from condense.protocol import (
     HARD_V1,
     OPTIMIZERS,
     PROTOCOLS,
+    REPLAY_V1,
+    SOFT_V1,
     WHOLE_V1,
     Protocol,
     Stage,
@@ -22,6 +24,8 @@ from condense.protocol import (
 HASHES = {
     "hard-v1": "f10d787cb9c98b7ce1011e2380f3e4798b40472dbec5066a0a751f0f770ea61a",
     "whole-v1": "c0e8724f2369d5a83a34649fdf0549c32ab3f4075db440876e8ed55fde93bbe5",
+    "soft-v1": "f75e8d1754c7ab80a52bed90e2ad40171e7c7f6990f5d6e05a642c967d988aae",
+    "replay-v1": "07b4f87059c8da4ad4d567c153be863a5bafb6faaaad84c833a44106701085a7",
 }
 """Frozen: a protocol whose hash moves is another protocol and needs another name."""
 
@@ -65,6 +69,32 @@ def test_whole_v1_differs_from_hard_v1_in_length_seeds_and_what_it_trains_on() -
     assert WHOLE_V1.to_json() == HARD_V1.to_json() | changed | {"stages": stages}
 
 
+def test_soft_v1_is_what_the_design_says() -> None:
+    assert SOFT_V1.to_json() == {
+        "name": "soft-v1",
+        "optimizer": "adamw",
+        "lr": 0.001,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
+        "decay": "weights",
+        "batch": 128,
+        "stages": [{"epochs": 300, "scale": 1.0}],
+        "schedule": "cosine",
+        "reset": False,
+        "augment": "crop-flip",
+        "cutmix": 1.0,
+        "labels": "fixed",
+        "temperature": 20.0,
+        "seeds": 3,
+        "kind": "images",
+    }
+
+
+def test_replay_v1_has_soft_v1s_optimiser_and_schedule_and_takes_all_else_from_the_set() -> None:
+    values = SOFT_V1.to_json() | {"name": "replay-v1", "stages": [], "augment": "none", "labels": "stored"}
+    assert REPLAY_V1.to_json() == {k: v for k, v in values.items() if k not in ("cutmix", "temperature")}
+
+
 @pytest.mark.parametrize(
     "protocol",
     [
@@ -76,8 +106,13 @@ def test_whole_v1_differs_from_hard_v1_in_length_seeds_and_what_it_trains_on() -
         replace(HARD_V1, optimizer="adamw", lr=1e-3, weight_decay=0.01, cutmix=0.5, augment="crop-flip"),
         milestones(1000, batch=64, augment="dsa:flip+color+crop_scale_rotate", cutmix=1.0),
         milestones(7, at=(), augment="none", optimizer="adamw"),
+        SOFT_V1,
+        REPLAY_V1,
+        replace(HARD_V1, stages=(Stage(epochs=3), Stage(epochs=4, scale=0.5, momentum=0.8))),
+        replace(HARD_V1, schedule="half-cosine", warmup=5, mixup=0.8, labels="own", temperature=30.0,
+                squared=True, teacher_mode="train"),
     ],
-)
+)  # fmt: skip
 def test_a_protocol_survives_json_with_its_hash(protocol: Protocol) -> None:
     back = Protocol.from_json(json.loads(json.dumps(protocol.to_json())))
     assert back == protocol and back.hash == protocol.hash
@@ -102,21 +137,35 @@ def test_the_hash_covers_every_field() -> None:
         {"seeds": 6},
         {"kind": "graphs"},
         {"whole": True},
+        {"schedule": "cosine"},
+        {"schedule": "half-cosine"},
+        {"warmup": 5},
+        {"decay": "weights"},
+        {"mixup": 0.8},
+        {"labels": "stored"},
+        {"labels": "fixed", "temperature": 20.0},
+        {"labels": "own", "temperature": 20.0},
+        {"labels": "own", "temperature": 30.0},
+        {"squared": True},
+        {"teacher_mode": "train"},
+        {"stages": (Stage(epochs=500), Stage(epochs=500, scale=0.1, momentum=0.8))},
     ]
     assert set(Protocol.__dataclass_fields__) == {name for change in changes for name in change}
     assert len({replace(HARD_V1, **change).hash for change in changes}) == len(changes)  # type: ignore[arg-type]
 
 
 def test_a_field_that_is_off_stays_out_of_the_json_so_that_older_hashes_hold() -> None:
-    assert not {"whole", "cutmix"} & set(HARD_V1.to_json())
+    off = {name for name in Protocol.__dataclass_fields__ if getattr(HARD_V1, name) is None}
+    assert len(off) == 10 and not off & set(HARD_V1.to_json())
+    assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
 
 
 def test_a_field_of_a_later_version_is_refused_by_name() -> None:
-    with pytest.raises(Refused, match="does not know the protocol field 'mixup'"):
-        Protocol.from_json(HARD_V1.to_json() | {"mixup": 0.2})
-    stages = [{"epochs": 500, "scale": 1.0, "warmup": 3}]
-    with pytest.raises(Refused, match="does not know the field 'warmup' of a protocol's stage"):
+    with pytest.raises(Refused, match="does not know the protocol field 'smoothing'"):
+        Protocol.from_json(HARD_V1.to_json() | {"smoothing": 0.2})
+    stages = [{"epochs": 500, "scale": 1.0, "batch": 3}]
+    with pytest.raises(Refused, match="does not know the field 'batch' of a protocol's stage"):
         Protocol.from_json(HARD_V1.to_json() | {"stages": stages})
 
 
@@ -127,6 +176,65 @@ def test_an_unknown_optimizer_is_refused_with_the_known_ones_when_it_is_read() -
         replace(HARD_V1, optimizer="lion")
     for name in OPTIMIZERS:
         assert Protocol.from_json(HARD_V1.to_json() | {"optimizer": name}).optimizer == name
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'; known: cosine"),
+        ({"decay": "all"}, "unknown decay 'all'; known: weights"),
+        ({"labels": "teacher"}, "unknown labels 'teacher'"),
+        ({"labels": "fixed"}, "hard-v1: labels=fixed need a temperature"),
+        ({"labels": "own"}, "hard-v1: labels=own need a temperature"),
+        ({"teacher_mode": "eval"}, "unknown teacher_mode 'eval'; known: train"),
+        ({"cutmix": 1.0, "mixup": 0.8}, "hard-v1: a batch is mixed by cutmix or by mixup, not by both"),
+    ],
+)
+def test_what_a_protocol_cannot_mean_is_refused_when_it_is_read(
+    changed: dict[str, object], words: str
+) -> None:
+    with pytest.raises(Refused, match=words):
+        Protocol.from_json(HARD_V1.to_json() | changed)
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("half-cosine", 0.5)])
+def test_the_cosines_factor_is_torchs_schedule_and_ends_where_its_name_says(
+    schedule: str, last: float
+) -> None:
+    protocol, epochs = replace(HARD_V1, schedule=schedule), 12
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    span = epochs if schedule == "cosine" else 2 * epochs
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, span)
+    for epoch in range(epochs):
+        assert protocol.factor(epoch, epochs) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        scheduler.step()
+    assert protocol.factor(0, epochs) == 1 and protocol.factor(epochs, epochs) == pytest.approx(last)
+
+
+def test_a_warm_up_rises_from_a_hundredth_and_the_cosine_falls_over_the_rest() -> None:
+    # As torch has it: LinearLR(start_factor=0.01), then CosineAnnealingLR.
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=5)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20 - 5)
+    scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], [5])
+    protocol = replace(HARD_V1, schedule="cosine", warmup=5)
+    for epoch in range(20):
+        assert protocol.factor(epoch, 20) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        scheduler.step()
+    assert [replace(HARD_V1, warmup=2).factor(e, 4) for e in range(4)] == [0.01, 0.505, 1.0, 1.0]
+
+
+def test_without_a_schedule_the_factor_is_exactly_1() -> None:
+    assert {HARD_V1.factor(epoch, 1000) for epoch in range(1000)} == {1.0}
+
+
+def test_a_protocol_without_stages_lasts_as_long_as_the_sets_labels() -> None:
+    assert REPLAY_V1.lasting(7) == (Stage(epochs=7),)
+    assert HARD_V1.lasting(7) == HARD_V1.lasting(None) == HARD_V1.stages
+    with pytest.raises(Refused, match="replay-v1 lasts as long as a set's stored labels do, and this set"):
+        REPLAY_V1.lasting(None)
 
 
 @pytest.mark.parametrize(

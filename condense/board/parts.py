@@ -72,7 +72,7 @@ class SetUsed:
         hash: Its content hash.
         bytes: Its size by part: images, labels, replay, decoder, auxiliary, teacher.
         counts: Its samples.
-        label: Label kind, ``hard`` or ``soft``.
+        label: Label kind of what it stores: ``hard``, ``soft`` or ``replayed``.
         seconds: Wall time of the distillation; None where unknown.
         peak_bytes: Peak memory of the distillation; None where unknown.
         device: The device it was distilled on.

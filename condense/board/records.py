@@ -87,7 +87,9 @@ class Record:
         space: Pixel space of student and test split.
         protocol: The complete protocol.
         student: Name of the student network.
-        teacher: Hash of the labelling teacher, if any.
+        teacher: Hash of the teacher that labels what the students see, if one does.
+        teacher_bytes: Its size; None, and then out of the JSON, where there is none.
+        teacher_accuracy: Its percentage on held-out training images, likewise, or where nobody knows.
         paper: The published number beside it, if there is one.
         entries: The students, by ascending seed.
     """
@@ -103,6 +105,8 @@ class Record:
     protocol: Protocol
     student: str
     teacher: str | None = None
+    teacher_bytes: int | None = None
+    teacher_accuracy: float | None = None
     paper: Paper | None = None
     entries: tuple[Entry, ...] = ()
 
@@ -163,6 +167,9 @@ class Record:
         values = asdict(self) | {"format": FORMAT, "version": VERSION}
         if self.set is not None and self.set.rollbacks is None:
             del values["set"]["rollbacks"]
+        for name in ("teacher_bytes", "teacher_accuracy"):
+            if values[name] is None:
+                del values[name]
         return values | {"protocol": self.protocol.to_json(), "protocol_hash": self.protocol.hash}
 
     @classmethod
@@ -193,6 +200,8 @@ class Record:
             protocol=_protocol(top.mapping("protocol"), top.text("protocol_hash"), where),
             student=top.text("student"),
             teacher=top.text("teacher") if top.given("teacher") else None,
+            teacher_bytes=top.whole("teacher_bytes") if "teacher_bytes" in top.left else None,
+            teacher_accuracy=top.number("teacher_accuracy") if "teacher_accuracy" in top.left else None,
             paper=paper_of(top.part("paper")) if top.given("paper") else None,
             entries=tuple(entry_of(part) for part in top.parts("entries")),
         )

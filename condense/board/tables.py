@@ -151,8 +151,8 @@ class Row:
 
     @property
     def baseline(self) -> bool:
-        """Whether it is one of the coresets that every table shows."""
-        return self.method in BASELINES
+        """Whether it is one of the coresets that every table shows, whoever labels it."""
+        return self.method.partition("+")[0] in BASELINES
 
     def at(self, ipc: int) -> Cell | None:
         """The cell of an IPC."""
@@ -178,6 +178,12 @@ class Table:
     key: Key
     ipcs: tuple[int, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def stored(self) -> bool:
+        """Whether its protocol trains on labels that the sets store."""
+        records = (record for row in self.rows for cell in row.cells.values() for record in cell.records)
+        return any(record.protocol.labels == "stored" for record in records)
 
 
 def gather(records: Iterable[Record]) -> list[Table]:

@@ -23,7 +23,13 @@ MAX_IDS_IN_NAME = 20
 """A name is a folder in the results, and file systems stop at 255 characters."""
 
 
-def load(name_or_path: str, *, data_dir: Path | None = None, size: int | None = None) -> Dataset:
+def load(
+    name_or_path: str,
+    *,
+    data_dir: Path | None = None,
+    size: int | None = None,
+    skip_unreadable: bool = False,
+) -> Dataset:
     """Loads a dataset.
 
     - A name of `NAMES`. ``digits`` comes with scikit-learn (`condense.data.arrays.digits` tells its frozen
@@ -40,6 +46,8 @@ def load(name_or_path: str, *, data_dir: Path | None = None, size: int | None = 
         data_dir: Where files of named datasets lie; ``$CONDENSE_DATA``, else ``data`` below the home folder.
         size: Side to resize all images to. The size becomes part of the name, and mean and standard deviation
             are computed anew.
+        skip_unreadable: Whether to leave out the pictures of a folder that cannot be read, and to say so;
+            what is left has its own hash.
 
     Raises:
         Refused: in one sentence, if there is no such dataset or it is not sound.
@@ -53,13 +61,13 @@ def load(name_or_path: str, *, data_dir: Path | None = None, size: int | None = 
     folder = data_dir or Path(os.environ.get("CONDENSE_DATA") or home() / "data")
     path = Path(name_or_path)
     if name in KNOWN:
-        return _named(name, KNOWN[name], folder, size)
+        return _named(name, KNOWN[name], folder, size, skip_unreadable)
     if name.startswith("imagenet:"):
-        return _subset(name, folder, size)
+        return _subset(name, folder, size, skip_unreadable)
     if path.suffix == ".npz":
         return _file(path, size)
     if path.is_dir():
-        return _own(_free_name(path), folders.read(path, size), size)
+        return _own(_free_name(path), folders.read(path, size, skip_unreadable=skip_unreadable), size)
     if path.is_file():
         raise Refused(f"{path} is neither an .npz file nor a folder of pictures")
     if "/" in name_or_path or os.sep in name_or_path:
@@ -67,7 +75,7 @@ def load(name_or_path: str, *, data_dir: Path | None = None, size: int | None = 
     raise unknown("dataset", name_or_path, NAMES)
 
 
-def _named(name: str, known: Known, data_dir: Path, size: int | None) -> Dataset:
+def _named(name: str, known: Known, data_dir: Path, size: int | None, skip: bool) -> Dataset:
     """A known dataset from wherever it lies."""
     file = data_dir / f"{name}.npz"
     if name == "digits":
@@ -77,13 +85,13 @@ def _named(name: str, known: Known, data_dir: Path, size: int | None) -> Dataset
     elif known.torchvision:
         held = download(name, known, data_dir)
     elif name == "tiny-imagenet":
-        held = folders.read_tiny(data_dir / "tiny-imagenet-200", known.classes)
+        held = folders.read_tiny(data_dir / "tiny-imagenet-200", known.classes, skip_unreadable=skip)
     else:
-        return _from_imagenet(name, known, data_dir, size)
+        return _from_imagenet(name, known, data_dir, size, skip)
     return _known(name, known, held, size)
 
 
-def _subset(name: str, data_dir: Path, size: int | None) -> Dataset:
+def _subset(name: str, data_dir: Path, size: int | None, skip: bool) -> Dataset:
     """An ImageNet subset by WordNet ids."""
     ids = tuple(part.strip() for part in name.removeprefix("imagenet:").split(","))
     for wnid in ids:
@@ -93,13 +101,15 @@ def _subset(name: str, data_dir: Path, size: int | None) -> Dataset:
             raise Refused(f"the WordNet id {wnid} is named {ids.count(wnid)} times")
     short = f"imagenet-{len(ids)}-{digest(list(ids))[:8]}"
     name = f"imagenet:{','.join(ids)}" if len(ids) <= MAX_IDS_IN_NAME else short
-    return _from_imagenet(name, imagenet(ids), data_dir, size)
+    return _from_imagenet(name, imagenet(ids), data_dir, size, skip)
 
 
-def _from_imagenet(name: str, known: Known, data_dir: Path, size: int | None) -> Dataset:
+def _from_imagenet(name: str, known: Known, data_dir: Path, size: int | None, skip: bool) -> Dataset:
     """An ImageNet subset from its pictures: the size is that of the crop."""
     side = size or known.shape[1]
-    held = folders.read_imagenet(data_dir / "imagenet", known.classes, side, subset=name in SUBSETS)
+    held = folders.read_imagenet(
+        data_dir / "imagenet", known.classes, side, subset=name in SUBSETS, skip_unreadable=skip
+    )
     held = replace(held, changed=side != known.shape[1])
     return _known(name, replace(known, shape=(3, side, side)), held, size)
 

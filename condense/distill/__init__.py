@@ -8,6 +8,7 @@ from condense.distill.registry import register
 from condense.distill.rollback import Rollback
 from condense.distill.run import Run
 from condense.distill.synthetic import Synthetic, tiled
+from condense.distill.teaching import Taught
 from condense.distill.trained import Training, feature_extractor
 from condense.distill.view import Decoded, Plain, Through, View
 from condense.distill.wrapper import Wrapper
@@ -22,6 +23,7 @@ __all__ = [
     "Rollback",
     "Run",
     "Synthetic",
+    "Taught",
     "Through",
     "Training",
     "View",

@@ -1,5 +1,7 @@
 """From a method and a dataset to a finished set."""
 
+from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -7,6 +9,7 @@ import torch
 from condense.data import Dataset
 from condense.distill.method import Method, Recipe
 from condense.distill.run import Run
+from condense.distill.teaching import require_fixed
 from condense.errors import Refused
 from condense.files import home, require_writable
 from condense.measure import Budget
@@ -19,22 +22,29 @@ def check(method: Method, dataset: Dataset, ipc: int) -> None:
     """Refuses, before any work, what cannot work.
 
     Raises:
-        Refused: if the method is for another kind of data, the IPC is impossible, or the network does not
-            exist or does not fit the images.
+        Refused: if the method is for another kind of data, the IPC is impossible, the network does not
+            exist or does not fit the images, or there is no fixed teacher where the method asks for it.
     """
     spec = dataset.spec
     if method.kind != spec.kind:
         raise Refused(f"{method.title} distils {method.kind}; {spec.name} holds {spec.kind}")
     if ipc < 1:
         raise Refused(f"--ipc {ipc}: at least one image per class is needed")
+    if (stored := method.per_class(ipc, spec.num_classes)) < 1:
+        least = next(more for more in count(ipc) if method.per_class(more, spec.num_classes))
+        raise Refused(
+            f"--ipc {ipc}: what {method.title} shares between the classes of {spec.name} leaves no room for "
+            f"an image of each; from --ipc {least} on it does"
+        )
     counts = dataset.train.counts()
     smallest = min(range(len(counts)), key=counts.__getitem__)
-    if method.needs_real and ipc > counts[smallest]:
+    if method.needs_real and stored > counts[smallest]:
         raise Refused(
             f"--ipc {ipc}: class {spec.classes[smallest]!r} of {spec.name} has "
             f"{counts[smallest]} training images"
         )
     build(method.network, spec.shape, spec.num_classes, torch.Generator())
+    require_fixed(method, spec, dataset.train.hash)
 
 
 def distill(
@@ -47,6 +57,7 @@ def distill(
     device: torch.device | str = "cpu",
     budget: Budget | None = None,
     cache: Path | None = None,
+    teachers: Mapping[str, Path] | None = None,
 ) -> tuple[DistilledSet, Run]:
     """Runs a method on a dataset's training images.
 
@@ -59,6 +70,7 @@ def distill(
         device: Where to compute.
         budget: When to stop.
         cache: Folder for checkpoints and trained networks; default `condense.files.home`.
+        teachers: Files of teachers by their hashes, for a method whose settings name one.
 
     Returns:
         The set, and the run, whose `Run.done` is to be called once the set is stored.
@@ -85,5 +97,6 @@ def distill(
         device=device,
         budget=budget or Budget(),
         cache=cache,
+        teachers=teachers,
     )
     return method.distill(train, run), run

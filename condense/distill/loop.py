@@ -281,6 +281,7 @@ class _Progress:
         self._bar = tqdm(total=n, initial=start, desc=title, disable=not self._terminal, leave=False)
         self._start = (start, time.monotonic())
         self._event_at = self._line_at = time.monotonic()
+        self._shown = start
         events.parent.mkdir(parents=True, exist_ok=True)
         if start:
             self._note({"event": "resumed", "phase": title, "step": start, "seconds": round(seconds, 3)})
@@ -290,7 +291,10 @@ class _Progress:
         return now - self._event_at >= _EVENT_SECONDS
 
     def show(self, step: int, values: dict[str, float], seconds: float, peak: int) -> None:
-        """Reports that ``step`` steps are done."""
+        """Reports that ``step`` steps are done, unless that was said before."""
+        if step == self._shown:
+            return
+        self._shown = step
         now = self._event_at = time.monotonic()
         rate = (step - self._start[0]) / max(now - self._start[1], 1e-9)
         event = {"event": "step", "phase": self.title, "step": step, "of": self.n, "rate": round(rate, 4)}

@@ -48,6 +48,7 @@ class Method:
         keeps_real: Whether its set consists of real images, stored as the bytes that they were loaded as.
         optimizes: Whether it improves on random real images, which the tests then hold it to.
         through_view: Whether it learns its images through `Run.view`, which a wrapper can change.
+        labels_views: Whether its set stores labels of augmented and mixed views, for ``replay-v1``.
         quick: Settings with which it runs in about a second on a small set, for the tests.
         may_be_zero: Whole-number fields that may be 0; all others are at least 1.
         remedy: What to do when its loss is not finite.
@@ -63,6 +64,7 @@ class Method:
     keeps_real: ClassVar[bool] = False
     optimizes: ClassVar[bool] = False
     through_view: ClassVar[bool] = False
+    labels_views: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, object]] = {}
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "lower the learning rate"
@@ -88,6 +90,15 @@ class Method:
     def needs_real(self) -> bool:
         """Whether it keeps or starts from ``ipc`` real images of each class, and so cannot make more."""
         return self.keeps_real
+
+    def per_class(self, ipc: int, num_classes: int) -> int:
+        """Images of each class that are stored: ``ipc``, unless its budget pays for something else too.
+
+        Args:
+            ipc: Images per class that the whole set may take the room of.
+            num_classes: Classes of the dataset.
+        """
+        return ipc
 
     def distill(self, train: Split, run: "Run") -> DistilledSet:
         """Makes the set.

@@ -2,15 +2,17 @@
 
 import copy
 import math
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Int8, Num, UInt8
 from torch import Tensor
 
 from condense.data import DatasetSpec, PixelSpace, Split
@@ -18,14 +20,21 @@ from condense.data.pixels import affine
 from condense.distill.experts import Experts, ExpertTraining, experts
 from condense.distill.loop import Loop, State
 from condense.distill.method import Method, Recipe
-from condense.distill.trained import Training, trained, untrained
+from condense.distill.teaching import FIXED, TRAINED, Taught, as_teacher
+from condense.distill.trained import Trained, Training, trained, untrained
 from condense.distill.view import Plain, Through, View
+from condense.errors import Refused
 from condense.files import digest
 from condense.measure import Budget, device_name, versions
 from condense.networks import Network, build
-from condense.store import Content, DistilledSet
-from condense.store.decode import MultiFormation
-from condense.store.manifest import Hints, Link, Pixels
+from condense.store import DistilledSet
+from condense.store.decode import AnyStep
+from condense.store.encode import NO_ENCODING, encoding_named
+from condense.store.encode import encode as encode_images
+from condense.store.manifest import Content, Encoding, Hints, Link, Pixels, Replayed
+from condense.store.replay import Layout, Replay, hash_images
+from condense.store.writer import Writer
+from condense.teachers import Teacher, check_classes, find, fixed, keep, read
 
 
 class Run:
@@ -55,6 +64,7 @@ class Run:
         device: torch.device,
         budget: Budget,
         cache: Path,
+        teachers: Mapping[str, Path] | None = None,
     ) -> None:
         self.spec, self.space, self.ipc = spec, space, ipc
         self.device, self.cache = device, cache
@@ -64,9 +74,12 @@ class Run:
         self._normalized = affine("normalized", spec.mean, spec.std).to(device)
         self._method, self._recipe, self._seed = method, recipe, seed
         self._train_hash, self._budget = train_hash, budget
+        self._teachers, self._teacher = teachers or {}, cast(Teacher | None, None)
         self._key = run_key(method, train_hash, ipc, seed)
+        folder = cache / "runs" / self._key[:32]
+        self._shards = folder / "replay"
         self._loop = Loop(
-            cache / "runs" / self._key[:32],
+            folder,
             self.rng,
             device=device,
             budget=budget,
@@ -109,11 +122,45 @@ class Run:
 
     def trained(self, training: Training, train: Split) -> Network:
         """A network trained on real data: from the cache, or trained now. Its cost counts as the run's."""
-        before = self._loop.seconds
-        self._loop.keep_peak()
-        found = trained(training, train, self.spec, self.space.name, cache=self.cache, budget=self._budget)
-        self._loop.charge(found.seconds, self._loop.seconds - before)
-        return found.network
+        return self._trained(training, train, self.space.name).network
+
+    def teacher(self, which: str | Taught, training: Training | None, train: Split) -> Teacher:
+        """A teacher; the set that the run makes says which was the first that it asked for.
+
+        Args:
+            which: A method with its field ``teacher``, or what that holds: ``fixed``, ``trained`` or a hash.
+            training: How one is trained here; None is the method's own.
+            train: The training images, in the run's pixel space: one is trained on them, and any other must
+                know their classes.
+
+        Raises:
+            Refused: if there is no such teacher, or its classes are others.
+            Stopped: when the budget has run out while one is trained.
+        """
+        if isinstance(which, Taught):
+            training = training or which.training()
+            which = which.teacher
+        if which == TRAINED:
+            if training is None:
+                raise ValueError("a teacher that is trained needs its training")
+            found = self._trained(training, self._normalized_images(train), "normalized")
+            teacher = as_teacher(found, training, self.spec, self._train_hash)
+        else:
+            if which == FIXED:
+                teacher = fixed(self.spec.name, self._train_hash, self.device)
+            elif which in self._teachers:
+                teacher = read(
+                    self._teachers[which], self.device,
+                    network=self._method.network, spec=self.spec, train_hash=self._train_hash,
+                )  # fmt: skip
+                if teacher.hash != which:
+                    raise Refused(f"{self._teachers[which]} has changed: it holds another teacher now")
+            else:
+                teacher = find(which, self.device, cache=self.cache)
+            check_classes(teacher, self._normalized_images(train).images, train.labels, self.spec)
+        keep(teacher, self.cache)
+        self._teacher = self._teacher or teacher
+        return teacher
 
     def experts(self, training: ExpertTraining, count: int, epochs: int, train: Split) -> Experts:
         """Networks trained on real data with a snapshot of each epoch, like `trained`: see `Experts`."""
@@ -125,6 +172,20 @@ class Run:
         )  # fmt: skip
         self._loop.charge(found.seconds, self._loop.seconds - before)
         return found
+
+    def _trained(self, training: Training, train: Split, space: str) -> Trained:
+        before = self._loop.seconds
+        self._loop.keep_peak()
+        found = trained(training, train, self.spec, space, cache=self.cache, budget=self._budget)
+        self._loop.charge(found.seconds, self._loop.seconds - before)
+        return found
+
+    def _normalized_images(self, train: Split) -> Split:
+        """The training images as they were loaded, normalised, whatever the run's pixel space is."""
+        if self.space.name == "normalized":
+            return train
+        raw = (self.space.decode(train.images) * 255).round().clamp(0, 255).to(torch.uint8)
+        return replace(train, images=raw).in_space(self._normalized)
 
     def untrained(self, training: Training) -> Network:
         """The network that a training starts from, in evaluation mode and frozen like what it ends with."""
@@ -138,8 +199,12 @@ class Run:
         soft: Float[Tensor, "n k"] | None = None,
         lr: float | None = None,
         augment: str = "dsa",
-        decode: Sequence[MultiFormation] = (),
+        decode: Sequence[AnyStep] = (),
         rollbacks: int | None = None,
+        labelled_by: Teacher | None = None,
+        as_bytes: bool = False,
+        encode: str = NO_ENCODING,
+        compensators: Int8[Tensor, "g m c h w"] | None = None,
     ) -> DistilledSet:
         """The finished set, from images in the method's pixel space.
 
@@ -151,11 +216,22 @@ class Run:
             augment: The augmentation that the set was learned for (a training hint).
             decode: Steps from a stored image to those that students train on.
             rollbacks: Steps that were taken back on the way, where that is counted.
+            labelled_by: The teacher whose answers `soft` holds, if one gave them.
+            as_bytes: Whether the images are stored as raw pixels of 8 bits, rounded and clamped.
+            encode: How such bytes are compressed: ``none``, ``png``, ``jpeg``, or ``jpeg:90`` of another
+                quality than 75. The images are what the files are read as.
+            compensators: What the decode step `Compensated` adds to the images.
         """
         hints: Hints = {"lr": lr, "augment": augment}
         if rollbacks is not None:
             hints["rollbacks"] = rollbacks
-        return self._set(images, labels, self.space, soft, hints, decode)
+        space, how = self.space, encoding_named(encode)
+        if as_bytes or how is not None:
+            images, space = self._as_bytes(images), affine("raw", self.spec.mean, self.spec.std)
+        made = self._set(images, labels, space, soft, hints, decode, compensators, how)
+        if labelled_by is not None:
+            made.content["label"]["teacher"] = labelled_by.hash
+        return made
 
     def selected(self, train: Split, indices: Int[Tensor, " n"]) -> DistilledSet:
         """The finished set, from real images: stored as the bytes that they were loaded as.
@@ -169,9 +245,10 @@ class Run:
         images, labels = train.images[indices], train.labels[indices]
         if self.space.name == "zca":
             return self.distilled(images, labels)
-        raw = (self.space.decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
-        space = affine("raw", self.spec.mean, self.spec.std)
-        return self._set(raw, labels, space, None, {"lr": None, "augment": "dsa"}, ())
+        return self.distilled(images, labels, as_bytes=True)
+
+    def _as_bytes(self, images: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+        return (self.space.decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def _set(
         self,
@@ -180,7 +257,9 @@ class Run:
         space: PixelSpace,
         soft: Float[Tensor, "n k"] | None,
         hints: Hints,
-        decode: Sequence[MultiFormation],
+        decode: Sequence[AnyStep],
+        compensators: Int8[Tensor, "g m c h w"] | None,
+        how: Encoding | None,
     ) -> DistilledSet:
         spec, method = self.spec, self._method
         effective = len(images) * math.prod(step.copies for step in decode)
@@ -211,7 +290,30 @@ class Run:
             },
             "seed": self._seed,
         }
-        provenance: dict[str, object] = {
+        if (teacher := self._teacher) is not None:
+            content["teacher"] = {
+                "hash": teacher.hash,
+                "network": teacher.name,
+                "bytes": teacher.nbytes,
+                "accuracy": teacher.accuracy,
+            }
+        encoded = None
+        if how is not None:
+            content["encoding"] = how
+            encoded = encode_images(images, how)
+            images = encoded.images(spec.shape)
+        return DistilledSet(
+            images=images.detach().cpu(),
+            labels=labels.cpu(),
+            soft=None if soft is None else soft.detach().cpu(),
+            compensators=None if compensators is None else compensators.cpu(),
+            encoded=encoded,
+            content=content,
+            provenance=self._provenance(),
+        )
+
+    def _provenance(self) -> dict[str, object]:
+        return {
             "versions": versions(),
             "device": device_name(self.device),
             "threads": torch.get_num_threads(),
@@ -219,17 +321,63 @@ class Run:
             "peak_bytes": self._loop.peak_bytes,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        return DistilledSet(
-            images=images.detach().cpu(),
-            labels=labels.cpu(),
-            soft=None if soft is None else soft.detach().cpu(),
-            content=content,
-            provenance=provenance,
-        )
+
+    def shown(self, made: DistilledSet) -> DistilledSet:
+        """A set as a teacher and the students that it labels for see it: normalised, on the run's device."""
+        return made.in_space(self._normalized, self.space).to(self.device)
+
+    def writer(self, made: DistilledSet, *, batch: int, top_k: int | None, shards: int) -> Writer:
+        """What takes in labels of views of a set, and streams them to the run's folder, a file an epoch.
+
+        Args:
+            made: The set, as it will be stored.
+            batch: Views of a batch.
+            top_k: Logits that are stored of each view; None for all.
+            shards: How many epochs will be labelled.
+
+        Raises:
+            Refused: if the disk cannot hold that.
+        """
+        layout = Layout(len(made), self.spec.num_classes, batch, top_k)
+        return Writer(self._shards, layout, hash_images(made.tensors(), made.content), shards)
+
+    def replayed(
+        self,
+        made: DistilledSet,
+        writer: Writer,
+        teacher: Teacher,
+        *,
+        temperature: float,
+        epochs: int,
+        crop: str,
+        cutmix: float,
+        mixup: float | None,
+    ) -> DistilledSet:
+        """A set with stored labels in place of its own; class ids stay beside them.
+
+        Args:
+            made: The set that was labelled.
+            writer: Its labels.
+            teacher: Who gave them.
+            temperature: Of the loss that students are trained with.
+            epochs: How long they are trained.
+            crop: How the views were drawn, like `cutmix` and `mixup`: see `condense.augment.views.draw`.
+            cutmix: Probability.
+            mixup: Beta's parameter.
+        """
+        label: Replayed = {
+            "kind": "replayed", "temperature": temperature, "teacher": teacher.hash, "images": writer.images,
+            "epochs": epochs, "shards": len(writer.shards), "batch": writer.layout.batch, "crop": crop,
+            "cutmix": cutmix, "mixup": mixup, "top_k": writer.layout.top_k, "dtype": "float16",
+        }  # fmt: skip
+        content = cast(Content, {**made.content, "label": label, "replay": writer.shards})
+        replay = Replay.of(writer.folder, content)
+        return replace(made, soft=None, replay=replay, content=content, provenance=self._provenance())
 
     def done(self) -> None:
-        """Removes the checkpoints, once the set is on disk."""
+        """Removes the checkpoints and the labels that were streamed, once the set is on disk."""
         self._loop.done()
+        shutil.rmtree(self._shards, ignore_errors=True)
 
 
 def run_key(method: Method, train_hash: str, ipc: int, seed: int) -> str:

@@ -1,11 +1,13 @@
 """Networks that the suite trains on real data: made once, stored by content, resumable, shared."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Int64
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -19,7 +21,7 @@ from condense.measure import Budget
 from condense.networks import Network, build
 from condense.protocol import whole_epochs
 from condense.store.targets import Hard
-from condense.training import cutmix, train_step
+from condense.training import accuracy, cutmix, train_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,10 @@ class Training:
         cutmix: Probability that an augmented batch is mixed by `condense.augment.cutmix`.
         seed: Of initialisation, order, augmentation and mixtures.
         version: Raised when the training itself changes.
+        cosine: Whether the rate goes down to 0 along half a cosine, step by step, in place of the milestones
+            (``milestones`` and ``gamma`` then mean nothing).
+        held_out: Share of each class's images that are not trained on, drawn by the seed; the network's
+            accuracy is measured on them.
     """
 
     network: str
@@ -60,6 +66,8 @@ class Training:
     milestones: tuple[float, ...] = (0.5,)
     gamma: float = 0.1
     cutmix: float = 0.0
+    cosine: bool = False
+    held_out: float = 0.0
 
     def describe(self) -> dict[str, object]:
         """The fields that are hashed."""
@@ -69,7 +77,21 @@ class Training:
                 del values[name]
         if self.epochs is not None:
             del values["steps"]
+        if self.cosine:
+            values.pop("milestones", None)
+            values.pop("gamma", None)
         return values
+
+    def rate(self, step: int, schedule: "Schedule") -> float:
+        """The learning rate of a step.
+
+        Args:
+            step: From 0.
+            schedule: What `schedule` gave.
+        """
+        if self.cosine:
+            return self.lr * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
+        return self.lr * self.gamma ** sum(step >= fall for fall in schedule.falls)
 
     def schedule(self, images: int) -> "Schedule":
         """The training in steps.
@@ -85,10 +107,10 @@ class Training:
         return Schedule(per_epoch * self.epochs, per_epoch, falls)
 
 
-BY_DATASET = ("dsa", "dsa-flip-first", "crop-flip")
+BY_DATASET = ("dsa", "dsa-flip-first", "crop-flip", "resized-flip")
 """Augmentations that go by the dataset's strategy."""
 
-ADDED_LATER = ("epochs", "milestones", "gamma", "cutmix")
+ADDED_LATER = ("epochs", "milestones", "gamma", "cutmix", "cosine", "held_out")
 """Fields of `Training` that its first version did not have."""
 
 
@@ -124,11 +146,13 @@ class Trained:
         network: In evaluation mode, its weights frozen.
         hash: SHA-256 of its weights.
         seconds: The time that its training took, whoever did it.
+        accuracy: Percent of the held-out images; None where none were held out.
     """
 
     network: Network
     hash: str
     seconds: float
+    accuracy: float | None = None
 
 
 def trained(
@@ -139,6 +163,7 @@ def trained(
     *,
     cache: Path,
     budget: Budget,
+    remedy: str = "the pinned recipe does not suit this dataset: use a method without trained networks",
 ) -> Trained:
     """The network that a recipe gives on a training set: from the cache, or trained now.
 
@@ -152,6 +177,7 @@ def trained(
         space: Name of the pixel space.
         cache: Folder for trained networks and their checkpoints.
         budget: When to stop; the next call goes on from there.
+        remedy: What to do when its loss is not finite.
 
     Raises:
         Stopped: when the budget has run out.
@@ -169,30 +195,55 @@ def trained(
         return found
     loop = Loop(
         folder, rng, device=device, budget=budget, title=f"{training.network} on {spec.name}",
-        remedy="the pinned recipe does not suit this dataset: use a method without trained networks",
+        remedy=remedy,
     )  # fmt: skip
     augment = by_name(training.augment, spec.dsa)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
     )
-    order = torch.randperm(len(train.labels), generator=rng)
+    kept, out = divided(train, training.held_out, training.seed)
+    order = kept[torch.randperm(len(kept), generator=rng)]
     schedule = training.schedule(len(order))
     state: State = {"network": network, "optimizer": optimizer, "order": order}
     for step in loop.steps(schedule.steps, state, phase="train"):
-        fallen = sum(step >= fall for fall in schedule.falls)
-        optimizer.param_groups[0]["lr"] = training.lr * training.gamma**fallen
+        optimizer.param_groups[0]["lr"] = training.rate(step, schedule)
         at = step % schedule.per_epoch * training.batch
         if at == 0 and step > 0:
-            order.copy_(torch.randperm(len(order), generator=rng))
+            order.copy_(kept[torch.randperm(len(kept), generator=rng)])
         chosen = order[at : at + training.batch].to(device)
         images = augment(see(train.images[chosen]), rng)
         images, target = cutmix(images, Hard(train.labels[chosen]), rng, training.cutmix)
         loop.log(loss=train_step(network, optimizer, images, target))
-    _write(folder, network, loop.seconds)
+    there = out.to(device)
+    found_right = accuracy(network, see(train.images[there]), train.labels[there]) if len(out) else None
+    _write(folder, network, loop.seconds, found_right)
     loop.done()
     read = _read(folder, network)
     assert read is not None
     return read
+
+
+def divided(train: Split, share: float, seed: int) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " o"]]:
+    """Positions of the images to train on, and of those held out: a share of each class, drawn by a seed.
+
+    Of a class with at least two images at least one is held out, and one is left.
+
+    Args:
+        train: The images.
+        share: In [0, 1); 0 holds none out.
+        seed: Of the draw.
+
+    Returns:
+        Both ascending, on the CPU.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    out = torch.zeros(len(train), dtype=torch.bool)
+    for label, count in enumerate(train.counts() if share > 0 else ()):
+        if count > 1:
+            members = train.of_class(label).cpu()
+            least = min(max(1, round(share * count)), count - 1)
+            out[members[torch.randperm(count, generator=rng)[:least]]] = True
+    return (~out).nonzero()[:, 0], out.nonzero()[:, 0]
 
 
 def untrained(training: Training, spec: DatasetSpec, device: torch.device) -> Network:
@@ -223,9 +274,11 @@ def _sight(space: str, spec: DatasetSpec, device: torch.device) -> tuple[str, Ca
     return "normalized", affine("normalized", spec.mean, spec.std).to(device).encode
 
 
-def _write(folder: Path, network: Network, seconds: float) -> None:
+def _write(folder: Path, network: Network, seconds: float, accuracy: float | None) -> None:
     tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     about = {"seconds": round(seconds, 3), "hash": hash_tensors(tensors)}
+    if accuracy is not None:
+        about["accuracy"] = accuracy
     write_atomic(folder / "weights.safetensors", save(tensors))
     write_atomic(folder / "about.json", canonical(about, indent=1))
 
@@ -241,4 +294,4 @@ def _read(folder: Path, network: Network) -> Trained | None:
         return None
     network.load_state_dict(tensors)
     network.eval().requires_grad_(False)
-    return Trained(network, about["hash"], about["seconds"])
+    return Trained(network, about["hash"], about["seconds"], about.get("accuracy"))

@@ -44,6 +44,10 @@ class Wrapper(Method):
         """As the host."""
         return self.host.needs_real
 
+    def per_class(self, ipc: int, num_classes: int) -> int:
+        """As the host."""
+        return self.host.per_class(ipc, num_classes)
+
     def links(self) -> list[Method]:
         """The host's links, and this one."""
         return [*self.host.links(), self]

@@ -1,14 +1,13 @@
 """The one training loop that judges: a fresh student on a set, tested once, after its last step."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from condense.augment import by_name
@@ -16,14 +15,17 @@ from condense.data import DatasetSpec, Split
 from condense.errors import Refused
 from condense.measure import Budget
 from condense.memory import keep_freed_memory
-from condense.networks import build
+from condense.networks import Network, build
 from condense.protocol import Protocol
 from condense.store.targets import Hard, Target
-from condense.training import accuracy, cutmix, train_step
+from condense.training import accuracy, cutmix, mixup, train_step
 
 ADAMW_SECOND_BETA = 0.999
 
 Batch = tuple[Float[Tensor, "b c h w"], Target]
+
+Labeller = Callable[[Float[Tensor, "b c h w"], Target], Target]
+"""Gives images, augmented and mixed as the student sees them, new labels in place of the set's."""
 
 
 class Trainable(Interface):
@@ -31,6 +33,11 @@ class Trainable(Interface):
 
     @property
     def learned_lr(self) -> float | None: ...
+
+    @property
+    def epochs(self) -> int | None:
+        """How many epochs it holds labels of their own for; None if it has none."""
+        ...
 
     def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[Batch]: ...
 
@@ -48,6 +55,10 @@ class Whole:
     @property
     def learned_lr(self) -> None:
         """Real images have none."""
+
+    @property
+    def epochs(self) -> None:
+        """Their labels are the same in every epoch."""
 
     def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[Batch]:
         """Every image once, in an order of the generator's."""
@@ -70,16 +81,30 @@ class Outcome:
     seconds: float
 
 
-def _sgd(parameters: Iterable[Parameter], lr: float, protocol: Protocol) -> Optimizer:
-    return torch.optim.SGD(parameters, lr=lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay)
+Groups = list[dict[str, object]]
+"""Parameters and what is set for them alone, as `torch.optim` takes them."""
 
 
-def _adamw(parameters: Iterable[Parameter], lr: float, protocol: Protocol) -> Optimizer:
+def _groups(network: Network, protocol: Protocol) -> Groups:
+    """All of a network's parameters, or apart from each other those with weight decay and those without."""
+    parameters = list(network.parameters())
+    if protocol.decay is None:
+        return [{"params": parameters}]
+    weights = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+
+
+def _sgd(groups: Groups, lr: float, protocol: Protocol) -> Optimizer:
+    return torch.optim.SGD(groups, lr=lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay)
+
+
+def _adamw(groups: Groups, lr: float, protocol: Protocol) -> Optimizer:
     betas = (protocol.momentum, ADAMW_SECOND_BETA)
-    return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=protocol.weight_decay)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=protocol.weight_decay)
 
 
-OPTIMIZERS: Mapping[str, Callable[[Iterable[Parameter], float, Protocol], Optimizer]] = {
+OPTIMIZERS: Mapping[str, Callable[[Groups, float, Protocol], Optimizer]] = {
     "sgd": _sgd,
     "adamw": _adamw,
 }
@@ -94,6 +119,7 @@ def train_student(
     *,
     student: str,
     seed: int,
+    labeller: Labeller | None = None,
     budget: Budget | None = None,
 ) -> Outcome:
     """Trains a fresh student by a protocol and tests it once.
@@ -108,12 +134,13 @@ def train_student(
         protocol: How to train.
         student: Name of the network.
         seed: Of the evaluation.
+        labeller: What labels each batch, where the protocol has that done by a teacher.
         budget: When to stop; an unfinished student is lost.
 
     Raises:
         Stopped: when the budget has run out.
-        Refused: if the network does not fit the images, or the set has no learning rate where the protocol
-            asks for the set's own.
+        Refused: if the network does not fit the images, the set has no learning rate or no labels of an
+            epoch's own where the protocol asks for them, or nobody labels where a teacher should.
     """
     started = time.perf_counter()
     keep_freed_memory()
@@ -121,20 +148,38 @@ def train_student(
     network = build(student, spec.shape, spec.num_classes, rng, test.images.device)
     augment = by_name(protocol.augment, spec.dsa)
     lr = learning_rate(source, protocol)
+    stages = protocol.lasting(None if protocol.stages else source.epochs)
+    epochs = sum(stage.epochs for stage in stages)
+    if protocol.online and labeller is None:
+        raise Refused(f"under {protocol.name} a teacher labels what students see, and there is none")
     epoch = 0
-    for number, stage in enumerate(protocol.stages):
+    for number, stage in enumerate(stages):
         if number == 0 or protocol.reset:
-            optimizer = OPTIMIZERS[protocol.optimizer](network.parameters(), lr, protocol)
-        optimizer.param_groups[0]["lr"] = lr * stage.scale
+            optimizer = OPTIMIZERS[protocol.optimizer](_groups(network, protocol), lr, protocol)
+        _set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
         for _ in range(stage.epochs):
             if budget is not None and budget.spent():
-                raise budget.stop(f"{student} {seed}, epoch {epoch} of {protocol.epochs}")
+                raise budget.stop(f"{student} {seed}, epoch {epoch} of {epochs}")
+            for group in optimizer.param_groups:
+                group["lr"] = lr * stage.scale * protocol.factor(epoch, epochs)
             for images, target in source.batches(epoch, protocol, rng):
                 images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
+                images, target = mixup(images, target, rng, protocol.mixup)
+                if labeller is not None:
+                    target = labeller(images, target)
                 train_step(network, optimizer, images, target)
             epoch += 1
     score = accuracy(network, test.images, test.labels)
     return Outcome(score, time.perf_counter() - started)
+
+
+def _set_momentum(optimizer: Optimizer, momentum: float) -> None:
+    """Sets the momentum of SGD, or the first beta of AdamW, from the next step on."""
+    for group in optimizer.param_groups:
+        if "betas" in group:
+            group["betas"] = (momentum, ADAMW_SECOND_BETA)
+        else:
+            group["momentum"] = momentum
 
 
 def learning_rate(source: Trainable, protocol: Protocol) -> float:

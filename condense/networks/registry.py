@@ -10,7 +10,7 @@ from condense.errors import Refused, unknown
 from condense.networks.base import Network, initialise_
 from condense.networks.classic import alexnet, lenet, mlp, vgg11
 from condense.networks.convnet import convnet
-from condense.networks.resnet import resnet18
+from condense.networks.resnet import resnet18, resnet34, resnet50
 from condense.networks.stack import TooSmall
 
 Builder = Callable[[tuple[int, int, int], int], Network]
@@ -24,6 +24,8 @@ _NORMED: Mapping[str, Callable[..., Network]] = {
     "vgg11": vgg11,
     "resnet18": resnet18,
     "resnet18-ap": partial(resnet18, pooled=True),
+    "resnet34": resnet34,
+    "resnet50": resnet50,
 }
 
 NETWORKS: Mapping[str, Builder] = {

@@ -1,10 +1,15 @@
-"""ResNet18 for small images, and its variant with average pooling in place of strides.
+"""ResNets of 18, 34 and 50 layers for small images, and ResNet18 with average pooling in place of strides.
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (CVPR 2016,
 https://arxiv.org/abs/1512.03385), as in https://github.com/VICO-UoE/DatasetCondensation, ``networks.py``: a 3
 x 3 stem of stride 1 and no maximum pooling. Its last pooling is 4 x 4, which at 32 and 28 pixels is the whole
-map; here it is the whole map at every size.
+map; here it is the whole map at every size. With batch norm the layers are torchvision's but for the stem, in
+the same order, as in the networks that SRe2L (https://github.com/VILA-Lab/SRe2L) squeezes CIFAR and
+Tiny-ImageNet into; a bottleneck's stride is that of its 3 x 3 convolution, as there.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +47,36 @@ def resnet18(
     Raises:
         TooSmall: if a norm or a pooling has nothing left.
     """
-    stack = Stack(shape, batch_norm=batch_norm).conv(64, kernel=3, pad=1, bias=False).norm().relu()
-    for channels, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        _block(stack, channels, stride, pooled)
-        _block(stack, channels, 1, pooled)
+    stack = _stages(shape, (2, 2, 2, 2), batch_norm, partial(_block, pooled=pooled))
     if not pooled:
         stack.global_pool()
     return Network(stack.body(), stack.values, num_classes)
+
+
+def resnet34(shape: tuple[int, int, int], num_classes: int, *, batch_norm: bool = False) -> Network:
+    """Builds a ResNet34: stages of 3, 4, 6 and 3 basic blocks; otherwise as `resnet18`."""
+    stack = _stages(shape, (3, 4, 6, 3), batch_norm, partial(_block, pooled=False)).global_pool()
+    return Network(stack.body(), stack.values, num_classes)
+
+
+def resnet50(shape: tuple[int, int, int], num_classes: int, *, batch_norm: bool = False) -> Network:
+    """Builds a ResNet50: `resnet34` with bottlenecks, 256 to 2048 channels."""
+    stack = _stages(shape, (3, 4, 6, 3), batch_norm, _bottleneck).global_pool()
+    return Network(stack.body(), stack.values, num_classes)
+
+
+def _stages(
+    shape: tuple[int, int, int],
+    blocks: tuple[int, ...],
+    batch_norm: bool,
+    block: Callable[[Stack, int, int], None],
+) -> Stack:
+    """The stem and the stages: of each, the first block halves the map, but for the first stage's."""
+    stack = Stack(shape, batch_norm=batch_norm).conv(64, kernel=3, pad=1, bias=False).norm().relu()
+    for stage, count in enumerate(blocks):
+        for place in range(count):
+            block(stack, 64 * 2**stage, 2 if stage > 0 and place == 0 else 1)
+    return stack
 
 
 def _block(stack: Stack, channels: int, stride: int, pooled: bool) -> None:
@@ -60,10 +88,24 @@ def _block(stack: Stack, channels: int, stride: int, pooled: bool) -> None:
         branch.average_pool()
     branch.conv(channels, kernel=3, pad=1, bias=False).norm()
 
+    _join(stack, branch, channels, stride, pooled)
+
+
+def _bottleneck(stack: Stack, channels: int, stride: int) -> None:
+    """Adds one bottleneck to the stack: 1 x 1, 3 x 3 and, four times as wide, 1 x 1."""
+    branch = Stack(stack.shape, batch_norm=stack.batch_norm)
+    branch.conv(channels, kernel=1, pad=0, bias=False).norm().relu()
+    branch.conv(channels, kernel=3, pad=1, stride=stride, bias=False).norm().relu()
+    branch.conv(4 * channels, kernel=1, pad=0, bias=False).norm()
+    _join(stack, branch, 4 * channels, stride, pooled=False)
+
+
+def _join(stack: Stack, branch: Stack, channels: int, stride: int, pooled: bool) -> None:
+    """Adds a branch and its shortcut to the stack."""
     shortcut = Stack(stack.shape, batch_norm=stack.batch_norm)
     if stride > 1 or channels != stack.channels:
-        shortcut.conv(channels, kernel=1, pad=0, stride=step, bias=False)
-        if step < stride:
+        shortcut.conv(channels, kernel=1, pad=0, stride=1 if pooled else stride, bias=False)
+        if pooled and stride > 1:
             shortcut.average_pool()
         shortcut.norm()
 

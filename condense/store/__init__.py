@@ -3,18 +3,22 @@
 from pathlib import Path
 
 from condense.data.pixels import PixelSpace
-from condense.store.decode import MultiFormation, formation
+from condense.store.decode import Compensated, MultiFormation, as_compensators, formation
 from condense.store.distilled import DistilledSet
 from condense.store.manifest import Content
+from condense.store.replay import Replay
 from condense.store.targets import Hard, Soft, Target
 
 __all__ = [
+    "Compensated",
     "Content",
     "DistilledSet",
     "Hard",
     "MultiFormation",
+    "Replay",
     "Soft",
     "Target",
+    "as_compensators",
     "formation",
     "load",
     "save",
@@ -57,6 +61,8 @@ def save(distilled: DistilledSet, path: Path | str, space: PixelSpace | None = N
 def verify(path: Path | str) -> str:
     """Recomputes the content hash of a stored set, and checks bytes, counts, class ids and finite numbers.
 
+    Files of stored labels are gone through one after the other: their number takes no memory.
+
     Args:
         path: The set's folder.
 
@@ -66,4 +72,7 @@ def verify(path: Path | str) -> str:
     Raises:
         Refused: naming the file and what is wrong with it.
     """
-    return DistilledSet.load(path).hash
+    stored = DistilledSet.load(path)
+    if stored.replay is not None:
+        stored.replay.verify()
+    return stored.hash

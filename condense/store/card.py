@@ -1,10 +1,11 @@
 """The card of a stored set: a README for whoever finds the folder without the suite."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from condense.files import canonical
 from condense.store.decode import from_description as step_of
-from condense.store.manifest import Content
+from condense.store.manifest import Content, Replayed
 
 
 def card(content: Content, provenance: Mapping[str, object], *, true_colours: bool = True) -> str:
@@ -38,6 +39,7 @@ def card(content: Content, provenance: Mapping[str, object], *, true_colours: bo
             ", ".join(f"{part} {size}" for part, size in sizes.items()) + f"; {sum(sizes.values())} in all",
         ),
         ("Pixel space", _pixels(content)),
+        *([("Compression", _encoding(content))] if "encoding" in content else []),
         ("Labels", _labels(content)),
         ("Training hints", _hints(content)),
         ("Distil seed", str(content["seed"])),
@@ -67,20 +69,26 @@ def card(content: Content, provenance: Mapping[str, object], *, true_colours: bo
 
 
 def plain_reader(content: Content) -> str:
-    """Python that reads a set from inside its folder with json and safetensors, and torch if it decodes.
+    """Python that reads a set from inside its folder with json and safetensors; torch or PIL if need be.
+
+    Of a set with stored labels it reads the class ids.
 
     It ends with ``x``, float32 images as students see them, and ``y``, their labels: NumPy arrays.
     """
-    soft = content["label"]["kind"] == "soft"
+    soft, encoded = content["label"]["kind"] == "soft", "encoding" in content
     lines = [
         "import json",
+        *(["import io", "import numpy", "from PIL import Image"] if encoded else []),
         *(["import torch"] if content["decode"] else []),
         "from safetensors.numpy import load_file",
         'content, tensors = json.load(open("set.json"))["content"], load_file("data.safetensors")',
+        *(_DECOMPRESSING if encoded else ()),
         f'x, y = tensors["images"].astype("float32"), tensors["{"soft" if soft else "labels"}"]',
     ]
     if content["pixels"]["space"] == "raw":
-        byte = content["tensors"][0]["dtype"] == "uint8"
+        byte = encoded or {"images": "uint8"} in [
+            {part["name"]: part["dtype"]} for part in content["tensors"]
+        ]
         lines += [
             'constants = enumerate(zip(content["pixels"]["mean"], content["pixels"]["std"]))',
             f"for i, (mean, std) in constants: x[:, i] = (x[:, i]{' / 255' if byte else ''} - mean) / std",
@@ -92,15 +100,27 @@ def _decoding(content: Content) -> list[str]:
     """The lines of `plain_reader` that decode, where there are steps; they pad where a step does."""
     if not (steps := content["decode"]):
         return []
-    pads = any(side % step["factor"] for step in steps for side in content["dataset"]["shape"][1:])
-    grey = (
-        'mean, std = (torch.tensor(content["pixels"][key])[:, None, None] for key in ("mean", "std"))',
-        "grey = (0.5 - mean) / std",
-    )
+    tiled = [step for step in steps if "factor" in step]
+    compensated = len(tiled) < len(steps)
+    pads = any(side % step["factor"] for step in tiled for side in content["dataset"]["shape"][1:])
+    lines = ["x = torch.from_numpy(x)"]
+    if pads or compensated:
+        lines.append(
+            'mean, std = (torch.tensor(content["pixels"][key])[:, None, None] for key in ("mean", "std"))'
+        )
+    if compensated:
+        lines += [
+            'u = torch.from_numpy(tensors["compensators"]) / 127 / std',
+            "u = u[torch.arange(len(x)) % len(u)]",
+            "sums = [(x + u[:, m]).clamp(-mean / std, (1 - mean) / std) for m in range(u.shape[1])]",
+            "x, y = torch.cat([x, *sums]), y[list(range(len(x))) * (len(sums) + 1)]",
+        ]
+    if not tiled:
+        return [*lines, "x = x.numpy()"]
     return [
-        "x = torch.from_numpy(x)",
-        *(grey if pads else ()),
-        'for step in content["decode"]:',
+        *lines,
+        *(["grey = (0.5 - mean) / std"] if pads else []),
+        f'for step in content["decode"]{"[1:]" if compensated else ""}:',
         '    f, (n, c, h, w) = step["factor"], x.shape',
         *(["    x = torch.nn.functional.pad(x - grey, (0, -w % f, 0, -h % f)) + grey"] if pads else []),
         "    x = x.view(n, c, f, -(-h // f), f, -(-w // f)).permute(2, 4, 0, 1, 3, 5).flatten(0, 2)",
@@ -123,13 +143,34 @@ def _labels(content: Content) -> str:
     if label["kind"] == "hard":
         return "class ids"
     teacher = f", by the teacher `{label['teacher']}`" if label["teacher"] else ""
+    if label["kind"] == "replayed":
+        stored = cast(Replayed, label)
+        logits = f"the {stored['top_k']} largest logits" if stored["top_k"] else "logits"
+        mixed = "boxes" * bool(stored["cutmix"]) or "means" * bool(stored["mixup"]) or "nothing"
+        return (
+            f"class ids, and {logits} of {stored['crop']} views mixed by {mixed}{teacher}: "
+            f"{stored['shards']} epochs in batches of {stored['batch']}, for {stored['epochs']} "
+            f"at temperature {stored['temperature']}"
+        )
     return f"class ids, and a probability for each class at temperature {label['temperature']}{teacher}"
+
+
+def _encoding(content: Content) -> str:
+    quality = content["encoding"]["quality"]
+    return content["encoding"]["format"] + ("" if quality is None else f" of quality {quality}")
 
 
 def _hints(content: Content) -> str:
     lr, augment = content["hints"]["lr"], content["hints"]["augment"]
     return f"learning rate {'not learned' if lr is None else lr}, augmentation {augment or 'none'}"
 
+
+_DECOMPRESSING = (
+    'files, ends = tensors["encoded"].tobytes(), tensors["offsets"]',
+    "read = [numpy.array(Image.open(io.BytesIO(files[i:j]))) for i, j in zip(ends, ends[1:])]",
+    'n, (c, h, w) = len(read), content["dataset"]["shape"]',
+    'tensors["images"] = numpy.stack(read).reshape(n, h, w, c).transpose(0, 3, 1, 2)',
+)
 
 _FALSE_COLOURS = """
 (The images are whitened and were stored without the whitening at hand: each picture is stretched from its
@@ -181,5 +222,6 @@ Without condense, from inside this folder:
 ## Check it
 
 `condense verify .` recomputes the content hash, which covers the `content` of `set.json` and every tensor of
-`data.safetensors`, name, type, shape and bytes, and nothing else.
+`data.safetensors`, name, type, shape and bytes, and nothing else; files of labels are covered by their hashes
+in `content`.
 """

@@ -6,10 +6,10 @@ changed step is a new version beside the old one, so that a stored set decodes t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NotRequired, TypedDict
+from typing import ClassVar, NotRequired, Protocol, TypedDict
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -27,6 +27,26 @@ class Step(TypedDict):
     name: str
     version: int
     factor: NotRequired[int]
+    networks: NotRequired[int]
+
+
+class Decoder(Protocol):
+    """A step that has all it needs to decode images, copies-major."""
+
+    @property
+    def copies(self) -> int:
+        """Images that come out for each one that goes in."""
+        ...
+
+    def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
+        """Every copy of every image."""
+        ...
+
+    def some(
+        self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
+    ) -> Float[Tensor, "b c h w"]:
+        """One copy of each image."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -172,11 +192,144 @@ def formation(factor: int, sides: Sequence[int], method: str) -> tuple[MultiForm
     return (step,) if factor > 1 else ()
 
 
-STEPS = {(MultiFormation.name, MultiFormation.version): MultiFormation}
+COMPENSATOR_UNIT = 1 / 127
+"""What a stored 1 of a compensator adds to a pixel, of the way from black to white."""
+
+
+@dataclass(frozen=True)
+class Compensated:
+    """Each image as it is, and once more under each of its base set's compensators.
+
+    Zhang, Du, Liu and Zhou: Breaking Class Barriers: Efficient Dataset Distillation via Inter-Class Feature
+    Compensator, ICLR 2025, https://arxiv.org/abs/2408.06927. Image i belongs to base set ``i % g`` of g (with
+    class-major images, the i-th of each class), and a set's compensators are added to all of its images. The
+    sum is clamped to black and white, as the authors clamp it; so a compensator that says more than +-1 of
+    the way between them says no more than +-1, and a signed byte a value holds it: 1 in steps of 1 / 127.
+
+    Attributes:
+        networks: M, compensators of a base set: one for each network that they were learned with.
+    """
+
+    networks: int
+
+    name: ClassVar[str] = "compensated"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        """Refuses a number of networks that is no whole number, or below one.
+
+        Raises:
+            Refused: naming it.
+        """
+        if type(self.networks) is not int or self.networks < 1:
+            raise Refused(f"the networks of {self.name} are a whole number from 1 on, not {self.networks!r}")
+
+    @property
+    def copies(self) -> int:
+        """Images that come out for each one that goes in: itself, and one a compensator."""
+        return self.networks + 1
+
+    @property
+    def words(self) -> str:
+        """What is done to a stored image, for people."""
+        return (
+            f"{self.name} {self.version}: each stored image is seen as it is and, clamped to black and "
+            f"white, with each of the {self.networks} compensators of its base set added (image i is "
+            "of base set i modulo their number; 127 is the way from black to white)"
+        )
+
+    def describe(self) -> Step:
+        """The step as a manifest holds it."""
+        return {"name": self.name, "version": self.version, "networks": self.networks}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, object]) -> "Compensated":
+        """The step that `describe` told of.
+
+        Raises:
+            Refused: if it holds anything but name, version and a whole number of networks.
+        """
+        if description.keys() != {"name", "version", "networks"}:
+            held = ", ".join(sorted(description.keys() - {"name", "version"})) or "nothing"
+            raise Refused(
+                f"{cls.name} of version {cls.version} has one setting, networks; this step has {held}"
+            )
+        return cls(description["networks"])  # type: ignore[arg-type]
+
+    def misfit(self, sides: Sequence[int]) -> str | None:
+        """None: images of any sides can be compensated."""
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Compensator:
+    """`Compensated` with what it needs to decode certain stored images.
+
+    Attributes:
+        compensators: Of all base sets, as stored.
+        stored: Which images will come: their places among the stored ones.
+        black: A black pixel in the images' space.
+        white: A white pixel in the images' space.
+    """
+
+    compensators: Int8[Tensor, "g m c h w"]
+    stored: Int[Tensor, " n"]
+    black: Float[Tensor, "c 1 1"]
+    white: Float[Tensor, "c 1 1"]
+
+    @property
+    def copies(self) -> int:
+        """Images that come out for each one that goes in."""
+        return self.compensators.shape[1] + 1
+
+    def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
+        """Every image, and every image under each of its compensators.
+
+        Args:
+            images: The stored images that `stored` tells of, in their order.
+            fill: Unused: nothing is padded.
+
+        Returns:
+            The m = ``copies * n`` images, copies-major; copy 0 is the image itself.
+        """
+        each = [torch.full_like(self.stored, copy) for copy in range(self.copies)]
+        return torch.cat([self.some(images, copy) for copy in each])
+
+    def some(
+        self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
+    ) -> Float[Tensor, "b c h w"]:
+        """One copy of each image: see `__call__`.
+
+        Args:
+            images: The stored images that `stored` tells of, in their order.
+            tile: Which copy of each, on the images' device.
+            fill: Unused.
+        """
+        base_set = self.stored % len(self.compensators)
+        # Copy 0 looks up some compensator and does without.
+        added = self.compensators[base_set, (tile - 1).clamp(min=0)] * COMPENSATOR_UNIT
+        seen = (images + added * (self.white - self.black)).clamp(self.black, self.white)
+        return torch.where((tile == 0)[:, None, None, None], images, seen)
+
+
+def as_compensators(values: Float[Tensor, "g m c h w"]) -> Int8[Tensor, "g m c h w"]:
+    """Compensators as they are stored.
+
+    Args:
+        values: What they add to pixels in [0, 1].
+    """
+    return (values.clamp(-1, 1) / COMPENSATOR_UNIT).round().to(torch.int8)
+
+
+AnyStep = MultiFormation | Compensated
+"""A decode step as a set tells of it."""
+STEPS: Mapping[tuple[str, int], type[AnyStep]] = {
+    (step.name, step.version): step for step in (MultiFormation, Compensated)
+}
 """Every decode step that this version can take, by name and version."""
 
 
-def from_description(description: Mapping[str, object]) -> MultiFormation:
+def from_description(description: Mapping[str, object]) -> AnyStep:
     """The step that a manifest tells of.
 
     Raises:
@@ -193,7 +346,7 @@ def from_description(description: Mapping[str, object]) -> MultiFormation:
 
 
 def decoded(
-    steps: Sequence[MultiFormation], images: Float[Tensor, "n c h w"], fill: Fill = GREY
+    steps: Sequence[Decoder], images: Float[Tensor, "n c h w"], fill: Fill = GREY
 ) -> Float[Tensor, "m c h w"]:
     """Images through every step in turn, copies-major: the first n of the result are copy 0 of each image."""
     for step in steps:
@@ -202,7 +355,7 @@ def decoded(
 
 
 def some_decoded(
-    steps: Sequence[MultiFormation],
+    steps: Sequence[Decoder],
     images: Float[Tensor, "b c h w"],
     copy: Int[Tensor, " b"],
     fill: Fill = GREY,

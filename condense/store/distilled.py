@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Int8, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,21 +19,31 @@ from condense.files import canonical, hash_tensors
 from condense.protocol import Protocol
 from condense.store import folder
 from condense.store.card import card
-from condense.store.decode import GREY, Fill, MultiFormation, decoded, some_decoded
+from condense.store.check import contradiction, ill_formed, misencoded
+from condense.store.decode import (
+    GREY,
+    AnyStep,
+    Compensated,
+    Compensator,
+    Decoder,
+    Fill,
+    decoded,
+    some_decoded,
+)
 from condense.store.decode import from_description as step_of
+from condense.store.encode import Encoded
 from condense.store.gallery import gallery
-from condense.store.manifest import PART_OF, PARTS, Content, TensorPart, unreadable
-from condense.store.targets import Hard, Soft, Target
+from condense.store.manifest import PART_OF, PARTS, Content, described, identity, unreadable
+from condense.store.replay import Replay
+from condense.store.targets import Distilled, Hard, Soft, Target
 
-FLOATS = (torch.float16, torch.float32)
-"""What floating-point tensors are stored as."""
 Images = Float[Tensor, "n c h w"] | UInt8[Tensor, "n c h w"]
 """Images as stored: uint8 for the raw space, float16 or float32 else."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
-    """A distilled set of images, in memory.
+    """A distilled set of images, in memory; labels that are stored with views are read as needed.
 
     As a `torch.utils.data.Dataset` it gives ``(image, label)`` pairs: float32 images in its evaluation space,
     and a class id, or where its labels are soft a vector of k probabilities. With decode steps, these are the
@@ -44,6 +54,9 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         images: The images as stored, (n, c, h, w): uint8 in the raw space, or float16, float32.
         labels: The class of each stored image, (n,).
         soft: Class probabilities, (n, k) float16 or float32, exactly if the label kind is ``soft``.
+        encoded: The same images compressed, exactly if they are stored so; then they are uint8.
+        replay: Labels that are stored with views of the images, exactly if the label kind is ``replayed``.
+        compensators: (g, m, c, h, w), exactly if the decode step `Compensated` stands first.
         content: The manifest's content; the tensors' list and the bytes by part are filled in here.
         provenance: Where the set came from; never part of its hash.
     """
@@ -51,6 +64,9 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
     images: Images
     labels: Int64[Tensor, " n"]
     soft: Float[Tensor, "n k"] | None = None
+    compensators: Int8[Tensor, "g m c h w"] | None = None
+    encoded: Encoded | None = None
+    replay: Replay | None = None
     content: Content
     provenance: Mapping[str, object] = field(default_factory=dict)
 
@@ -68,7 +84,7 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
             _set(self, "content", json.loads(canonical(self.content)))
         except ValueError as error:
             raise Refused(f"the manifest of a set holds a value that JSON cannot: {error}") from error
-        if wrong := unreadable({**self.content, "bytes": {}, "tensors": []}) or self._ill_formed():
+        if wrong := unreadable({**self.content, "bytes": {}, "tensors": []}) or ill_formed(self):
             raise Refused(f"this is no set of images: {wrong}")
         self.content["bytes"] = self.nbytes()
         self.content["tensors"] = described(self.tensors())
@@ -82,6 +98,11 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
     def evaluation_space(self) -> str:
         """The pixel space that students see: ``zca`` for a whitened set, ``normalized`` for all others."""
         return "zca" if self.content["pixels"]["space"] == "zca" else "normalized"
+
+    @property
+    def epochs(self) -> int | None:
+        """How many epochs there are stored labels for; None if there are none."""
+        return None if self.replay is None else self.replay.epochs
 
     @property
     def learned_lr(self) -> float | None:
@@ -99,7 +120,7 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         return hash_tensors(self.tensors(), prefix=canonical(self.content))
 
     @cached_property
-    def steps(self) -> tuple[MultiFormation, ...]:
+    def steps(self) -> tuple[AnyStep, ...]:
         """What decodes the stored images into those that a student trains on, first step first."""
         return tuple(step_of({**step}) for step in self.content["decode"])
 
@@ -117,15 +138,20 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name, as they are stored: class ids as uint8 where they fit, else int32."""
         ids = torch.uint8 if self.num_classes <= 256 else torch.int32
-        tensors = {"images": self.images, "labels": self.labels.to(ids)}
-        return tensors if self.soft is None else tensors | {"soft": self.soft}
+        tensors = {"labels": self.labels.to(ids)}
+        if self.encoded is None:
+            tensors["images"] = self.images
+        else:
+            tensors |= {"encoded": self.encoded.data, "offsets": self.encoded.offsets}
+        more = {"soft": self.soft, "compensators": self.compensators}
+        return tensors | {name: tensor for name, tensor in more.items() if tensor is not None}
 
     def nbytes(self) -> dict[str, int]:
         """The stored bytes by part: images, labels (class ids and soft ones), replay, decoder, ..."""
         parts = dict.fromkeys(PARTS, 0)
         for name, tensor in self.tensors().items():
             parts[PART_OF[name]] += tensor.numel() * tensor.element_size()
-        return parts
+        return parts if self.replay is None else parts | {"replay": self.replay.nbytes}
 
     def __len__(self) -> int:
         """How many images a student trains on: m."""
@@ -135,9 +161,19 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         """One image in the evaluation space, and its class id or probabilities."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of a set of {len(self)}")
-        image = self._seen(torch.tensor([index % len(self)], device=self.device))[0]
+        image = self.seen(torch.tensor([index % len(self)], device=self.device))[0]
         place = index % len(self.images)
         return image, int(self.labels[place]) if self.soft is None else self.soft[place].float()
+
+    def seen(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+        """Some of the m images in the evaluation space; only their stored ones are read and decoded.
+
+        Args:
+            index: Which, on the set's device.
+        """
+        n = len(self.images)
+        stored = index % n
+        return some_decoded(self._decoders(stored), self._read(self.images[stored]), index // n, self._grey)
 
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
@@ -146,27 +182,55 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
 
         Each epoch draws one permutation from the generator, whatever the batch size; a set that is one batch
         comes in its own order, since the order within a batch changes nothing. The last batch may be smaller.
+        Under a protocol for stored labels they are the views that were labelled, in their order and batches.
 
         Args:
             epoch: The epoch's number; only sets that replay stored views depend on it.
-            protocol: Gives the batch size.
+            protocol: Gives the batch size, and whether stored labels are asked for.
             generator: A CPU generator.
 
         Yields:
             Images in the evaluation space and their labels, on the set's device.
+
+        Raises:
+            Refused: if stored labels are asked for and there are none, or they are of another number of
+                epochs, damaged, or of images in another space.
         """
+        if protocol.labels == "stored":
+            yield from self._replayed(epoch, protocol, generator)
+            return
         order = torch.randperm(len(self), generator=generator)
         if len(self) <= protocol.batch:
-            yield decoded(self.steps, self._read(self.images), self._grey), self.target
+            every = torch.arange(len(self.images), device=self.device)
+            yield decoded(self._decoders(every), self._read(self.images), self._grey), self.target
             return
         target = self.target
         for index in torch.split(order.to(self.device), protocol.batch):
-            yield self._seen(index), target[index]
+            yield self.seen(index), target[index]
+
+    def _replayed(
+        self, epoch: int, protocol: Protocol, generator: torch.Generator
+    ) -> Iterator[tuple[Float[Tensor, "b c h w"], Target]]:
+        if self.replay is None:
+            raise Refused(f"{protocol.name} trains on the labels that a set stores, and this set stores none")
+        if protocol.stages and protocol.epochs != self.epochs:
+            raise Refused(
+                f"{protocol.name} lasts {protocol.epochs} epochs, but the set stores labels for {self.epochs}"
+            )
+        if self.evaluation_space != "normalized":
+            raise Refused("stored labels are of normalised images: bring this whitened set into that space")
+        temperature, squared = protocol.temperature or self.content["label"]["temperature"], protocol.squared
+        for batch in self.replay.batches(epoch, generator):
+            index, logits = batch.order.to(self.device), batch.logits.to(self.device)
+            ids = self.labels[index % len(self.images)]
+            yield batch.views(self.seen(index)), Distilled(logits, ids, temperature, squared=bool(squared))
 
     def to(self, device: torch.device | str) -> "DistilledSet":
         """The same set on a device."""
         soft = None if self.soft is None else self.soft.to(device)
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device), soft=soft)
+        u = None if self.compensators is None else self.compensators.to(device)
+        images, labels = self.images.to(device), self.labels.to(device)
+        return replace(self, images=images, labels=labels, soft=soft, compensators=u)
 
     def in_space(self, space: PixelSpace, source: PixelSpace | None = None) -> "DistilledSet":
         """The same set with its pixels in another space, as float32; itself if they are in that one.
@@ -179,10 +243,12 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
             Refused: if the pixels' own space is unknown, or a set with decode steps is to be whitened.
         """
         described = space.describe()
-        if _identity(described) == _identity(self.content["pixels"]):
+        if identity(described) == identity(self.content["pixels"]):
             return self
         images = space.to(self.device).encode(self.pixels(source))
-        return replace(self, images=images, content=cast(Content, {**self.content, "pixels": described}))
+        content = {**self.content, "pixels": described}
+        content.pop("encoding", None)
+        return replace(self, images=images, encoded=None, content=cast(Content, content))
 
     def pixels(self, source: PixelSpace | None = None) -> Float[Tensor, "n c h w"]:
         """The stored images as float32 with 0 for black and 1 for white, not clamped.
@@ -197,12 +263,14 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
             return unit(self.images)
         if source is None:
             source = from_description({**self.content["pixels"]})
-        elif (given := _identity(source.describe())) != (own := _identity(self.content["pixels"])):
+        elif (given := identity(source.describe())) != (own := identity(self.content["pixels"])):
             raise Refused(f"the set is stored in the pixel space {own}, which is not {given}")
         return source.to(self.device).decode(self.images)
 
     def save(self, path: Path | str, space: PixelSpace | None = None) -> str:
         """Stores the set as a folder, which appears whole or not at all; an older set there is replaced.
+
+        Files of labels are linked to where they lie, or copied where the disk cannot do that.
 
         Args:
             path: The folder.
@@ -214,8 +282,10 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         Raises:
             Refused: if the set contradicts itself, holds numbers that are not finite, or cannot be written.
         """
-        if wrong := self.contradiction():
+        if wrong := self.contradiction() or misencoded(self):
             raise Refused(f"this set cannot be stored: {wrong}")
+        if self.replay is not None:
+            self.replay.check()
         stored = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
         content_hash = hash_tensors(stored, prefix=canonical(self.content))
         provenance = {**self.provenance, "hash": content_hash}
@@ -234,12 +304,15 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
                     true_colours=in_colour,
                 ),
             },
+            () if self.replay is None else self.replay.files,
         )
         return content_hash
 
     @classmethod
     def load(cls, path: Path | str) -> "DistilledSet":
         """Reads a stored set and checks all of it: form, hash, counts, labels, finite numbers.
+
+        Of stored labels it checks the files' headers; their hashes follow when each is first read.
 
         Args:
             path: The set's folder.
@@ -259,13 +332,18 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
                 f"{path / folder.DATA} or {folder.MANIFEST} was altered: "
                 f"their content hash is {found[:16]}..., the recorded one {str(provenance['hash'])[:16]}..."
             )
-        if {"images", "labels"} - set(stored):
+        encoded = "encoding" in content
+        if {"labels", *(("encoded", "offsets") if encoded else ("images",))} - set(stored):
             raise Refused(f"{path / folder.DATA} holds no images or no labels")
         try:
+            files = Encoded(stored["encoded"], stored["offsets"]) if encoded else None
             loaded = cls(
-                images=stored["images"],
+                images=files.images(tuple(content["dataset"]["shape"])) if files else stored["images"],
+                encoded=files,
+                replay=Replay.of(path, content),
                 labels=stored["labels"].long(),
                 soft=stored.get("soft"),
+                compensators=stored.get("compensators"),
                 content=content,
                 provenance=provenance,
             )
@@ -276,46 +354,13 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
                 raise Refused(f"{path / folder.MANIFEST}: content.{key} does not agree with the tensors")
         if wrong := loaded.contradiction():
             raise Refused(f"{path / folder.MANIFEST}: {wrong}")
+        if loaded.replay is not None:
+            loaded.replay.check()
         return loaded
 
     def contradiction(self) -> str | None:
-        """Says what in the set is not true of its tensors, or None: counts, class ids, finite numbers."""
-        low, high = int(self.labels.min()), int(self.labels.max())
-        if low < 0 or high >= self.num_classes:
-            return f"class ids run from {low} to {high}, but there are {self.num_classes} classes"
-        counts = self.content["counts"]
-        if counts["stored"] != (stored := len(self.images)):
-            return f"content.counts.stored is {counts['stored']}, but there are {stored} images"
-        if counts["effective"] != len(self):
-            return f"content.counts.effective is {counts['effective']}, but {stored} images make {len(self)}"
-        if counts["per_class"] != torch.bincount(self.labels, minlength=self.num_classes).tolist():
-            return "content.counts.per_class does not agree with the labels"
-        for name, tensor in self.tensors().items():
-            if tensor.is_floating_point() and (bad := int((~tensor.isfinite()).sum())):
-                return f"{bad} numbers of the {name} are not finite"
-        return None
-
-    def _ill_formed(self) -> str | None:
-        n = len(self.images)
-        raw = self.content["pixels"]["space"] == "raw"
-        shape = self.content["dataset"]["shape"]
-        if self.images.dtype not in (torch.uint8, *FLOATS):
-            return f"images of {self.images.dtype} are not stored; float16, float32 and raw uint8 are"
-        if self.images.dtype == torch.uint8 and not raw:
-            return f"images of uint8 are raw pixels, not {self.content['pixels']['space']} ones"
-        if n == 0 or list(self.images.shape[1:]) != shape:
-            return f"images of shape {tuple(self.images.shape)} are not (n, c, h, w) of {shape}"
-        if self.labels.dtype != torch.int64 or self.labels.shape != (n,):
-            return f"labels of {self.labels.dtype}, {tuple(self.labels.shape)} are no class ids of {n} images"
-        kind = self.content["label"]["kind"]
-        if (self.soft is not None) != (kind == "soft"):
-            return f"the label kind is {kind}, but there are {'no ' if self.soft is None else ''}soft labels"
-        if self.soft is None:
-            return None
-        if self.soft.dtype not in FLOATS or self.soft.shape != (n, self.num_classes):
-            found = f"{self.soft.dtype}, {tuple(self.soft.shape)}"
-            return f"soft labels of {found} are no float16 or float32 ({n}, {self.num_classes})"
-        return None
+        """Says what in the set is not true of its tensors, or None: see `condense.store.check`."""
+        return contradiction(self)
 
     @cached_property
     def _grey(self) -> Fill:
@@ -326,29 +371,27 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         return self._reader.encode(torch.full((1, channels, 1, 1), GREY, device=self.device))[0]
 
     @cached_property
+    def _extremes(self) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
+        """A black and a white pixel, in the evaluation space."""
+        ends = torch.tensor([0.0, 1.0], device=self.device).view(2, 1, 1, 1)
+        black, white = self._reader.encode(ends.expand(2, self.images.shape[1], 1, 1))
+        return black, white
+
+    @cached_property
     def _reader(self) -> PixelSpace:
         space = from_description({**self.content["pixels"], "space": "normalized"})
         return space.to(self.device)
 
-    def _seen(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
-        """Some of the m images as students see them; only their stored ones are read and decoded."""
-        n = len(self.images)
-        return some_decoded(self.steps, self._read(self.images[index % n]), index // n, self._grey)
+    def _decoders(self, stored: Int64[Tensor, " b"]) -> list[Decoder]:
+        """The steps with all that they need to decode these of the stored images."""
+        return [
+            Compensator(cast(Tensor, self.compensators), stored, *self._extremes)
+            if isinstance(step, Compensated)
+            else step
+            for step in self.steps
+        ]
 
     def _read(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if self.content["pixels"]["space"] != "raw":
             return images.float()
         return self._reader.encode(images)
-
-
-def described(tensors: Mapping[str, Tensor]) -> list[TensorPart]:
-    """The manifest's list of tensors, by name."""
-    return [
-        {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
-        for name, tensor in sorted(tensors.items())
-    ]
-
-
-def _identity(description: Mapping[str, object]) -> str:
-    """What makes two pixel spaces one: all that describes them but the words on recomputing."""
-    return canonical({key: value for key, value in description.items() if key != "recompute"})

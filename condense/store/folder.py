@@ -20,7 +20,13 @@ GALLERY = "gallery.png"
 FILES = (MANIFEST, DATA, CARD, GALLERY)
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], manifest: str, extras: Mapping[str, bytes]) -> None:
+def write(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    manifest: str,
+    extras: Mapping[str, bytes],
+    shards: Sequence[Path] = (),
+) -> None:
     """Writes a set's folder so that it is there whole or not at all.
 
     All files go to a folder beside it, are synced, and then take its name. Where an older set has the name,
@@ -31,6 +37,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], manifest: str, extras: Mapp
         tensors: CPU tensors by name.
         manifest: The text of `set.json`.
         extras: Further files by name.
+        shards: Large files that lie elsewhere, taken in under their names: by a second link to the same
+            bytes where that can be, else as copies. Where they were they stay.
 
     Raises:
         Refused: if something else than a set is there, or the place cannot be written.
@@ -49,6 +57,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], manifest: str, extras: Mapp
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
+            for shard in shards:
+                _take_in(shard, new / shard.name)
             _sync(new)
             _exchange(new, path, old)
             _sync(path.parent)
@@ -137,6 +147,16 @@ def _read(file: Path, at_most: int | None = None) -> bytes:
     if at_most is not None and len(data) > at_most:
         raise Refused(f"{file} is longer than {at_most // 2**20} MiB, which no set's is")
     return data
+
+
+def _take_in(file: Path, place: Path) -> None:
+    """Gives a file a second place, without a second copy of its bytes where the disk can do that."""
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
+        with open(place, "rb+") as copied:
+            os.fsync(copied.fileno())
 
 
 def _exchange(new: Path, path: Path, aside: Path) -> None:

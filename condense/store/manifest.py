@@ -11,16 +11,22 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
 
+from torch import Tensor
+
 from condense.errors import Refused
-from condense.store.decode import Step, from_description
+from condense.files import canonical
+from condense.store.decode import Compensated, Step, from_description
 
 FORMAT = "condense-set"
 VERSION = 1
 PARTS = ("images", "labels", "replay", "decoder", "auxiliary", "teacher")
 """What a set's bytes are counted under."""
-PART_OF = {"images": "images", "labels": "labels", "soft": "labels"}
+PART_OF = {
+    "images": "images", "encoded": "images", "offsets": "images",
+    "labels": "labels", "soft": "labels", "compensators": "auxiliary",
+}  # fmt: skip
 """The tensors of version 1, and the part each one's bytes belong to."""
-LABEL_KINDS = ("hard", "soft")
+LABEL_KINDS = ("hard", "soft", "replayed")
 MAX_BYTES = 16 * 2**20
 """The longest `set.json` that is read: no honest one comes near it."""
 
@@ -57,6 +63,50 @@ class Label(TypedDict):
     kind: str
     temperature: float
     teacher: str | None
+
+
+class Replayed(Label):
+    """Labels of views that are stored with them: a teacher's logits, for batches of augmented, mixed images.
+
+    They are in shards (`condense.store.replay`), one for each epoch; with fewer of them than `epochs`, a
+    student draws its batches from all that there are. `images` is the hash of what was labelled:
+    `condense.store.replay.hash_images`. `crop`, `cutmix` and `mixup` say how the views were drawn
+    (`condense.augment.views`), `top_k` how many logits of each are stored; None for all.
+    """
+
+    images: str
+    epochs: int
+    shards: int
+    batch: int
+    crop: str
+    cutmix: float
+    mixup: float | None
+    top_k: int | None
+    dtype: str
+
+
+class Shard(TypedDict):
+    """A file of stored labels: its hash is that of its tensors, `bytes` is theirs."""
+
+    file: str
+    hash: str
+    bytes: int
+
+
+class Encoding(TypedDict):
+    """How images are compressed: ``png``, or ``jpeg`` of a quality from 1 to 100."""
+
+    format: str
+    quality: int | None
+
+
+class TeacherPart(TypedDict):
+    """The network that a method inverted, or chose its images with; accuracy is in percent, if known."""
+
+    hash: str
+    network: str
+    bytes: int
+    accuracy: float | None
 
 
 class Hints(TypedDict):
@@ -116,6 +166,9 @@ class Content(TypedDict):
     method: MethodPart
     seed: int
     tensors: NotRequired[list[TensorPart]]
+    replay: NotRequired[list[Shard]]
+    encoding: NotRequired[Encoding]
+    teacher: NotRequired[TeacherPart]
 
 
 def misfit(value: object, form: object, where: str) -> str | None:
@@ -210,6 +263,8 @@ def unreadable(values: Mapping[str, object]) -> str | None:
         return f"this condense reads sets of images, not of {content['kind']}"
     if (kind := content["label"]["kind"]) not in LABEL_KINDS:
         return f"unknown label kind {kind!r}; known: {', '.join(LABEL_KINDS)}"
+    if wrong := _unreplayable(content):
+        return wrong
     if (space := content["pixels"]["space"]) not in ("raw", "normalized", "zca"):
         return f"unknown pixel space {space!r}; known: raw, normalized, zca"
     if len(content["dataset"]["shape"]) != 3:
@@ -232,12 +287,57 @@ def _undecodable(content: Content) -> str | None:
             return str(error)
         if content["pixels"]["space"] == "zca":
             return f"whitened pixels cannot be decoded by {step.name}: a part of them is no whitened image"
+        if isinstance(step, Compensated) and copies > 1:
+            return f"{step.name} adds to stored images: no step can stand before it"
         if wrong := step.misfit(sides):
             return wrong
         copies *= step.copies
     if copies > math.prod(sides):
         return f"content.decode makes {copies} images of each that is stored: more than it has pixels"
     return None
+
+
+def _unreplayable(content: Content) -> str | None:
+    """Says what is wrong with what is said of stored labels, or None."""
+    label, shards = content["label"], content.get("replay")
+    if label["kind"] != "replayed":
+        return None if shards is None else f"there are stored labels, but the label kind is {label['kind']}"
+    if wrong := misfit(label, Replayed, "content.label"):
+        return wrong
+    label = cast(Replayed, label)
+    if shards is None or len(shards) != label["shards"]:
+        return f"content.label.shards is {label['shards']}, but content.replay lists {len(shards or ())}"
+    if not 1 <= label["shards"] <= label["epochs"] or label["batch"] < 1:
+        shape = f"{label['shards']} shards in batches of {label['batch']}"
+        return f"{shape} are no labels of {label['epochs']} epochs"
+    classes = len(content["dataset"]["classes"])
+    if (top := label["top_k"]) is not None and not 1 <= top < classes:
+        return f"content.label.top_k is {top}, but there are {classes} classes"
+    if label["dtype"] != "float16":
+        return f"stored labels of {label['dtype']} are unknown; this condense reads float16"
+    for number, shard in enumerate(shards):
+        # The names are fixed, so that none can lead out of the set's folder.
+        if shard["file"] != (name := shard_name(number)):
+            return f"content.replay[{number}].file is {shard['file']!r}, not {name}"
+    return None
+
+
+def shard_name(epoch: int) -> str:
+    """The file of an epoch's stored labels."""
+    return f"replay-{epoch:05d}.safetensors"
+
+
+def described(tensors: Mapping[str, Tensor]) -> list[TensorPart]:
+    """The manifest's list of tensors, by name."""
+    return [
+        {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
+        for name, tensor in sorted(tensors.items())
+    ]
+
+
+def identity(description: Mapping[str, object]) -> str:
+    """What makes two pixel spaces one: all that describes them but the words on recomputing."""
+    return canonical({key: value for key, value in description.items() if key != "recompute"})
 
 
 def _no_constant(name: str) -> None:

@@ -1,12 +1,12 @@
 """What a student is trained towards: a batch of labels that carries its own loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 Index = slice | Tensor
 """What picks some of a batch's items: a slice, item numbers, or a boolean mask."""
@@ -99,8 +99,44 @@ class Soft:
 
 
 @dataclass(frozen=True, eq=False)
+class Distilled:
+    """A teacher's logits for the very images that the student sees, and the class ids beside them.
+
+    Attributes:
+        logits: The teacher's, one row an item, (n, k); of any floating-point type.
+        ids: The class of each item, (n,).
+        temperature: T: the logits of both are divided by it.
+        squared: Whether the loss is multiplied by T squared, which keeps the size of its gradient.
+    """
+
+    logits: Float[Tensor, "n k"]
+    ids: Int64[Tensor, " n"]
+    temperature: float
+    squared: bool = False
+
+    def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+        """Mean over the items of KL(softmax(self.logits / T) || softmax(logits / T)), in nats."""
+        teacher = (self.logits.to(logits.dtype) / self.temperature).log_softmax(1)
+        student = (logits / self.temperature).log_softmax(1)
+        divergence = kl_div(student, teacher, reduction="batchmean", log_target=True)
+        return divergence * self.temperature**2 if self.squared else divergence
+
+    def to(self, device: torch.device | str) -> "Distilled":
+        """The same labels on a device."""
+        return replace(self, logits=self.logits.to(device), ids=self.ids.to(device))
+
+    def __getitem__(self, index: Index) -> "Distilled":
+        """The labels of some of the items."""
+        return replace(self, logits=self.logits[index], ids=self.ids[index])
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
 class Mixed:
-    """Two labels an item, and one share for all: what CutMix makes of a batch.
+    """Two labels an item, and one share for all: what CutMix or mixup makes of a batch.
 
     Attributes:
         first: The labels that count with the share, (n,); the class ids are theirs.

@@ -36,6 +36,10 @@ def make_record(
     student: str = "convnet",
     space: str = "normalized",
     teacher: str | None = None,
+    teacher_bytes: int | None = None,
+    teacher_accuracy: float | None = None,
+    label: str = "hard",
+    replay: int = 0,
     config: Mapping[str, object] | None = None,
     paper: Paper | None = None,
     kind: str = "set",
@@ -45,9 +49,9 @@ def make_record(
     images = 10 * ipc
     used = SetUsed(
         hash=digest([method, ipc, seed]),
-        bytes={"images": 64 * images, "labels": images, "replay": 0},
+        bytes={"images": 64 * images, "labels": images, "replay": replay},
         counts=Counts(stored=images, effective=copies * images, per_class=(ipc,) * 10),
-        label="hard",
+        label=label,
         seconds=2.0 * ipc,
         peak_bytes=100 * 2**20,
         device="cpu",
@@ -65,6 +69,8 @@ def make_record(
         protocol=protocol,
         student=student,
         teacher=teacher,
+        teacher_bytes=teacher_bytes,
+        teacher_accuracy=teacher_accuracy,
         paper=paper,
         entries=tuple(make_entry(s, a) for s, a in zip(numbers, accuracies, strict=True)),
     )

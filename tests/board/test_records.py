@@ -10,7 +10,7 @@ import pytest
 
 from condense.board.records import Entry, Paper, Record, evaluation_key, read, read_all
 from condense.errors import Refused
-from condense.protocol import HARD_V1, WHOLE_V1
+from condense.protocol import HARD_V1, SOFT_V1, WHOLE_V1
 
 Make = Callable[..., Record]
 MakeEntry = Callable[[int, float], Entry]
@@ -24,10 +24,31 @@ def plain(record: Record) -> Any:
 
 
 def test_a_record_reads_back_as_it_was_written(made: Make, tmp_path: Path) -> None:
-    for record in (made(paper=PAPER, teacher="f" * 64), made("whole", ipc=0, kind="reference")):
+    known: dict[str, Any] = {"protocol": SOFT_V1, "teacher": "f" * 64, "teacher_bytes": 51234}
+    for record in (
+        made(paper=PAPER, teacher="f" * 64),
+        made(**known),
+        made(**known, teacher_accuracy=91.25),
+        made("whole", ipc=0, kind="reference"),
+    ):
         path = record.write(tmp_path)
         assert path == record.path(tmp_path)
         assert read(path) == record
+
+
+def test_what_is_not_known_of_a_teacher_stays_out_of_the_file(made: Make) -> None:
+    told = {"teacher_bytes", "teacher_accuracy"}
+    assert not told & set(plain(made())) and not told & set(plain(made(teacher="f" * 64)))
+    both = plain(made(teacher="f" * 64, teacher_bytes=51234, teacher_accuracy=91.25))
+    assert both["teacher_bytes"] == 51234 and both["teacher_accuracy"] == 91.25
+    for key, wrong in (("teacher_bytes", "many"), ("teacher_bytes", 1.5), ("teacher_accuracy", "good")):
+        with pytest.raises(Refused, match=f"some.json: {key} cannot be"):
+            Record.from_json(both | {key: wrong}, "some.json")
+
+
+def test_what_is_known_of_a_teacher_changes_no_key(made: Make) -> None:
+    plainly, known = made(teacher="f" * 64), made(teacher="f" * 64, teacher_bytes=1, teacher_accuracy=2.0)
+    assert plainly.evaluation_key(0) == known.evaluation_key(0) != made().evaluation_key(0)
 
 
 def test_the_file_name_tells_the_record(made: Make, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from condense.board.records import Paper, Record, read_all
 from condense.board.render import check, render, table_for
-from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
+from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, WHOLE_V1, dc_evaluation
 
 Make = Callable[..., Record]
 
@@ -104,9 +104,77 @@ def test_a_protocol_of_the_same_name_with_another_hash_is_another_table(made: Ma
     assert {HARD_V1.hash[:8], changed.hash[:8]} == set(re.findall(r"### hard-v1 \((\w{8})\)", text))
 
 
+def test_a_table_names_its_teacher_with_bytes_and_accuracy_and_its_rows_their_label_kinds(
+    made: Make,
+) -> None:
+    taught = {"protocol": SOFT_V1, "teacher": "abcdef0123" * 6, "teacher_bytes": 51234}
+    records = [
+        made(**taught, teacher_accuracy=91.25),
+        made("dm+fkd", **taught, teacher_accuracy=91.25, label="replayed", replay=7_500_000),
+        made("whole", ipc=0, kind="reference", protocol=WHOLE_V1),
+    ]
+    text = render(records)
+    heading = f"soft-v1 ({SOFT_V1.hash[:8]}), convnet, normalized pixels, teacher abcdef01"
+    told = f"{heading} (51.2 kB, 91.2 % on held-out training images)"
+    assert f"\n### {told}\n" in text and "teacher" not in heading_of(render([made()]))
+    assert f"digits: {told}\n" in table_for(records, "digits", "soft-v1", "convnet", "normalized")
+    found = rows(text)
+    label, size = found["method"].index("label"), found["method"].index("bytes")
+    assert [found[name][label] for name in ("dm", "dm+fkd")] == ["hard", "replayed"]
+    assert found["dm"][size] == "640 B + 10 B" and found["dm+fkd"][size] == "640 B + 10 B + 7.5 MB replay"
+    unknown = made(protocol=SOFT_V1, teacher="abcdef0123" * 6)
+    assert "teacher abcdef01 (unknown size, accuracy unknown)" in heading_of(render([unknown]))
+
+
+def test_under_stored_labels_the_baselines_are_the_subsets_that_store_some(made: Make) -> None:
+    taught = {"protocol": REPLAY_V1, "teacher": "abcdef0123" * 6, "label": "replayed"}
+    text = render([made(name, **taught) for name in ("dm+fkd", "random_subset+fkd")])
+    found = rows(text)
+    assert {"dm+fkd", "*random_subset+fkd*", "*herding with stored labels*"} <= set(found)
+    assert not any(name.startswith("*random_subset ") for name in found)
+    assert heading_of(text).endswith(", teacher abcdef01")
+    other = made("dc+fkd", **{**taught, "teacher": "0" * 60})
+    assert render([made("dm+fkd", **taught), other]).count("### replay-v1") == 2
+
+
+def heading_of(text: str) -> str:
+    """The title of the first table."""
+    return next(line for line in text.splitlines() if line.startswith("### "))
+
+
+def test_a_published_row_that_its_own_teacher_labelled_says_so_in_place_of_the_stored_labels(
+    made: Make,
+) -> None:
+    own = replace(SOFT_V1, name="published", labels="own")
+    taught = made(protocol=own, teacher="abcdef0123" * 6, teacher_bytes=640_000, teacher_accuracy=78.5)
+    text = render([taught, made("dc", protocol=dc_evaluation(300, augment="none"))])
+    found = rows(text)
+    label = found["method"].index("label")
+    assert found["dm"][label] == "teacher abcdef01" and found["dc"][label] == "hard"
+    (line,) = (line for line in text.splitlines() if line.startswith("- dm,"))
+    assert line.endswith("; labelled by abcdef01 (640 kB, 78.5 % on held-out training images)")
+    assert "labelled by" not in render([replace(taught, protocol=SOFT_V1)])
+
+
 def test_the_settings_below_a_table_tell_how_it_was_made(made: Make) -> None:
     text = render([made(seed=seed, config={"steps": 5, "name": "x"}) for seed in (0, 1, 2, 4)])
     assert "\n- dm, IPC 1, seed 0-2, 4: `version=1 name=x steps=5`; distilled on cpu\n" in text
+
+
+def test_steps_that_were_taken_back_are_told_of_the_seeds_that_took_them_back(made: Make) -> None:
+    records = []
+    for seed, count in enumerate((None, 0, 1, 3, 3)):
+        record = made(seed=seed)
+        assert record.set is not None
+        records.append(replace(record, set=replace(record.set, rollbacks=count)))
+    text = render(records)
+    told = {line.split(":")[0]: line for line in text.splitlines() if line.startswith("- dm,")}
+    assert list(told) == ["- dm, IPC 1, seed 0-1", "- dm, IPC 1, seed 2", "- dm, IPC 1, seed 3-4"]
+    assert [line.rpartition("; ")[2] for line in told.values()] == [
+        "distilled on cpu",
+        "1 step taken back",
+        "3 steps taken back",
+    ]
 
 
 def test_a_bar_in_a_name_does_not_break_the_table(made: Make) -> None:

@@ -325,8 +325,8 @@ def test_every_line_of_the_events_is_json_with_step_loss_rate_and_peak(tmp_path:
                 break
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     steps = [event for event in events if event["event"] == "step"]
-    assert [event["step"] for event in steps] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
-    assert [event["loss"] for event in steps] == [n / 4 for n in (0, 1, 2, 3, 4, 5, 6, 7, 7)]
+    assert [event["step"] for event in steps] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [event["loss"] for event in steps] == [n / 4 for n in range(8)]
     for event in steps:
         assert (
             event["of"] == 8 and event["rate"] == 0.5 and event["lr"] == 0.1 and event["phase"] == "toy warm"

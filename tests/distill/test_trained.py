@@ -11,7 +11,7 @@ from torch import Tensor
 from condense.augment import by_name
 from condense.data import Dataset, Split
 from condense.distill import Run, Training, feature_extractor, registry
-from condense.distill.trained import Trained, trained, untrained
+from condense.distill.trained import Trained, divided, trained, untrained
 from condense.errors import Stopped
 from condense.files import digest
 from condense.measure import Budget
@@ -108,6 +108,8 @@ def test_whatever_the_network_depends_on_has_a_place_of_its_own(toy: Dataset, tm
         replace(TINY, gamma=0.2),
         replace(TINY, cutmix=0.5),
         replace(TINY, cutmix=1.0),
+        replace(TINY, cosine=True),
+        replace(TINY, held_out=0.2),
     ):
         found.append(make(toy, tmp_path, change))
     assert len({one.hash for one in found}) == len(found) == len(list((tmp_path / "trained").iterdir()))
@@ -189,6 +191,49 @@ def test_milestones_of_steps_are_in_steps(
     assert [rate for rate, _ in steps] == [0.01] * 2 + [0.005] * 5 + [0.0025] * 3
 
 
+def test_along_a_cosine_the_rate_goes_to_zero_and_milestones_mean_nothing(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    training = replace(TINY, epochs=3, cosine=True)
+    found = make(toy, tmp_path, training).hash
+    rates = [rate for rate, _ in steps]
+    assert len(rates) == 12
+    assert rates[0] == 0.01 and rates[6] == pytest.approx(0.005)
+    assert rates[3] == pytest.approx(0.01 * (2 + 2**0.5) / 4)
+    for step, rate in enumerate(rates[1:], start=1):  # the rate at step 12, which is not made, would be 0
+        assert rate + rates[12 - step] == pytest.approx(0.01)
+    assert make(toy, tmp_path, replace(training, milestones=(0.1,), gamma=0.5)).hash == found
+    assert len(steps) == 12
+
+
+def test_what_is_held_out_is_never_trained_on_and_is_what_the_accuracy_is_of(
+    toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
+) -> None:
+    training = replace(TINY, epochs=8, held_out=0.2, lr=0.05)
+    found = make(toy, tmp_path, training)
+    train = toy.train.in_space(toy.space("normalized"))
+    kept, out = divided(train, 0.2, 0)
+    assert torch.bincount(train.labels[out]).tolist() == [4, 4, 4]
+    assert sorted([*kept.tolist(), *out.tolist()]) == list(range(60))
+    seen = {tuple(image) for _, images in steps for image in images.flatten(1).tolist()}
+    assert seen == {tuple(image) for image in train.images[kept].flatten(1).tolist()}
+    right = (found.network(train.images[out]).argmax(1) == train.labels[out]).double().mean()
+    assert found.accuracy == pytest.approx(100 * float(right)) and right > 0.5
+    assert make(toy, tmp_path, training).accuracy == found.accuracy
+    assert make(toy, tmp_path).accuracy is None
+
+
+def test_a_share_is_held_out_of_each_class_by_seed_and_never_all_of_it(toy: Dataset) -> None:
+    labels = torch.tensor([0] * 10 + [1] * 2 + [2])
+    odd = Split.of(torch.zeros(13, 1, 8, 8, dtype=torch.uint8), labels, 3)
+    for share, counts in ((0.0, [0, 0, 0]), (0.01, [1, 1, 0]), (0.3, [3, 1, 0]), (0.99, [9, 1, 0])):
+        kept, out = divided(odd, share, 0)
+        assert torch.bincount(labels[out], minlength=3).tolist() == counts
+        assert sorted([*kept.tolist(), *out.tolist()]) == list(range(13))
+    assert len({tuple(divided(odd, 0.3, seed)[1].tolist()) for seed in range(5)}) > 1
+    assert torch.equal(divided(odd, 0.3, 1)[1], divided(odd, 0.3, 1)[1])
+
+
 def test_batches_are_mixed_after_their_augmentation(
     toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]], targets: list[Target]
 ) -> None:
@@ -254,7 +299,8 @@ def test_training_that_its_budget_stopped_goes_on_to_the_same_hash(
     toy: Dataset, tmp_path: Path, steps: list[tuple[float, Tensor]], spent_after: Callable[[int], Budget]
 ) -> None:
     mixed = replace(TINY, epochs=5, batch=30, milestones=(0.3, 0.6), gamma=0.5, cutmix=0.5)
-    for training in (TINY, replace(TINY, network="convnet-w32-bn", augment="dsa"), mixed):
+    parted = replace(TINY, epochs=5, batch=24, cosine=True, held_out=0.2)
+    for training in (TINY, replace(TINY, network="convnet-w32-bn", augment="dsa"), mixed, parted):
         whole = make(toy, tmp_path / "whole", training).hash
         steps.clear()
         for times in (3, 2):
@@ -305,7 +351,7 @@ def test_the_first_step_is_that_of_plain_sgd_on_the_network_of_the_seed(toy: Dat
 def test_the_feature_extractors_recipe_is_pinned() -> None:
     assert feature_extractor("mlp") == Training(
         network="mlp", steps=1000, batch=256, lr=0.01, momentum=0.9, weight_decay=5e-4, augment="none",
-        seed=0, version=1, epochs=None, milestones=(0.5,), gamma=0.1, cutmix=0.0,
+        seed=0, version=1, epochs=None, milestones=(0.5,), gamma=0.1, cutmix=0.0, cosine=False, held_out=0.0,
     )  # fmt: skip
 
 

@@ -326,5 +326,6 @@ def test_the_recipes_are_the_authors_commands(cell: tuple[str, int], settings: d
     assert config["iterations"] == 5000 and config["epochs_experts"] == 50 and config["experts"] == 100
     protocol = recipe.protocol
     assert protocol.lr is None and protocol.weight_decay == 1e-3 and protocol.batch == 256
-    assert [(stage.epochs, stage.scale) for stage in protocol.stages] == [(502, 1.0), (499, 0.5)]
+    stages = [(stage.epochs, stage.scale, stage.momentum) for stage in protocol.stages]
+    assert stages == [(502, 1.0, None), (499, 0.5, 0.8)] and protocol.momentum == 0.9
     assert protocol.reset and protocol.augment == "dsa"

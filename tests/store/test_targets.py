@@ -1,9 +1,10 @@
 """Labels as targets: their losses against the formulas, in float64."""
 
+import pytest
 import torch
 
 from condense.store import Hard, Soft, Target
-from condense.store.targets import Mixed
+from condense.store.targets import Distilled, Mixed
 
 
 def logits(n: int, k: int) -> torch.Tensor:
@@ -82,3 +83,58 @@ def test_mixed_labels_are_as_many_as_their_first_and_take_their_class_ids() -> N
 def test_mixing_a_label_with_itself_changes_nothing() -> None:
     z, target = logits(5, 3), Hard(torch.tensor([0, 1, 2, 1, 0]))
     torch.testing.assert_close(Mixed(target, target, 0.37).loss(z), target.loss(z), rtol=1e-12, atol=0)
+
+
+def naive_divergence(teacher: torch.Tensor, student: torch.Tensor, temperature: float) -> torch.Tensor:
+    """The Kullback-Leibler divergence of one item, from the definition."""
+    p, q = ((z / temperature).exp() / (z / temperature).exp().sum() for z in (teacher, student))
+    return torch.stack([a * (a / b).log() for a, b in zip(p, q, strict=True)]).sum()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_a_distilled_target_costs_the_divergence_from_the_teacher_at_its_temperature(
+    temperature: float,
+) -> None:
+    teacher, student, ids = logits(6, 4), logits(6, 4).flip(0), torch.arange(6) % 4
+    items = [naive_divergence(t, s, temperature) for t, s in zip(teacher, student, strict=True)]
+    target = Distilled(teacher, ids, temperature)
+    torch.testing.assert_close(target.loss(student), torch.stack(items).mean(), rtol=1e-10, atol=0)
+    squared = Distilled(teacher, ids, temperature, squared=True)
+    torch.testing.assert_close(
+        squared.loss(student), temperature**2 * target.loss(student), rtol=1e-14, atol=0
+    )
+    for index, rows in ((slice(1, 3), [1, 2]), (torch.tensor([4, 0]), [4, 0]), (ids == 1, [1, 5])):
+        part = target[index]
+        expected = torch.stack([items[i] for i in rows]).mean()
+        torch.testing.assert_close(part.loss(student[rows]), expected, rtol=1e-10, atol=0)
+        assert part.ids.tolist() == ids[rows].tolist() and len(part) == len(rows)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_the_gradient_of_a_distilled_target_is_the_difference_of_the_softened_answers(squared: bool) -> None:
+    teacher, student, heat = logits(5, 3), logits(5, 3).flip(1).requires_grad_(), 7.0
+    target = Distilled(teacher, torch.zeros(5, dtype=torch.long), heat, squared)
+    (found,) = torch.autograd.grad(target.loss(student), student)
+    softened = (student.detach() / heat).softmax(1) - (teacher / heat).softmax(1)
+    torch.testing.assert_close(found, softened / (5 * heat) * (heat**2 if squared else 1))
+    (none,) = torch.autograd.grad(target.loss(same := teacher.clone().requires_grad_()), same)
+    assert float(none.abs().max()) < 1e-15 and abs(float(target.loss(teacher))) < 1e-15
+
+
+def test_a_teacher_that_is_sure_beyond_floating_point_gives_a_finite_loss() -> None:
+    sure = Distilled(torch.tensor([[1000.0, 0.0, -1000.0]]), torch.tensor([0]), 1.0)
+    unsure = torch.tensor([[0.0, 0.0, 0.0]])
+    assert float(sure.loss(unsure)) == pytest.approx(torch.tensor(3.0).log().item())
+    assert float(sure.loss(torch.tensor([[-1000.0, 0.0, 0.0]]))) == pytest.approx(1000 + 0.6931, rel=1e-6)
+
+
+def test_a_distilled_target_takes_logits_as_they_are_stored_and_moves_with_them() -> None:
+    teacher, student = logits(4, 5).half(), logits(4, 5).flip(0)
+    target: Target = Distilled(teacher, torch.arange(4), 20.0)
+    wide = Distilled(teacher.double(), torch.arange(4), 20.0)
+    assert target.loss(student).dtype == torch.float64
+    assert torch.equal(target.loss(student), wide.loss(student))
+    assert target.loss(student.float()).dtype == torch.float32
+    moved = Distilled(teacher, torch.arange(4), 20.0, squared=True).to("meta")
+    assert moved.ids.device.type == moved.logits.device.type == "meta"
+    assert moved.temperature == 20.0 and moved.squared

@@ -1,0 +1,155 @@
+"""What a step of recovery costs, in ways that give the same images: ``python benchmarks/recover.py``.
+
+Seconds of the gradient of one pass, as medians over interleaved repetitions, and as a share of "published":
+the statistics by permuting, copying and ``var``, and gradients of the teacher's weights computed along the
+way, as in DWA's code. "statistics" replaces the former (`condense.distill.gap`), "frozen" the latter; "ours"
+is both. A last line says what several passes of small images in one forward are worth.
+
+Times are worth something with nothing else on the machine.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condense.distill.recover import Recovery, objective
+from condense.measure import device_name
+from condense.memory import keep_freed_memory
+from condense.networks import Network, build
+
+NUMBERS = Recovery(lr=0.25, bn_weight=0.01, crops=(1.0,))
+
+
+def teacher(name: str, shape: tuple[int, int, int], classes: int, device: torch.device) -> Network:
+    """A network in evaluation mode, its weights asking for gradients."""
+    return build(name, shape, classes, torch.Generator().manual_seed(0), device).eval()
+
+
+def published(network: Network, seen: Tensor, labels: Tensor) -> Tensor:
+    """The loss of one pass, its statistics as the authors' hook takes them."""
+    gaps: list[Tensor] = []
+
+    def see(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None and norm.running_var is not None
+        x = inputs[0]
+        mean = x.mean([0, 2, 3])
+        var = x.permute(1, 0, 2, 3).contiguous().reshape(x.shape[1], -1).var(1, unbiased=False)
+        gaps.append((norm.running_var - var).norm() + (norm.running_mean - mean).norm())
+
+    hooks = [m.register_forward_pre_hook(see) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    logits = network(seen)
+    for hook in hooks:
+        hook.remove()
+    matched = NUMBERS.first_bn * gaps[0] + torch.stack(gaps)[1:].sum()
+    return F.cross_entropy(logits, labels) + NUMBERS.bn_weight * matched
+
+
+def steps(
+    name: str, shape: tuple[int, int, int], images: int, device: torch.device
+) -> dict[str, Callable[[], Tensor]]:
+    """The gradient of a pass of some images, one of each class, in each way."""
+    network, labels = teacher(name, shape, images, device), torch.arange(images, device=device)
+    pixels = torch.randn(images, *shape, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def step(ours: bool, frozen: bool) -> Callable[[], Tensor]:
+        def run() -> Tensor:
+            network.requires_grad_(not frozen)
+            leaf = pixels.clone().requires_grad_()
+            loss = (
+                objective(network, leaf[None], labels, NUMBERS)[0]
+                if ours
+                else published(network, leaf, labels)
+            )
+            torch.autograd.backward(loss)
+            assert leaf.grad is not None
+            return leaf.grad
+
+        return run
+
+    return {
+        "published": step(False, False),
+        "statistics": step(True, False),
+        "frozen": step(False, True),
+        "ours": step(True, True),
+    }
+
+
+def compare(
+    name: str, shape: tuple[int, int, int], images: int, device: torch.device, repeats: int = 5
+) -> dict[str, float]:
+    """Prints and returns the median seconds of a step, by its way; refuses ways that differ.
+
+    Args:
+        name: The teacher.
+        shape: (c, h, w) of the images.
+        images: Of a pass.
+        device: Where.
+        repeats: Timed turns of each way.
+    """
+    ways = steps(name, shape, images, device)
+    gradients = [way() for way in ways.values()]
+    for gradient in gradients[1:]:
+        torch.testing.assert_close(
+            gradient, gradients[0], rtol=1e-2, atol=1e-4 * float(gradients[0].abs().max())
+        )
+    turns = [{key: timed(way, device) for key, way in ways.items()} for _ in range(repeats)]
+    medians = {key: statistics.median(turn[key] for turn in turns) for key in ways}
+    print(f"seconds of a step, {name}, {images} images of {shape}")
+    for key, median in medians.items():
+        print(f"{key:>12}{median:9.4f}{median / medians['published']:8.2f} of published", flush=True)
+    return medians
+
+
+def side_by_side(passes: int, device: torch.device, repeats: int = 20) -> tuple[float, float]:
+    """Prints and returns the seconds of passes of ten 8 x 8 images: one by one, and in one forward."""
+    network = teacher("convnet-w32-bn", (1, 8, 8), 10, device).requires_grad_(False)
+    labels = torch.arange(10, device=device)
+    pixels = torch.randn(passes, 10, 1, 8, 8, generator=torch.Generator().manual_seed(1)).to(device)
+
+    def gradient(images: Tensor) -> Tensor:
+        leaf = images.clone().requires_grad_()
+        return torch.autograd.grad(objective(network, leaf, labels, NUMBERS).sum(), leaf)[0]
+
+    def alone() -> list[Tensor]:
+        return [gradient(pixels[number : number + 1]) for number in range(passes)]
+
+    def together() -> Tensor:
+        return gradient(pixels)
+
+    turns = [(timed(alone, device), timed(together, device)) for _ in range(repeats + 1)][1:]
+    one, all_at_once = (statistics.median(times) for times in zip(*turns, strict=True))
+    print(f"{passes} passes of ten 8 x 8 images: {one:.4f} s one by one, {all_at_once:.4f} s in one forward")
+    return one, all_at_once
+
+
+def timed(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds."""
+    started = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns of each way")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    keep_freed_memory()
+    print(f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    compare("convnet-bn", (3, 32, 32), 100, device, options.repeats)
+    compare("resnet18-bn", (3, 32, 32), 100, device, options.repeats)
+    side_by_side(6, device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Compressed images: a set's bytes as PNG or JPEG files, one after the other.
+
+What is stored is what trains: a set whose images are to be compressed holds them as they are read back, so
+the loss of a JPEG is part of the set from the start. PNG loses nothing. Another version of the JPEG library
+may read a file off by one here and there; the content hash covers the files, not what they are read as.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from PIL import Image
+from torch import Tensor
+
+from condense.errors import Refused, unknown
+from condense.store.manifest import Encoding
+
+NO_ENCODING = "none"
+FORMATS = ("jpeg", "png")
+QUALITY = 75
+"""Of a JPEG, where nothing else is said: the default of Pillow, which the decoupled methods save with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Compressed images.
+
+    Attributes:
+        data: All files, one after the other.
+        offsets: Where each starts, and where the last one ends, (n + 1,).
+    """
+
+    data: UInt8[Tensor, " b"]
+    offsets: Int64[Tensor, " n_plus_1"]
+
+    def images(self, shape: tuple[int, ...]) -> UInt8[Tensor, "n c h w"]:
+        """The images as they are read back.
+
+        Args:
+            shape: (c, h, w) of each.
+
+        Raises:
+            Refused: if a file is damaged, or its image has another shape.
+        """
+        ends = self.offsets.tolist()
+        if not ends or ends[0] != 0 or ends[-1] != len(self.data) or ends != sorted(ends):
+            raise Refused(f"the offsets of the encoded images do not cut their {len(self.data)} bytes")
+        images = torch.empty((len(ends) - 1, *shape), dtype=torch.uint8)
+        data = self.data.numpy()
+        for number, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):
+            images[number] = _read(data[start:end].tobytes(), shape, f"encoded image {number}")
+        return images
+
+
+def encoding(form: str, quality: int | None = None) -> Encoding:
+    """How images are to be compressed, as a manifest holds it.
+
+    Args:
+        form: One of `FORMATS`.
+        quality: Of a JPEG, from 1 to 100; None takes `QUALITY`. A PNG has none.
+
+    Raises:
+        Refused: if there is no such format or quality.
+    """
+    if form not in FORMATS:
+        raise unknown("image format", form, FORMATS)
+    if form == "png":
+        if quality is not None:
+            raise Refused(f"a PNG loses nothing: quality {quality} makes no sense with it")
+        return {"format": form, "quality": None}
+    quality = QUALITY if quality is None else quality
+    if not 1 <= quality <= 100:
+        raise Refused(f"the quality of a JPEG runs from 1 to 100: {quality}")
+    return {"format": form, "quality": quality}
+
+
+def encoding_named(name: str) -> Encoding | None:
+    """How images are to be compressed, by the name that methods' settings have for it.
+
+    Args:
+        name: ``none``, ``png``, ``jpeg``, or ``jpeg:90`` for a quality.
+
+    Raises:
+        Refused: if it means nothing.
+    """
+    if name == NO_ENCODING:
+        return None
+    form, colon, quality = name.partition(":")
+    if form not in FORMATS or (colon and not quality.isdecimal()):
+        raise unknown("image encoding", name, [NO_ENCODING, *FORMATS, f"jpeg:{QUALITY}"])
+    return encoding(form, int(quality) if colon else None)
+
+
+def encode(images: UInt8[Tensor, "n c h w"], how: Encoding) -> Encoded:
+    """Compresses images.
+
+    Args:
+        images: Of one or three channels.
+        how: From `encoding`.
+    """
+    files = [_file(image, how) for image in images.cpu()]
+    lengths = torch.tensor([0, *(len(file) for file in files)])
+    return Encoded(torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8), lengths.cumsum(0))
+
+
+def _file(image: UInt8[Tensor, "c h w"], how: Encoding) -> bytes:
+    pixels, file = image.permute(1, 2, 0).numpy(), BytesIO()
+    picture = Image.fromarray(pixels[:, :, 0] if len(image) == 1 else pixels)
+    if how["quality"] is None:
+        picture.save(file, "PNG")
+    else:
+        picture.save(file, "JPEG", quality=how["quality"])
+    return file.getvalue()
+
+
+def _read(file: bytes, shape: tuple[int, ...], what: str) -> UInt8[Tensor, "c h w"]:
+    try:
+        with Image.open(BytesIO(file), formats=("JPEG", "PNG")) as picture:
+            # Before any pixel is read: what the header promises could fill the memory.
+            if (found := (len(picture.getbands()), picture.height, picture.width)) != tuple(shape):
+                raise Refused(f"{what} has the shape {found}, not {tuple(shape)}")
+            pixels = torch.from_numpy(np.array(picture))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Refused(f"{what} cannot be read: {' '.join(str(error).split())}") from error
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)

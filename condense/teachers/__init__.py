@@ -1,0 +1,20 @@
+"""Teachers: networks that label or are inverted, the files they travel in, and each dataset's fixed one."""
+
+from condense.teachers.foreign import read
+from condense.teachers.header import Header
+from condense.teachers.pinned import PINNED, find, fixed, keep, pin, require_pinnable
+from condense.teachers.teacher import Teacher, check_classes, load
+
+__all__ = [
+    "PINNED",
+    "Header",
+    "Teacher",
+    "check_classes",
+    "find",
+    "fixed",
+    "keep",
+    "load",
+    "pin",
+    "read",
+    "require_pinnable",
+]

@@ -1,0 +1,127 @@
+"""Files that a user gives for a teacher: ours, or the weights of a network that was trained elsewhere.
+
+Weights come as a ``.safetensors`` file of a plain state dict, or as a file of PyTorch's own, of which nothing
+but tensors in plain containers is read (``weights_only=True``). The structure is a network of ours: tensors
+are matched by name, or, in a file of PyTorch's, whose order is that of the layers, one after the other by
+their shapes, which is how the networks of other code bases fit (torchvision's ResNets with the stem of
+`condense.networks.resnet`, for one).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from condense.data import DatasetSpec
+from condense.errors import Refused
+from condense.files import hash_tensors
+from condense.networks import build
+from condense.teachers.header import Header
+from condense.teachers.teacher import COUNTER, KEY, Teacher, load
+
+WRAPPED = ("state_dict", "model")
+"""Keys under which training scripts put the state dict."""
+PARALLEL = "module."
+"""What PyTorch's wrapper for several devices puts in front of each name."""
+
+
+def read(
+    path: Path, device: torch.device | str = "cpu", *, network: str, spec: DatasetSpec, train_hash: str
+) -> Teacher:
+    """A teacher from a file of ours or of another's.
+
+    Args:
+        path: The file.
+        device: Where the teacher shall compute.
+        network: The structure of another's; one of ours says it itself.
+        spec: The dataset whose classes another's tells apart, in their order, on its normalised images;
+            `condense.teachers.check_classes` finds out whether that is so.
+        train_hash: SHA-256 of its training split.
+
+    Returns:
+        The teacher; another's is rounded to half precision like ours, and its header holds the hash of the
+        weights as they came.
+
+    Raises:
+        Refused: in one sentence, if the file is not whole or its tensors are not those of the network.
+    """
+    if not path.is_file():
+        raise Refused(f"there is no file {path}")
+    if path.suffix == ".safetensors":
+        if KEY in _metadata(path):
+            return load(path, device)
+        state, ordered = _safetensors(path), False
+    else:
+        state, ordered = _of_torch(path), True
+    state = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
+    if strange := [name for name, value in state.items() if not value.is_floating_point()]:
+        raise Refused(f"{path}: {strange[0]} is {state[strange[0]].dtype}; weights are floating point")
+    header = Header(
+        network=network,
+        dataset=spec.name,
+        classes=spec.classes,
+        shape=spec.shape,
+        mean=spec.mean,
+        std=spec.std,
+        train_hash=train_hash,
+        accuracy=None,
+        training={"foreign": hash_tensors(state)},
+    )
+    ours = build(network, spec.shape, spec.num_classes, torch.Generator()).state_dict()
+    wanted = {name: value.shape for name, value in ours.items() if not name.endswith(COUNTER)}
+    return Teacher.of(header, _matched(state, wanted, ordered, f"{path} does not hold a {network}"), device)
+
+
+def _matched(
+    state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], ordered: bool, refusal: str
+) -> dict[str, Tensor]:
+    """The tensors under the names of our network."""
+    plain = {name.removeprefix(PARALLEL): value for name, value in state.items()}
+    if plain.keys() != wanted.keys():
+        if not ordered:
+            name = min(plain.keys() ^ wanted.keys())
+            where = "is missing" if name in wanted else "is none of its tensors"
+            raise Refused(f"{refusal}: {name} {where}; name its structure with --param network=...")
+        if len(plain) != len(wanted):
+            raise Refused(
+                f"{refusal}: it has {len(plain)} tensors, not {len(wanted)}; "
+                "name its structure with --param network=..."
+            )
+        plain = dict(zip(wanted, plain.values(), strict=True))
+    for name, shape in wanted.items():
+        if plain[name].shape != shape:
+            found, ours = (" x ".join(map(str, one)) for one in (plain[name].shape, shape))
+            raise Refused(f"{refusal}: {name} would be {found}, not {ours}; is --param network=... right?")
+    return plain
+
+
+def _metadata(path: Path) -> Mapping[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise Refused(f"{path} is not a whole .safetensors file: {error}") from error
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}
+
+
+def _of_torch(path: Path) -> dict[str, Tensor]:
+    """The state dict of a file of PyTorch's, read without executing anything."""
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds, one of them the pickle module's own
+        raise Refused(f"{path} cannot be read as plain tensors, and nothing else is read") from error
+    for key in WRAPPED:
+        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
+            held = held[key]
+    fine = isinstance(held, Mapping) and held and all(isinstance(value, Tensor) for value in held.values())
+    if not fine:
+        raise Refused(
+            f"{path} holds no state dict: a mapping from names to tensors, by itself or as {WRAPPED[0]}"
+        )
+    return {str(name): value for name, value in held.items()}

@@ -1,0 +1,243 @@
+"""A teacher: a trained network, frozen, in the precision that it is stored in.
+
+Its weights are kept in half precision: they are rounded once, when the teacher is made, and the network that
+computes is the rounded one, widened to float32. So the file holds exactly what labels and what is inverted,
+and one hash names both. A batch norm's running statistics stay in float32: half precision leaves a variance
+of 1e-6 one digit, 1e5 is beyond it, and what inverts a teacher matches these very numbers. Its counter of
+batches has no effect in either mode and is not stored.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from condense.data import DatasetSpec
+from condense.errors import Refused
+from condense.files import canonical, hash_tensors, write_atomic
+from condense.networks import Network, build, network_in_chunks
+from condense.teachers.header import Header
+
+KEY = "teacher"
+"""The one metadata key of a teacher's file."""
+CHECKED = 512
+"""Training images that a teacher's classes are checked on."""
+STATISTICS = ("running_mean", "running_var")
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A trained network and what is known of it.
+
+    Attributes:
+        network: In evaluation mode, frozen, float32 with values that half precision holds.
+        name: The network's name.
+        hash: SHA-256 over the header and the tensors as they are stored.
+        nbytes: Bytes of the stored tensors.
+        accuracy: Percent of a part of the training images that it was not trained on; None if unknown.
+        classes: Class names, in the order of the logits.
+        dataset: Name of the dataset that it was trained on.
+        seconds: What its training cost; 0 where that is unknown.
+        header: All that its file says of it; None for one that was put together by hand and has no file.
+    """
+
+    network: Network
+    name: str
+    hash: str
+    nbytes: int
+    accuracy: float | None
+    classes: tuple[str, ...]
+    dataset: str
+    seconds: float = 0.0
+    header: Header | None = None
+
+    @classmethod
+    def of(
+        cls, header: Header, state: Mapping[str, Tensor], device: torch.device | str, *, seconds: float = 0.0
+    ) -> "Teacher":
+        """The teacher with a network's weights, rounded to what a file holds.
+
+        Args:
+            header: What is known of it.
+            state: The network's `state_dict`, in any precision.
+            device: Where it shall compute.
+            seconds: What its training cost.
+
+        Raises:
+            Refused: if the weights do not fit the network, or half precision cannot hold one.
+        """
+        return _assembled(header, stored(state, f"a teacher for {header.dataset}"), device, seconds)
+
+    def logits(
+        self, images: Float[Tensor, "n c h w"], *, batch_statistics: bool = False
+    ) -> Float[Tensor, "n k"]:
+        """What it answers, float32 and without gradients.
+
+        Args:
+            images: Normalised by the dataset's mean and standard deviation, on the network's device.
+            batch_statistics: Whether batch norm goes by the statistics of these images, all at once, in place
+                of the running ones (which stay as they are): the authors of SRe2L evaluate so on CIFAR.
+        """
+        if not batch_statistics:
+            return network_in_chunks(self.network, self.network, images)
+        with torch.no_grad(), by_batch(self.network):
+            found: Tensor = self.network(images)
+        return found
+
+    def save(self, path: Path) -> None:
+        """Writes its file, whole or not at all.
+
+        Raises:
+            Refused: if the place cannot be written.
+        """
+        assert self.header is not None, "a teacher put together by hand has no file"
+        tensors = stored(self.network.state_dict(), self.name)
+        write_atomic(path, to_bytes(tensors, metadata={KEY: canonical(self.header.to_json())}))
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> Teacher:
+    """Reads a teacher's file. Nothing in it is executed.
+
+    Args:
+        path: A file that `Teacher.save` wrote.
+        device: Where the teacher shall compute.
+
+    Raises:
+        Refused: in one sentence, if it is no whole teacher of a known network.
+    """
+    if not path.is_file():
+        raise Refused(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if set(metadata) != {KEY}:
+                raise Refused(f"{path} is no teacher of condense's: its metadata does not hold {KEY!r} alone")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise Refused(f"{path} is not a whole .safetensors file: {error}") from error
+    header = Header.parse(metadata[KEY], path)
+    try:
+        return _assembled(header, tensors, device, 0.0)
+    except Refused as error:
+        raise Refused(f"{path}: {error}") from error
+
+
+def check_classes(
+    teacher: Teacher, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], spec: DatasetSpec
+) -> None:
+    """Refuses a teacher of other classes, or of the same ones in another order.
+
+    It must tell 512 training images apart at half of its recorded accuracy; where none is recorded, at three
+    times chance, but not above 50 %.
+
+    Args:
+        teacher: On the images' device.
+        images: Training images, normalised.
+        labels: Their class ids.
+        spec: The dataset.
+
+    Raises:
+        Refused: naming what was found.
+    """
+    what = f"the teacher {teacher.hash[:8]} ({teacher.name} on {teacher.dataset})"
+    if len(teacher.classes) != spec.num_classes:
+        raise Refused(
+            f"{what} tells {len(teacher.classes)} classes apart; {spec.name} has {spec.num_classes}"
+        )
+    pairs = enumerate(zip(teacher.classes, spec.classes, strict=True))
+    if other := [(i, theirs, ours) for i, (theirs, ours) in pairs if theirs != ours]:
+        i, theirs, ours = other[0]
+        raise Refused(f"{what} knows class {i} as {theirs!r}; {spec.name} has {ours!r} there")
+    if teacher.header is not None and teacher.header.shape != spec.shape:
+        sides = [" x ".join(map(str, shape)) for shape in (teacher.header.shape, spec.shape)]
+        raise Refused(f"{what} takes images of {sides[0]}; those of {spec.name} are {sides[1]}")
+    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:CHECKED]
+    chosen = chosen.to(images.device)
+    right = teacher.logits(images[chosen]).argmax(1) == labels[chosen]
+    accuracy = 100 * float(right.double().mean())
+    chance = 100 / spec.num_classes
+    least = min(50.0, 3 * chance) if teacher.accuracy is None else teacher.accuracy / 2
+    if accuracy < least:
+        recorded = "" if teacher.accuracy is None else f", where its file says {teacher.accuracy:.1f} %"
+        raise Refused(
+            f"{what} is right about {accuracy:.1f} % of {len(chosen)} training images of "
+            f"{spec.name}{recorded}: its classes may be in another order"
+        )
+
+
+@contextmanager
+def by_batch(network: Network) -> Iterator[None]:
+    """Within it, a frozen network's batch norms go by their batch's statistics and leave the running ones."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [(norm.training, norm.track_running_stats) for norm in norms]
+    try:
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm, (training, tracked) in zip(norms, before, strict=True):
+            norm.training, norm.track_running_stats = training, tracked
+
+
+def stored(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """A network's state as a file holds it: on the CPU, in half precision but for running statistics.
+
+    Raises:
+        Refused: if a value is not finite, there or in half precision.
+    """
+    tensors = {
+        name: value.detach()
+        .to("cpu", torch.float32 if name.endswith(STATISTICS) else torch.float16)
+        .contiguous()
+        for name, value in state.items()
+        if not name.endswith(COUNTER)
+    }
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise Refused(f"{what}: {name} holds a number that is not finite in half precision")
+    return tensors
+
+
+def _assembled(
+    header: Header, tensors: Mapping[str, Tensor], device: torch.device | str, seconds: float
+) -> Teacher:
+    """The teacher of tensors as they are stored."""
+    network = build(header.network, header.shape, len(header.classes), torch.Generator(), device)
+    state = network.state_dict()
+    expected = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
+    if odd := sorted(expected.keys() ^ tensors.keys()):
+        state_of = "is missing" if odd[0] in expected else f"is no tensor of {header.network}"
+        raise Refused(f"the tensor {odd[0]} {state_of}")
+    for name, value in expected.items():
+        dtype = torch.float32 if name.endswith(STATISTICS) else torch.float16
+        if tensors[name].shape != value.shape or tensors[name].dtype != dtype:
+            raise Refused(
+                f"the tensor {name} is {_said(tensors[name])}; {header.network} has {_said(value.to(dtype))}"
+            )
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise Refused(f"the tensor {name} holds a number that is not finite")
+    network.load_state_dict({**state, **tensors})
+    network.eval().requires_grad_(False)
+    return Teacher(
+        network=network,
+        name=header.network,
+        hash=hash_tensors(tensors, canonical(header.to_json())),
+        nbytes=sum(tensor.nbytes for tensor in tensors.values()),
+        accuracy=header.accuracy,
+        classes=header.classes,
+        dataset=header.dataset,
+        seconds=seconds,
+        header=header,
+    )
+
+
+def _said(tensor: Tensor) -> str:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return f"{dtype} {' x '.join(map(str, tensor.shape))}"

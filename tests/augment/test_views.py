@@ -1,0 +1,123 @@
+"""Views as numbers: shown again, they are what augmentation and mixing made, and what defines a box."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from condense.augment import crop, resized
+from condense.augment.mixup import draw as draw_mixup
+from condense.augment.mixup import mix
+from condense.augment.views import Views, draw
+from condense.errors import Refused
+from condense.store.targets import Hard
+from condense.training import cutmix
+
+
+def stream(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(n: int = 6, h: int = 16, w: int = 24) -> Tensor:
+    return torch.randn(n, 3, h, w, generator=stream(9))
+
+
+def plain(boxes: list[list[int]], flips: list[int] | None = None) -> Views:
+    """Views without a mixture."""
+    n = len(boxes)
+    return Views(
+        boxes=torch.tensor(boxes, dtype=torch.int16),
+        flips=torch.tensor(flips or [0] * n, dtype=torch.uint8),
+        partners=torch.arange(n, dtype=torch.int32),
+        share=1.0,
+        paste=(0, 0, 0, 0),
+    )
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("crops", "augment"), [("crop-flip", crop.augment), ("resized", resized.augment)])
+def test_drawn_views_show_what_the_augmentation_makes_of_the_same_stream(
+    crops: str, augment: object, flip: bool
+) -> None:
+    x, ours, theirs = pictures(), stream(3), stream(3)
+    views = draw(len(x), (16, 24), ours, crops=crops, flip=flip)
+    assert torch.equal(views(x), augment(x, theirs, flip=flip))  # type: ignore[operator]
+    assert torch.equal(ours.get_state(), theirs.get_state())
+    assert bool(views.flips.any()) == flip
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
+def test_views_with_boxes_pasted_are_those_of_training_draw_for_draw(probability: float) -> None:
+    x, ours, theirs = pictures(), stream(5), stream(5)
+    pasted = []
+    for _ in range(8):
+        views = draw(len(x), (16, 24), ours, crops="crop-flip", flip=True, cutmix_probability=probability)
+        expected, _ = cutmix(crop.augment(x, theirs, flip=True), Hard(torch.arange(6)), theirs, probability)
+        assert torch.equal(views(x), expected)
+        pasted.append(views.paste[2] * views.paste[3] > 0)
+    assert any(pasted) == (probability > 0) and (all(pasted) or probability < 1)
+
+
+def test_averaged_views_keep_the_share_that_mixup_draws() -> None:
+    x, ours, theirs = pictures(), stream(7), stream(7)
+    views = draw(len(x), (16, 24), ours, crops="crop-flip", flip=False, mixup_beta=0.8)
+    shifted = crop.augment(x, theirs, flip=False)
+    order, share = draw_mixup(len(x), 0.8, theirs)
+    torch.testing.assert_close(views(x), mix(shifted, order, share))
+    assert 0 < views.share < 1 and views.share == pytest.approx(share, abs=1e-7)
+    assert not torch.equal(views(x), shifted)
+
+
+def test_a_shift_brings_in_zeros_and_any_other_box_is_enlarged_bilinearly() -> None:
+    """Image by image in float64, by the definition of each."""
+    x = pictures(4, 8, 10).double()
+    views = plain([[2, -3, 8, 10], [1, 2, 4, 5], [0, 0, 8, 10], [-7, 9, 8, 10]], [0, 1, 1, 0])
+    shown = views(x)
+    moved = torch.zeros(3, 8, 10, dtype=torch.float64)
+    moved[:, :6, 3:] = x[0, :, 2:, :7]
+    assert torch.equal(shown[0], moved)
+    box = interpolate(x[1:2, :, 1:5, 2:7], (8, 10), mode="bilinear", align_corners=False)[0].flip(-1)
+    torch.testing.assert_close(shown[1], box)
+    assert torch.equal(shown[2], x[2].flip(-1))
+    corner = torch.zeros(3, 8, 10, dtype=torch.float64)
+    corner[:, 7:, :1] = x[3, :, :1, 9:]
+    assert torch.equal(shown[3], corner)
+
+
+def test_boxes_of_one_kind_and_of_both_are_shown_alike() -> None:
+    x = pictures(2, 8, 10)
+    shift, box = [1, 1, 8, 10], [2, 3, 4, 4]
+    both = plain([shift, box])(x)
+    assert torch.equal(both[0], plain([shift, shift])(x)[0])
+    assert torch.equal(both[1], plain([box, box])(x)[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"boxes": torch.tensor([[0, 0, 4, 0], [0, 0, 8, 10]])}, "a box"),
+        ({"boxes": torch.tensor([[5, 0, 4, 4], [0, 0, 8, 10]])}, "a box"),
+        ({"boxes": torch.tensor([[-1, 0, 4, 4], [0, 0, 8, 10]])}, "a box"),
+        ({"boxes": torch.tensor([[0, 0, 8, 10], [8, 0, 8, 10]])}, "a box"),
+        ({"boxes": torch.tensor([[0, 0, 8, 10], [0, 0, 9, 10]])}, "a box"),
+        ({"flips": torch.tensor([0, 2])}, "a flip"),
+        ({"partners": torch.tensor([0, 2])}, "a partner"),
+        ({"partners": torch.tensor([-1, 0])}, "a partner"),
+        ({"share": 1.5}, "a mixture"),
+        ({"share": float("nan")}, "a mixture"),
+        ({"paste": (0, 8, 4, 4)}, "a mixture"),
+        ({"paste": (4, 4, -2, 4)}, "a mixture"),
+    ],
+)
+def test_numbers_that_are_no_view_of_an_image_are_found(change: dict[str, object], words: str) -> None:
+    fine = plain([[0, 0, 8, 10], [1, -2, 8, 10]])
+    assert fine.misfit((8, 10)) is None
+    wrong = replace(fine, **change).misfit((8, 10))  # type: ignore[arg-type]
+    assert wrong is not None and wrong.startswith(words)
+
+
+def test_an_unknown_kind_of_crop_is_refused_with_those_there_are() -> None:
+    with pytest.raises(Refused, match="unknown crop 'centre'; known: crop-flip, resized"):
+        draw(2, (8, 8), stream(), crops="centre", flip=False)

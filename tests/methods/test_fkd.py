@@ -1,0 +1,233 @@
+"""FKD: students of stored labels are those that a teacher would have taught at every step."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from condense.augment import crop
+from condense.data import Dataset, load
+from condense.distill import Run, distill
+from condense.distill.registry import build, methods, wrappers
+from condense.errors import Refused, Stopped
+from condense.evaluate import student, train_student
+from condense.measure import Budget
+from condense.networks import Network
+from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, Protocol, Stage
+from condense.store import DistilledSet, Hard, Target, verify
+from condense.store import load as load_set
+from condense.store.targets import Distilled
+from condense.teachers import Teacher, fixed
+from condense.training import cutmix
+
+FKD = wrappers()["fkd"]
+QUICK = {"fkd.epochs": "3", "fkd.batch": "8"}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def make(
+    host: str,
+    dataset: Dataset,
+    cache: Path,
+    params: Mapping[str, str] | None = None,
+    *,
+    ipc: int = 2,
+    budget: Budget | None = None,
+) -> tuple[DistilledSet, Run]:
+    settings = {name: str(value) for name, value in methods()[host].quick.items()} | QUICK
+    method, _ = build(f"{host}+fkd", dataset.spec.name, ipc, settings | dict(params or {}))
+    return distill(method, dataset, ipc=ipc, cache=cache, budget=budget)
+
+
+def normalized(made: DistilledSet, dataset: Dataset) -> DistilledSet:
+    return made.in_space(dataset.space("normalized"), dataset.space(made.content["pixels"]["space"]))
+
+
+class Online:
+    """The same views and labels, made anew at every step by what soft-v1's students are trained with."""
+
+    learned_lr = None
+
+    def __init__(
+        self, shown: DistilledSet, teacher: Teacher, rng: torch.Generator, batch: int, epochs: int
+    ) -> None:
+        self.shown, self.teacher, self.rng = shown, teacher, rng
+        self.batch, self.epochs = batch, epochs
+
+    def batches(
+        self, epoch: int, protocol: Protocol, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Target]]:
+        small = replace(SOFT_V1, batch=self.batch, labels=None, temperature=None)
+        for images, target in self.shown.batches(epoch, small, self.rng):
+            images = crop.augment(images, self.rng, flip=False)
+            images, _ = cutmix(images, target, self.rng, SOFT_V1.cutmix or 0.0)
+            logits = self.teacher.logits(images).half().float()
+            yield images, Distilled(logits, target.ids, 20.0)
+
+
+@pytest.mark.parametrize(("ipc", "batch"), [(2, 8), (1, 128)])
+def test_stored_labels_train_the_student_that_the_teacher_would_have_taught_bit_for_bit(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipc: int, batch: int
+) -> None:
+    made, run = make("random_subset", digits, tmp_path, {"fkd.batch": str(batch)}, ipc=ipc)
+    made.save(tmp_path / "set")
+    run.done()
+    _, started = distill(build("random_subset", "digits", ipc)[0], digits, ipc=ipc, cache=tmp_path)
+    stored = normalized(load_set(tmp_path / "set"), digits)
+    teacher = fixed("digits", digits.train.hash, torch.device("cpu"))
+    online = Online(normalized(made, digits), teacher, started.rng, batch, 3)
+    test = digits.test.in_space(digits.space("normalized"))
+    weights: list[dict[str, Tensor]] = []
+
+    def keep(network: Network, *_: Tensor) -> float:
+        weights.append(network.state_dict())
+        return 0.0
+
+    monkeypatch.setattr(student, "accuracy", keep)
+    for source in (stored, online):
+        train_student(source, test, digits.spec, REPLAY_V1, student="convnet-w32", seed=1)
+    assert weights[0].keys() == weights[1].keys() and len(weights[0]) == 6
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+def test_a_student_learns_from_the_labels_and_not_from_those_of_other_views(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    params = {"fkd.epochs": "40", "fkd.batch": "32", "fkd.temperature": "4", "fkd.cutmix": "0"}
+    made, _ = make("random_subset", digits, tmp_path, params, ipc=10)
+    stored, test = normalized(made, digits), digits.test.in_space(digits.space("normalized"))
+
+    class Misplaced:
+        learned_lr, epochs = None, 40
+
+        def batches(
+            self, epoch: int, protocol: Protocol, generator: torch.Generator
+        ) -> Iterator[tuple[Tensor, Target]]:
+            for images, target in stored.batches(epoch, protocol, generator):
+                yield images, target[torch.randperm(len(images), generator=generator)]
+
+    right, wrong = (
+        train_student(source, test, digits.spec, REPLAY_V1, student="convnet-w32", seed=0).accuracy
+        for source in (stored, Misplaced())
+    )
+    assert right > 75 and wrong < 40
+
+
+@pytest.mark.parametrize(
+    ("host", "space"),
+    [("random_subset", "normalized"), ("random_subset", "zca"), ("dm", "zca"), ("idc", "raw")],
+)
+def test_it_labels_what_any_method_makes_and_leaves_its_images_as_they_are(
+    host: str, space: str, digits: Dataset, tmp_path: Path
+) -> None:
+    few: dict[str, str] = {
+        name: "1" for name in ("iterations", "matches") if name in methods()[host]().config()
+    }
+    few |= {"pixel_space": space}
+    made, _ = make(host, digits, tmp_path, few)
+    settings = {name: str(value) for name, value in methods()[host].quick.items()} | few
+    alone, _ = distill(build(host, "digits", 2, settings)[0], digits, ipc=2, cache=tmp_path / "alone")
+    assert torch.equal(made.images, alone.images) and torch.equal(made.labels, alone.labels)
+    assert made.nbytes() == alone.nbytes() | {"replay": made.nbytes()["replay"]}
+    made.save(tmp_path / "set", digits.space(made.content["pixels"]["space"]))
+    stored = load_set(tmp_path / "set")
+    assert verify(tmp_path / "set") == made.hash and stored.soft is None
+    shown = normalized(stored, digits)
+    batches = list(shown.batches(2, REPLAY_V1, torch.Generator()))
+    assert sum(len(images) for images, _ in batches) == len(made) == made.content["counts"]["effective"]
+    teacher = fixed("digits", digits.train.hash, torch.device("cpu"))
+    for images, target in batches:
+        assert torch.equal(cast(Distilled, target).logits, teacher.logits(images).half().float())
+    label = made.content["label"]
+    assert label["kind"] == "replayed" and label["teacher"] == teacher.hash and label["temperature"] == 20.0
+
+
+def test_the_teacher_that_the_host_inverts_labels_where_that_is_asked_for(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    taught = [name for name, cls in methods().items() if "teacher" in cls().config()]
+    with pytest.raises(Refused, match="dm\\+fkd: teacher = host, but dm has no teacher"):
+        make("dm", digits, tmp_path, {"fkd.teacher": "host"})
+    assert taught
+    made, _ = make(taught[0], digits, tmp_path, {"fkd.teacher": "host"}, ipc=1)
+    held = cast(dict[str, object], made.content["teacher"])
+    assert made.content["label"]["teacher"] == held["hash"]
+
+
+def test_a_run_that_is_stopped_while_it_labels_ends_in_the_same_set(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = make("random_subset", digits, tmp_path / "whole", {"fkd.epochs": "6"})
+    budget, asked = Budget(1e9), iter([False, False, False, True])
+    monkeypatch.setattr(budget, "spent", lambda now=None: next(asked))
+    with pytest.raises(Stopped, match="phase label, step 4 of 6"):
+        make("random_subset", digits, tmp_path / "broken", {"fkd.epochs": "6"}, budget=budget)
+    (shard,) = (tmp_path / "broken").rglob("replay-00003.safetensors")
+    written = shard.stat().st_mtime_ns
+    again, run = make("random_subset", digits, tmp_path / "broken", {"fkd.epochs": "6"})
+    assert again.hash == whole.hash and shard.stat().st_mtime_ns == written
+    again.save(tmp_path / "set")
+    run.done()
+    assert not list((tmp_path / "broken").rglob("replay-*")) and verify(tmp_path / "set") == whole.hash
+
+
+def test_pruned_labels_keep_their_first_epochs_and_train_as_long(digits: Dataset, tmp_path: Path) -> None:
+    whole, _ = make("random_subset", digits, tmp_path, {"fkd.epochs": "6"})
+    pruned, _ = make("random_subset", digits, tmp_path, {"fkd.epochs": "6", "fkd.kept": "2"})
+    assert pruned.epochs == whole.epochs == 6
+    assert pruned.nbytes()["replay"] * 3 == whole.nbytes()["replay"]
+    assert pruned.content["replay"] == whole.content["replay"][:2]
+    few, _ = make("random_subset", digits, tmp_path, {"fkd.epochs": "6", "fkd.top_k": "2"})
+    assert few.nbytes()["replay"] == 6 * (20 * (17 + 2 * 3 + 2) + 3 * 12)
+
+
+def test_soft_v1_and_hard_v1_judge_the_images_as_if_there_were_no_labels(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    made, _ = make("random_subset", digits, tmp_path)
+    plain, _ = distill(build("random_subset", "digits", 2)[0], digits, ipc=2, cache=tmp_path)
+    short = replace(HARD_V1, stages=(Stage(epochs=2),), batch=8)
+    for (x, target), (y, other) in zip(
+        made.batches(0, short, torch.Generator()), plain.batches(0, short, torch.Generator()), strict=True
+    ):
+        assert torch.equal(x, y) and isinstance(target, Hard) and torch.equal(target.ids, other.ids)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"crop": "centre"}, "unknown crop of fkd 'centre'"),
+        ({"cutmix": "1.5"}, "cutmix = 1.5 is no probability"),
+        ({"mixup": "0.8"}, "a batch is mixed once: mixup = 0.8 wants cutmix = 0"),
+        ({"temperature": "0"}, "temperature = 0.0 must be above 0"),
+        ({"kept": "4"}, "kept = 4 is more than epochs = 3"),
+        ({"epochs": "0", "kept": "none"}, "epochs = 0 must be at least 1"),
+        ({"teacher": "somebody"}, "unknown teacher of fkd 'somebody'"),
+        ({"top_k": "10"}, "top_k = 10, but there are 10 classes"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    settings: dict[str, str], words: str, digits: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(Refused, match=words):
+        make("random_subset", digits, tmp_path, {f"fkd.{name}": value for name, value in settings.items()})
+
+
+def test_its_settings_are_its_own_and_it_stands_behind_a_host_only(digits: Dataset) -> None:
+    method, _ = build("dm+fkd", "digits", 1, {"fkd.mixup": "0.8", "fkd.cutmix": "0"})
+    assert method.chain()[-1]["config"] == {
+        "teacher": "fixed", "epochs": 300, "batch": 128, "crop": "crop-flip", "cutmix": 0.0, "mixup": 0.8,
+        "temperature": 20.0, "top_k": None, "kept": None,
+    }  # fmt: skip
+    assert {"host", "network"} <= asdict(method).keys()
+    with pytest.raises(Refused, match="fkd stands behind a method"):
+        build("fkd", "digits", 1)

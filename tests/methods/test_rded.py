@@ -1,0 +1,183 @@
+"""RDED: crops against torch's resampling, selection against a naive one in float64, layout by hand."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from condense.data import Dataset, Split
+from condense.distill import Run, distill
+from condense.distill.registry import build, methods
+from condense.errors import Refused
+from condense.networks import build as build_network
+from condense.store import DistilledSet
+from condense.teachers import Teacher
+
+RDED = methods()["rded"]
+rded = import_module(RDED.__module__)
+
+
+def stream(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def teacher(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> Teacher:
+    """An untrained network, which has opinions too, in place of every teacher."""
+    network = build_network("convnet-w32-bn", toy.spec.shape, 3, stream(5)).eval().requires_grad_(False)
+    made = Teacher(network, "convnet-w32-bn", "h" * 64, 1, None, toy.spec.classes, "toy")
+    monkeypatch.setattr(Run, "teacher", lambda self, which, training, train: made)
+    return made
+
+
+def train_of(toy: Dataset) -> Split:
+    return toy.train.in_space(toy.space("normalized"))
+
+
+def distilled(toy: Dataset, cache: Path, ipc: int, seed: int = 0, **settings: object) -> DistilledSet:
+    params = {"teacher": "trained"} | {name: str(value) for name, value in settings.items()}
+    return distill(build("rded", "toy", ipc, params)[0], toy, ipc=ipc, seed=seed, cache=cache)[0]
+
+
+def test_the_crops_are_those_of_torchs_antialiased_bilinear_resampling() -> None:
+    images = torch.randn(40, 2, 12, 10, generator=stream(), dtype=torch.float64)
+    boxes = rded.draw_boxes(1, 40, (12, 10), stream(1), smallest=0.05)[0]
+    for tile in ((12, 10), (6, 5), (3, 3)):
+        found = rded.cropped(images, boxes, tile)
+        for image, (top, left, height, width), crop in zip(images, boxes.tolist(), found, strict=True):
+            part = image[None, :, top : top + height, left : left + width]
+            expected = interpolate(part, size=tile, mode="bilinear", antialias=True)[0]
+            torch.testing.assert_close(crop, expected, rtol=1e-9, atol=1e-12)
+    assert {int(box[2]) for box in boxes} >= {4, 6, 11}  # both enlarged and shrunk
+
+
+def test_crops_lie_within_the_image_with_a_uniform_share_of_its_area_and_its_aspect() -> None:
+    boxes = rded.draw_boxes(5, 4000, (32, 32), stream(), smallest=0.08)
+    top, left, height, width = boxes.view(-1, 4).T
+    assert torch.equal(height, width) and boxes.shape == (5, 4000, 4)
+    assert int(top.min()) == 0 == int(left.min())
+    assert int((top + height).max()) == 32 == int((left + width).max())
+    share = (height * width).double() / 32**2
+    assert abs(float(share.mean()) - 0.54) < 0.01 and 0.07 < float(share.min()) < 0.09
+    place = top[height < 20].double() / (32 - height[height < 20])
+    assert abs(float(place.mean()) - 0.5) < 0.02
+    wide = rded.draw_boxes(1, 100, (8, 16), stream(), smallest=0.08)[0]
+    assert (wide[:, 3] - 2 * wide[:, 2]).abs().max() <= 1
+    whole = rded.draw_boxes(1, 3, (8, 8), stream(), smallest=1)[0]
+    assert whole.tolist() == [[0, 0, 8, 8]] * 3
+
+
+def test_the_best_crops_are_in_the_first_tiles_and_left_over_pixels_go_to_the_first_tiles() -> None:
+    crops = torch.arange(18.0).view(18, 1, 1, 1).expand(18, 1, 2, 1)
+    found = rded.mosaics(crops, 3, (7, 5))
+    assert found.shape == (2, 1, 7, 5)
+    rows, columns = [0, 0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2]
+    for image in range(2):
+        expected = [[(3 * r + s) * 2 + image for s in columns] for r in rows]
+        assert found[image, 0].tolist() == expected
+    whole = torch.randn(4, 3, 6, 6, generator=stream())
+    assert torch.equal(rded.mosaics(whole, 1, (6, 6)), whole)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_each_class_keeps_the_crops_of_the_lowest_cross_entropy_each_of_another_image(
+    toy: Dataset, tmp_path: Path, teacher: Teacher, factor: int
+) -> None:
+    made = distilled(toy, tmp_path, 2, pool=12, crops=4, factor=factor)
+    # The run's draws in their order: for each class its pool and then its crops.
+    rng, train = stream(), train_of(toy)
+    network = build_network("convnet-w32-bn", toy.spec.shape, 3, stream(5)).eval().double()
+    tile, expected = 8 // factor, []
+    for label in range(3):
+        pool = train.draw(12, rng, [label])[0].double()
+        boxes = rded.draw_boxes(4, 12, (8, 8), rng, smallest=0.08).tolist()
+        best = []
+        for i in range(12):
+            scored = []
+            for m in range(4):
+                top, left, height, width = boxes[m][i]
+                part = pool[i : i + 1, :, top : top + height, left : left + width]
+                crop = interpolate(part, size=(tile, tile), mode="bilinear", antialias=True)
+                shown = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
+                shown[:, :, (8 - tile) // 2 : (8 + tile) // 2, (8 - tile) // 2 : (8 + tile) // 2] = crop
+                probability = float(network(shown).detach().softmax(1)[0, label])
+                scored.append((probability, crop[0]))
+            best.append(max(scored, key=lambda pair: pair[0]))
+        best.sort(key=lambda pair: -pair[0])
+        for i in range(2):
+            rows = [[best[2 * (r * factor + s) + i][1] for s in range(factor)] for r in range(factor)]
+            expected.append(torch.cat([torch.cat(row, 2) for row in rows], 1))
+    pixels = toy.space("normalized").decode(torch.stack(expected))
+    assert made.images.dtype == torch.uint8 and made.content["pixels"]["space"] == "raw"
+    assert (made.images.double() - pixels * 255).abs().max() <= 0.5 + 1e-3
+    assert made.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert made.content["bytes"]["images"] == 6 * 64
+    encoded = distilled(toy, tmp_path, 2, pool=12, crops=4, factor=factor, encode="png")
+    assert torch.equal(encoded.images, made.images) and encoded.content["encoding"]["format"] == "png"
+
+
+def test_one_whole_crop_of_every_image_selects_real_images_as_they_were_loaded(
+    toy: Dataset, tmp_path: Path, teacher: Teacher
+) -> None:
+    made = distilled(toy, tmp_path, 5, crops=1, crop_min=1.0)
+    train = train_of(toy)
+    loss = -teacher.logits(train.images).log_softmax(1)[torch.arange(60), train.labels]
+    for label in range(3):
+        members = train.of_class(label)
+        best = members[loss[members].argsort()[:5]]
+        assert torch.equal(made.images[5 * label : 5 * label + 5], toy.train.images[best])
+
+
+def test_the_teacher_sees_as_few_pixels_at_a_time_as_it_is_told_to_and_says_the_same(
+    toy: Dataset, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = train_of(toy).images[:10]
+    boxes = rded.draw_boxes(3, 10, (8, 8), stream(), smallest=0.1)
+    whole: Tensor = rded.losses(teacher, images, boxes, 1, (4, 4))
+    sizes = []
+    logits = Teacher.logits
+
+    def counted(self: Teacher, seen: Tensor, **how: bool) -> Tensor:
+        sizes.append(len(seen))
+        return logits(self, seen, **how)
+
+    monkeypatch.setattr(Teacher, "logits", counted)
+    monkeypatch.setattr(rded, "PIXELS", 4 * 64)
+    torch.testing.assert_close(rded.losses(teacher, images, boxes, 1, (4, 4)), whole)
+    assert sizes == [4, 4, 2] * 3
+
+
+def test_more_tiles_than_a_class_has_images_are_refused(toy: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="--ipc 6 in 2 x 2 tiles takes 24 images of each class; .* has 20"):
+        distilled(toy, tmp_path, 6, factor=2)
+    with pytest.raises(Refused, match="factor = 9, but the images have 8 pixels to a side"):
+        distill(
+            build("rded", "toy", 1, {"factor": "9", "teacher": "trained"})[0],
+            big_classes(toy),
+            ipc=1,
+            cache=tmp_path,
+        )
+    with pytest.raises(Refused, match="crop_min = 0.0 is no share"):
+        build("rded", "toy", 1, {"crop_min": "0"})
+    with pytest.raises(Refused, match="gif"):
+        build("rded", "toy", 1, {"encode": "gif"})
+
+
+def big_classes(toy: Dataset) -> Dataset:
+    """The toy with every image five times over."""
+    train = Split.of(toy.train.images.repeat(5, 1, 1, 1), toy.train.labels.repeat(5), 3)
+    return Dataset(toy.spec, train, toy.test)
+
+
+def test_the_recipes_are_the_authors_batches_under_a_half_cosine_with_the_sets_own_teacher() -> None:
+    batches = {cell: recipe.protocol.batch for cell, recipe in RDED.recipes.items()}
+    assert batches["cifar10", 1] == 10 and batches["cifar10", 50] == 100
+    assert batches["cifar100", 10] == 100 and batches["tiny-imagenet", 10] == 100
+    for recipe in RDED.recipes.values():
+        protocol = recipe.protocol
+        assert (protocol.schedule, protocol.labels, protocol.temperature) == ("half-cosine", "own", 20)
+        assert protocol.epochs == 300 and protocol.augment == "dsa:flip" and protocol.cutmix == 1
+        assert recipe.method.config()["crops"] == 5 and recipe.method.config()["pool"] == 300

@@ -1,0 +1,110 @@
+"""The fixed teacher of a dataset, shipped or pinned by a user, and where other teachers lie."""
+
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from condense.data import Dataset, load
+from condense.errors import Refused
+from condense.networks import Network
+from condense.teachers import PINNED, Header, Teacher, check_classes, find, fixed, keep, pin
+from condense.teachers import load as load_teacher
+
+SHIPPED = [
+    name.name for name in resources.files("condense.teachers").iterdir() if ".safetensors" in name.name
+]
+
+
+def test_every_teacher_that_is_shipped_is_pinned_and_every_pinned_one_is_shipped() -> None:
+    assert sorted(SHIPPED) == sorted(entry.file for entry in PINNED.values())
+    assert "digits" in PINNED
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_shipped_teacher_has_the_hash_and_the_data_that_it_is_pinned_by(name: str) -> None:
+    found = fixed(name, PINNED[name].train_hash)
+    assert found.hash == PINNED[name].hash and found.dataset == name
+    assert found.header is not None and found.header.train_hash == PINNED[name].train_hash
+    assert found.nbytes < 60_000 and found.accuracy is not None and found.accuracy > 85
+
+
+def test_the_teacher_of_the_digits_knows_them() -> None:
+    digits = load("digits")
+    found = fixed("digits", digits.train.hash)
+    space = digits.space("normalized")
+    train, test = digits.train.in_space(space), digits.test.in_space(space)
+    check_classes(found, train.images, train.labels, digits.spec)
+    assert (found.logits(test.images).argmax(1) == test.labels).float().mean() > 0.95
+
+
+def test_a_dataset_without_one_is_refused_with_the_way_to_one(home: Path, toy: Dataset) -> None:
+    with pytest.raises(Refused) as refused:
+        fixed("toy", toy.train.hash)
+    assert str(refused.value) == (
+        "toy has no fixed teacher; make one and pin it with condense teach --dataset toy --pin"
+    )
+    # A user's own data under a known name are not those that the shipped one was trained on.
+    with pytest.raises(Refused, match="digits has no fixed teacher"):
+        fixed("digits", toy.train.hash)
+
+
+def test_a_pinned_teacher_is_the_fixed_one_of_its_data_and_of_no_other(
+    home: Path, teacher: Teacher, toy: Dataset
+) -> None:
+    path = pin(teacher)
+    assert path == home / "teachers" / f"{toy.train.hash}.safetensors"
+    assert fixed("toy", toy.train.hash).hash == teacher.hash
+    assert pin(teacher) == path
+    with pytest.raises(Refused, match="other has no fixed teacher"):
+        fixed("other", "0" * 64)
+    path.rename(path.with_stem("0" * 64))
+    with pytest.raises(Refused, match="is the teacher of other data, .*: move it away"):
+        fixed("other", "0" * 64)
+
+
+def test_no_teacher_takes_the_place_of_another(
+    home: Path, teacher: Teacher, header: Header, trained: Network
+) -> None:
+    path = pin(teacher)
+    other = Teacher.of(replace(header, accuracy=None), trained.state_dict(), "cpu")
+    with pytest.raises(
+        Refused, match=f"is the fixed teacher of toy already, {teacher.hash[:8]}, and this is"
+    ):
+        pin(other)
+    assert load_teacher(path).hash == teacher.hash
+    shipped = PINNED["digits"]
+    ours = Teacher.of(
+        replace(header, dataset="digits", train_hash=shipped.train_hash), trained.state_dict(), "cpu"
+    )
+    with pytest.raises(Refused, match=r"the fixed teacher of digits, .*, is shipped: none can be pinned"):
+        pin(ours)
+
+
+def test_a_teacher_is_found_by_its_hash_wherever_it_lies(
+    home: Path, tmp_path: Path, teacher: Teacher, header: Header, trained: Network
+) -> None:
+    with pytest.raises(Refused) as refused:
+        find(teacher.hash)
+    assert str(refused.value) == (
+        f"the teacher {teacher.hash[:8]} is not here; give its file with --teacher FILE"
+    )
+    pin(teacher)
+    kept = Teacher.of(replace(header, accuracy=1.0), trained.state_dict(), "cpu")
+    keep(kept, tmp_path / "cache")
+    assert find(teacher.hash).hash == teacher.hash
+    assert find(kept.hash, cache=tmp_path / "cache").hash == kept.hash
+    assert find(PINNED["digits"].hash).dataset == "digits"
+    with pytest.raises(Refused, match="is not here"):
+        find(kept.hash)
+
+
+def test_a_kept_teacher_that_was_altered_is_refused(
+    home: Path, teacher: Teacher, header: Header, trained: Network
+) -> None:
+    keep(teacher, home)
+    (path,) = (home / "teachers" / "kept").iterdir()
+    Teacher.of(replace(header, accuracy=1.0), trained.state_dict(), "cpu").save(path)
+    with pytest.raises(Refused, match=f"{path.name} is damaged: its content has the hash"):
+        find(teacher.hash)

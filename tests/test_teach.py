@@ -1,0 +1,202 @@
+"""``condense teach``, and ``--teacher FILE`` wherever a method runs: what they refuse and what they leave."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from condense import __main__ as entry
+from condense.data import Dataset, Split
+from condense.distill import Run, Taught
+from condense.distill.registry import registered
+from condense.protocol import HARD_V1, Stage
+from condense.store import DistilledSet
+from condense.teachers import fixed, load
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Condense = Callable[..., Ended]
+SHORT = ("--network", "convnet-w32-bn", "--epochs", 12, "--batch", 19)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means(Taught):
+    """The class means, by a teacher that only looks on."""
+
+    name = "means"
+
+    network: str = "convnet-w32-bn"
+
+    def distill(self, train: Split, run: Run) -> DistilledSet:
+        run.teacher(self, None, train)
+        images = torch.stack([train.images[train.of_class(label)].mean(0) for label in range(3)])
+        return run.distilled(images, torch.arange(3))
+
+
+@pytest.fixture
+def condense(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Condense]:
+    """The command in this process, with the method above, under a hard-v1 of three epochs."""
+    short = replace(HARD_V1, stages=(Stage(epochs=3),))
+    monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short})
+    monkeypatch.setattr("condense.distill.registry._registered", dict(registered()) | {"means": Means})
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Ended:
+        monkeypatch.setattr("sys.argv", ["condense", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        code = ended.value.code or 0
+        assert isinstance(code, int)
+        return Ended(code, *capsys.readouterr())
+
+    registered.cache_clear()
+    yield call
+    registered.cache_clear()
+
+
+def test_a_teacher_is_trained_written_and_described(condense: Condense, toy_file: Path, toy: Dataset) -> None:
+    ended = condense("teach", "--dataset", toy_file, *SHORT, "--out", "nets/toy.safetensors")
+    assert ended.code == 0
+    teacher = load(Path("nets/toy.safetensors"))
+    assert teacher.header is not None and teacher.header.train_hash == toy.train.hash
+    assert teacher.header.training["epochs"] == 12 and teacher.header.training["batch"] == 19
+    held = f"{teacher.accuracy:.2f} % of held-out training images"
+    assert ended.out.splitlines() == [
+        f"convnet-w32-bn on toy: {held}, {teacher.nbytes} bytes",
+        f"hash: {teacher.hash}",
+        "file: nets/toy.safetensors",
+    ]
+    again = condense("teach", "--dataset", toy_file, *SHORT, "--out", "nets/toy.safetensors")
+    assert again.out == ended.out and "90/90" not in again.err and again.err == ""
+
+
+def test_a_pinned_teacher_is_what_methods_then_take(condense: Condense, toy_file: Path, toy: Dataset) -> None:
+    wanted = ("distill", "--dataset", toy_file, "--method", "means")
+    before = condense(*wanted)
+    assert before.code == 2 and "toy has no fixed teacher; make one and pin it" in before.err
+    pinned = condense("teach", "--dataset", toy_file, *SHORT, "--pin")
+    teacher = fixed("toy", toy.train.hash)
+    assert pinned.code == 0 and f"hash: {teacher.hash}" in pinned.out
+    made = condense(*wanted)
+    assert made.code == 0
+    assert DistilledSet.load(Path(made.out.strip())).content["teacher"]["hash"] == teacher.hash
+    other = condense("teach", "--dataset", toy_file, *SHORT, "--pin", "--lr", 0.05)
+    assert other.code == 2 and "is the fixed teacher of toy already" in other.err
+    assert fixed("toy", toy.train.hash).hash == teacher.hash
+
+
+def test_a_budget_stops_it_and_a_repeat_goes_on(condense: Condense, toy_file: Path) -> None:
+    wanted = ("teach", "--dataset", toy_file, *SHORT, "--out", "toy.safetensors")
+    stopped = condense(*wanted, "--budget", "0.000001s")
+    assert stopped.code == 3 and "the budget of 1e-06 s is spent" in stopped.err
+    assert not Path("toy.safetensors").exists()
+    assert condense(*wanted).code == 0
+    first = load(Path("toy.safetensors")).hash
+    again = condense("teach", "--dataset", toy_file, *SHORT, "--out", "two.safetensors")
+    assert again.code == 0 and load(Path("two.safetensors")).hash == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("", "condense teach wants a place for the teacher: --out FILE, --pin, or both"),
+        ("--out toy.pt", "--out toy.pt: a teacher is a file NAME.safetensors"),
+        ("--out a-file/toy.safetensors", "cannot write to a-file: a-file is not a folder"),
+        ("--pin --network convnt", "unknown network 'convnt'; nearest: convnet"),
+        ("--pin --network vgg11-bn", "vgg11-bn needs images of at least 32 x 32 pixels; these are 8 x 8"),
+        ("--pin --epochs 0", "--epochs 0 must be at least 1"),
+        ("--pin --batch 0", "--batch 0 must be at least 1"),
+        ("--pin --lr 0", "--lr 0.0 is no learning rate"),
+        ("--pin --lr nan", "--lr nan is no learning rate"),
+        ("--pin --budget soon", "the budget 'soon' is no time"),
+        ("--pin --data-dir nowhere", "--data-dir nowhere: there is no such folder"),
+        ("--pin --dataset digits", "the fixed teacher of digits, 9567c61c, is shipped: none can be pinned"),
+        ("--pin --dataset digts", "unknown dataset 'digts'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(
+    condense: Condense, toy_file: Path, arguments: str, sentence: str
+) -> None:
+    Path("a-file").write_text("")
+    data = [] if "--dataset" in arguments else ["--dataset", toy_file]
+    ended = condense("teach", *data, *arguments.split())
+    assert ended.code == 2 and ended.out == ""
+    assert ended.err.startswith("condense: ") and sentence in ended.err and ended.err.count("\n") == 1
+    assert [path.name for path in Path.cwd().iterdir()] == ["a-file"]
+
+
+@pytest.fixture
+def file(condense: Condense, toy_file: Path) -> Path:
+    assert condense("teach", "--dataset", toy_file, *SHORT, "--out", "toy.safetensors").code == 0
+    return Path("toy.safetensors")
+
+
+def test_a_file_is_taken_by_its_hash_and_a_repeat_needs_no_file(
+    condense: Condense, toy_file: Path, file: Path
+) -> None:
+    hash_ = load(file).hash
+    wanted = (
+        "run",
+        "--dataset",
+        toy_file,
+        "--method",
+        "means",
+        "--student",
+        "convnet-w32",
+        "--eval-seeds",
+        1,
+    )
+    first = condense(*wanted, "--teacher", file)
+    assert first.code == 0, first.err
+    (folder,) = Path("sets").iterdir()
+    content = DistilledSet.load(folder).content
+    assert content["method"]["chain"][0]["config"]["teacher"] == content["teacher"]["hash"] == hash_
+    assert "toy.safetensors" not in (folder / "set.json").read_text()
+    file.rename("elsewhere.safetensors")
+    for again in (("--teacher", "elsewhere.safetensors"), ("--param", f"teacher={hash_}")):
+        ended = condense(*wanted, *again)
+        assert ended.code == 0 and "up to date" in ended.err
+
+
+def test_a_queues_cell_names_a_file_as_well(condense: Condense, toy_file: Path, file: Path) -> None:
+    queue = f'[[cell]]\nmethod = "means"\ndataset = "{toy_file}"\nstudent = "convnet-w32"\neval_seeds = 1\n'
+    Path("queue.toml").write_text(f'{queue}teacher = "{file}"\n')
+    ended = condense("bench", "queue.toml")
+    assert ended.code == 0, ended.err
+    (folder,) = Path("sets").iterdir()
+    assert DistilledSet.load(folder).content["teacher"]["hash"] == load(file).hash
+    Path("queue.toml").write_text(f"{queue}teacher = 3\n")
+    assert re.search("teacher = 3 is no text", condense("bench", "queue.toml").err)
+
+
+@pytest.mark.parametrize("verb", ["run", "distill"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--method means --teacher none.pt", "there is no file none.pt"),
+        ("--method means --teacher bad.pt", "bad.pt cannot be read as plain tensors"),
+        ("--method random_subset --teacher bad.pt", "--teacher bad.pt: random_subset has no teacher"),
+        ("--method means --param teacher=bad.pt", "teacher = bad.pt: a file is given with --teacher FILE"),
+        ("--method means --param teacher=fixd", "unknown teacher of means 'fixd'; nearest: fixed"),
+    ],
+)
+def test_a_file_that_is_no_teacher_is_refused_before_anything_is_written(
+    condense: Condense, toy_file: Path, verb: str, arguments: str, sentence: str
+) -> None:
+    Path("bad.pt").write_bytes(b"no tensors")
+    ended = condense(verb, "--dataset", toy_file, *arguments.split())
+    assert ended.code == 2 and sentence in ended.err and ended.err.count("\n") == 1
+    assert [path.name for path in Path.cwd().iterdir()] == ["bad.pt"]

@@ -1,0 +1,115 @@
+"""A folder with a file that is no picture, from the command line to the record."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from condense.board.records import read_all
+from condense.cli import app
+from condense.data import load
+from condense.errors import Refused
+from condense.protocol import HARD_V1, Stage
+
+
+class Ended(NamedTuple):
+    """How a command ended: with which error, and what it said on the way."""
+
+    error: BaseException | None
+    said: str
+
+
+Condense = Callable[..., Ended]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of three pictures to train and one to test, and a file that is cut off."""
+    noise = np.random.RandomState(0)
+    for name in "ab":
+        for place in ("train/0", "train/1", "train/2", "test/0"):
+            file = tmp_path / "own" / place.replace("/", f"/{name}/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(noise.randint(0, 256, (8, 8), np.uint8)).save(file.with_suffix(".png"))
+    whole = (tmp_path / "own" / "train" / "b" / "2.png").read_bytes()
+    (tmp_path / "own" / "train" / "b" / "cut.png").write_bytes(whole[:50])
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def condense(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Condense:
+    """The command in a folder of the test's own, under a hard-v1 and a whole-v1 of one epoch."""
+    short = replace(HARD_V1, stages=(Stage(epochs=1),))
+    whole = replace(short, name="whole-v1", whole=True)
+    monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short, "whole-v1": whole})
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Ended:
+        result = CliRunner().invoke(app, [str(one) for one in arguments])
+        return Ended(result.exception, result.stderr)
+
+    return call
+
+
+def test_every_verb_refuses_the_file_and_leaves_it_out_when_it_is_told_to(
+    folder: Path, condense: Condense
+) -> None:
+    subset = ("--dataset", folder, "--method", "random_subset", "--seed", 0)
+    judge = ("--student", "mlp", "--eval-seeds", 1)
+    told = "1 of 9 pictures cannot be read as 8-bit images: "
+    sets = Path("sets")
+    for command in (
+        ("distill", *subset),
+        ("run", *subset, *judge),
+        ("evaluate", sets, "--dataset", folder, *judge),  # of the one set that is there by then
+        ("evaluate", "--reference", "whole", "--dataset", folder, *judge),
+    ):
+        named = tuple(next(sets.iterdir()) if one is sets else one for one in command)
+        refused = condense(*named)
+        assert isinstance(refused.error, Refused)
+        assert str(refused.error).count(f"{told}{folder}/train/b/cut.png (") == 1
+        assert "leave them out with --skip-unreadable" in str(refused.error)
+        done = condense(*named, "--skip-unreadable")
+        assert done.error is None, done
+        assert f"left out: {told}" in done.said
+    (folder / "train" / "b" / "cut.png").unlink()
+    used = {record.dataset.train_hash for record in read_all(Path("results"))}
+    assert used == {load(str(folder)).train.hash}
+
+
+def test_teaching_heeds_it_too(folder: Path, condense: Condense) -> None:
+    command = ("teach", "--dataset", folder, "--network", "no-such-network")
+    assert "1 of 9 pictures cannot be read" in str(condense(*command).error)
+    assert "unknown network 'no-such-network'" in str(condense(*command, "--skip-unreadable").error)
+
+
+def test_a_queues_cell_can_leave_files_out(folder: Path, condense: Condense) -> None:
+    cell = f'[[cell]]\ndataset = "{folder}"\nmethod = "random_subset"\nstudent = "mlp"\nseeds = [0]\n'
+    Path("queue.toml").write_text(f"{cell}eval_seeds = 1\n")
+    refused = condense("bench", "queue.toml")
+    assert "1 of the 1 cells of queue.toml were skipped" in str(refused.error)
+    Path("queue.toml").write_text(f"{cell}eval_seeds = 1\nskip_unreadable = true\n")
+    assert condense("bench", "queue.toml").error is None
+    assert len(read_all(Path("results"))) == 1
+
+
+def test_the_baselines_of_a_run_are_of_the_same_data(
+    folder: Path, condense: Condense, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from condense.cells import Cell, run_cell
+
+    asked: list[bool] = []
+
+    def noted(cell: Cell, *rest: object) -> object:
+        asked.append(cell.skip_unreadable)
+        small = replace(cell, method="random_subset", seeds=(0,), eval_seeds=1, student="mlp")
+        return run_cell(small, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("condense.cells.run_cell", noted)
+    assert condense("run", "--dataset", folder, "--skip-unreadable").error is None
+    assert asked == [True] * 4
