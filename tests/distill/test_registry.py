@@ -158,7 +158,7 @@ def test_a_composition_is_built_left_to_right_and_named_so() -> None:
     [
         ("fyi", r"fyi stands behind a method, as in dm\+fyi"),
         ("dm+dsa", r"dm\+dsa: dsa is a method of its own and wraps no other"),
-        ("dm+fy", r"unknown link of dm\+fy: 'fy'; known: fyi"),
+        ("dm+fy", r"unknown link of dm\+fy: 'fy'; nearest: fyi"),
         ("dm+", r"unknown link of dm\+: ''"),
         ("dm+fyi+fyi", r"dm\+fyi\+fyi: fyi stands there twice"),
         ("+fyi", "unknown method ''"),
