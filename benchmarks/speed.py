@@ -13,7 +13,7 @@ Times are medians over interleaved repetitions; they are worth something with no
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -53,7 +53,9 @@ class Bare(Run):
         self.strategy = SPEC.dsa
         self.rng = torch.Generator().manual_seed(seed)
 
-    def steps(self, n: int, state: dict[str, object], phase: str = "distil") -> Iterator[int]:
+    def steps(
+        self, n: int, state: dict[str, object], phase: str = "distil", *, passing: Collection[str] = ()
+    ) -> Iterator[int]:
         """The numbers of the steps."""
         return iter(range(n))
 
