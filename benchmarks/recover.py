@@ -10,13 +10,13 @@ Times are worth something with nothing else on the machine.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from condense.benchmarks.common import timed
 from condense.distill.recover import Recovery, objective
 from condense.measure import device_name
 from condense.memory import keep_freed_memory
@@ -126,15 +126,6 @@ def side_by_side(passes: int, device: torch.device, repeats: int = 20) -> tuple[
     one, all_at_once = (statistics.median(times) for times in zip(*turns, strict=True))
     print(f"{passes} passes of ten 8 x 8 images: {one:.4f} s one by one, {all_at_once:.4f} s in one forward")
     return one, all_at_once
-
-
-def timed(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds."""
-    started = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ Each of the pairs is the suite's own code against a plain loop of the same mathe
 batches, an augmentation call for each, the framework's own layers, as in the reference implementations.
 Before a pair is timed, both sides run two float64 steps on a smaller batch and must agree to rounding. Beside
 them: the share that the real pass of DM reaches of this machine's matrix product, timed in turn; an epoch of
-an expert (``experts.py``); time and memory of an update by trajectory matching (``unrolled.py``).
+an expert (``experts.py``); time and memory of an update by trajectory matching (``unrolled.py``); a step of
+recovery (``recover.py``).
 
 Times are medians over interleaved repetitions; they are worth something with nothing else on the machine.
 """
@@ -12,7 +13,7 @@ Times are medians over interleaved repetitions; they are worth something with no
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from condense.augment import dsa
-from condense.benchmarks import experts, unrolled
+from condense.benchmarks import experts, recover, unrolled
 from condense.benchmarks.common import SPEC, framework_pooling, timed
 from condense.data import Split
 from condense.distill import Method, Plain, Run, Synthetic
@@ -52,7 +53,9 @@ class Bare(Run):
         self.strategy = SPEC.dsa
         self.rng = torch.Generator().manual_seed(seed)
 
-    def steps(self, n: int, state: dict[str, object], phase: str = "distil") -> Iterator[int]:
+    def steps(
+        self, n: int, state: dict[str, object], phase: str = "distil", *, passing: Collection[str] = ()
+    ) -> Iterator[int]:
         """The numbers of the steps."""
         return iter(range(n))
 
@@ -317,6 +320,7 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
     figures["DM real pass"] = share(train, device, repeats)
     figures["expert epoch"] = experts.measure(device, repeats)
     figures["unrolled update, seconds"] = unrolled.seconds(device, repeats)
+    figures["recovery step, seconds"] = recover.compare("convnet-bn", SPEC.shape, 100, device, repeats)
     peaks = unrolled.memory(device)
     figures["unrolled update, peak MiB"] = {
         f"{gradient}, {steps} steps": peak for gradient, rows in peaks.items() for steps, peak in rows.items()

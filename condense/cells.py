@@ -4,20 +4,21 @@ Each unit (distil one set, train one student) is a pure function of values that 
 under a name made of those values, and may be done twice without harm.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from condense.board.records import MethodUsed, Record, read
-from condense.board.tables import BASELINES, PUBLISHED
 from condense.data import Dataset, load
 from condense.distill import Method, Recipe
-from condense.distill.engine import check, distill
+from condense.distill.engine import check, clean, distill
 from condense.distill.registry import build
 from condense.distill.run import run_key
-from condense.distill.teaching import given
+from condense.distill.teaching import asked, given, require_same_fixed
 from condense.errors import Refused
 from condense.files import require_writable
 from condense.judge import data_used, judge, judge_whole, say, space_of, without_stored_labels
@@ -25,7 +26,7 @@ from condense.measure import Budget
 from condense.networks import build as build_network
 from condense.protocol import Protocol, named
 from condense.store import DistilledSet
-from condense.teachers import fixed
+from condense.teachers import NoFixed, fixed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,27 +80,6 @@ class Cell:
         ipc = "" if self.method == "whole" else f" ipc {self.ipc}"
         protocol = f", {self.protocol}" if self.protocol else ""
         return f"{self.method} {self.dataset}{ipc}{protocol}, {self.student}"
-
-
-def baselines(cell: Cell) -> list[Cell]:
-    """The coresets that stand beside a cell in its table: of the same data, judged alike.
-
-    Where a cell is judged as its paper did, they are judged by the data's default protocol; where by labels
-    that its set stores, what stores them is around the coresets too.
-    """
-    protocol = None if cell.protocol == PUBLISHED else cell.protocol
-    params, suffix = {}, ""
-    if protocol is not None and named(protocol).labels == "stored":
-        _, *around = cell.method.split("+")
-        suffix = "".join(f"+{name}" for name in around)
-        params = {key: text for key, text in cell.params.items() if key.partition(".")[0] in around}
-    return [
-        replace(
-            cell, method=name + suffix, protocol=protocol, params=params,
-            seeds=None, eval_seeds=None, teacher=cell.teacher if suffix else None,
-        )
-        for name in BASELINES
-    ]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,23 +143,26 @@ def first_seeds(protocol: Protocol, count: int | None) -> tuple[int, ...]:
     return tuple(range(count or protocol.seeds))
 
 
-def prepare(cell: Cell, places: Places, *, judged: bool = True) -> Job:
+def prepare(cell: Cell, places: Places, *, judged: bool = True, dataset: Dataset | None = None) -> Job:
     """Resolves a cell's names and refuses what cannot work, before any work.
 
     Args:
         cell: What the user asked for.
         places: Must be writable.
         judged: Whether the set is to be evaluated as well.
+        dataset: The cell's data, where they are loaded already.
 
     Raises:
         Refused: in one sentence.
     """
-    dataset = data_of(cell, places)
+    dataset = dataset or data_of(cell, places)
     method, recipe = build(cell.method, dataset.spec.name, cell.ipc, dict(cell.params))
     teachers: Mapping[str, Path] = {}
     if cell.teacher is not None:
         method, teachers = given(method, Path(cell.teacher), dataset)
-    check(method, dataset, cell.ipc)
+    data = data_options(cell.dataset, cell.size, cell.skip_unreadable, places)
+    with telling_of(data):
+        check(method, dataset, cell.ipc, teachers=teachers)
     if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
         raise Refused(f"--seed {bad[0]}: a seed is a whole number from 0")
     require_writable(places.out)
@@ -191,14 +174,41 @@ def prepare(cell: Cell, places: Places, *, judged: bool = True) -> Job:
         first_seeds(protocol, cell.eval_seeds)
         check_student(cell.student, dataset)
         if protocol.labels == "fixed":
-            teacher = fixed(dataset.spec.name, dataset.train.hash).hash
+            with telling_of(data):
+                teacher = fixed(dataset.spec.name, dataset.train.hash).hash
         if protocol.labels == "stored" and not any(link.labels_views for link in method.links()):
-            raise without_stored_labels(protocol, method.title)
+            taught = bool(asked(method))
+            raise without_stored_labels(protocol, method.title, dataset, taught=taught, data=data)
         require_writable(places.results)
     return Job(
         cell=cell, dataset=dataset, method=method, recipe=recipe, protocol=protocol, teacher=teacher,
         teachers=teachers,
     )  # fmt: skip
+
+
+def data_options(dataset: str, size: int | None, skip_unreadable: bool, places: Places) -> str:
+    """The options of the command line that name data."""
+    text = f"--dataset {shlex.quote(dataset)}"
+    if size is not None:
+        text += f" --size {size}"
+    if skip_unreadable:
+        text += " --skip-unreadable"
+    if places.data_dir is not None:
+        text += f" --data-dir {shlex.quote(str(places.data_dir))}"
+    return text
+
+
+@contextmanager
+def telling_of(data: str) -> Iterator[None]:
+    """Where there is no fixed teacher, the refusal names the data as the user did.
+
+    Args:
+        data: As `data_options`.
+    """
+    try:
+        yield
+    except NoFixed as error:
+        raise NoFixed(error.name, data, error.instead) from None
 
 
 def data_of(cell: Cell, places: Places) -> Dataset:
@@ -232,7 +242,7 @@ def make_set(
     """The set of a job with a distillation seed: read if it is stored, else distilled and stored.
 
     Raises:
-        Refused: if the stored set is damaged, or the loss is not finite.
+        Refused: if the stored set is damaged or another fixed teacher's, or the loss is not finite.
         Stopped: when the budget has run out.
     """
     folder = job.folder(places, seed)
@@ -240,6 +250,8 @@ def make_set(
         stored = DistilledSet.load(folder)
         if stored.content["key"] != job.key(seed):
             raise Refused(f"{folder} holds the set of another run; move it away or choose another --out")
+        require_same_fixed(job.method, stored.content, job.dataset.spec, job.dataset.train.hash, folder)
+        clean(job.key(seed))
         return stored, folder
     made, run = distill(
         job.method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, device=device, budget=budget,
@@ -315,57 +327,6 @@ def of_any_teacher(blank: Record, results: Path) -> Record | None:
         if replace(found, teacher=None).evaluation_key() == blank.evaluation_key():
             return found
     return None
-
-
-def evaluate_set(
-    path: Path,
-    dataset: str | None,
-    size: int | None,
-    protocol: str | None,
-    student: str,
-    eval_seeds: int | None,
-    places: Places,
-    device: torch.device,
-    budget: Budget,
-    skip_unreadable: bool = False,
-) -> Record:
-    """`judge` for a stored set, with everything by name.
-
-    Args:
-        path: The set's folder.
-        dataset: Name or path of its data; None goes by the name that the set holds.
-        size: Side in pixels to resize the data to; None goes by the set's name for the data too.
-        protocol: Name; None takes the dataset's default; ``published`` the one that the set holds.
-        student: Name of the network.
-        eval_seeds: Students; None takes the protocol's number.
-        places: Where to read data and write the record.
-        device: Where to train.
-        budget: When to stop.
-        skip_unreadable: Whether to leave out the data's pictures that cannot be read.
-
-    Raises:
-        Refused: before any work, if it cannot work.
-    """
-    made = DistilledSet.load(path)
-    name, _, side = made.content["dataset"]["name"].partition("@")
-    try:
-        data = load(
-            dataset or name,
-            data_dir=places.data_dir,
-            size=size or (int(side) if side else None),
-            skip_unreadable=skip_unreadable,
-        )
-    except Refused as error:
-        if dataset is not None:
-            raise
-        raise Refused(f"{path} was made of {name!r}; say where that is with --dataset ({error})") from error
-    own = made.content["protocol"]
-    published = Protocol.from_json(own) if own else None
-    chosen = resolve(protocol or data.spec.protocol, published, str(path))
-    seeds = first_seeds(chosen, eval_seeds)
-    check_student(student, data)
-    require_writable(places.results)
-    return judge(made, data, chosen, student, seeds, places.results, device, budget)
 
 
 def reference(cell: Cell, places: Places, device: torch.device, budget: Budget) -> Record:

@@ -7,6 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from condense.options import (
+    BudgetText,
+    Data,
+    DataDir,
+    DeviceName,
+    EvalSeeds,
+    Ipc,
+    Method,
+    Out,
+    Param,
+    ProtocolName,
+    Results,
+    Seed,
+    Size,
+    Skip,
+    Student,
+    TeacherFile,
+)
+
 if TYPE_CHECKING:
     import torch
 
@@ -21,38 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Method = Annotated[
-    str | None, typer.Option(help="What to distil with (condense list), as in dm or dm+fyi; default dm.")
-]
-Ipc = Annotated[int, typer.Option(help="Images per class.")]
-Data = Annotated[
-    str, typer.Option("--dataset", help="A name (condense list), a .npz file or an image folder.")
-]
-ProtocolName = Annotated[
-    str | None, typer.Option("--protocol", help="Evaluation protocol; `published` takes the paper's own.")
-]
-Student = Annotated[str, typer.Option(help="Network that is trained on the set.")]
-Seed = Annotated[
-    int | None, typer.Option(help="Seed of the distillation; default 0 (random_subset: 0 to 9).")
-]
-EvalSeeds = Annotated[int | None, typer.Option(help="Students a set: the first N of the protocol's seeds.")]
-Size = Annotated[int | None, typer.Option(help="Resize the images to N x N pixels.")]
-Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that are no pictures.")]
-Param = Annotated[
-    list[str] | None,
-    typer.Option(help="A field of the method, key=value; in a chain fyi.key=value; repeatable."),
-]
-TeacherFile = Annotated[
-    Path | None, typer.Option("--teacher", help="File of the network that the method inverts or labels with.")
-]
-BudgetText = Annotated[
-    str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; a repeat goes on.")
-]
-DeviceName = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where there is one.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with NAME.npz files and image folders.")]
-Out = Annotated[Path, typer.Option(help="Folder for sets.")]
-Results = Annotated[Path, typer.Option(help="Folder for records; the board lies beside it.")]
 
 
 @app.command()
@@ -82,8 +69,8 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Distil a set, store it, retrain students on it, record, and refresh the board."""
+    from condense.baselines import prepared
     from condense.board.render import table_for
-    from condense.cells import baselines as rows_beside
     from condense.cells import run_cell
 
     where, on, limit = _places(out, results, data_dir), _device(device), _budget(budget)
@@ -91,9 +78,10 @@ def run(
         method, ipc, dataset, protocol, student, seed, eval_seeds, size, skip_unreadable, param, teacher
     )
     beside = method is None if baselines is None else baselines
+    rows = prepared(wanted, where) if beside else []
     with _board_kept(results):
         shown, *_ = run_cell(wanted, where, on, limit)
-        for row in rows_beside(wanted) if beside else []:
+        for row in rows:
             run_cell(row, where, on, limit)
     board = _refresh(results)
     typer.echo()
@@ -138,19 +126,25 @@ def evaluate(
     eval_seeds: EvalSeeds = None,
     size: Size = None,
     skip_unreadable: Skip = False,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="File of the teacher that the set was made with.")
+    ] = None,
     budget: BudgetText = None,
     device: DeviceName = "auto",
     data_dir: DataDir = None,
     results: Results = Path("results"),
 ) -> None:
     """Retrain students on a stored set, or make a reference row, and record."""
-    from condense.cells import evaluate_set, run_cell
+    from condense.cells import run_cell
     from condense.errors import Refused, unknown
+    from condense.stored import evaluate_set
 
     if (path is None) == (reference is None):
         raise Refused("evaluate takes the folder of a set, or --reference whole: one of the two")
     if reference not in (None, "whole"):
         raise unknown("reference", str(reference), ["whole"])
+    if path is None and teacher is not None:
+        raise Refused(f"--teacher {teacher}: the whole training set has class ids of its own")
     where, on, limit = _places(Path("sets"), results, data_dir), _device(device), _budget(budget)
     with _board_kept(results):
         if path is None:
@@ -159,7 +153,7 @@ def evaluate(
             run_cell(cell, where, on, limit)
         else:
             evaluate_set(
-                path, dataset, size, protocol, student, eval_seeds, where, on, limit, skip_unreadable
+                path, dataset, size, protocol, student, eval_seeds, where, on, limit, skip_unreadable, teacher
             )
     _refresh(results)
 

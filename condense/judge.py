@@ -18,8 +18,9 @@ from condense.files import digest
 from condense.measure import Budget, device_name, versions
 from condense.protocol import Protocol
 from condense.store import DistilledSet
+from condense.store.manifest import TeacherPart
 from condense.store.targets import Distilled, Target
-from condense.teachers import Teacher, find, fixed
+from condense.teachers import ANY_DATA, NoFixed, Teacher, find, fixed
 
 
 def judge(
@@ -56,7 +57,8 @@ def judge(
             f"{dataset.spec.name} has {dataset.train.hash[:8]}"
         )
     if protocol.labels == "stored" and made.epochs is None:
-        raise without_stored_labels(protocol, made.content["method"]["name"])
+        name, taught = made.content["method"]["name"], "teacher" in made.content
+        raise without_stored_labels(protocol, name, dataset, taught=taught)
     teacher = labelling_teacher(made, dataset, protocol, device)
     record = record_of(made, dataset, protocol, student, teacher)
     path = record.path(results)
@@ -163,26 +165,53 @@ def labelling_teacher(
     if protocol.labels == "fixed":
         return fixed(dataset.spec.name, dataset.train.hash, device)
     if protocol.labels == "own":
-        own = made.content.get("teacher")
-        if own is None:
-            raise Refused(
-                f"{protocol.name} has a set labelled by its own teacher, and this set of "
-                f"{made.content['method']['name']} names none"
-            )
-        return find(own["hash"], device)
+        return find(own_teacher(made, protocol)["hash"], device)
     return None
 
 
-def without_stored_labels(protocol: Protocol, method: str) -> Refused:
+def own_teacher(made: DistilledSet, protocol: Protocol) -> TeacherPart:
+    """What a set says of the teacher that its method inverted.
+
+    Args:
+        made: The set.
+        protocol: One for which that teacher labels.
+
+    Raises:
+        Refused: if it names none.
+    """
+    own = made.content.get("teacher")
+    if own is None:
+        raise Refused(
+            f"{protocol.name} has a set labelled by its own teacher, and this set of "
+            f"{made.content['method']['name']} names none"
+        )
+    return own
+
+
+def without_stored_labels(
+    protocol: Protocol, method: str, dataset: Dataset, *, taught: bool, data: str = ANY_DATA
+) -> Refused:
     """The refusal of sets that lack what a protocol trains on.
 
     Args:
         protocol: One for stored labels.
         method: The name of the method chain that stores none.
+        dataset: The data: without a fixed teacher, ``+fkd`` wants another.
+        taught: Whether the method has a teacher of its own.
+        data: The options of the command line that name the data.
     """
+    told = f"condense run --method {method}+fkd"
+    remedy = f"{told} makes one that does"
+    try:
+        fixed(dataset.spec.name, dataset.train.hash)
+    except NoFixed as error:
+        first = NoFixed(error.name, data)
+        remedy = (
+            f"{told} --param fkd.teacher=host makes one that does" if taught else f"{remedy}, but {first}"
+        )
     return Refused(
         f"{protocol.name} trains on labels that are stored with a set's views, and a set of {method} stores "
-        f"none; --method {method}+fkd makes one that does"
+        f"none; {remedy}"
     )
 
 

@@ -42,7 +42,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from condense.data import Split
-from condense.distill import Experts, ExpertTraining, Recipe, Run, Synthetic, register
+from condense.distill import Experts, ExpertTraining, Published, Run, Synthetic, register
 from condense.distill.unrolled import Vector
 from condense.errors import Refused, unknown
 from condense.networks import build
@@ -249,7 +249,7 @@ def representative(logits: Float[Tensor, "n k"], count: int, seed: int) -> Int64
     return rows
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     # init, syn_steps, expert_epochs, max_start_epoch, lr_images, lr_lr, batch, whitened, balance, enhanced
     table = {
         ("cifar10", 10): ("real", 30, 2, 20, 1000.0, 1e-5, None, True, True, True),
@@ -265,7 +265,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
     protocol = replace(evaluation, lr=None, weight_decay=1e-3, stages=stages)
     source = "shenjiyuan123/AST-Alignment-with-Smooth-Expert, README and distill.sh"
     return {
-        (dataset, ipc): Recipe(
+        (dataset, ipc): Published(
             method=AST(
                 iterations=5000,
                 init=init,

@@ -6,10 +6,11 @@ like. The first steps fix what an image looks like as a whole; so the least shar
 starts at 1 and falls to ``crop_min`` along a curriculum. The rest is SRe2L, and so is the whole of it with
 ``milestone`` 0.
 
-Where this differs from the authors' code, and why: as SRe2L does (see `sre2l`). Their code for CIFAR-100, on
-which the paper's appendix reports, is not released: that recipe is SRe2L's setting with the curriculum, and
-the 800 epochs of evaluation that the authors name in an issue of their repository. There is no recipe for
-CIFAR-10.
+Where this differs from the authors' code, and why: as SRe2L does (see `sre2l`), down to the last epoch in
+place of the best, the colour that crops are padded with, and the teacher's rate by steps. Their code for
+CIFAR-100, on which the paper's appendix reports, is not released: that recipe is SRe2L's setting with the
+curriculum, and the 800 epochs of evaluation that the authors name in an issue of their repository. There is
+no recipe for CIFAR-10.
 
 When not to use it: on images of a few pixels, where the default ``crop_min`` leaves two pixels a side; where
 SRe2L should not be used.
@@ -18,7 +19,7 @@ SRe2L should not be used.
 import math
 from dataclasses import dataclass
 
-from condense.distill import Recipe, register
+from condense.distill import Published, register
 from condense.errors import Refused, unknown
 
 from .sre2l import SRe2L, cifar_protocol, tiny_protocol
@@ -69,7 +70,7 @@ class CDA(SRe2L):
         return self.crop_min + (1 - self.crop_min) * left[self.curriculum]
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     cifar = CDA(
         network="resnet18-bn", teacher="trained", iterations=1000, lr_images=0.25, bn_weight=0.01, roll=4,
         encode="jpeg",
@@ -80,13 +81,13 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
     )  # fmt: skip
     unreleased = "SRe2L's setting with the curriculum; 800 epochs: issues of VILA-Lab/SRe2L"
     recipes = {
-        ("cifar100", ipc): Recipe(method=cifar, protocol=cifar_protocol(800), source=unreleased)
+        ("cifar100", ipc): Published(method=cifar, protocol=cifar_protocol(800), source=unreleased)
         for ipc in (1, 10, 50)
     }
     source = "VILA-Lab/SRe2L, CDA/README.md and recover_cda_tiny.py; zeyuanyin/tiny-imagenet"
     protocol = tiny_protocol(epochs=100, batch=64)
     return recipes | {
-        ("tiny-imagenet", ipc): Recipe(method=tiny, protocol=protocol, source=source)
+        ("tiny-imagenet", ipc): Published(method=tiny, protocol=protocol, source=source)
         for ipc in (1, 10, 50, 100)
     }
 

@@ -40,7 +40,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from condense.data import Split
-from condense.distill import Experts, ExpertTraining, Recipe, Run, Synthetic, register
+from condense.distill import Experts, ExpertTraining, Published, Run, Synthetic, register
 from condense.errors import Refused
 from condense.networks import Network
 from condense.protocol import dc_evaluation
@@ -212,7 +212,7 @@ def agreed(
     return torch.where(votes > 0, agreeing / votes.clamp(min=1), exchanged)
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     # syn_steps, expert_epochs, lr_images, lr_lr, lr_labels, batch, min_start_epoch, current_max_start_epoch,
     # max_start_epoch, expansion_end_epoch
     table = {
@@ -232,7 +232,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
     protocol = replace(dc_evaluation(1000, augment="dsa", batch=128), lr=None)
     source = "NUS-HPC-AI-Lab/DATM, configs and README"
     return {
-        cell: Recipe(
+        cell: Published(
             method=DATM(
                 iterations=10000,
                 syn_steps=steps,

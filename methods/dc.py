@@ -32,7 +32,7 @@ from torch.nn.functional import cross_entropy
 
 from condense.augment import dsa
 from condense.data import Split
-from condense.distill import Method, Recipe, Run, Synthetic, register
+from condense.distill import Method, Published, Run, Synthetic, register
 from condense.errors import unknown
 from condense.networks import Network
 from condense.protocol import dc_evaluation
@@ -273,14 +273,14 @@ def refresh_batch_norm(network: Network, train: Split, rng: torch.Generator) -> 
                 module.eval()
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     source = "VICO-UoE/DatasetCondensation, README and defaults of main.py"
     # MNIST alone is evaluated with an augmentation, and therefore for longer.
     plain = dc_evaluation(300, augment="none")
     protocols = dict.fromkeys(("fashion-mnist", "svhn", "cifar10", "cifar100"), plain)
     protocols["mnist"] = dc_evaluation(1000, augment="dc:crop_scale_rotate")
     return {
-        (dataset, ipc): Recipe(
+        (dataset, ipc): Published(
             method=DC(outer_steps=LOOPS[ipc][0], inner_epochs=LOOPS[ipc][1]), protocol=protocol, source=source
         )
         for dataset, protocol in protocols.items()

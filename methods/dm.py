@@ -25,7 +25,7 @@ from torch import Tensor
 
 from condense.augment import dsa
 from condense.data import Split
-from condense.distill import Method, Recipe, Run, Synthetic, register
+from condense.distill import Method, Published, Run, Synthetic, register
 from condense.networks import Network, initialise_, network_in_chunks
 from condense.protocol import dc_evaluation
 from condense.store import DistilledSet
@@ -92,7 +92,7 @@ def class_means(rows: Float[Tensor, "n d"], num_classes: int) -> Float[Tensor, "
     return rows.view(num_classes, -1, rows.shape[1]).mean(1)
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     protocol = dc_evaluation(1000, augment="dsa")
     cells = {
         **{("cifar10", ipc): 1.0 for ipc in (1, 10, 50)},
@@ -103,7 +103,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
     }
     source = "VICO-UoE/DatasetCondensation, README and defaults of main_DM.py (tiny-imagenet: from memory)"
     return {
-        cell: Recipe(method=DM(iterations=20000, lr_images=lr), protocol=protocol, source=source)
+        cell: Published(method=DM(iterations=20000, lr_images=lr), protocol=protocol, source=source)
         for cell, lr in cells.items()
     }
 

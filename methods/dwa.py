@@ -14,6 +14,7 @@ Where this differs from the authors' code, and why (as SRe2L does, besides):
 - The uphill steps' gradients of the pixels are not used. Theirs leaves them, ``steps`` of them, in the first
   update of the images.
 - The weights get no gradient after the uphill steps. Theirs computes one in each iteration and drops it.
+- A pass starts from a random image of each class; theirs on Tiny-ImageNet from the k-th file of each folder.
 - On CIFAR-10 theirs trains the network under one normalisation and inverts it under another. On Tiny-ImageNet
   its code does not run (no branch for its constants); the recipe is what its script asks for, with the
   CutMix that its evaluation turns on by default.
@@ -31,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from condense.distill import Recipe, register
+from condense.distill import Published, register
 from condense.distill.recover import Adjust
 from condense.networks import Network
 
@@ -95,7 +96,7 @@ def adjusted(
     return moved.requires_grad_(False)
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     cifar = DWA(
         network="resnet18-bn", teacher="trained", iterations=1000, lr_images=0.25, bn_weight=0.01, roll=4,
         encode="jpeg",
@@ -107,13 +108,13 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
     )  # fmt: skip
     source = "AngusDujw/Diversity-Driven-Synthesis, scripts/run_{}.sh"
     recipes = {
-        (name, ipc): Recipe(method=cifar, protocol=cifar_protocol(), source=source.format("cifar"))
+        (name, ipc): Published(method=cifar, protocol=cifar_protocol(), source=source.format("cifar"))
         for name in ("cifar10", "cifar100")
         for ipc in (10, 50)
     }
     protocol = tiny_protocol(epochs=200, batch=64, cutmix=1.0)
     return recipes | {
-        ("tiny-imagenet", ipc): Recipe(method=tiny, protocol=protocol, source=source.format("tiny"))
+        ("tiny-imagenet", ipc): Published(method=tiny, protocol=protocol, source=source.format("tiny"))
         for ipc in (50, 100)
     }
 

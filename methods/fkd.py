@@ -57,8 +57,9 @@ class FKD(Wrapper):
     A host's soft labels give way to them; class ids stay.
 
     Attributes:
-        teacher: Who labels: ``fixed``, the dataset's pinned one; ``host``, the one that the host inverts;
-            ``trained``, one trained here; or the hash of one whose file is given (``--teacher FILE``).
+        teacher: Who labels: ``fixed``, the dataset's pinned one; ``host``, the one that the host inverts or
+            chooses with (the first of INFER's several networks, so one of its M labels); ``trained``, one
+            trained here; or the hash of one whose file is given (``--teacher FILE``).
         epochs: How long students are trained.
         batch: Images of a step.
         crop: ``crop-flip``, a shift by up to an eighth of each side; or ``resized``, a random box in full

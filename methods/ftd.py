@@ -31,7 +31,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from condense.data import Split
-from condense.distill import Experts, ExpertTraining, Recipe, Run, Synthetic, register
+from condense.distill import Experts, ExpertTraining, Published, Run, Synthetic, register
 from condense.errors import Refused
 from condense.protocol import dc_evaluation
 
@@ -105,7 +105,7 @@ class FTD(MTT):
         return Averaged(INITS[self.init](train, run), self.lr_student, self.ema_decay)
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     # syn_steps, expert_epochs, max_start_epoch, batch_syn, lr_images, lr_lr, lr_student, alpha, ema_decay
     table = {
         ("cifar10", 1): (50, 2, 2, None, 100.0, 1e-7, 0.01, 0.3, 0.9999),
@@ -120,7 +120,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
     protocol = replace(dc_evaluation(1000, augment="dsa"), lr=None)
     source = "AngusDujw/FTD-distillation, docs/parameters.png (the paper's Table 7) and its two scripts"
     return {
-        (dataset, ipc): Recipe(
+        (dataset, ipc): Published(
             method=FTD(
                 iterations=5000,
                 syn_steps=steps,

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from condense.augment import dsa
 from condense.data import Split
-from condense.distill import Recipe, Run, Wrapper, register
+from condense.distill import Published, Run, Wrapper, register
 from condense.errors import Refused
 from condense.store import DistilledSet
 
@@ -69,11 +69,11 @@ class FYI(Wrapper):
             raise Refused(f"{self.title}: {self.name} wraps {self.wraps}, and {self.host.title} does not")
 
     @classmethod
-    def published(cls, host: Recipe) -> Recipe:
+    def published(cls, host: Published) -> Published:
         """The host's settings, evaluated with the edited augmentation, as the authors' code does."""
         protocol = replace(host.protocol, augment=edited(host.protocol.augment))
         source = f"{host.source}; around it, cvlab-yonsei/FYI"
-        return Recipe(method=cls(host=host.method, flip_first=True), protocol=protocol, source=source)
+        return Published(method=cls(host=host.method, flip_first=True), protocol=protocol, source=source)
 
     def distill(self, train: Split, run: Run) -> DistilledSet:
         """The host, with its view mirrored."""

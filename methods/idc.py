@@ -45,7 +45,7 @@ from torch import Tensor
 
 from condense.augment import dsa
 from condense.data import Split
-from condense.distill import Decoded, Method, Recipe, Run, Synthetic, Through, register, tiled
+from condense.distill import Decoded, Method, Published, Run, Synthetic, Through, register, tiled
 from condense.errors import Refused, unknown
 from condense.networks import Network, initialise_
 from condense.protocol import milestones
@@ -312,7 +312,7 @@ INITS: Mapping[str, Callable[[Split, Run, int], Float[Tensor, "n c h w"]]] = {
 """What the images start from."""
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     """``misc/reproduce.py``; the evaluation is that of ``train.py`` under ``argument.py``."""
     source = "snu-mllab/Efficient-Dataset-Condensation, misc/reproduce.py and argument.py"
     cifar = IDC(iterations=2000, matches=100, lr_images=5e-3, metric="mse", train_images=2000)
@@ -328,7 +328,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
         "fashion-mnist": (fashion, (1, 10, 50), photos),
     }
     return {
-        (dataset, ipc): Recipe(
+        (dataset, ipc): Published(
             method=method,
             protocol=milestones(1000, batch=64, augment=augment, cutmix=method.cutmix or None),
             source=source,

@@ -20,8 +20,9 @@ Where this differs from the authors' code, and why:
 - The static label is the mean of the networks' logits for the *base* image, for all of its sums, as softmax
   of temperature 1 in float32: C values a base image. That is what the paper's account of sizes counts; the
   code has a label for each sum, (M + 1) times as much. Students are trained on it by hard-v1;
-  ``static_labels=False`` stores class ids alone, for protocols whose teacher labels what the student sees
-  (INFER+Dyn).
+  ``static_labels=False`` stores class ids alone, for protocols whose teacher labels what the student sees.
+  That is not quite the paper's INFER+Dyn, whose labels are the mean of all M networks' logits and whose
+  students are trained for 1 / (M + 1) of the epochs: here one teacher labels, for the protocol's full length.
 - The compensator of the last step is stored; theirs leaves the last step out, whose rate is next to nothing.
 - Networks: any of the suite's with batch norm, trained here (``networks``), or the one teacher. The authors'
   four are ResNet18, MobileNetV2, EfficientNet-B0 and ShuffleNetG2, of which the suite has the first. For that
@@ -30,7 +31,10 @@ Where this differs from the authors' code, and why:
   here but for ``iterations=1000`` and ``roll=4``.
 - A pass always has an image of every class; theirs has one of at most ``--batch-size`` classes, and would
   learn a compensator for each such block.
-- With several networks, a protocol that asks for the set's own teacher gets the first of them.
+- With several networks, a protocol that asks for the set's own teacher gets the first of them, and so does
+  ``+fkd`` with ``fkd.teacher=host``.
+- A network's rate follows its cosine step by step, not epoch by epoch; a student's padded crop is filled with
+  the mean colour, as black is padded there before normalising; the last epoch is reported, not the best.
 
 When not to use it: at few images per class on a dataset of few classes, where compensators take a large share
 of the room; below 1 + M / C images a class there is room for none. On black
@@ -44,8 +48,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from condense.augment import resized
 from condense.data import Split
-from condense.distill import Run, Taught, register
+from condense.distill import Run, Taught, Training, register
 from condense.distill.recover import Recovery, recover
 from condense.errors import Refused
 from condense.networks import build
@@ -76,6 +81,7 @@ class INFER(Taught):
     quick = {"iterations": 10}
     may_be_zero = frozenset({"roll"})
     remedy = "lower lr_images, as in --param lr_images=0.05"
+    inverts = True
 
     networks: str | None = None
     iterations: int = 500
@@ -100,13 +106,21 @@ class INFER(Taught):
             raise Refused(f"infer: networks = {self.networks} has to name different networks, joined by +")
         if names and self.teacher != "trained":
             raise Refused("infer: networks are trained here; --param teacher=trained goes with them")
-        if not 0 < self.crop_min <= 1:
-            raise Refused(f"infer: crop_min = {self.crop_min} is no share of an image: it is in (0, 1]")
+        resized.require_share("infer: crop_min", self.crop_min)
+
+    def training(self) -> Training:
+        """How its teacher is trained: of several networks, the first."""
+        own = super().training()
+        return replace(own, network=self.structures()[0])
 
     @property
     def needs_real(self) -> bool:
         """It keeps real images, and adds to them."""
         return True
+
+    def structures(self) -> tuple[str, ...]:
+        """The M networks."""
+        return tuple(self._names()) or (self.network,)
 
     def per_class(self, ipc: int, num_classes: int) -> int:
         """n0 = floor(ipc / (M / C + 1)): a base set and its M compensators take the room of C + M images."""
@@ -134,14 +148,15 @@ class INFER(Taught):
             )
             for number, teacher in enumerate(teachers)
         ]  # fmt: skip
-        std = torch.tensor(run.spec.std, device=run.device).view(-1, 1, 1)
-        compensators = as_compensators(torch.stack(found, 1) * std)
+        black, white = run.spec.extremes(torch.device("cpu"))
+        compensators = as_compensators(torch.stack(found, 1) / (white - black))
         images = base.flatten(0, 1)
         soft = ensemble(teachers, images) if self.static_labels else None
         return run.distilled(
             images,
             torch.arange(classes).repeat_interleave(base_sets),
             soft=soft,
+            augment="none",
             labelled_by=teachers[0] if self.static_labels and len(teachers) == 1 else None,
             decode=(Compensated(len(teachers)),),
             as_bytes=True,

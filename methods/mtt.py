@@ -39,7 +39,7 @@ from condense.distill import (
     Experts,
     ExpertTraining,
     Method,
-    Recipe,
+    Published,
     Rollback,
     Run,
     Synthetic,
@@ -323,7 +323,7 @@ INITS: Mapping[str, Callable[[Split, Run], Synthetic]] = {
 """What the images start from."""
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     # syn_steps, expert_epochs, max_start_epoch, lr_images, lr_lr, lr_student, batch_syn, whitened
     table = {
         ("cifar10", 1): (50, 2, 2, 100.0, 1e-7, 0.01, None, True),
@@ -339,7 +339,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
     protocol = replace(dc_evaluation(1000, augment="dsa"), lr=None)
     source = "justincui03/dc_benchmark, the commands for MTT that its author gave"
     return {
-        cell: Recipe(
+        cell: Published(
             method=MTT(
                 iterations=5000,
                 syn_steps=steps,

@@ -50,7 +50,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from condense.augment import dsa
 from condense.data import Split
-from condense.distill import Decoded, Method, Recipe, Run, Synthetic, Through, Training, register
+from condense.distill import Decoded, Method, Published, Run, Synthetic, Through, Training, register
 from condense.errors import Refused, unknown
 from condense.networks import Network, features_in_chunks
 from condense.protocol import Protocol, milestones
@@ -308,7 +308,7 @@ OPTIMIZERS: Mapping[str, Callable[[NCFM, Tensor], Optimizer]] = {
 """The images' optimisers by name."""
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     """``config/ipc*/*.yaml``: alike but for one optimiser, and the students' epochs."""
     files = {"cifar10": "cifar10", "cifar100": "cifar100", "tiny-imagenet": "tinyimagenet"}
     epochs = {("tiny-imagenet", 10): 300, ("tiny-imagenet", 50): 40}
@@ -326,7 +326,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
                 networks=20,
                 network_epochs=60,
             )
-            recipes[cell] = Recipe(
+            recipes[cell] = Published(
                 method=method,
                 protocol=_evaluation(epochs.get(cell, 2000)),
                 source=f"gszfwsb/NCFM, config/ipc{ipc}/{file}.yaml",

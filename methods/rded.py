@@ -36,8 +36,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from condense.augment import resample, resized
 from condense.data import Split
-from condense.distill import Recipe, Run, Taught, register
+from condense.distill import Published, Run, Taught, register
 from condense.errors import Refused
 from condense.protocol import Protocol, Stage
 from condense.store import DistilledSet
@@ -77,8 +78,7 @@ class RDED(Taught):
             Refused: naming it.
         """
         super().__post_init__()
-        if not 0 < self.crop_min <= 1:
-            raise Refused(f"rded: crop_min = {self.crop_min} is no share of an image: it is in (0, 1]")
+        resized.require_share("rded: crop_min", self.crop_min)
         encoding_named(self.encode)
 
     @property
@@ -104,36 +104,15 @@ class RDED(Taught):
         tile = (size[0] // self.factor, size[1] // self.factor)
         for label in run.steps(spec.num_classes, {"images": images}):
             pool = train.draw(min(max(self.pool, wanted), counts[label]), run.rng, [label])[0]
-            boxes = draw_boxes(self.crops, len(pool), size, run.rng, smallest=self.crop_min).to(run.device)
+            # boxes: (m, n, 4), m crops of each of the n images, all of the image's aspect
+            drawn = resized.boxes(self.crops * len(pool), size, run.rng, smallest=self.crop_min, aspects=None)
+            boxes = drawn.view(self.crops, -1, 4).to(run.device)
             found, best = losses(teacher, pool, boxes, label, tile).min(0)
             chosen = found.argsort(stable=True)[:wanted]
-            crops = cropped(pool[chosen], boxes[best[chosen], chosen], tile)
+            crops = resample.resampled(pool[chosen], boxes[best[chosen], chosen], tile)
             images[label * run.ipc : (label + 1) * run.ipc] = mosaics(crops, self.factor, size)
         labels = torch.arange(spec.num_classes).repeat_interleave(run.ipc)
-        return run.distilled(images, labels, as_bytes=True, encode=self.encode)
-
-
-def draw_boxes(
-    crops: int, n: int, size: tuple[int, int], generator: torch.Generator, *, smallest: float
-) -> Int64[Tensor, "m n 4"]:
-    """Random crops: a uniform share of the area at a uniform place, both sides cut by the same factor.
-
-    Args:
-        crops: m, of each image.
-        n: Images.
-        size: Their (h, w) in pixels.
-        generator: A CPU generator.
-        smallest: The least share.
-
-    Returns:
-        (top, left, height, width) of each in pixels, inside the image, on the CPU.
-    """
-    # In float64 no product with a side is rounded up to the side itself.
-    u = torch.rand(3, crops, n, generator=generator, dtype=torch.float64)
-    shrink = (smallest + (1 - smallest) * u[0]).sqrt()
-    height, width = ((side * shrink).round().clamp_min(1).long() for side in size)
-    top, left = (u[1] * (size[0] - height + 1)).long(), (u[2] * (size[1] - width + 1)).long()
-    return torch.stack([top, left, height, width], 2)
+        return run.distilled(images, labels, augment="none", as_bytes=True, encode=self.encode)
 
 
 def losses(
@@ -159,50 +138,9 @@ def losses(
     pieces = torch.split(torch.arange(len(images), device=images.device), max(1, PIXELS // (h * w)))
     for drawn in boxes:
         for piece in pieces:
-            logits = teacher.logits(pad(cropped(images[piece], drawn[piece], tile), around))
+            logits = teacher.logits(pad(resample.resampled(images[piece], drawn[piece], tile), around))
             found.append(-logits.log_softmax(1)[:, label])
     return torch.cat(found).view(len(boxes), -1)
-
-
-def cropped(
-    images: Float[Tensor, "n c h w"], boxes: Int64[Tensor, "n 4"], tile: tuple[int, int]
-) -> Float[Tensor, "n c th tw"]:
-    """A crop of each image in the size of a tile, bilinear and antialiased.
-
-    Args:
-        images: The images.
-        boxes: (top, left, height, width) of each crop in pixels, on the images' device.
-        tile: (th, tw) in pixels.
-    """
-    top, left, height, width = boxes.T
-    rows = taps(top, height, images.shape[-2], tile[0]).to(images.dtype)
-    columns = taps(left, width, images.shape[-1], tile[1]).to(images.dtype)
-    return torch.einsum("nchw,nrh,nsw->ncrs", images, rows, columns)
-
-
-def taps(
-    start: Int64[Tensor, " n"], length: Int64[Tensor, " n"], side: int, out: int
-) -> Float[Tensor, "n out side"]:
-    """The matrices that resample an interval of each side: triangles that are as wide as the shrinking asks.
-
-    Output pixel i stands at (i + 1/2) s, s = length / out, and pixel j of the interval at j + 1/2; their
-    weight is max(0, 1 - distance / max(s, 1)), and the weights of an output pixel are scaled to add up to 1.
-
-    Args:
-        start: The first pixel of each interval.
-        length: Its pixels.
-        side: Pixels of the side.
-        out: Pixels that come out.
-
-    Returns:
-        In float64.
-    """
-    scale = length.double()[:, None, None] / out
-    places = (torch.arange(out, device=start.device) + 0.5)[:, None] * scale
-    pixels = (torch.arange(side, device=start.device) + 0.5 - start[:, None])[:, None]
-    weights = (1 - (pixels - places).abs() / scale.clamp_min(1)).clamp_min(0)
-    weights = weights * ((pixels > 0) & (pixels < length[:, None, None]))
-    return weights / weights.sum(2, keepdim=True)
 
 
 def mosaics(
@@ -227,7 +165,7 @@ def mosaics(
     return images
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     """``argument.py`` and ``scripts/``, with the modified ResNet18 as teacher and student."""
     method = RDED(network="resnet18-bn", teacher="trained", encode="jpeg")
     batches = {
@@ -236,7 +174,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
         "tiny-imagenet": {1: 100, 10: 100, 50: 100},
     }
     return {
-        (dataset, ipc): Recipe(
+        (dataset, ipc): Published(
             method=method,
             protocol=Protocol(
                 name="published", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=batch,

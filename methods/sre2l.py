@@ -6,7 +6,8 @@ Perspective, NeurIPS 2023, https://arxiv.org/abs/2306.13092; authors' code VILA-
 data are squeezed into a network, the teacher; images are recovered from it, from noise, one of each class at
 a time: `condense.distill.recover` is the objective and the loop. The third step, relabelling, is not in the
 set: the recipes' protocols have the teacher label each batch as the student sees it, as the authors do on
-CIFAR and Tiny-ImageNet; ``--method sre2l+fkd`` stores such labels, as they do on ImageNet.
+CIFAR and Tiny-ImageNet. ``--method sre2l+fkd --param fkd.teacher=host --param fkd.crop=resized`` stores such
+labels, as they do on ImageNet.
 
 Where this differs from the authors' code, and why:
 
@@ -21,6 +22,10 @@ Where this differs from the authors' code, and why:
   crops); ours, at the same rate, batch and epochs, as CIFAR's.
 - ``tv_weight`` and ``l2_weight`` are 0, as in every setting that the authors released, not the 1e-4 and 1e-5
   of their code's defaults. The image of least loss, which theirs tracks and never uses, is not tracked.
+- The teacher's rate follows its cosine step by step; theirs changes once an epoch.
+- On CIFAR and on ImageNet they report the student's best epoch (on Tiny-ImageNet the last); here it is always
+  the last.
+- A student's padded crop is filled with the mean colour; theirs pads before it normalises, with black.
 - CIFAR-10 has no setting of theirs: the recipe is CIFAR-100's, as G-VBSM's authors and DD-Ranking run it.
 
 When not to use it: with class ids for labels, where real images are better (these show what the teacher makes
@@ -32,10 +37,11 @@ from dataclasses import dataclass
 
 import torch
 
+from condense.augment import resized
 from condense.data import Split
-from condense.distill import Recipe, Run, Taught, register
+from condense.distill import Published, Run, Taught, register
 from condense.distill.recover import Adjust, Recovery, from_images, from_noise, recover
-from condense.errors import Refused, unknown
+from condense.errors import unknown
 from condense.protocol import Protocol, Stage
 from condense.store import DistilledSet
 from condense.store.encode import encoding_named
@@ -71,6 +77,7 @@ class SRe2L(Taught):
     quick = {"iterations": 30}
     may_be_zero = frozenset({"roll"})
     remedy = "lower lr_images, as in --param lr_images=0.05"
+    inverts = True
 
     iterations: int = 1000
     lr_images: float = 0.25
@@ -92,8 +99,7 @@ class SRe2L(Taught):
         super().__post_init__()
         if self.init not in INITS:
             raise unknown("init", self.init, INITS)
-        if not 0 < self.crop_min <= 1:
-            raise Refused(f"{self.name}: crop_min = {self.crop_min} is no share of an image")
+        resized.require_share(f"{self.name}: crop_min", self.crop_min)
         encoding_named(self.encode)
 
     @property
@@ -107,7 +113,7 @@ class SRe2L(Taught):
         start = from_noise(run) if self.init == "noise" else from_images(train.draw(run.ipc, run.rng))
         images = recover(run, teacher.network, self.recovery(), start, block=self.block, adjust=self.adjust())
         labels = torch.arange(run.spec.num_classes).repeat_interleave(run.ipc)
-        return run.distilled(images, labels, as_bytes=True, encode=self.encode)
+        return run.distilled(images, labels, augment="none", as_bytes=True, encode=self.encode)
 
     def recovery(self) -> Recovery:
         """The settings, as the recovery takes them."""
@@ -151,7 +157,7 @@ def tiny_protocol(*, epochs: int, batch: int, cutmix: float | None = None) -> Pr
     )  # fmt: skip
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     cifar = SRe2L(
         network="resnet18-bn", teacher="trained", iterations=1000, lr_images=0.25, bn_weight=0.01, roll=4,
         encode="jpeg",
@@ -172,7 +178,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
         },
     }
     return {
-        cell: Recipe(method=method, protocol=protocol, source=source)
+        cell: Published(method=method, protocol=protocol, source=source)
         for cell, (method, protocol, source) in cells.items()
     }
 

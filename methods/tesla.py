@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from condense.data import Split
-from condense.distill import Experts, Recipe, Run, register
+from condense.distill import Experts, Published, Run, register
 from condense.networks import Network
 from condense.protocol import dc_evaluation
 
@@ -71,7 +71,7 @@ class TESLA(MTT):
             learned.logits.copy_(answers(network, goal, learned.syn.images))
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
+def _recipes() -> dict[tuple[str, int], Published]:
     # syn_steps, expert_epochs, max_start_epoch, lr_img, lr_lr, lr_student, batch_syn, whitened
     table = {
         ("cifar10", 1): (50, 2, 5, 1000.0, 1e-7, 0.01, None, False),
@@ -80,7 +80,7 @@ def _recipes() -> dict[tuple[str, int], Recipe]:
     protocol = replace(dc_evaluation(1000, augment="dsa"), lr=None)
     source = "justincui03/tesla, README; lr_images is half of lr_img there, as its pixels' gradient is"
     return {
-        cell: Recipe(
+        cell: Published(
             method=TESLA(
                 iterations=10000,
                 syn_steps=steps,

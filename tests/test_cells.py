@@ -7,7 +7,7 @@ import torch
 
 from condense import protocol as protocols
 from condense.board.records import Record, read, read_all
-from condense.cells import Cell, Places, baselines, evaluate_set, make_set, prepare, run_cell
+from condense.cells import Cell, Places, make_set, prepare, run_cell
 from condense.data import Dataset
 from condense.distill import Recipe
 from condense.distill.registry import build, methods
@@ -16,6 +16,7 @@ from condense.judge import judge
 from condense.measure import Budget
 from condense.protocol import Protocol, Stage
 from condense.store import DistilledSet
+from condense.stored import evaluate_set
 
 CPU = torch.device("cpu")
 TINY = Protocol(name="tiny", stages=(Stage(epochs=2),), seeds=5)
@@ -67,21 +68,6 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 Make = Callable[..., Cell]
 Spent = Callable[[int], Budget]
-
-
-def test_the_baselines_beside_a_cell_are_judged_as_it_is() -> None:
-    def told(cell: Cell) -> list[tuple[str, str | None, str, int | None]]:
-        return [(one.method, one.protocol, one.dataset, one.eval_seeds) for one in baselines(cell)]
-
-    names = ("random_subset", "herding", "k_center")
-    cell = Cell(method="dm", dataset="mnist", protocol="soft-v1", eval_seeds=1, params={"iterations": "9"})
-    assert told(cell) == [(name, "soft-v1", "mnist", None) for name in names]
-    assert not any(one.params for one in baselines(cell))
-    assert told(replace(cell, protocol="published")) == [(name, None, "mnist", None) for name in names]
-    labels = {"fkd.epochs": "3", "iterations": "9"}
-    stored = replace(cell, method="dm+fkd", protocol="replay-v1", params=labels, teacher="file")
-    assert told(stored) == [(f"{name}+fkd", "replay-v1", "mnist", None) for name in names]
-    assert all(one.params == {"fkd.epochs": "3"} and one.teacher == "file" for one in baselines(stored))
 
 
 def test_a_cell_that_is_full_is_up_to_date_and_nothing_is_trained_or_written(
@@ -185,6 +171,23 @@ def test_a_stored_set_that_is_damaged_is_refused(cell: Make, places: Places) -> 
     (folder / "data.safetensors").write_bytes(data)
     with pytest.raises(Refused, match="was altered"):
         run(cell(student="mlp"), places)
+
+
+def test_what_a_kill_left_beside_a_stored_set_is_removed_once_the_set_is_found(
+    cell: Make, places: Places, home: Path
+) -> None:
+    job = prepare(cell(), places)
+    made, _ = make_set(job, 0, places, CPU, Budget())
+    left = home / "runs" / job.key(0)[:32]
+    for name in ("checkpoint-00000003.safetensors", ".checkpoint-x", "replay/epoch.bin", "events.jsonl"):
+        (left / name).parent.mkdir(parents=True, exist_ok=True)
+        (left / name).write_text("x")
+    other = home / "runs" / job.key(1)[:32] / "checkpoint-00000003.safetensors"
+    other.parent.mkdir(parents=True)
+    other.write_text("x")
+    again, _ = make_set(job, 0, places, CPU, Budget())
+    assert again.hash == made.hash
+    assert [path.name for path in left.iterdir()] == ["events.jsonl"] and other.exists()
 
 
 def test_a_folder_with_the_set_of_another_run_is_refused(cell: Make, places: Places) -> None:

@@ -135,6 +135,7 @@ def test_bad_input_is_refused_in_one_sentence_before_anything_is_written(
         ("--eval-seeds 0", "--eval-seeds 0: hard-v1 has the seeds 0 to 4"),
         ("--eval-seeds 6", "--eval-seeds 6: hard-v1 has the seeds 0 to 4"),
         ("--results a-file/results", "cannot write to a-file/results: a-file is not a folder"),
+        ("--method dc --ipc 21 --baselines", "images (a baseline: --no-baselines leaves it out)"),
     ],
 )
 def test_a_bad_evaluation_is_refused_before_the_distillation_starts(
@@ -219,6 +220,7 @@ def test_a_set_that_is_not_whole_is_refused_by_the_file_at_fault(
         ("--dataset TOY --protocol published", "there is no published protocol for it; choose hard-v1"),
         ("--dataset TOY --student lenet-5", "unknown network 'lenet-5'; nearest: lenet"),
         ("--dataset TOY --eval-seeds 9", "--eval-seeds 9: hard-v1 has the seeds 0 to 4"),
+        ("--dataset TOY --teacher a.pt", "--teacher a.pt: under hard-v1 a set's own teacher labels nothing"),
         ("--reference whole", "evaluate takes the folder of a set, or --reference whole: one of the two"),
     ],
 )
@@ -234,6 +236,7 @@ def test_a_stored_set_is_not_evaluated_on_what_does_not_fit_it(
     [
         ("evaluate", "evaluate takes the folder of a set, or --reference whole: one of the two"),
         ("evaluate --reference hole", "unknown reference 'hole'; known: whole"),
+        ("evaluate --reference whole --teacher a.pt", "--teacher a.pt: the whole training set has class ids"),
         ("show", "Missing argument"),
         ("leaderboard", "there is no folder results; condense run makes records"),
         ("bench none.toml", "cannot read none.toml: "),

@@ -1,7 +1,7 @@
 """What every registered method promises, tested over the registry: a new one is covered by itself."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from itertools import count
 from pathlib import Path
@@ -146,9 +146,11 @@ def test_a_run_killed_in_any_phase_ends_in_the_same_set(
     phases: list[tuple[str, int]] = []
     steps = Loop.steps
 
-    def count(self: Loop, n: int, state: dict[str, object], phase: str = "distil") -> Iterator[int]:
+    def count(
+        self: Loop, n: int, state: dict[str, object], phase: str = "distil", **named: Collection[str]
+    ) -> Iterator[int]:
         phases.append((phase, n))
-        return steps(self, n, state, phase)
+        return steps(self, n, state, phase, **named)
 
     monkeypatch.setattr(Loop, "steps", count)
     expected = make(name, digits, tmp_path / "whole").hash
@@ -162,18 +164,17 @@ def test_a_run_killed_in_any_phase_ends_in_the_same_set(
         assert again.hash == expected, f"killed in phase {phase}"
 
 
-def stopping(steps: object, phase: str, at: int) -> object:
-    def killed(self: Loop, n: int, state: dict[str, object], name: str = "distil") -> Iterator[int]:
+def stopping(steps: object, last: str, at: int) -> object:
+    def killed(
+        self: Loop, n: int, state: dict[str, object], phase: str = "distil", **named: Collection[str]
+    ) -> Iterator[int]:
         self._every = 0.0
-        for step in steps(self, n, state, name):  # type: ignore[operator]
-            if name == phase and step == at:
+        for step in steps(self, n, state, phase, **named):  # type: ignore[operator]
+            if phase == last and step == at:
                 raise Killed
             yield step
 
-    def with_phase(self: Loop, n: int, state: dict[str, object], phase: str = "distil") -> Iterator[int]:
-        return killed(self, n, state, phase)
-
-    return with_phase
+    return killed
 
 
 @pytest.fixture(scope="session")

@@ -11,20 +11,21 @@ from torch import Tensor
 
 from condense import protocol as protocols
 from condense.board.records import Record, read_all
-from condense.cells import Cell, Places, evaluate_set, make_set, prepare, run_cell
+from condense.cells import Cell, Places, make_set, prepare, run_cell
 from condense.data import Dataset
 from condense.distill import Recipe
 from condense.distill.registry import build as build_method
 from condense.distill.registry import methods
 from condense.errors import Refused
 from condense.evaluate import Labeller, Outcome, Trainable
-from condense.judge import judge, labelled_by, labelling_teacher, record_of
+from condense.judge import judge, labelled_by, labelling_teacher, record_of, without_stored_labels
 from condense.measure import Budget
 from condense.networks import build
 from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
 from condense.store import DistilledSet
 from condense.store.manifest import Content
 from condense.store.targets import Distilled, Hard
+from condense.stored import evaluate_set
 from condense.teachers import Header, Teacher, keep, pin
 
 CPU = torch.device("cpu")
@@ -144,10 +145,14 @@ def test_a_full_record_of_the_fixed_teacher_is_up_to_date_and_of_another_teacher
 
 
 def test_data_without_a_fixed_teacher_are_refused_before_any_work_and_say_how_to_make_one(
-    cell: Make, places: Places, toy: Dataset
+    cell: Make, places: Places, toy: Dataset, toy_file: Path
 ) -> None:
-    with pytest.raises(Refused, match="toy has no fixed teacher; .* condense teach --dataset toy --pin"):
+    with pytest.raises(Refused) as refused:
         run(cell(), places)
+    assert str(refused.value) == (
+        "toy has no fixed teacher; make one and pin it with condense teach "
+        f"--dataset {toy_file} --network convnet-w32-bn --epochs 20 --pin"
+    )
     assert not list(places.out.parent.glob("sets/*"))
     one = made(cell(), places)
     with pytest.raises(Refused, match="toy has no fixed teacher"):
@@ -260,12 +265,30 @@ def test_a_full_published_record_is_found_though_its_teacher_is_known_only_with_
     assert run(wanted, places) == [record] and len(trainings) == 2
 
 
+def test_a_stored_set_that_another_fixed_teacher_labelled_is_refused(
+    cell: Make, places: Places, teacher: Teacher, toy: Dataset, home: Path
+) -> None:
+    job = prepare(cell(method="random_subset+fkd", params={"fkd.epochs": "2"}), places)
+    made, folder = make_set(job, 0, places, CPU, Budget())
+    assert make_set(job, 0, places, CPU, Budget())[0].hash == made.hash
+    (home / "teachers" / f"{toy.train.hash}.safetensors").unlink()
+    other = taught(toy, seed=1)
+    pin(other)
+    with pytest.raises(Refused) as refused:
+        make_set(job, 0, places, CPU, Budget())
+    assert str(refused.value) == (
+        f"{folder} was made with the teacher {teacher.hash[:8]}, and the fixed one of toy is "
+        f"{other.hash[:8]} now; move it away or choose another --out"
+    )
+
+
 def test_a_set_without_stored_labels_is_refused_under_replay_v1(
     cell: Make, places: Places, toy: Dataset, toy_file: Path
 ) -> None:
     sentence = (
         "replay-v1 trains on labels that are stored with a set's views, and a set of random_subset "
-        r"stores none; --method random_subset\+fkd makes one that does"
+        r"stores none; condense run --method random_subset\+fkd makes one that does, but toy has no fixed "
+        "teacher; make one and pin it with condense teach --dataset "
     )
     with pytest.raises(Refused, match=sentence):
         run(cell(protocol="replay-v1"), places)
@@ -277,6 +300,19 @@ def test_a_set_without_stored_labels_is_refused_under_replay_v1(
     with pytest.raises(Refused, match=sentence):
         evaluate_set(folder, str(toy_file), None, "replay-v1", "mlp", None, places, CPU, Budget())
     assert not list(places.results.glob("*/*.json"))
+
+
+def test_the_way_to_stored_labels_that_is_told_is_one_that_can_be_gone(
+    cell: Make, places: Places, toy: Dataset
+) -> None:
+    told = without_stored_labels(REPLAY_V1, "sre2l", toy, taught=True)
+    assert str(told).endswith(
+        "; condense run --method sre2l+fkd --param fkd.teacher=host makes one that does"
+    )
+    pin(taught(toy))
+    for own in (False, True):
+        told = without_stored_labels(REPLAY_V1, "dm", toy, taught=own)
+        assert str(told).endswith("; condense run --method dm+fkd makes one that does")
 
 
 def test_a_set_with_stored_labels_runs_under_replay_v1_beside_those_of_the_same_teacher_alone(

@@ -86,7 +86,7 @@ def test_a_teacher_is_trained_written_and_described(condense: Condense, toy_file
 def test_a_pinned_teacher_is_what_methods_then_take(condense: Condense, toy_file: Path, toy: Dataset) -> None:
     wanted = ("distill", "--dataset", toy_file, "--method", "means")
     before = condense(*wanted)
-    assert before.code == 2 and "toy has no fixed teacher; make one and pin it" in before.err
+    assert before.code == 2 and f"condense teach --dataset {toy_file} --network" in before.err
     pinned = condense("teach", "--dataset", toy_file, *SHORT, "--pin")
     teacher = fixed("toy", toy.train.hash)
     assert pinned.code == 0 and f"hash: {teacher.hash}" in pinned.out
@@ -95,6 +95,7 @@ def test_a_pinned_teacher_is_what_methods_then_take(condense: Condense, toy_file
     assert DistilledSet.load(Path(made.out.strip())).content["teacher"]["hash"] == teacher.hash
     other = condense("teach", "--dataset", toy_file, *SHORT, "--pin", "--lr", 0.05)
     assert other.code == 2 and "is the fixed teacher of toy already" in other.err
+    assert other.err.count("\n") == 1  # before it was trained
     assert fixed("toy", toy.train.hash).hash == teacher.hash
 
 

@@ -232,6 +232,15 @@ def parse(strategy: str) -> tuple[tuple[str, ...], ...]:
     return lotteries
 
 
+def flips(strategy: str) -> bool:
+    """Whether a strategy has a flip in one of its lotteries.
+
+    Raises:
+        Refused: if an operation is unknown.
+    """
+    return any("flip" in lottery for lottery in parse(strategy))
+
+
 def strategy_of(augment: str, usual: str) -> str:
     """The strategy that a method's augmentation names.
 

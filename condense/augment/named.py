@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from condense.augment import crop, dsa, legacy, resized
-from condense.errors import Refused, unknown
+from condense.errors import unknown
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """From images (n, c, h, w) and a CPU generator to images (n, c, h, w)."""
 
 FORMS = (
-    "dsa", "dsa:color_crop", "dsa-flip-first", "crop-flip", "resized-flip", "resized-flip:0.25", "none",
+    "dsa", "dsa:color_crop", "dsa-flip-first", "crop-flip", "resized-flip", "none",
     "dc:crop_scale_rotate",
 )  # fmt: skip
 """What names look like."""
@@ -26,13 +26,12 @@ def by_name(augment: str, spec_strategy: str) -> Augmentation:
         augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own),
             ``dsa-flip-first`` (the dataset's, with the flip ahead of its lottery), ``crop-flip`` (see
             `condense.augment.crop`; it flips where the dataset's strategy does), ``resized-flip`` (see
-            `condense.augment.resized`; flips alike), ``resized-flip:0.25`` (with boxes of at least that share
-            of the area, not 0.08), ``none``, or ``dc:crop_scale_rotate`` (the legacy augmentation with its
-            operations).
+            `condense.augment.resized`; flips alike), ``none``, or ``dc:crop_scale_rotate`` (the legacy
+            augmentation with its operations).
         spec_strategy: The dataset's strategy: what ``dsa`` stands for.
 
     Raises:
-        Refused: if the name or one of its operations is unknown, or a share is none.
+        Refused: if the name or one of its operations is unknown.
     """
     family, colon, operations = augment.partition(":")
     if augment == "none":
@@ -40,10 +39,9 @@ def by_name(augment: str, spec_strategy: str) -> Augmentation:
     if augment == "dsa-flip-first":
         return partial(_dsa, strategy=dsa.flip_first(spec_strategy))
     if augment == "crop-flip":
-        return partial(_crop, flip=_flips(spec_strategy))
-    if family == "resized-flip":
-        smallest = _share(operations) if colon else resized.SMALLEST
-        return partial(_resized, smallest=smallest, flip=_flips(spec_strategy))
+        return partial(_crop, flip=dsa.flips(spec_strategy))
+    if augment == "resized-flip":
+        return partial(_resized, flip=dsa.flips(spec_strategy))
     if family == "dsa":
         strategy = operations if colon else spec_strategy
         dsa.parse(strategy)
@@ -52,20 +50,6 @@ def by_name(augment: str, spec_strategy: str) -> Augmentation:
         legacy.parse(operations)
         return partial(_dc, operations=operations)
     raise unknown("augmentation", augment, FORMS)
-
-
-def _flips(strategy: str) -> bool:
-    return any("flip" in lottery for lottery in dsa.parse(strategy))
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise Refused(f"augmentation resized-flip:{text}: the least share of the area is in (0, 1]")
-    return share
 
 
 def _identity(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -80,8 +64,8 @@ def _crop(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
     return crop.augment(x, generator, flip=flip)
 
 
-def _resized(x: Tensor, generator: torch.Generator, *, smallest: float, flip: bool) -> Tensor:
-    return resized.augment(x, generator, smallest=smallest, flip=flip)
+def _resized(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
+    return resized.augment(x, generator, flip=flip)
 
 
 def _dc(x: Tensor, generator: torch.Generator, *, operations: str) -> Tensor:

@@ -12,6 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from condense.augment.crop import FLIP
+from condense.augment.resample import resampled
+from condense.errors import Refused
 
 SMALLEST = 0.08
 """The least share of the area of a box, by default."""
@@ -22,18 +24,17 @@ TRIES = 10
 
 
 def augment(
-    x: Float[Tensor, "n c h w"], generator: torch.Generator, *, smallest: float = SMALLEST, flip: bool
+    x: Float[Tensor, "n c h w"], generator: torch.Generator, *, flip: bool
 ) -> Float[Tensor, "n c h w"]:
     """Shows a box of each image in its full size, and mirrors it or not.
 
     Args:
         x: The images.
         generator: A CPU generator.
-        smallest: The least share of the area that is shown.
         flip: Whether images are mirrored, left to right, with probability 1/2.
     """
     n, _, h, w = x.shape
-    shown = enlarged(x, boxes(n, (h, w), generator, smallest=smallest).to(x.device))
+    shown = enlarged(x, boxes(n, (h, w), generator).to(x.device))
     if not flip:
         return shown
     coins = (torch.rand(n, generator=generator) < FLIP).to(x.device)
@@ -46,6 +47,7 @@ def boxes(
     generator: torch.Generator,
     *,
     smallest: float | Float[Tensor, " n"] = SMALLEST,
+    aspects: tuple[float, float] | None = ASPECTS,
 ) -> Int64[Tensor, "n 4"]:
     """Draws a box for each image: (top, left, height, width) in pixels, inside the image.
 
@@ -55,22 +57,26 @@ def boxes(
         generator: A CPU generator.
         smallest: The least share of the area, or one an image; 1 may still leave some out, as few boxes fit
             then.
+        aspects: Bounds of a box's width over its height. None is the image's own: every such box fits, so one
+            is drawn, and nothing for its aspect; a side of less than half a pixel has one.
 
     Returns:
         On the CPU.
     """
     h, w = size
-    least, most = (math.log(aspect) for aspect in ASPECTS)
+    tries, numbers = (1, 1) if aspects is None else (TRIES, 2)
     # In float64 no product with a side is rounded up to the side itself.
-    u = torch.rand(TRIES, 2, n, generator=generator, dtype=torch.float64)
+    u = torch.rand(tries, numbers, n, generator=generator, dtype=torch.float64)
     area = h * w * (smallest + (1 - smallest) * u[:, 0])
-    aspect = torch.exp(least + (most - least) * u[:, 1])
-    # heights, widths: (TRIES, n)
+    aspect = torch.full_like(area, w / h) if aspects is None else _between(aspects, u[:, 1])
+    # heights, widths: (tries, n)
     widths, heights = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
+    if aspects is None:
+        widths, heights = widths.clamp_min(1), heights.clamp_min(1)
     fits = (widths > 0) & (widths <= w) & (heights > 0) & (heights <= h)
     first = fits.int().argmax(0)
     chosen = torch.stack([heights, widths])[:, first, torch.arange(n)]
-    central = torch.tensor(_central(h, w))
+    central = torch.tensor((h, w) if aspects is None else _central(h, w, aspects))
     height, width = torch.where(fits.any(0), chosen, central[:, None])
     place = torch.rand(2, n, generator=generator, dtype=torch.float64)
     top, left = (place[0] * (h - height + 1)).long(), (place[1] * (w - width + 1)).long()
@@ -82,36 +88,36 @@ def boxes(
 def enlarged(x: Float[Tensor, "n c h w"], boxes: Int64[Tensor, "n 4"]) -> Float[Tensor, "n c h w"]:
     """A box of each image, bilinearly enlarged to the size of the image; differentiable in the images.
 
-    Pixel i of h shows the place (i + 1/2) * height / h - 1/2 of the box, but none before the centre of its
-    first pixel nor after that of its last: ``torch.nn.functional.interpolate`` without aligned corners.
-
     Args:
         x: The images.
         boxes: (top, left, height, width) of each in pixels, inside it, on the device of the images.
     """
-    top, left, height, width = boxes.T
-    return _along(_along(x.transpose(2, 3), left, width).transpose(2, 3), top, height)
+    return resampled(x, boxes, (x.shape[-2], x.shape[-1]))
 
 
-def _along(
-    x: Float[Tensor, "n c h w"], start: Int64[Tensor, " n"], length: Int64[Tensor, " n"]
-) -> Float[Tensor, "n c h w"]:
-    """Enlarges an interval of each image's rows to all of them."""
-    n, _, h, _ = x.shape
-    pixels = torch.arange(h, device=x.device, dtype=torch.float64) + 0.5
-    place = (pixels * (length.double()[:, None] / h) - 0.5).clamp(min=0)
-    below = place.long().clamp(max=length[:, None] - 1)
-    above = (below + 1).clamp(max=length[:, None] - 1)
-    share = (place - below).to(x.dtype)[:, None, :, None]
-    items = torch.arange(n, device=x.device)[:, None]
-    rows = x.transpose(1, 2)  # (n, h, c, w)
-    low, high = (rows[items, start[:, None] + at].transpose(1, 2) for at in (below, above))
-    return low + share * (high - low)
+def require_share(what: str, share: float) -> None:
+    """Refuses a least share of the area that is none.
+
+    Args:
+        what: It has that share, for the sentence: ``sre2l: crop_min``.
+        share: The number.
+
+    Raises:
+        Refused: if it is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise Refused(f"{what} = {share} is no share of an image: it is in (0, 1]")
 
 
-def _central(h: int, w: int) -> tuple[int, int]:
+def _between(aspects: tuple[float, float], u: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """Aspect ratios from uniform numbers, uniform on a logarithmic scale."""
+    least, most = (math.log(aspect) for aspect in aspects)
+    return torch.exp(least + (most - least) * u)
+
+
+def _central(h: int, w: int, aspects: tuple[float, float]) -> tuple[int, int]:
     """(height, width) of the largest box whose aspect ratio is within bounds."""
-    least, most = ASPECTS
+    least, most = aspects
     if w / h < least:
         return round(w / least), w
     if w / h > most:

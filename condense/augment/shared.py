@@ -16,6 +16,7 @@ from torch import Tensor
 
 from condense.augment import resized
 from condense.augment.crop import FLIP
+from condense.augment.resample import mapped, taps
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +75,12 @@ class SharedViews:
             x: The images, a row a batch.
             step: Which step's view.
         """
-        return shown(x, *self.maps(step, (x.shape[-2], x.shape[-1]), x.dtype))
+        return mapped(x, *self.maps(step, (x.shape[-2], x.shape[-1]), x.dtype))
 
     def maps(
         self, step: int, size: tuple[int, int], dtype: torch.dtype
     ) -> tuple[Float[Tensor, "p h h"], Float[Tensor, "p w w"]]:
-        """The views of a step as maps of the rows and of the columns: see `shown`.
+        """The views of a step as maps of the rows and of the columns: see `mapped`.
 
         Args:
             step: Which step's view.
@@ -89,47 +90,28 @@ class SharedViews:
         top, left, height, width = self.boxes[:, step].unbind(1)
         down, right = self.rolls[:, step].unbind(1)
         mirrored = self.mirrored[:, step]
-        rows = taps(top, height, down, torch.zeros_like(mirrored), size[0], dtype)
-        return rows, taps(left, width, right, mirrored, size[1], dtype)
+        rows = taps(top, height, size[0], size[0], dtype)
+        columns = taps(left, width, size[1], size[1], dtype)
+        return _turned(rows, down, torch.zeros_like(mirrored)), _turned(columns, right, mirrored)
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.boxes, self.mirrored, self.rolls
 
 
-def shown(
-    x: Float[Tensor, "p b c h w"], rows: Float[Tensor, "p h h"], columns: Float[Tensor, "p w w"]
-) -> Float[Tensor, "p b c h w"]:
-    """Each batch with its rows and its columns mapped: R x C^T for every channel x."""
-    return torch.einsum("pbchw,prh,psw->pbcrs", x, rows, columns)
-
-
-def taps(
-    start: Int[Tensor, " p"],
-    length: Int[Tensor, " p"],
-    roll: Int[Tensor, " p"],
-    mirrored: Bool[Tensor, " p"],
-    side: int,
-    dtype: torch.dtype,
+def _turned(
+    taps: Float[Tensor, "p side side"], roll: Int[Tensor, " p"], mirrored: Bool[Tensor, " p"]
 ) -> Float[Tensor, "p side side"]:
-    """The matrix that takes a side's pixels to those of a view.
+    """The map of a view's side, from that of its crop alone.
 
     Pixel o of the view shows pixel q = (o - roll) mod side of the enlarged crop, or side - 1 - q if it is
-    mirrored; bilinear sampling takes that from the place (q + 1/2) length / side - 1/2 of the crop, no
-    further out than the centres of its first and last pixel. A pixel j that is d away from there has the
-    weight max(0, 1 - d).
+    mirrored.
 
     Args:
-        start: The first pixel of each crop.
-        length: Its pixels.
+        taps: What the pixels of the enlarged crop are made of.
         roll: The shift towards higher pixel numbers.
         mirrored: Whether it is mirrored.
-        side: Pixels of the side.
-        dtype: Of the result.
     """
-    pixels = torch.arange(side, device=start.device)
-    crop = (pixels - roll[:, None]) % side
-    crop = torch.where(mirrored[:, None], side - 1 - crop, crop).to(dtype)
-    within = (crop + 0.5) * (length[:, None].to(dtype) / side) - 0.5
-    within = torch.minimum(within.clamp_min(0), length[:, None].to(dtype) - 1)
-    place = start[:, None].to(dtype) + within
-    return (1 - (pixels.to(dtype) - place[..., None]).abs()).clamp_min(0)
+    side = taps.shape[1]
+    shown = (torch.arange(side, device=taps.device) - roll[:, None]) % side
+    shown = torch.where(mirrored[:, None], side - 1 - shown, shown)
+    return taps.gather(1, shown[..., None].expand_as(taps))

@@ -1,8 +1,9 @@
 """Datasets that come as folders of pictures: the user's own, Tiny-ImageNet, ImageNet.
 
-Large folders hold files that cannot be read: cut off, damaged, no picture at all, or with more than 8 bits a
-channel. They are counted and the first few are named; nothing is left out unless that is asked for
-(``--skip-unreadable``), and then it is said. Without a file the data are other data: their hash tells.
+Large folders hold files that cannot be read: cut off, damaged, no picture at all, or in one channel of more
+than 8 bits (Pillow's modes I and F; 16-bit colours it gives as 8 bits itself). They are counted and the first
+few are named; nothing is left out unless that is asked for (``--skip-unreadable``), and then it is said.
+Without a file the data are other data: their hash tells.
 Pictures in other colours than RGB (grey ones, CMYK, palettes) become RGB, which is said too; transparency is
 dropped.
 """

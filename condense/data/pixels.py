@@ -178,6 +178,15 @@ def affine(name: str, mean: Sequence[float], std: Sequence[float]) -> Affine:
     return Affine(name, columns[0], columns[1])
 
 
+def extremes(
+    mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
+    """What black and white are in normalised pixels, for each channel; rounded once, to float32."""
+    ends = [[(end - m) / s for m, s in zip(mean, std, strict=True)] for end in (0.0, 1.0)]
+    black, white = (torch.tensor(values, device=device).view(-1, 1, 1) for values in ends)
+    return black, white
+
+
 def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
     """The whitening of a training set, fitted at the first call and read from the home folder afterwards.
 

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from condense.data.pixels import SPACES, PixelSpace, affine, fitted_zca
+from condense.augment.dsa import flips
+from condense.data.pixels import SPACES, PixelSpace, affine, extremes, fitted_zca
 from condense.errors import unknown
 from condense.files import digest, hash_tensors
 
@@ -63,7 +64,11 @@ class DatasetSpec:
     @property
     def flips(self) -> bool:
         """Whether a mirrored image is still of its class (not so for digits)."""
-        return "flip" in self.dsa.split("_")
+        return flips(self.dsa)
+
+    def extremes(self, device: torch.device) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
+        """What black and white are in normalised pixels, for each channel."""
+        return extremes(self.mean, self.std, device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from condense.distill.coreset import select_by_features
 from condense.distill.engine import distill
 from condense.distill.experts import Experts, ExpertTraining
-from condense.distill.method import Method, Recipe
+from condense.distill.method import Method, Published, Recipe
 from condense.distill.registry import register
 from condense.distill.rollback import Rollback
 from condense.distill.run import Run
@@ -19,6 +19,7 @@ __all__ = [
     "Experts",
     "Method",
     "Plain",
+    "Published",
     "Recipe",
     "Rollback",
     "Run",

@@ -1,5 +1,6 @@
 """From a method and a dataset to a finished set."""
 
+import shutil
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import torch
 
 from condense.data import Dataset
+from condense.distill.checkpoint import Checkpoints
 from condense.distill.method import Method, Recipe
 from condense.distill.run import Run
-from condense.distill.teaching import require_fixed
+from condense.distill.teaching import require_fixed, require_invertible
 from condense.errors import Refused
 from condense.files import home, require_writable
 from condense.measure import Budget
@@ -18,12 +20,27 @@ from condense.networks import build
 from condense.store import DistilledSet
 
 
-def check(method: Method, dataset: Dataset, ipc: int) -> None:
+def check(
+    method: Method,
+    dataset: Dataset,
+    ipc: int,
+    *,
+    teachers: Mapping[str, Path] | None = None,
+    cache: Path | None = None,
+) -> None:
     """Refuses, before any work, what cannot work.
+
+    Args:
+        method: With its settings.
+        dataset: Its training split is what counts.
+        ipc: Images per class.
+        teachers: Files of teachers by their hashes.
+        cache: As in `distill`.
 
     Raises:
         Refused: if the method is for another kind of data, the IPC is impossible, the network does not
-            exist or does not fit the images, or there is no fixed teacher where the method asks for it.
+            exist or does not fit the images, there is no fixed teacher where the method asks for it, or the
+            teacher has no batch norms where the method matches them.
     """
     spec = dataset.spec
     if method.kind != spec.kind:
@@ -45,6 +62,7 @@ def check(method: Method, dataset: Dataset, ipc: int) -> None:
         )
     build(method.network, spec.shape, spec.num_classes, torch.Generator())
     require_fixed(method, spec, dataset.train.hash)
+    require_invertible(method, spec, dataset.train.hash, teachers or {}, cache or home())
 
 
 def distill(
@@ -79,8 +97,8 @@ def distill(
         Refused: if it cannot work, the cache cannot be written, or the loss is not finite.
         Stopped: when the budget has run out; the same call goes on from there.
     """
-    check(method, dataset, ipc)
     cache = cache or home()
+    check(method, dataset, ipc, teachers=teachers, cache=cache)
     require_writable(cache)
     device = torch.device(device)
     keep_freed_memory()
@@ -100,3 +118,15 @@ def distill(
         teachers=teachers,
     )
     return method.distill(train, run), run
+
+
+def clean(key: str, cache: Path | None = None) -> None:
+    """Removes what a run left that was killed between storing its set and `Run.done`.
+
+    Args:
+        key: The run's.
+        cache: As in `distill`.
+    """
+    folder = (cache or home()) / "runs" / key[:32]
+    Checkpoints(folder).remove()
+    shutil.rmtree(folder / "replay", ignore_errors=True)

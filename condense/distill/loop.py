@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -62,9 +62,17 @@ def copied(tree: object) -> object:
     return tree
 
 
-def restore(state: State, saved: dict[str | int, Tree]) -> None:
-    """Puts saved values back: tensors and objects in place, numbers into the mapping."""
+def restore(state: State, saved: dict[str | int, Tree], without: Collection[str] = ()) -> None:
+    """Puts saved values back: tensors and objects in place, numbers into the mapping.
+
+    Args:
+        state: What to restore.
+        saved: The values.
+        without: Names that are left as they are.
+    """
     for name, value in state.items():
+        if name in without:
+            continue
         old = saved[name]
         if isinstance(value, Tensor):
             assert isinstance(old, Tensor)
@@ -123,7 +131,9 @@ class Loop:
 
     # The caller's side -----------------------------------------------------------------------------------
 
-    def steps(self, n: int, state: State, phase: str = "distil") -> Iterator[int]:
+    def steps(
+        self, n: int, state: State, phase: str = "distil", *, passing: Collection[str] = ()
+    ) -> Iterator[int]:
         """The loop: yields the numbers of the steps still to be done, from the last checkpoint on.
 
         The body of a step is what runs between two yields. A phase that is already finished restores its end
@@ -133,6 +143,8 @@ class Loop:
             n: Steps in all.
             state: What the body changes; restored in place on resumption.
             phase: A name, each used once a run.
+            passing: Names of the state that only the steps need: no end state holds them, nor is a finished
+                phase's restored.
 
         Yields:
             The step's number, from 0 to n - 1.
@@ -144,7 +156,7 @@ class Loop:
         assert phase not in self._phases, f"the phase {phase!r} was already run"
         self._phases.add(phase)
         if phase in self._finished:
-            self._resume(state, self._finished[phase])
+            self._resume(state, self._finished[phase], passing)
             return
         start = 0
         if self._current is not None and self._current[0] == phase:
@@ -171,7 +183,8 @@ class Loop:
             progress.show(n, self._numbers(), self.seconds, self._memory.peak())
         finally:
             progress.close()
-        self._finished[phase] = copied(self._snapshot(n, state))
+        kept: State = {name: value for name, value in state.items() if name not in passing}
+        self._finished[phase] = copied(self._snapshot(n, kept))
         self._current = None
         self._save()
 
@@ -237,9 +250,9 @@ class Loop:
     def _snapshot(self, step: int, state: State) -> dict[str, object]:
         return {"step": step, "state": capture(state), "rng": self.rng.get_state()}
 
-    def _resume(self, state: State, snapshot: object) -> int:
+    def _resume(self, state: State, snapshot: object, without: Collection[str] = ()) -> int:
         assert isinstance(snapshot, dict) and isinstance(snapshot["step"], int)
-        restore(state, snapshot["state"])
+        restore(state, snapshot["state"], without)
         self.rng.set_state(snapshot["rng"])
         return snapshot["step"]
 

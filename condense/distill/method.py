@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Published settings for one dataset and IPC.
+    """Settings that were published, at least for what a method is wrapped around.
 
     Attributes:
         method: The method with those settings.
-        protocol: The evaluation that the paper's numbers were obtained with, whole.
+        protocol: The evaluation that the paper's numbers were obtained with, whole; None if there are none
+            for the composition.
         source: Where the settings are stated.
     """
 
     method: "Method"
-    protocol: Protocol
+    protocol: Protocol | None
     source: str
 
     def cited_by(self, method: "Method") -> str:
@@ -32,6 +33,13 @@ class Recipe:
         published = self.method.settings()
         changed = [name for name, value in method.settings().items() if published[name] != value]
         return f"{self.source}; changed: {', '.join(changed)}" if changed else self.source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published(Recipe):
+    """Published settings of a whole method for one dataset and IPC, with the evaluation they go with."""
+
+    protocol: Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +76,7 @@ class Method:
     quick: ClassVar[Mapping[str, object]] = {}
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "lower the learning rate"
-    recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
+    recipes: ClassVar[Mapping[tuple[str, int], Published]] = {}
 
     network: str = "convnet"
     pixel_space: str = "normalized"

@@ -17,7 +17,7 @@ forward, with statistics for each; on a CPU one pass of others does. The weights
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from condense.augment.shared import SharedViews, shown
+from condense.augment.resample import mapped
+from condense.augment.shared import SharedViews
 from condense.distill.gap import Gap, variation
 from condense.distill.loop import State
 from condense.distill.run import Run
@@ -152,7 +153,7 @@ def recover(
         phase: Name of the loop.
 
     Returns:
-        The learned images, (k * i, c, h, w) and class-major; with a base (i, c, h, w).
+        The learned images on the CPU, (k * i, c, h, w) and class-major; with a base (i, c, h, w).
 
     Raises:
         Refused: if the network has no batch norm.
@@ -161,7 +162,7 @@ def recover(
     if not network.mixes_samples:
         raise Refused("recovery matches the statistics of batch norms, and this network has none")
     spec, total = run.spec, run.ipc if passes is None else passes
-    lows, highs = bounds(spec.mean, spec.std, run.device)
+    lows, highs = spec.extremes(run.device)
     seed = int(torch.randint(2**62, (), generator=run.rng))
     rows = 1 if base is not None else min(block, spec.num_classes)
     most = 1 if adjust else min(total, max(1, SWEEP_VALUES // (rows * math.prod(spec.shape))))
@@ -173,10 +174,11 @@ def recover(
     learned = torch.zeros(most * rows * math.prod(spec.shape), device=run.device, requires_grad=True)
     optimizer = torch.optim.Adam([learned], lr=recovery.lr, betas=BETAS)
     shape = (1 if base is not None else spec.num_classes, total, *spec.shape)
-    made = torch.zeros(shape, device=run.device)
+    made = torch.zeros(shape)
     state: State = {"images": made, "learned": learned, "optimizer": optimizer}
     sweep = None
-    for step in run.steps(len(sweeps) * recovery.iterations, state, phase):
+    steps = len(sweeps) * recovery.iterations
+    for step in run.steps(steps, state, phase, passing=("learned", "optimizer")):
         number, at = divmod(step, recovery.iterations)
         if sweep is None or at == 0:
             classes, numbers = sweeps[number]
@@ -195,17 +197,8 @@ def recover(
             torch.clamp(now, lows, highs, out=now)
         if at + 1 == recovery.iterations:
             there = slice(classes.start, classes.start + now.shape[1])
-            made[there, numbers.start : numbers.stop] = now.transpose(0, 1)
+            made[there, numbers.start : numbers.stop] = now.transpose(0, 1).cpu()
     return made.flatten(0, 1)
-
-
-def bounds(
-    mean: Sequence[float], std: Sequence[float], device: torch.device
-) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
-    """What black and white are in normalised pixels, for each channel."""
-    ends = [[(end - m) / s for m, s in zip(mean, std, strict=True)] for end in (0.0, 1.0)]
-    low, high = (torch.tensor(values, device=device).view(-1, 1, 1) for values in ends)
-    return low, high
 
 
 def side_by_side(device: torch.device, pixels: int) -> int:
@@ -261,7 +254,7 @@ class _Sweep:
             part = slice(first, first + self._together)
             leaf = learned[part].detach().requires_grad_()
             images = leaf if self._base is None else self._base[part] + leaf
-            seen = shown(images, rows[part], columns[part])
+            seen = mapped(images, rows[part], columns[part])
             loss = objective(network, seen, self.labels, self._recovery)
             gradient[part] = torch.autograd.grad(loss.sum(), leaf)[0]
             losses.append(loss.detach())

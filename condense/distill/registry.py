@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TypeVar
 
-from condense.distill.method import Method, Recipe
+from condense.distill.method import Method, Published, Recipe
 from condense.distill.wrapper import Wrapper
 from condense.errors import Refused, unknown
 
@@ -81,7 +81,8 @@ def build(
             method, ``{"fyi.flip_first": "true"}`` for one of any link.
 
     Returns:
-        The method, and the recipe that it was built from if there is one.
+        The method, and the recipe that it was built from if there is one: the host's, without a protocol,
+        where a wrapper has no published settings of its own.
 
     Raises:
         Refused: if a name, a field or a value is unknown, or the composition makes no sense.
@@ -92,7 +93,7 @@ def build(
         raise Refused(f"{first} stands behind a method, as in dm+{first}: it wraps {around[first].wraps}")
     if first not in known:
         raise unknown("method", first, known)
-    recipe = known[first].recipes.get((dataset, ipc))
+    recipe: Recipe | None = known[first].recipes.get((dataset, ipc))
     method = recipe.method if recipe else known[first]()
     for link in rest:
         if link in known:
@@ -101,9 +102,24 @@ def build(
             raise unknown(f"link of {name}:", link, around)
         if names.count(link) > 1:
             raise Refused(f"{name}: {link} stands there twice")
-        recipe = around[link].published(recipe) if recipe else None
-        method = recipe.method if recipe else around[link](host=method)
+        method, recipe = _around(around[link], method, recipe)
     return changed(method, params or {}), recipe
+
+
+def _around(link: type[Wrapper], host: Method, recipe: Recipe | None) -> tuple[Method, Recipe | None]:
+    """A wrapper around a method: as published for the two, else at its defaults, which have no protocol.
+
+    Args:
+        link: The wrapper.
+        host: The method.
+        recipe: Where its settings come from, if they are published.
+    """
+    if recipe is None:
+        return link(host=host), None
+    if isinstance(recipe, Published) and (own := link.published(recipe)):
+        return own.method, own
+    method, source = link(host=host), f"{recipe.source}; around it, {link.name} at its defaults"
+    return method, Recipe(method=method, protocol=None, source=source)
 
 
 def changed(method: Method, params: dict[str, str]) -> Method:

@@ -4,7 +4,7 @@ import copy
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -87,9 +87,11 @@ class Run:
             remedy=method.remedy,
         )
 
-    def steps(self, n: int, state: State, phase: str = "distil") -> Iterator[int]:
+    def steps(
+        self, n: int, state: State, phase: str = "distil", *, passing: Collection[str] = ()
+    ) -> Iterator[int]:
         """The loop of a method: see `condense.distill.loop.Loop.steps`."""
-        return self._loop.steps(n, state, phase)
+        return self._loop.steps(n, state, phase, passing=passing)
 
     def log(self, **values: Tensor | float) -> None:
         """Notes a step's loss and the like: see `condense.distill.loop.Loop.log`."""
@@ -151,13 +153,14 @@ class Run:
             elif which in self._teachers:
                 teacher = read(
                     self._teachers[which], self.device,
-                    network=self._method.network, spec=self.spec, train_hash=self._train_hash,
+                    network=self._method.network, spec=self.spec,
                 )  # fmt: skip
                 if teacher.hash != which:
                     raise Refused(f"{self._teachers[which]} has changed: it holds another teacher now")
             else:
                 teacher = find(which, self.device, cache=self.cache)
-            check_classes(teacher, self._normalized_images(train).images, train.labels, self.spec)
+            images = self._normalized_images(train).images
+            check_classes(teacher, images, train.labels, self.spec, self._train_hash)
         keep(teacher, self.cache)
         self._teacher = self._teacher or teacher
         return teacher
@@ -248,7 +251,7 @@ class Run:
         return self.distilled(images, labels, as_bytes=True)
 
     def _as_bytes(self, images: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
-        return (self.space.decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
+        return (self.space.to(images.device).decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def _set(
         self,
@@ -262,6 +265,7 @@ class Run:
         how: Encoding | None,
     ) -> DistilledSet:
         spec, method = self.spec, self._method
+        protocol = self._recipe.protocol if self._recipe else None
         effective = len(images) * math.prod(step.copies for step in decode)
         per_class = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
         content: Content = {
@@ -282,7 +286,7 @@ class Run:
             "decode": [step.describe() for step in decode],
             "label": {"kind": "hard" if soft is None else "soft", "temperature": 1.0, "teacher": None},
             "hints": hints,
-            "protocol": self._recipe.protocol.to_json() if self._recipe else None,
+            "protocol": protocol.to_json() if protocol else None,
             "method": {
                 "name": method.title,
                 "chain": cast(list[Link], method.chain()),

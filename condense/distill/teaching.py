@@ -15,8 +15,9 @@ from condense.distill.trained import Trained, Training, trained
 from condense.errors import Refused, unknown
 from condense.files import home, require_writable
 from condense.measure import Budget
-from condense.networks import build
-from condense.teachers import Header, Teacher, fixed, read, require_pinnable
+from condense.networks import Network, build
+from condense.store.manifest import Content
+from condense.teachers import Header, NoFixed, Teacher, find, fixed, read, require_pinnable
 
 HELD_OUT = 0.05
 """Share of each class that a teacher is not trained on, so that its accuracy can be stated: no test data is
@@ -35,6 +36,7 @@ class Taught(Method):
         teacher_epochs: Its passes over the training images.
         teacher_lr: Its learning rate at the first step; it goes to 0 along half a cosine.
         teacher_batch: Images a step.
+        inverts: Whether it matches the statistics of the teacher's batch norms, and so wants some.
     """
 
     network: str = "convnet-bn"
@@ -44,6 +46,7 @@ class Taught(Method):
     teacher_batch: int = 128
 
     remedy: ClassVar[str] = "lower the learning rate, or choose another teacher"
+    inverts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuses what `Method` refuses, another pixel space, and a teacher that nothing could be.
@@ -57,6 +60,10 @@ class Taught(Method):
                 f"{self.name}: pixel_space = {self.pixel_space}, but a teacher sees normalized images only"
             )
         require_teacher(self.name, self.teacher)
+
+    def structures(self) -> tuple[str, ...]:
+        """The networks that are its teachers where they are trained here."""
+        return (self.network,)
 
     def training(self) -> Training:
         """How its teacher is trained, if it is."""
@@ -98,16 +105,103 @@ def require_teacher(method: str, teacher: str, more: Iterable[str] = ()) -> None
         Refused: if it names no teacher.
     """
     words = [FIXED, TRAINED, *more]
-    if teacher not in words and not re.fullmatch("[0-9a-f]{64}", teacher):
+    if teacher not in words and not _is_hash(teacher):
         if "/" in teacher or "." in teacher:
             raise Refused(f"{method}: teacher = {teacher}: a file is given with --teacher FILE")
         raise unknown(f"teacher of {method}", teacher, words)
 
 
+def _is_hash(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
 def require_fixed(method: Method, spec: DatasetSpec, train_hash: str) -> None:
-    """Refuses, before any work, a dataset without the fixed teacher that a link of the method asks for."""
-    if FIXED in asked(method):
-        fixed(spec.name, train_hash)
+    """Refuses, before any work, a dataset without the fixed teacher that a link of the method asks for.
+
+    Raises:
+        NoFixed: if there is none.
+    """
+    for number, link in enumerate(method.links()):
+        if link.config().get("teacher") == FIXED:
+            try:
+                fixed(spec.name, train_hash)
+            except NoFixed as error:
+                field = f"{link.name}.teacher" if number else "teacher"
+                instead = f"; or do without, by --param {field}={TRAINED} or --teacher FILE"
+                raise NoFixed(error.name, instead=instead) from None
+
+
+def require_invertible(
+    method: Method, spec: DatasetSpec, train_hash: str, teachers: Mapping[str, Path], cache: Path
+) -> None:
+    """Refuses, before one is trained, a teacher without batch norms for a method that matches theirs.
+
+    Args:
+        method: The method.
+        spec: The dataset.
+        train_hash: SHA-256 of its training split.
+        teachers: Files of teachers by their hashes.
+        cache: Where teachers are kept.
+
+    Raises:
+        Refused: naming the network.
+    """
+    for link in method.links():
+        if not (isinstance(link, Taught) and link.inverts):
+            continue
+        if link.teacher == TRAINED:
+            remedy = "choose another, as in --param network=convnet-bn"
+            for name in link.structures():
+                network = build(name, spec.shape, spec.num_classes, torch.Generator())
+                _require_norms(link, name, network, remedy)
+            continue
+        if link.teacher == FIXED:
+            teacher = fixed(spec.name, train_hash)
+        elif (path := teachers.get(link.teacher)) is not None:
+            teacher = read(path, network=method.network, spec=spec)
+        else:
+            try:
+                teacher = find(link.teacher, cache=cache)
+            except Refused:  # a set that is stored does not need it any more; a run says that it is not here
+                continue
+        _require_norms(link, teacher.name, teacher.network, f"--param teacher={TRAINED} trains one that has")
+
+
+def _require_norms(link: Taught, name: str, network: Network, remedy: str) -> None:
+    if not network.mixes_samples:
+        raise Refused(f"{link.name} matches its teacher's batch norms, and {name} has none; {remedy}")
+
+
+def require_same_fixed(
+    method: Method, content: Content, spec: DatasetSpec, train_hash: str, where: Path
+) -> None:
+    """Refuses a stored set of a method with the fixed teacher that was made with another one.
+
+    Args:
+        method: The method; its settings say ``fixed`` whichever that is.
+        content: The set's.
+        spec: The dataset.
+        train_hash: SHA-256 of its training split.
+        where: The set's folder.
+
+    Raises:
+        Refused: if the dataset's fixed teacher is another now.
+    """
+    words = asked(method)
+    if FIXED not in words:
+        return
+    inverted = content.get("teacher")
+    hashes = [inverted["hash"] if inverted else None, content["label"]["teacher"]]
+    named = [hash_ for hash_ in hashes if hash_ is not None]
+    now = fixed(spec.name, train_hash).hash
+    # Beside a link whose teacher is another, one of the two that the set names is to be the fixed one.
+    mixed = any(word == TRAINED or _is_hash(str(word)) for word in words)
+    if others := [hash_ for hash_ in named if hash_ != now]:
+        if not (mixed and now in named):
+            raise Refused(
+                f"{where} was made with the teacher {others[0][:8]}, and the fixed one of {spec.name} is "
+                f"{now[:8]} now; move it away or choose another --out"
+            )
 
 
 def asked(method: Method) -> list[object]:
@@ -131,7 +225,7 @@ def given(method: Method, path: Path, dataset: Dataset) -> tuple[Method, Mapping
     """
     if not asked(method):
         raise Refused(f"--teacher {path}: {method.title} has no teacher")
-    teacher = read(path, network=method.network, spec=dataset.spec, train_hash=dataset.train.hash)
+    teacher = read(path, network=method.network, spec=dataset.spec)
     # Of the innermost outwards: a link is set before it becomes a host.
     links = [
         replace(link, teacher=teacher.hash) if "teacher" in link.config() else link  # type: ignore[call-arg]
@@ -161,7 +255,7 @@ def as_teacher(found: Trained, training: Training, spec: DatasetSpec, train_hash
         training=training.describe(),
     )
     network = found.network
-    return Teacher.of(header, network.state_dict(), network.classifier.weight.device, seconds=found.seconds)
+    return Teacher.of(header, network.state_dict(), network.classifier.weight.device)
 
 
 def check_teaching(training: Training, dataset: Dataset, out: Path | None, pin: bool) -> None:
@@ -192,7 +286,7 @@ def check_teaching(training: Training, dataset: Dataset, out: Path | None, pin: 
             raise Refused(f"--out {out}: a teacher is a file NAME.safetensors")
         require_writable(out.parent)
     if pin:
-        require_pinnable(spec.name, dataset.train.hash)
+        require_pinnable(spec.name, dataset.train.hash, training.describe())
 
 
 def teach(training: Training, dataset: Dataset, device: torch.device, budget: Budget) -> Teacher:

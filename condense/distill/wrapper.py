@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from condense.distill.method import Method, Recipe
+from condense.distill.method import Method, Published
 
 OF_THE_HOST = ("kind", "draws", "keeps_real", "optimizes", "through_view", "remedy", "network", "pixel_space")
 """What a wrapper has of its host."""
@@ -35,7 +35,7 @@ class Wrapper(Method):
         super().__post_init__()
 
     @classmethod
-    def published(cls, host: Recipe) -> Recipe | None:
+    def published(cls, host: Published) -> Published | None:
         """The published settings of the composition, from those of the host; None where there are none."""
         return None
 

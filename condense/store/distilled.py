@@ -13,7 +13,7 @@ from jaxtyping import Float, Int8, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condense.data.pixels import PixelSpace, from_description, unit
+from condense.data.pixels import PixelSpace, extremes, from_description, unit
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
 from condense.protocol import Protocol
@@ -373,9 +373,8 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
     @cached_property
     def _extremes(self) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
         """A black and a white pixel, in the evaluation space."""
-        ends = torch.tensor([0.0, 1.0], device=self.device).view(2, 1, 1, 1)
-        black, white = self._reader.encode(ends.expand(2, self.images.shape[1], 1, 1))
-        return black, white
+        pixels = self.content["pixels"]
+        return extremes(pixels["mean"], pixels["std"], self.device)
 
     @cached_property
     def _reader(self) -> PixelSpace:

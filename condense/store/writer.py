@@ -50,20 +50,16 @@ class Writer:
         self._batches: list[dict[str, Tensor]] = []
         require_room(folder, shards, layout.nbytes)
 
-    def add(
-        self, order: Int64[Tensor, " n"], views: Views, logits: Float[Tensor, "n k"]
-    ) -> Float[Tensor, "n k"]:
+    def add(self, order: Int64[Tensor, " n"], views: Views, logits: Float[Tensor, "n k"]) -> None:
         """Adds a batch to the epoch at hand.
 
         Args:
             order: Which images it shows.
             views: How.
-            logits: What the teacher says of them, on any device.
-
-        Returns:
-            The logits as a student will read them.
+            logits: What the teacher says of them, on any device, where what is stored of them stays until the
+                epoch is written.
         """
-        labels = {name: tensor.cpu() for name, tensor in self.layout.labels(logits.detach().float()).items()}
+        labels = self.layout.labels(logits.detach().float())
         view = {"order": order.cpu().int(), "boxes": views.boxes, "flips": views.flips}
         mixture = {
             "partners": views.partners,
@@ -71,7 +67,6 @@ class Writer:
             "pastes": torch.tensor([views.paste], dtype=torch.int16),
         }
         self._batches.append(labels | view | mixture)
-        return self.layout.logits(labels)
 
     def close(self) -> None:
         """Writes the epoch at hand.
@@ -80,7 +75,8 @@ class Writer:
             Refused: if its logits do not fit half precision, or the file cannot be written.
         """
         epoch, text = len(self.shards), entry(self.images, len(self.shards))
-        tensors = {name: torch.cat([one[name] for one in self._batches]) for name in self.layout.tensors()}
+        names = self.layout.tensors()
+        tensors = {name: torch.cat([one[name] for one in self._batches]).cpu() for name in names}
         self._batches = []
         for name, (dtype, shape) in self.layout.tensors().items():
             assert (tensors[name].dtype, tensors[name].shape) == (dtype, shape), name

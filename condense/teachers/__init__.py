@@ -2,12 +2,14 @@
 
 from condense.teachers.foreign import read
 from condense.teachers.header import Header
-from condense.teachers.pinned import PINNED, find, fixed, keep, pin, require_pinnable
+from condense.teachers.pinned import ANY_DATA, PINNED, NoFixed, find, fixed, keep, pin, require_pinnable
 from condense.teachers.teacher import Teacher, check_classes, load
 
 __all__ = [
+    "ANY_DATA",
     "PINNED",
     "Header",
+    "NoFixed",
     "Teacher",
     "check_classes",
     "find",

@@ -27,9 +27,7 @@ PARALLEL = "module."
 """What PyTorch's wrapper for several devices puts in front of each name."""
 
 
-def read(
-    path: Path, device: torch.device | str = "cpu", *, network: str, spec: DatasetSpec, train_hash: str
-) -> Teacher:
+def read(path: Path, device: torch.device | str = "cpu", *, network: str, spec: DatasetSpec) -> Teacher:
     """A teacher from a file of ours or of another's.
 
     Args:
@@ -37,8 +35,8 @@ def read(
         device: Where the teacher shall compute.
         network: The structure of another's; one of ours says it itself.
         spec: The dataset whose classes another's tells apart, in their order, on its normalised images;
-            `condense.teachers.check_classes` finds out whether that is so.
-        train_hash: SHA-256 of its training split.
+            `condense.teachers.check_classes` finds out whether that is so. What another's was trained on
+            nobody knows, and its header does not say.
 
     Returns:
         The teacher; another's is rounded to half precision like ours, and its header holds the hash of the
@@ -60,12 +58,12 @@ def read(
         raise Refused(f"{path}: {strange[0]} is {state[strange[0]].dtype}; weights are floating point")
     header = Header(
         network=network,
-        dataset=spec.name,
+        dataset=None,
         classes=spec.classes,
         shape=spec.shape,
         mean=spec.mean,
         std=spec.std,
-        train_hash=train_hash,
+        train_hash=None,
         accuracy=None,
         training={"foreign": hash_tensors(state)},
     )

@@ -20,24 +20,24 @@ class Header:
 
     Attributes:
         network: The name of its structure.
-        dataset: Name of the dataset that it was trained on.
+        dataset: Name of the dataset that it was trained on; None if unknown.
         classes: Class names, in the order of its logits.
         shape: (c, h, w) of the images that it takes.
         mean: Mean of each channel that they are normalised by.
         std: Standard deviation of each channel, likewise.
-        train_hash: SHA-256 of the training split.
+        train_hash: SHA-256 of the training split that it was trained on; None if unknown.
         accuracy: Percent of a part of the training images that it was not trained on, before its weights were
             rounded; None if unknown.
         training: How it was trained, as far as that is known.
     """
 
     network: str
-    dataset: str
+    dataset: str | None
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    train_hash: str
+    train_hash: str | None
     accuracy: float | None
     training: Mapping[str, object]
 
@@ -109,6 +109,10 @@ def _text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _text_if_known(value: object) -> bool:
+    return value is None or _text(value)
+
+
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
 
@@ -140,12 +144,12 @@ def _object(value: object) -> bool:
 _FORMS: Mapping[str, Callable[[object], bool]] = MappingProxyType(
     {
         "network": _text,
-        "dataset": _text,
+        "dataset": _text_if_known,
         "classes": _classes,
         "shape": _shape,
         "mean": _numbers,
         "std": _scales,
-        "train_hash": _text,
+        "train_hash": _text_if_known,
         "accuracy": _percent,
         "training": _object,
     }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from condense.errors import Refused
-from condense.files import home
+from condense.files import canonical, home
 from condense.teachers.teacher import Teacher, load
 
 
@@ -40,7 +40,30 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
         ),
     }
 )
-"""The shipped teachers by the dataset's name, as ``condense teach --network convnet-w32-bn`` made them."""
+"""The shipped teachers by the dataset's name. That of the digits was made by ``condense teach --dataset
+digits --network convnet-w32-bn --epochs 200``, that of Fashion-MNIST by ``condense teach --dataset
+fashion-mnist --network convnet-w32-bn --epochs 20``, each with ``--out FILE``."""
+
+
+ANY_DATA = "--dataset NAME_OR_PATH"
+"""The options that name data, where it is not known what the user calls them."""
+
+
+class NoFixed(Refused):
+    """A dataset has no fixed teacher; the sentence says how to make one.
+
+    Args:
+        name: The dataset's name.
+        data: The options that say which data these are.
+        instead: What else the user may do, as the end of the sentence.
+    """
+
+    def __init__(self, name: str, data: str = ANY_DATA, instead: str = "") -> None:
+        super().__init__(
+            f"{name} has no fixed teacher; make one and pin it with "
+            f"condense teach {data} --network convnet-w32-bn --epochs 20 --pin{instead}"
+        )
+        self.name, self.data, self.instead = name, data, instead
 
 
 def fixed(dataset_name: str, train_hash: str, device: torch.device | str = "cpu") -> Teacher:
@@ -52,23 +75,20 @@ def fixed(dataset_name: str, train_hash: str, device: torch.device | str = "cpu"
         device: Where the teacher shall compute.
 
     Raises:
-        Refused: if there is none, saying how to make one; or if its file is damaged.
+        NoFixed: if there is none.
+        Refused: if its file is damaged.
     """
     if (shipped := _shipped(dataset_name, train_hash)) is not None:
-        return _as_named(shipped.hash, _beside(shipped.file), device)
+        return _from_package(shipped, device)
     path = pinned_path(train_hash)
     if path.is_file():
         teacher = load(path, device)
         assert teacher.header is not None
-        if teacher.header.train_hash != train_hash:
-            raise Refused(
-                f"{path} is the teacher of other data, {teacher.header.train_hash[:8]}: move it away"
-            )
+        if (theirs := teacher.header.train_hash) != train_hash:
+            told = theirs[:8] if theirs else "unknown"
+            raise Refused(f"{path} is the teacher of other data, {told}: move it away")
         return teacher
-    raise Refused(
-        f"{dataset_name} has no fixed teacher; make one and pin it with "
-        f"condense teach --dataset {dataset_name} --pin"
-    )
+    raise NoFixed(dataset_name)
 
 
 def pin(teacher: Teacher) -> Path:
@@ -81,28 +101,37 @@ def pin(teacher: Teacher) -> Path:
         Refused: if there is another: tables would mix teachers.
     """
     assert teacher.header is not None
-    train_hash = teacher.header.train_hash
+    name, train_hash = teacher.header.dataset, teacher.header.train_hash
+    assert name is not None and train_hash is not None, "nobody knows what another's teacher was trained on"
     path = pinned_path(train_hash)
-    require_pinnable(teacher.dataset, train_hash)
-    if path.is_file() and (there := load(path).hash) != teacher.hash:
-        raise Refused(
-            f"{path} is the fixed teacher of {teacher.dataset} already, {there[:8]}, and this is "
-            f"{teacher.hash[:8]}: what is judged by one cannot be compared with what is judged by the other"
-        )
+    require_pinnable(name, train_hash, teacher.header.training)
+    if path.is_file() and (there := load(path)).hash != teacher.hash:
+        raise _taken(path, name, there, teacher.hash[:8])
     teacher.save(path)
     return path
 
 
-def require_pinnable(dataset_name: str, train_hash: str) -> None:
-    """Refuses a dataset whose fixed teacher is shipped.
+def require_pinnable(dataset_name: str, train_hash: str, training: Mapping[str, object]) -> None:
+    """Refuses a teacher for a dataset that has another fixed one, before it is trained.
+
+    Args:
+        dataset_name: The dataset's name.
+        train_hash: SHA-256 of its training split.
+        training: How the teacher is trained, as `Header.training` says it.
 
     Raises:
-        Refused: if it has one.
+        Refused: if one is shipped, or one that was trained in another way is pinned.
     """
     if (shipped := _shipped(dataset_name, train_hash)) is not None:
         raise Refused(
             f"the fixed teacher of {dataset_name}, {shipped.hash[:8]}, is shipped: none can be pinned"
         )
+    path = pinned_path(train_hash)
+    if path.is_file():
+        there = load(path)
+        assert there.header is not None
+        if canonical(dict(there.header.training)) != canonical(dict(training)):
+            raise _taken(path, dataset_name, there, "another")
 
 
 def keep(teacher: Teacher, cache: Path) -> None:
@@ -125,14 +154,21 @@ def find(hash_: str, device: torch.device | str = "cpu", *, cache: Path | None =
     """
     for shipped in PINNED.values():
         if shipped.hash == hash_:
-            return _as_named(hash_, _beside(shipped.file), device)
+            return _from_package(shipped, device)
     path = _kept(hash_, cache or home())
     if path.is_file():
         return _as_named(hash_, path, device)
     for pinned in sorted(pinned_path("").parent.glob("*.safetensors")):
-        if (teacher := load(pinned, device)).hash == hash_:
+        try:
+            teacher = load(pinned, device)
+        except Refused:  # it may be another dataset's, whose runs will say so
+            continue
+        if teacher.hash == hash_:
             return teacher
-    raise Refused(f"the teacher {hash_[:8]} is not here; give its file with --teacher FILE")
+    raise Refused(
+        f"the teacher {hash_[:8]} is not here; give its file with --teacher FILE, "
+        "to condense evaluate where a stored set was made with it"
+    )
 
 
 def pinned_path(train_hash: str) -> Path:
@@ -149,9 +185,17 @@ def _shipped(dataset_name: str, train_hash: str) -> Pinned | None:
     return shipped if shipped is not None and shipped.train_hash == train_hash else None
 
 
-def _beside(file: str) -> Path:
-    with resources.as_file(resources.files("condense.teachers") / file) as path:
-        return path
+def _from_package(shipped: Pinned, device: torch.device | str) -> Teacher:
+    # Out of a package that is not unpacked, the file is there only within.
+    with resources.as_file(resources.files("condense.teachers") / shipped.file) as path:
+        return _as_named(shipped.hash, path, device)
+
+
+def _taken(path: Path, dataset_name: str, there: Teacher, this: str) -> Refused:
+    return Refused(
+        f"{path} is the fixed teacher of {dataset_name} already, {there.hash[:8]}, and this is {this}: "
+        "what is judged by one cannot be compared with what is judged by the other"
+    )
 
 
 def _as_named(hash_: str, path: Path, device: torch.device | str) -> Teacher:

@@ -28,6 +28,8 @@ KEY = "teacher"
 """The one metadata key of a teacher's file."""
 CHECKED = 512
 """Training images that a teacher's classes are checked on."""
+ROUNDING = 1e-4
+"""How far apart two means or standard deviations may be that are the same, computed or in print."""
 STATISTICS = ("running_mean", "running_var")
 COUNTER = "num_batches_tracked"
 
@@ -43,8 +45,7 @@ class Teacher:
         nbytes: Bytes of the stored tensors.
         accuracy: Percent of a part of the training images that it was not trained on; None if unknown.
         classes: Class names, in the order of the logits.
-        dataset: Name of the dataset that it was trained on.
-        seconds: What its training cost; 0 where that is unknown.
+        dataset: Name of the dataset that it was trained on; None if unknown.
         header: All that its file says of it; None for one that was put together by hand and has no file.
     """
 
@@ -54,26 +55,22 @@ class Teacher:
     nbytes: int
     accuracy: float | None
     classes: tuple[str, ...]
-    dataset: str
-    seconds: float = 0.0
+    dataset: str | None
     header: Header | None = None
 
     @classmethod
-    def of(
-        cls, header: Header, state: Mapping[str, Tensor], device: torch.device | str, *, seconds: float = 0.0
-    ) -> "Teacher":
+    def of(cls, header: Header, state: Mapping[str, Tensor], device: torch.device | str) -> "Teacher":
         """The teacher with a network's weights, rounded to what a file holds.
 
         Args:
             header: What is known of it.
             state: The network's `state_dict`, in any precision.
             device: Where it shall compute.
-            seconds: What its training cost.
 
         Raises:
             Refused: if the weights do not fit the network, or half precision cannot hold one.
         """
-        return _assembled(header, stored(state, f"a teacher for {header.dataset}"), device, seconds)
+        return _assembled(header, stored(state, f"a teacher that is a {header.network}"), device)
 
     def logits(
         self, images: Float[Tensor, "n c h w"], *, batch_statistics: bool = False
@@ -124,29 +121,34 @@ def load(path: Path, device: torch.device | str = "cpu") -> Teacher:
         raise Refused(f"{path} is not a whole .safetensors file: {error}") from error
     header = Header.parse(metadata[KEY], path)
     try:
-        return _assembled(header, tensors, device, 0.0)
+        return _assembled(header, tensors, device)
     except Refused as error:
         raise Refused(f"{path}: {error}") from error
 
 
 def check_classes(
-    teacher: Teacher, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], spec: DatasetSpec
+    teacher: Teacher,
+    images: Float[Tensor, "n c h w"],
+    labels: Int[Tensor, " n"],
+    spec: DatasetSpec,
+    train_hash: str,
 ) -> None:
-    """Refuses a teacher of other classes, or of the same ones in another order.
+    """Refuses a teacher of other classes or images, or of the same classes in another order.
 
-    It must tell 512 training images apart at half of its recorded accuracy; where none is recorded, at three
-    times chance, but not above 50 %.
+    Another training split than this one may hold test images. The teacher must tell 512 training images apart
+    at half of its recorded accuracy; where none is recorded, at three times chance, but not above 50 %.
 
     Args:
         teacher: On the images' device.
         images: Training images, normalised.
         labels: Their class ids.
         spec: The dataset.
+        train_hash: SHA-256 of its training split.
 
     Raises:
         Refused: naming what was found.
     """
-    what = f"the teacher {teacher.hash[:8]} ({teacher.name} on {teacher.dataset})"
+    what = f"the teacher {teacher.hash[:8]} ({teacher.name} on {teacher.dataset or 'unknown data'})"
     if len(teacher.classes) != spec.num_classes:
         raise Refused(
             f"{what} tells {len(teacher.classes)} classes apart; {spec.name} has {spec.num_classes}"
@@ -155,9 +157,8 @@ def check_classes(
     if other := [(i, theirs, ours) for i, (theirs, ours) in pairs if theirs != ours]:
         i, theirs, ours = other[0]
         raise Refused(f"{what} knows class {i} as {theirs!r}; {spec.name} has {ours!r} there")
-    if teacher.header is not None and teacher.header.shape != spec.shape:
-        sides = [" x ".join(map(str, shape)) for shape in (teacher.header.shape, spec.shape)]
-        raise Refused(f"{what} takes images of {sides[0]}; those of {spec.name} are {sides[1]}")
+    if teacher.header is not None:
+        _check_images(teacher.header, spec, train_hash, what)
     chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:CHECKED]
     chosen = chosen.to(images.device)
     right = teacher.logits(images[chosen]).argmax(1) == labels[chosen]
@@ -169,6 +170,24 @@ def check_classes(
         raise Refused(
             f"{what} is right about {accuracy:.1f} % of {len(chosen)} training images of "
             f"{spec.name}{recorded}: its classes may be in another order"
+        )
+
+
+def _check_images(head: Header, spec: DatasetSpec, train_hash: str, what: str) -> None:
+    """Refuses images of another shape or normalised in another way, and another training split."""
+    if head.shape != spec.shape:
+        sides = [" x ".join(map(str, shape)) for shape in (head.shape, spec.shape)]
+        raise Refused(f"{what} takes images of {sides[0]}; those of {spec.name} are {sides[1]}")
+    for name, theirs, ours in (("mean", head.mean, spec.mean), ("std", head.std, spec.std)):
+        if any(abs(a - b) > ROUNDING for a, b in zip(theirs, ours, strict=True)):
+            told = [", ".join(f"{value:.4g}" for value in values) for values in (theirs, ours)]
+            raise Refused(
+                f"{what} takes images normalised by a {name} of {told[0]}; {spec.name} has {told[1]}"
+            )
+    if head.train_hash is not None and head.train_hash != train_hash:
+        raise Refused(
+            f"{what} was trained on the training split {head.train_hash[:8]}; {spec.name} has "
+            f"{train_hash[:8]}, and images of the other may be among its test images"
         )
 
 
@@ -205,9 +224,7 @@ def stored(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _assembled(
-    header: Header, tensors: Mapping[str, Tensor], device: torch.device | str, seconds: float
-) -> Teacher:
+def _assembled(header: Header, tensors: Mapping[str, Tensor], device: torch.device | str) -> Teacher:
     """The teacher of tensors as they are stored."""
     network = build(header.network, header.shape, len(header.classes), torch.Generator(), device)
     state = network.state_dict()
@@ -233,7 +250,6 @@ def _assembled(
         accuracy=header.accuracy,
         classes=header.classes,
         dataset=header.dataset,
-        seconds=seconds,
         header=header,
     )
 

@@ -70,6 +70,7 @@ def test_every_protocol_of_the_suite_names_a_known_augmentation(protocol: str) -
         ("dc", "unknown augmentation 'dc'"),
         ("crop_flip", "unknown augmentation 'crop_flip'; nearest: crop-flip"),
         ("dsa-flip", "unknown augmentation 'dsa-flip'; nearest: .*dsa-flip-first"),
+        ("resized-flip:0.25", "unknown augmentation 'resized-flip:0.25'; nearest: resized-flip"),
         ("dsa:crop_spin", "unknown augmentation 'spin'"),
         ("dc:flip", "unknown augmentation of dc 'flip'"),
     ],

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from condense.augment import resized
+from condense.errors import Refused
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -60,6 +61,39 @@ def test_the_share_of_the_area_is_uniform_where_every_box_fits() -> None:
     logs = (found[:, 3] / found[:, 2]).double().log()[area < 0.54]
     assert float(logs.mean()) == pytest.approx(0, abs=0.01)
     assert float(logs.std()) == pytest.approx(2 * math.log(4 / 3) / math.sqrt(12), rel=0.03)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (12, 10), (8, 17)])
+def test_boxes_of_the_images_own_aspect_take_three_numbers_each_and_have_a_uniform_share(
+    size: tuple[int, int],
+) -> None:
+    n, rng = 4000, seeded()
+    boxes = resized.boxes(n, size, rng, smallest=0.08, aspects=None)
+    u = torch.rand(3, n, generator=(naive := seeded()), dtype=torch.float64)
+    shrink = (0.08 + 0.92 * u[0]).sqrt()
+    height, width = ((side * shrink).round().long() for side in size)
+    places = [(u[1] * (size[0] - height + 1)).long(), (u[2] * (size[1] - width + 1)).long()]
+    assert torch.equal(boxes, torch.stack([*places, height, width], 1))
+    assert torch.equal(torch.rand(3, generator=rng), torch.rand(3, generator=naive))
+    top, left, height, width = boxes.T
+    assert int(top.min()) == 0 == int(left.min())
+    assert int((top + height).max()) == size[0] and int((left + width).max()) == size[1]
+    share = (height * width).double() / (size[0] * size[1])
+    assert abs(float(share.mean()) - 0.54) < 0.02 and 0.04 < float(share.min()) < 0.12
+
+
+def test_a_box_of_the_images_own_aspect_may_be_all_of_it_and_has_a_pixel_at_least() -> None:
+    whole = resized.boxes(3, (8, 16), seeded(), smallest=1.0, aspects=None)
+    assert whole.tolist() == [[0, 0, 8, 16]] * 3
+    thin = resized.boxes(500, (2, 40), seeded(), smallest=1e-3, aspects=None)
+    assert int(thin[:, 2].min()) == 1 and (thin[:, 3] < 10).any()
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.01, float("nan")])
+def test_a_least_share_of_the_area_that_is_none_is_refused(share: float) -> None:
+    resized.require_share("x: crop_min", 1.0)
+    with pytest.raises(Refused, match=rf"x: crop_min = {share} is no share of an image: it is in \(0, 1\]"):
+        resized.require_share("x: crop_min", share)
 
 
 def test_where_no_box_fits_the_largest_central_one_is_shown() -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from condense.augment.shared import SharedViews, shown, taps
+from condense.augment.resample import mapped
+from condense.augment.shared import SharedViews
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -92,8 +93,8 @@ def test_no_crop_is_no_crop_even_of_an_image_that_is_ten_times_as_high_as_wide()
 
 
 def test_every_pixel_of_a_view_is_a_mean_of_pixels_of_its_crop() -> None:
-    start, length, roll = torch.tensor([2]), torch.tensor([5]), torch.tensor([3])
-    (weights,) = taps(start, length, roll, torch.tensor([True]), 9, torch.float64)
+    views = SharedViews(torch.tensor([[[0, 2, 9, 5]]]), torch.tensor([[True]]), torch.tensor([[[0, 3]]]))
+    (weights,) = views.maps(0, (9, 9), torch.float64)[1]
     torch.testing.assert_close(weights.sum(1), torch.ones(9, dtype=torch.float64))
     assert (weights >= 0).all() and weights[:, :2].sum() == weights[:, 7:].sum() == 0
 
@@ -101,4 +102,6 @@ def test_every_pixel_of_a_view_is_a_mean_of_pixels_of_its_crop() -> None:
 def test_the_gradient_flows_back_along_the_same_map() -> None:
     x = torch.randn(2, 2, 1, 4, 5, generator=seeded(), dtype=torch.float64, requires_grad=True)
     views = SharedViews.stack([random_views((4, 5), 1, seed) for seed in range(2)])
-    assert torch.autograd.gradcheck(lambda images: shown(images, *views.maps(0, (4, 5), torch.float64)), (x,))
+    assert torch.autograd.gradcheck(
+        lambda images: mapped(images, *views.maps(0, (4, 5), torch.float64)), (x,)
+    )

@@ -26,6 +26,17 @@ def test_every_published_number_is_sound() -> None:
         assert (number.ipc == 0) == (number.method == "whole")
 
 
+def test_a_number_of_a_convnet_that_was_its_own_teacher_says_so() -> None:
+    for number in load().values():
+        if number.student == "convnet-bn" and number.method in ("dwa", "rded", "infer"):
+            assert number.paper.protocol.startswith("distilled with a ConvNet, teacher and student alike; ")
+
+
+def test_a_whole_set_number_of_a_batch_norm_network_stands_beside_students_of_that_kind() -> None:
+    whole = [number for number in load().values() if number.method == "whole" and "resnet" in number.student]
+    assert whole and all(number.student.endswith("-bn") for number in whole)
+
+
 def test_what_is_from_memory_is_not_verified() -> None:
     recalled = [number for number in load().values() if "memory" in number.paper.source]
     assert recalled and not any(number.paper.verified for number in recalled)

@@ -118,4 +118,5 @@ def test_an_unknown_space_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(Refused, match="unknown pixel space 'normalised'; nearest: normalized"):
         Dataset(spec, split, split).space("normalised")
     assert spec.flips and not replace(spec, dsa="crop").flips
+    assert replace(spec, dsa="flip+color_crop").flips and not replace(spec, dsa="none").flips
     assert (spec.channels, spec.height, spec.width, spec.num_classes) == (1, 4, 4, 2)

@@ -13,8 +13,9 @@ from condense.augment.shared import SharedViews
 from condense.data import Dataset
 from condense.distill import Run
 from condense.distill import recover as recovering
+from condense.distill.checkpoint import Checkpoints
 from condense.distill.gap import variation
-from condense.distill.recover import Recovery, Start, bounds, from_images, from_noise, objective, recover
+from condense.distill.recover import Recovery, Start, from_images, from_noise, objective, recover
 from condense.distill.registry import build
 from condense.errors import Refused
 from condense.measure import Budget
@@ -123,7 +124,7 @@ def plain(run: Run, network: Network, numbers: Recovery, start: Tensor, views: S
     """One pass of all classes as the authors' loop has it, with each step's crop, flip and roll given."""
     images = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([images], lr=numbers.lr, betas=(0.5, 0.9), eps=1e-8)
-    low, high = bounds(run.spec.mean, run.spec.std, CPU)
+    low, high = run.spec.extremes(CPU)
     for step in range(numbers.iterations):
         optimizer.param_groups[0]["lr"] = (
             numbers.lr * 0.5 * (1 + math.cos(math.pi * step / numbers.iterations))
@@ -156,6 +157,18 @@ def test_each_pass_is_the_authors_loop(toy: Dataset, tmp_path: Path, monkeypatch
         expected = plain(run, network, numbers, start[:, number], views)
         torch.testing.assert_close(made[:, number], expected, rtol=1e-3, atol=1e-4)
     assert len(drawn) == 2 and not torch.equal(drawn[0].boxes, drawn[1].boxes)
+
+
+def test_a_finished_recovery_keeps_its_images_alone_and_gives_them_again(
+    toy: Dataset, tmp_path: Path
+) -> None:
+    made = recovered(toy, tmp_path)
+    tree = Checkpoints(next(tmp_path.rglob("checkpoint-*.safetensors")).parent).read()
+    assert tree is not None and isinstance(tree["finished"], dict)
+    assert isinstance(phase := tree["finished"]["recover"], dict) and isinstance(held := phase["state"], dict)
+    assert list(held) == ["images"] and isinstance(held["images"], Tensor)
+    assert torch.equal(held["images"].flatten(0, 1), made)
+    assert torch.equal(recovered(toy, tmp_path), made)
 
 
 def test_the_images_of_one_ipc_are_the_first_of_a_larger_ones(toy: Dataset, tmp_path: Path) -> None:
@@ -211,7 +224,7 @@ def test_a_shared_addition_is_learned_for_all_classes_and_not_clamped(toy: Datas
 
     made = recover(run, network, still, zero, block=3, base=base)
     assert made.shape == (2, 1, 8, 8)
-    low, high = bounds(run.spec.mean, run.spec.std, CPU)
+    low, high = run.spec.extremes(CPU)
     assert ((made < low) | (made > high)).any()
     for number in range(2):
         added = torch.zeros(1, 1, 8, 8, requires_grad=True)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from condense.distill import Method, Recipe, Wrapper, registry
+from condense.distill import Method, Published, Wrapper, registry
 from condense.distill.registry import build, methods, parse, register
 from condense.errors import Refused
 from condense.protocol import HARD_V1
@@ -87,7 +87,7 @@ def test_a_cell_with_published_settings_gets_them_and_the_users_own_on_top(
 ) -> None:
     cls = methods()["dm"]
     published = cls(pixel_space="raw", network="convnet-w32")
-    recipe = Recipe(method=published, protocol=HARD_V1, source="a table")
+    recipe = Published(method=published, protocol=HARD_V1, source="a table")
     monkeypatch.setattr(cls, "recipes", {("toy", 3): recipe})
     assert build("dm", "toy", 3) == (published, recipe)
     assert build("dm", "toy", 2) == build("dm", "other", 3) == (cls(), None)
@@ -167,6 +167,21 @@ def test_a_composition_is_built_left_to_right_and_named_so() -> None:
 def test_a_composition_that_makes_no_sense_is_refused(name: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         build(name, "digits", 1)
+
+
+def test_around_published_settings_a_wrapper_without_its_own_keeps_their_source_and_has_no_protocol() -> None:
+    alone, own = build("dm", "cifar10", 10)
+    method, recipe = build("dm+fkd", "cifar10", 10, {"fkd.epochs": "7"})
+    assert own is not None and recipe is not None and recipe.protocol is None
+    assert recipe.source == f"{own.source}; around it, fkd at its defaults"
+    assert recipe.cited_by(method) == f"{recipe.source}; changed: fkd.epochs"
+    assert method.links()[0] == alone and recipe.method == build("dm+fkd", "cifar10", 10)[0]
+    assert build("dm+fkd", "digits", 10)[1] is None
+    # Nothing was published around such a composition, so that a link around it has its defaults too.
+    outer, twice = build("dm+fkd+fyi", "cifar10", 10)
+    assert outer.config() == {"flip_first": False} and twice is not None and twice.protocol is None
+    assert twice.source == f"{recipe.source}; around it, fyi at its defaults"
+    assert twice.cited_by(outer) == twice.source
 
 
 def test_a_recipe_names_the_settings_of_every_link_that_were_changed() -> None:

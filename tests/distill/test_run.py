@@ -97,6 +97,8 @@ def test_a_distilled_set_holds_the_images_as_given_and_states_where_it_comes_fro
     assert made.provenance["device"] and made.provenance["threads"] == torch.get_num_threads()
     soft = run.distilled(images, labels, soft=torch.full((6, 3), 1 / 3))
     assert soft.content["label"]["kind"] == "soft" and soft.soft is not None
+    unpublished = make_run(toy, tmp_path, recipe=replace(recipe, protocol=None)).distilled(images, labels)
+    assert unpublished.content["protocol"] is None and unpublished.content["method"]["source"] == "here"
 
 
 def test_where_and_when_a_set_was_made_does_not_change_its_hash(toy: Dataset, tmp_path: Path) -> None:

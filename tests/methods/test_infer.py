@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condense.data import Dataset, Split
-from condense.distill import Run, distill
+from condense.distill import Run, Taught, Training, distill
 from condense.distill.registry import build, methods
 from condense.errors import Refused
 from condense.networks import Network
@@ -115,6 +115,7 @@ def test_base_images_are_real_ones_kept_bit_for_bit_and_labelled_by_the_mean_log
     torch.testing.assert_close(made.soft, teacher.logits(space.encode(made.images)).softmax(1))
     assert isinstance(made.target, Soft) and len(made.target) == 18 == len(made)
     assert made.content["label"] == {"kind": "soft", "temperature": 1.0, "teacher": "h" * 64}
+    assert made.content["hints"]["augment"] == "none"
     hard = distilled(toy, tmp_path, 4, iterations=2, static_labels=False)
     assert hard.soft is None and hard.content["label"]["teacher"] is None
     assert torch.equal(hard.images, made.images)
@@ -171,6 +172,28 @@ def test_each_network_has_compensators_of_its_own_whatever_stands_beside_it(
         assert alone.compensators is not None and torch.equal(alone.images, both.images)
         assert torch.equal(alone.compensators[:, 0], both.compensators[:, place])
     assert not torch.equal(both.compensators[:, 0], both.compensators[:, 1])
+
+
+def test_behind_it_fkd_labels_with_the_first_of_its_networks(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {
+        "networks": "convnet-d1-bn+convnet-w32-bn", "teacher": "trained", "teacher_epochs": "1",
+        "teacher_batch": "16", "iterations": "1", "roll": "0", "fkd.teacher": "host", "fkd.epochs": "1",
+    }  # fmt: skip
+    asked: list[Training | None] = []
+    teacher = Run.teacher
+
+    def noted(self: Run, which: str | Taught, training: Training | None, train: Split) -> Teacher:
+        asked.append(which.training() if isinstance(which, Taught) else training)
+        return teacher(self, which, training, train)
+
+    monkeypatch.setattr(Run, "teacher", noted)
+    made = distill(build("infer+fkd", "toy", 4, params)[0], toy, ipc=4, cache=tmp_path)[0]
+    names = [training.network for training in asked if training]
+    assert names == ["convnet-d1-bn", "convnet-w32-bn", "convnet-d1-bn"] and asked[2] == asked[0]
+    held = made.content["teacher"]
+    assert held["network"] == "convnet-d1-bn" and made.content["label"]["teacher"] == held["hash"]
 
 
 def test_students_see_base_images_and_clamped_sums(toy: Dataset, tmp_path: Path, teacher: Teacher) -> None:

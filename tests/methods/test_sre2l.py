@@ -41,6 +41,7 @@ def test_the_set_is_bytes_and_names_the_teacher_that_was_inverted(toy: Dataset, 
     assert made.images.dtype == torch.uint8 and made.content["pixels"]["space"] == "raw"
     assert made.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert made.content["label"]["kind"] == "hard" and made.content["label"]["teacher"] is None
+    assert made.content["hints"]["augment"] == "none"
     assert made.content["teacher"]["network"] == "convnet-w32-bn"
     assert made.nbytes()["images"] == 6 * 64
 
@@ -124,7 +125,7 @@ def test_settings_that_mean_nothing_are_refused(field: str, value: object, why: 
 
 
 def test_a_teacher_without_batch_norm_is_refused(toy: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="this network has none"):
+    with pytest.raises(Refused, match="convnet-w32 has none; choose another"):
         made_by("sre2l", toy, tmp_path, network="convnet-w32")
 
 

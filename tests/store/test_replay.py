@@ -59,7 +59,8 @@ def labelled(
             size = (made.images.shape[-2], made.images.shape[-1])
             views = draw(len(order), size, rng, crops="resized", flip=True, cutmix_probability=0.7)
             logits = torch.randn(len(order), made.num_classes, generator=rng)
-            read = writer.add(order, views, logits)
+            writer.add(order, views, logits)
+            read = layout.logits(layout.labels(logits))
             if seen is not None:
                 seen.append(Seen(views(made.seen(order)), read, made.labels[order % len(made.images)]))
         writer.close()

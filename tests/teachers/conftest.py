@@ -41,4 +41,4 @@ def trained(toy: Dataset, header: Header) -> Network:
 @pytest.fixture
 def teacher(header: Header, trained: Network) -> Teacher:
     """The teacher that the network is."""
-    return Teacher.of(header, trained.state_dict(), "cpu", seconds=3.0)
+    return Teacher.of(header, trained.state_dict(), "cpu")

@@ -9,7 +9,7 @@ import pytest
 from condense.data import Dataset, load
 from condense.errors import Refused
 from condense.networks import Network
-from condense.teachers import PINNED, Header, Teacher, check_classes, find, fixed, keep, pin
+from condense.teachers import PINNED, Header, Teacher, check_classes, find, fixed, keep, pin, require_pinnable
 from condense.teachers import load as load_teacher
 
 SHIPPED = [
@@ -35,7 +35,7 @@ def test_the_teacher_of_the_digits_knows_them() -> None:
     found = fixed("digits", digits.train.hash)
     space = digits.space("normalized")
     train, test = digits.train.in_space(space), digits.test.in_space(space)
-    check_classes(found, train.images, train.labels, digits.spec)
+    check_classes(found, train.images, train.labels, digits.spec, digits.train.hash)
     assert (found.logits(test.images).argmax(1) == test.labels).float().mean() > 0.95
 
 
@@ -43,7 +43,8 @@ def test_a_dataset_without_one_is_refused_with_the_way_to_one(home: Path, toy: D
     with pytest.raises(Refused) as refused:
         fixed("toy", toy.train.hash)
     assert str(refused.value) == (
-        "toy has no fixed teacher; make one and pin it with condense teach --dataset toy --pin"
+        "toy has no fixed teacher; make one and pin it with condense teach --dataset NAME_OR_PATH "
+        "--network convnet-w32-bn --epochs 20 --pin"
     )
     # A user's own data under a known name are not those that the shipped one was trained on.
     with pytest.raises(Refused, match="digits has no fixed teacher"):
@@ -82,20 +83,48 @@ def test_no_teacher_takes_the_place_of_another(
         pin(ours)
 
 
+def test_a_teacher_is_pinnable_before_its_training_only_where_none_of_another_training_is_pinned(
+    home: Path, teacher: Teacher, header: Header
+) -> None:
+    require_pinnable("toy", str(header.train_hash), {"epochs": 21})
+    path = pin(teacher)
+    require_pinnable("toy", str(header.train_hash), {"epochs": 20})
+    require_pinnable("toy", "0" * 64, {"epochs": 21})
+    with pytest.raises(Refused, match=f"is the fixed teacher of toy already, {teacher.hash[:8]}"):
+        require_pinnable("toy", str(header.train_hash), {"epochs": 21})
+    path.write_bytes(b"damaged")
+    with pytest.raises(Refused, match=f"{path} is not a whole .safetensors file"):
+        require_pinnable("toy", str(header.train_hash), {"epochs": 20})
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("digits", 200), ("fashion-mnist", 20)])
+def test_a_shipped_teacher_was_made_by_the_command_that_is_stated(name: str, epochs: int) -> None:
+    header = fixed(name, PINNED[name].train_hash).header
+    assert header is not None and header.network == header.training["network"] == "convnet-w32-bn"
+    stated = header.training
+    assert (stated["epochs"], stated["lr"], stated["batch"]) == (epochs, 0.1, 128)
+
+
 def test_a_teacher_is_found_by_its_hash_wherever_it_lies(
     home: Path, tmp_path: Path, teacher: Teacher, header: Header, trained: Network
 ) -> None:
     with pytest.raises(Refused) as refused:
         find(teacher.hash)
     assert str(refused.value) == (
-        f"the teacher {teacher.hash[:8]} is not here; give its file with --teacher FILE"
+        f"the teacher {teacher.hash[:8]} is not here; give its file with --teacher FILE, "
+        "to condense evaluate where a stored set was made with it"
     )
-    pin(teacher)
+    path = pin(teacher)
     kept = Teacher.of(replace(header, accuracy=1.0), trained.state_dict(), "cpu")
     keep(kept, tmp_path / "cache")
     assert find(teacher.hash).hash == teacher.hash
     assert find(kept.hash, cache=tmp_path / "cache").hash == kept.hash
     assert find(PINNED["digits"].hash).dataset == "digits"
+    with pytest.raises(Refused, match="is not here"):
+        find(kept.hash)
+    # The damaged file of another dataset stands in nobody's way.
+    path.with_stem("0" * 64).write_bytes(b"damaged")
+    assert find(teacher.hash).hash == teacher.hash
     with pytest.raises(Refused, match="is not here"):
         find(kept.hash)
 
