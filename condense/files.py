@@ -36,6 +36,8 @@ def hash_tensors(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
         tensor = tensors[name].detach().cpu().contiguous()
         dtype = str(tensor.dtype).removeprefix("torch.")
         total.update(canonical([name, dtype, list(tensor.shape)]).encode())
+        if tensor.numel() < 2:  # it counts as contiguous whatever its strides are
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # no copy: it may be large
     return total.hexdigest()
 

@@ -52,7 +52,7 @@ METHODS_MAY_IMPORT = {
     "condense.protocol", "condense.store", "condense.store.encode", "condense.store.targets",
     "condense.teachers", "condense.training",
 }  # fmt: skip
-DATA_FOR_METHODS = {"DatasetSpec", "PixelSpace", "Split"}
+DATA_FOR_METHODS = {"DatasetSpec", "GraphSpec", "Graphs", "PixelSpace", "Split"}
 """What a method may take of `condense.data`: nothing that holds or loads test data."""
 SOURCES_OF_DATA = {
     "torchvision.datasets",
@@ -208,6 +208,8 @@ def test_a_method_reaches_neither_test_data_nor_what_judges_it(path: Path) -> No
         "import condense.data as d",
         "from condense.data import load",
         "from condense.data import Dataset, Split",
+        "from condense.data import GraphDataset, Graphs",
+        "from condense.data import load_graphs",
         "from condense.data.sources import load",
         "from condense.data import *",
         "from condense.distill.engine import Dataset",
