@@ -12,7 +12,7 @@ from functools import cached_property
 from condense.errors import Refused, unknown
 from condense.files import digest
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "adam", "lbfgs")
 """The optimisers by name."""
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -21,6 +21,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "decay": ("weights",),
     "labels": ("fixed", "own", "stored"),
     "teacher_mode": ("train",),
+    "select": ("valid",),
 }
 """The values of the protocol's fields that are names; all but ``optimizer`` may also be off."""
 
@@ -56,11 +57,14 @@ class Protocol:
 
     Attributes:
         name: Versioned name; ``published`` for a paper's own.
-        optimizer: ``sgd`` or ``adamw`` (whose second beta is 0.999).
-        lr: Learning rate; None takes the rate that the set itself learned (its training hint).
-        momentum: Momentum of SGD; the first beta of AdamW.
-        weight_decay: On every parameter: SGD's L2 coefficient; AdamW's is decoupled from the gradient.
-        batch: Batch size; smaller sets are one batch.
+        optimizer: ``sgd``; ``adamw`` or ``adam`` (second beta 0.999); ``lbfgs``, which fits a logistic
+            regression.
+        lr: Learning rate; None takes the rate that the set itself learned (its training hint). L-BFGS
+            searches for its own.
+        momentum: Momentum of SGD; the first beta of AdamW and Adam.
+        weight_decay: On every parameter: the L2 coefficient of SGD and Adam; AdamW's is decoupled from the
+            gradient; L-BFGS adds half of it times the squared weights to the *sum* of the losses.
+        batch: Batch size; smaller sets are one batch, and 0 makes a batch of any set.
         stages: The learning-rate schedule. None at all: one stage of as many epochs as the set holds labels
             for.
         reset: Whether each stage starts with a fresh optimiser (the momentum is forgotten).
@@ -69,7 +73,7 @@ class Protocol:
             legacy augmentation with its operations): `condense.augment.named.by_name` says what each is.
         cutmix: Probability that an augmented batch is mixed by `condense.augment.cutmix`.
         seeds: How many evaluation seeds the protocol has: 0 .. seeds - 1.
-        kind: The kind of data it judges.
+        kind: The kind of data it judges: ``images``, ``graphs`` or ``any``.
         whole: Whether it trains on the whole training set in place of a distilled one.
         schedule: A factor on the rate for each epoch, on top of its stage's: ``cosine`` falls to 0,
             ``half-cosine`` to a half; see `factor`.
@@ -81,6 +85,9 @@ class Protocol:
         temperature: Of the loss with such labels; None takes the one that stored labels were made for.
         squared: Whether that loss is multiplied by the temperature's square.
         teacher_mode: ``train``: the teacher's batch norms take the batch's own statistics.
+        steps: Optimiser steps, in place of stages: how long students of graphs are trained.
+        select: ``valid``: a student is tested as it was when it did best on the real validation data, every
+            tenth step of training; these data count with the set's bytes.
     """
 
     name: str
@@ -104,13 +111,15 @@ class Protocol:
     temperature: float | None = None
     squared: bool | None = None
     teacher_mode: str | None = None
+    steps: int | None = None
+    select: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the fields that are names, and that those that need each other are there.
 
         Raises:
-            Refused: if a name is unknown, a batch is to be mixed twice, or a teacher's labels have no
-                temperature.
+            Refused: if a name is unknown, a batch is to be mixed twice, a teacher's labels have no
+                temperature, or the length of training is said twice.
         """
         for field, choices in CHOICES.items():
             value = getattr(self, field)
@@ -120,6 +129,8 @@ class Protocol:
             raise Refused(f"{self.name}: a batch is mixed by cutmix or by mixup, not by both")
         if self.online and not self.temperature:
             raise Refused(f"{self.name}: labels={self.labels} need a temperature")
+        if self.steps is not None and self.stages:
+            raise Refused(f"{self.name}: training lasts for steps or for stages of epochs, not for both")
 
     @property
     def online(self) -> bool:
@@ -215,9 +226,32 @@ REPLAY_V1 = replace(
 )
 """Judges a set with the labelled views that it stores, in their order; else as soft-v1 does."""
 
+GRAPH_V1 = Protocol(
+    name="graph-v1", optimizer="adam", lr=1e-3, weight_decay=1e-2, batch=512, stages=(), steps=300,
+    augment="none", seeds=10, kind="graphs",
+)  # fmt: skip
+"""The default for graphs: each step is over all items, the loss weighted by the weights that the set stores;
+of more than 512 items 512 are drawn by weight."""
+
+GRAPH_WHOLE_V1 = replace(GRAPH_V1, name="graph-whole-v1", batch=128, steps=2000, seeds=3, whole=True)
+"""The reference row for graphs: graph-v1's students and optimiser on the whole training set."""
+
+GRAPH_SELECT_V1 = replace(GRAPH_V1, name="graph-select-v1", select="valid")
+"""As graph-v1, but each student is tested as it was at its best on the real validation graphs."""
+
+REFERENCE_V1 = Protocol(
+    name="reference-v1", optimizer="lbfgs", lr=None, momentum=0.0, weight_decay=1.0, batch=0, stages=(),
+    steps=10_000, augment="none", seeds=1, kind="any", whole=True,
+)  # fmt: skip
+"""What needs no network, on the whole training set: the largest class, or a logistic regression on a trivial
+feature, fitted until it has converged, at the latest after so many iterations."""
+
 PROTOCOLS: Mapping[str, Protocol] = {
-    protocol.name: protocol for protocol in (HARD_V1, WHOLE_V1, SOFT_V1, REPLAY_V1)
-}
+    protocol.name: protocol
+    for protocol in (
+        HARD_V1, WHOLE_V1, SOFT_V1, REPLAY_V1, GRAPH_V1, GRAPH_WHOLE_V1, GRAPH_SELECT_V1, REFERENCE_V1,
+    )
+}  # fmt: skip
 
 
 def named(name: str) -> Protocol:

@@ -7,9 +7,13 @@ import torch
 
 from condense.errors import Refused
 from condense.protocol import (
+    GRAPH_SELECT_V1,
+    GRAPH_V1,
+    GRAPH_WHOLE_V1,
     HARD_V1,
     OPTIMIZERS,
     PROTOCOLS,
+    REFERENCE_V1,
     REPLAY_V1,
     SOFT_V1,
     WHOLE_V1,
@@ -26,6 +30,10 @@ HASHES = {
     "whole-v1": "c0e8724f2369d5a83a34649fdf0549c32ab3f4075db440876e8ed55fde93bbe5",
     "soft-v1": "f75e8d1754c7ab80a52bed90e2ad40171e7c7f6990f5d6e05a642c967d988aae",
     "replay-v1": "07b4f87059c8da4ad4d567c153be863a5bafb6faaaad84c833a44106701085a7",
+    "graph-v1": "82bf1b482c90e7518c5b3ecfdfb00bc9a3616fef8fd200f7d51cbb320afdbddc",
+    "graph-whole-v1": "f405e78f3440b7e2966988de29057984a13ff90304a6c431fa549a991c338a35",
+    "graph-select-v1": "6bf335a4e45d4fee2b9ae461fb6f0bb6eece22d7bd8ace0de8f97cf440b0d258",
+    "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
 }
 """Frozen: a protocol whose hash moves is another protocol and needs another name."""
 
@@ -95,6 +103,32 @@ def test_replay_v1_has_soft_v1s_optimiser_and_schedule_and_takes_all_else_from_t
     assert REPLAY_V1.to_json() == {k: v for k, v in values.items() if k not in ("cutmix", "temperature")}
 
 
+def test_the_protocols_for_graphs_are_what_the_design_says() -> None:
+    assert GRAPH_V1.to_json() == {
+        "name": "graph-v1",
+        "optimizer": "adam",
+        "lr": 0.001,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
+        "batch": 512,
+        "stages": [],
+        "steps": 300,
+        "reset": False,
+        "augment": "none",
+        "seeds": 10,
+        "kind": "graphs",
+    }
+    whole = {"name": "graph-whole-v1", "batch": 128, "steps": 2000, "seeds": 3, "whole": True}
+    assert GRAPH_WHOLE_V1.to_json() == GRAPH_V1.to_json() | whole
+    select = {"name": "graph-select-v1", "select": "valid"}
+    assert GRAPH_SELECT_V1.to_json() == GRAPH_V1.to_json() | select
+
+
+def test_references_judge_any_kind_of_data_once() -> None:
+    assert (REFERENCE_V1.kind, REFERENCE_V1.seeds, REFERENCE_V1.whole) == ("any", 1, True)
+    assert (REFERENCE_V1.optimizer, REFERENCE_V1.weight_decay) == ("lbfgs", 1.0)
+
+
 @pytest.mark.parametrize(
     "protocol",
     [
@@ -108,6 +142,10 @@ def test_replay_v1_has_soft_v1s_optimiser_and_schedule_and_takes_all_else_from_t
         milestones(7, at=(), augment="none", optimizer="adamw"),
         SOFT_V1,
         REPLAY_V1,
+        GRAPH_V1,
+        GRAPH_WHOLE_V1,
+        GRAPH_SELECT_V1,
+        REFERENCE_V1,
         replace(HARD_V1, stages=(Stage(epochs=3), Stage(epochs=4, scale=0.5, momentum=0.8))),
         replace(HARD_V1, schedule="half-cosine", warmup=5, mixup=0.8, labels="own", temperature=30.0,
                 squared=True, teacher_mode="train"),
@@ -148,6 +186,10 @@ def test_the_hash_covers_every_field() -> None:
         {"labels": "own", "temperature": 30.0},
         {"squared": True},
         {"teacher_mode": "train"},
+        {"select": "valid"},
+        {"stages": ()},
+        {"stages": (), "steps": 300},
+        {"stages": (), "steps": 301},
         {"stages": (Stage(epochs=500), Stage(epochs=500, scale=0.1, momentum=0.8))},
     ]
     assert set(Protocol.__dataclass_fields__) == {name for change in changes for name in change}
@@ -156,7 +198,7 @@ def test_the_hash_covers_every_field() -> None:
 
 def test_a_field_that_is_off_stays_out_of_the_json_so_that_older_hashes_hold() -> None:
     off = {name for name in Protocol.__dataclass_fields__ if getattr(HARD_V1, name) is None}
-    assert len(off) == 10 and not off & set(HARD_V1.to_json())
+    assert len(off) == 12 and not off & set(HARD_V1.to_json())
     assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
 
@@ -170,9 +212,9 @@ def test_a_field_of_a_later_version_is_refused_by_name() -> None:
 
 
 def test_an_unknown_optimizer_is_refused_with_the_known_ones_when_it_is_read() -> None:
-    with pytest.raises(Refused, match="unknown optimizer 'adma'; nearest: adamw"):
+    with pytest.raises(Refused, match="unknown optimizer 'adma'; nearest: adam, adamw"):
         Protocol.from_json(HARD_V1.to_json() | {"optimizer": "adma"})
-    with pytest.raises(Refused, match="unknown optimizer 'lion'; known: adamw, sgd"):
+    with pytest.raises(Refused, match="unknown optimizer 'lion'; known: adam, adamw, lbfgs, sgd"):
         replace(HARD_V1, optimizer="lion")
     for name in OPTIMIZERS:
         assert Protocol.from_json(HARD_V1.to_json() | {"optimizer": name}).optimizer == name
@@ -187,6 +229,8 @@ def test_an_unknown_optimizer_is_refused_with_the_known_ones_when_it_is_read() -
         ({"labels": "fixed"}, "hard-v1: labels=fixed need a temperature"),
         ({"labels": "own"}, "hard-v1: labels=own need a temperature"),
         ({"teacher_mode": "eval"}, "unknown teacher_mode 'eval'; known: train"),
+        ({"select": "test"}, "unknown select 'test'; known: valid"),
+        ({"steps": 300}, "hard-v1: training lasts for steps or for stages of epochs, not for both"),
         ({"cutmix": 1.0, "mixup": 0.8}, "hard-v1: a batch is mixed by cutmix or by mixup, not by both"),
     ],
 )

@@ -1,5 +1,6 @@
 """Datasets: what they are, where they come from, and the pixel spaces that they are seen in."""
 
+from condense.data.any_source import AnyDataset, holds_graphs, load_any
 from condense.data.graph_sources import GRAPH_NAMES, load_graphs
 from condense.data.graphs import GraphDataset, Graphs, GraphSpec
 from condense.data.pixels import SPACES, PixelSpace
@@ -10,6 +11,7 @@ __all__ = [
     "GRAPH_NAMES",
     "NAMES",
     "SPACES",
+    "AnyDataset",
     "Dataset",
     "DatasetSpec",
     "GraphDataset",
@@ -17,6 +19,8 @@ __all__ = [
     "Graphs",
     "PixelSpace",
     "Split",
+    "holds_graphs",
     "load",
+    "load_any",
     "load_graphs",
 ]

@@ -126,8 +126,8 @@ class Graphs:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"there are no positions {index.min()} to {index.max()} in {len(self)} graphs")
         index = index.to(self.labels.device)
-        nodes, nodes_ptr = _parts(self.nodes_ptr, index)
-        edges, edges_ptr = _parts(self.edges_ptr, index)
+        nodes, nodes_ptr = members_of(self.nodes_ptr, index)
+        edges, edges_ptr = members_of(self.edges_ptr, index)
         moved = (nodes_ptr[:-1] - self.nodes_ptr[index]).repeat_interleave(
             edges_ptr.diff(), output_size=len(edges)
         )
@@ -147,7 +147,7 @@ ARRAYS = ("node_labels", "node_features", "edges", "edge_labels", "nodes_ptr", "
 """The fields of `Graphs` that are tensors, all of which its hash covers."""
 
 
-def _parts(
+def members_of(
     ptr: Int64[Tensor, " g+1"], index: Int64[Tensor, " m"]
 ) -> tuple[Int64[Tensor, " p"], Int64[Tensor, " m+1"]]:
     """The positions of what belongs to the graphs of an index, graph after graph, and where each begins."""

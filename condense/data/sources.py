@@ -11,6 +11,7 @@ from torch import Tensor
 
 from condense.data import folders
 from condense.data.arrays import Arrays, digits, download, read_npz
+from condense.data.graph_sources import GRAPH_NAMES
 from condense.data.known import FULL, KNOWN, NAMES, NO_FLIP, SUBSETS, Known, imagenet
 from condense.data.resize import require_size, resized
 from condense.data.spec import Dataset, DatasetSpec, Split
@@ -30,7 +31,7 @@ def load(
     size: int | None = None,
     skip_unreadable: bool = False,
 ) -> Dataset:
-    """Loads a dataset.
+    """Loads a dataset of images.
 
     - A name of `NAMES`. ``digits`` comes with scikit-learn (`condense.data.arrays.digits` tells its frozen
       split). Of the others ``NAME.npz`` in the data folder comes first; without it torchvision downloads its
@@ -72,7 +73,9 @@ def load(
         raise Refused(f"{path} is neither an .npz file nor a folder of pictures")
     if "/" in name_or_path or os.sep in name_or_path:
         raise Refused(f"there is no file or folder {path}")
-    raise unknown("dataset", name_or_path, NAMES)
+    if name_or_path in GRAPH_NAMES:
+        raise Refused(f"{name_or_path} holds graphs, and images are needed here")
+    raise unknown("dataset", name_or_path, [*NAMES, *GRAPH_NAMES])
 
 
 def _named(name: str, known: Known, data_dir: Path, size: int | None, skip: bool) -> Dataset:

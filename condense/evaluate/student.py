@@ -7,7 +7,7 @@ from typing import Protocol as Interface
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from condense.augment import by_name
@@ -15,12 +15,13 @@ from condense.data import DatasetSpec, Split
 from condense.errors import Refused
 from condense.measure import Budget
 from condense.memory import keep_freed_memory
-from condense.networks import Network, build
+from condense.networks import build
 from condense.protocol import Protocol
 from condense.store.targets import Hard, Target
 from condense.training import accuracy, cutmix, mixup, train_step
 
-ADAMW_SECOND_BETA = 0.999
+SECOND_BETA = 0.999
+"""Of AdamW and Adam."""
 
 Batch = tuple[Float[Tensor, "b c h w"], Target]
 
@@ -75,17 +76,19 @@ class Outcome:
     Attributes:
         accuracy: Test accuracy in percent, at the last step.
         seconds: Time of training and testing.
+        auc: Area under the ROC curve in percent, of graphs of two classes.
     """
 
     accuracy: float
     seconds: float
+    auc: float | None = None
 
 
 Groups = list[dict[str, object]]
 """Parameters and what is set for them alone, as `torch.optim` takes them."""
 
 
-def _groups(network: Network, protocol: Protocol) -> Groups:
+def _groups(network: nn.Module, protocol: Protocol) -> Groups:
     """All of a network's parameters, or apart from each other those with weight decay and those without."""
     parameters = list(network.parameters())
     if protocol.decay is None:
@@ -100,15 +103,33 @@ def _sgd(groups: Groups, lr: float, protocol: Protocol) -> Optimizer:
 
 
 def _adamw(groups: Groups, lr: float, protocol: Protocol) -> Optimizer:
-    betas = (protocol.momentum, ADAMW_SECOND_BETA)
+    betas = (protocol.momentum, SECOND_BETA)
     return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=protocol.weight_decay)
+
+
+def _adam(groups: Groups, lr: float, protocol: Protocol) -> Optimizer:
+    betas = (protocol.momentum, SECOND_BETA)
+    # Fused: one call for all parameters, of which a network for graphs has a few small ones.
+    return torch.optim.Adam(groups, lr=lr, betas=betas, weight_decay=protocol.weight_decay, fused=True)
 
 
 OPTIMIZERS: Mapping[str, Callable[[Groups, float, Protocol], Optimizer]] = {
     "sgd": _sgd,
     "adamw": _adamw,
+    "adam": _adam,
 }
-"""The optimisers by the names that protocols use."""
+"""The optimisers of networks by the names that protocols use."""
+
+
+def make_optimizer(network: nn.Module, lr: float, protocol: Protocol) -> Optimizer:
+    """The protocol's optimiser over a network's parameters.
+
+    Raises:
+        Refused: if it is none that trains networks.
+    """
+    if protocol.optimizer not in OPTIMIZERS:
+        raise Refused(f"{protocol.name}: {protocol.optimizer} trains no networks")
+    return OPTIMIZERS[protocol.optimizer](_groups(network, protocol), lr, protocol)
 
 
 def train_student(
@@ -155,7 +176,7 @@ def train_student(
     epoch = 0
     for number, stage in enumerate(stages):
         if number == 0 or protocol.reset:
-            optimizer = OPTIMIZERS[protocol.optimizer](_groups(network, protocol), lr, protocol)
+            optimizer = make_optimizer(network, lr, protocol)
         _set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
         for _ in range(stage.epochs):
             if budget is not None and budget.spent():
@@ -174,10 +195,10 @@ def train_student(
 
 
 def _set_momentum(optimizer: Optimizer, momentum: float) -> None:
-    """Sets the momentum of SGD, or the first beta of AdamW, from the next step on."""
+    """Sets the momentum of SGD, or the first beta of AdamW and Adam, from the next step on."""
     for group in optimizer.param_groups:
         if "betas" in group:
-            group["betas"] = (momentum, ADAMW_SECOND_BETA)
+            group["betas"] = (momentum, SECOND_BETA)
         else:
             group["momentum"] = momentum
 

@@ -184,8 +184,12 @@ def test_a_student_under_adamw_is_what_its_formulas_give(
         assert (weights(students[-1]) - expected).abs().max() > 1e-3
 
 
-def test_every_optimizer_that_a_protocol_may_name_is_built() -> None:
-    assert set(module.OPTIMIZERS) == set(OPTIMIZERS)
+def test_every_optimizer_that_a_protocol_may_name_is_built_but_for_that_of_logistic_regressions(
+    everything: DistilledSet, unseen: Split, toy: Dataset
+) -> None:
+    assert {*module.OPTIMIZERS, "lbfgs"} == set(OPTIMIZERS)
+    with pytest.raises(Refused, match="tiny: lbfgs trains no networks"):
+        trained(everything, unseen, toy, replace(TINY, optimizer="lbfgs"), student="mlp")
 
 
 def test_the_rate_of_each_stage_and_the_momentum_over_their_bounds_show_in_the_weights(
