@@ -6,12 +6,12 @@ from pathlib import Path
 
 from condense.board.records import Record, read_all
 from condense.errors import Refused
-from condense.store import DistilledSet
+from condense.store import AnySet, DistilledSet, load
 from condense.store.folder import MANIFEST, read_manifest
 
 
 def audit(results: Path, folders: Iterable[Path]) -> int:
-    """Recomputes from their files what records tell of stored sets: bytes by part, images, labels.
+    """Recomputes from their files what records tell of stored sets: bytes by part, counts, labels.
 
     A set is compared with the records that bear its content hash; what no record judges is left alone.
 
@@ -35,7 +35,7 @@ def audit(results: Path, folders: Iterable[Path]) -> int:
         mine = judged.get(str(read_manifest(path)[1]["hash"]))
         if mine is None:
             continue
-        held = dict(_facts_of(DistilledSet.load(path)))
+        held = dict(_facts_of(load(path)))
         for record in mine:
             told = dict(_facts_in(record))
             for fact in sorted(held.keys() | told.keys()):
@@ -48,13 +48,16 @@ def audit(results: Path, folders: Iterable[Path]) -> int:
     return compared
 
 
-def _facts_of(made: DistilledSet) -> Iterator[tuple[str, object]]:
+def _facts_of(made: AnySet) -> Iterator[tuple[str, object]]:
     """What follows from a set's files."""
     content = made.content
     yield from ((f"bytes of {part}", count) for part, count in made.nbytes().items() if count)
     yield from ((f"count {name}", count) for name, count in content["counts"].items())
     yield "label kind", content["label"]["kind"]
-    yield "steps taken back", content["hints"].get("rollbacks")
+    if isinstance(made, DistilledSet):
+        yield "steps taken back", made.content["hints"].get("rollbacks")
+    else:
+        yield "bytes as dense floats", made.dense_bytes
 
 
 def _facts_in(record: Record) -> Iterator[tuple[str, object]]:
@@ -66,3 +69,4 @@ def _facts_in(record: Record) -> Iterator[tuple[str, object]]:
     yield "count per_class", list(used.counts.per_class)
     yield "label kind", used.label
     yield "steps taken back", used.rollbacks
+    yield "bytes as dense floats", used.dense_bytes

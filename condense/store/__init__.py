@@ -3,16 +3,25 @@
 from pathlib import Path
 
 from condense.data.pixels import PixelSpace
+from condense.store import folder
 from condense.store.decode import Compensated, MultiFormation, as_compensators, formation
 from condense.store.distilled import DistilledSet
+from condense.store.graph_manifest import GraphContent
+from condense.store.graph_set import GraphSet
 from condense.store.manifest import Content
 from condense.store.replay import Replay
 from condense.store.targets import Hard, Soft, Target
 
+AnySet = DistilledSet | GraphSet
+"""A stored set, of whichever kind."""
+
 __all__ = [
+    "AnySet",
     "Compensated",
     "Content",
     "DistilledSet",
+    "GraphContent",
+    "GraphSet",
     "Hard",
     "MultiFormation",
     "Replay",
@@ -26,8 +35,8 @@ __all__ = [
 ]
 
 
-def load(path: Path | str) -> DistilledSet:
-    """Reads a stored set and checks all of it.
+def load(path: Path | str) -> AnySet:
+    """Reads a stored set of either kind and checks all of it.
 
     Args:
         path: The set's folder.
@@ -38,10 +47,11 @@ def load(path: Path | str) -> DistilledSet:
     Raises:
         Refused: naming the file and what is wrong with it.
     """
-    return DistilledSet.load(path)
+    graphs = folder.read_manifest(Path(path))[0]["kind"] == "graphs"
+    return GraphSet.load(path) if graphs else DistilledSet.load(path)
 
 
-def save(distilled: DistilledSet, path: Path | str, space: PixelSpace | None = None) -> str:
+def save(distilled: AnySet, path: Path | str, space: PixelSpace | None = None) -> str:
     """Stores a set as a folder, which appears whole or not at all; an older set there is replaced.
 
     Args:
@@ -55,7 +65,7 @@ def save(distilled: DistilledSet, path: Path | str, space: PixelSpace | None = N
     Raises:
         Refused: if the set contradicts itself, holds numbers that are not finite, or cannot be written.
     """
-    return distilled.save(path, space)
+    return distilled.save(path) if isinstance(distilled, GraphSet) else distilled.save(path, space)
 
 
 def verify(path: Path | str) -> str:
@@ -72,7 +82,7 @@ def verify(path: Path | str) -> str:
     Raises:
         Refused: naming the file and what is wrong with it.
     """
-    stored = DistilledSet.load(path)
-    if stored.replay is not None:
+    stored = load(path)
+    if isinstance(stored, DistilledSet) and stored.replay is not None:
         stored.replay.verify()
     return stored.hash

@@ -324,14 +324,8 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
             Refused: naming the file and what is wrong with it.
         """
         path = Path(path)
-        content, provenance = folder.read_manifest(path)
-        listed = content.get("tensors", [])
-        stored = folder.read_tensors(path, listed)
-        if (found := hash_tensors(stored, prefix=canonical(content))) != provenance["hash"]:
-            raise Refused(
-                f"{path / folder.DATA} or {folder.MANIFEST} was altered: "
-                f"their content hash is {found[:16]}..., the recorded one {str(provenance['hash'])[:16]}..."
-            )
+        found, provenance, stored = folder.read(path, "images")
+        content = cast(Content, found)
         encoded = "encoding" in content
         if {"labels", *(("encoded", "offsets") if encoded else ("images",))} - set(stored):
             raise Refused(f"{path / folder.DATA} holds no images or no labels")

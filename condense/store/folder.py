@@ -11,7 +11,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from condense.errors import Refused
-from condense.store.manifest import FORMAT, MAX_BYTES, Content, TensorPart, parse
+from condense.files import canonical, hash_tensors
+from condense.store.manifest import FORMAT, MAX_BYTES, TensorPart
+from condense.store.parse import AnyContent, parse
 
 MANIFEST = "set.json"
 DATA = "data.safetensors"
@@ -91,7 +93,32 @@ def require_replaceable(path: Path) -> None:
         raise Refused(f"cannot write a set to {path}: it is there already and is no {FORMAT}")
 
 
-def read_manifest(path: Path) -> tuple[Content, dict[str, object]]:
+def read(path: Path, kind: str) -> tuple[AnyContent, dict[str, object], dict[str, Tensor]]:
+    """Reads a set of one kind: its manifest and the tensors that it lists, under the hash that it records.
+
+    Args:
+        path: The set's folder.
+        kind: ``images`` or ``graphs``.
+
+    Returns:
+        The manifest's content and provenance, and the tensors as they are stored.
+
+    Raises:
+        Refused: naming the file and what is wrong with it.
+    """
+    content, provenance = read_manifest(path)
+    if content["kind"] != kind:
+        raise Refused(f"{path} is a set of {content['kind']}, not of {kind}")
+    tensors = read_tensors(path, content.get("tensors", []))
+    if (found := hash_tensors(tensors, prefix=canonical(content))) != provenance["hash"]:
+        raise Refused(
+            f"{path / DATA} or {MANIFEST} was altered: "
+            f"their content hash is {found[:16]}..., the recorded one {str(provenance['hash'])[:16]}..."
+        )
+    return content, provenance, tensors
+
+
+def read_manifest(path: Path) -> tuple[AnyContent, dict[str, object]]:
     """Reads a set's `set.json`.
 
     Raises:

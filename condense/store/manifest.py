@@ -4,10 +4,8 @@ The `TypedDict`s are the one description of the format: `misfit` checks a file a
 not name are kept and hashed like all others, so that a later condense may add some.
 """
 
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import NotRequired, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -214,44 +212,6 @@ def misfit(value: object, form: object, where: str) -> str | None:
     return None
 
 
-def parse(text: bytes, file: Path) -> tuple[Content, dict[str, object]]:
-    """Reads a manifest and checks its form, not its truth.
-
-    Args:
-        text: What the file holds.
-        file: Its path, for the sentence of a refusal.
-
-    Returns:
-        The content and the provenance.
-
-    Raises:
-        Refused: if this is no manifest, or one that this version cannot read.
-    """
-    try:
-        whole = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{file} is not JSON: {error}") from error
-    content = whole.get("content") if isinstance(whole, dict) else None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise Refused(f"{file} is not the manifest of a {FORMAT}")
-    version = content.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise Refused(
-            f"{file}: this set is of version {version}; "
-            f"this condense reads version {VERSION}: update condense"
-        )
-    if type(version) is not int or version != VERSION:
-        raise Refused(
-            f"{file}: {version!r} is no version of a {FORMAT}; this condense reads version {VERSION}"
-        )
-    provenance = whole.get("provenance")
-    if not isinstance(provenance, dict) or not isinstance(provenance.get("hash"), str):
-        raise Refused(f"{file}: provenance.hash is missing")
-    if wrong := unreadable(content):
-        raise Refused(f"{file}: {wrong}")
-    return cast(Content, content), provenance
-
-
 def unreadable(values: Mapping[str, object]) -> str | None:
     """Says what in a manifest's content is not of its form or unknown to this version, or None."""
     if wrong := misfit(values, Content, "content"):
@@ -338,7 +298,3 @@ def described(tensors: Mapping[str, Tensor]) -> list[TensorPart]:
 def identity(description: Mapping[str, object]) -> str:
     """What makes two pixel spaces one: all that describes them but the words on recomputing."""
     return canonical({key: value for key, value in description.items() if key != "recompute"})
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

@@ -13,7 +13,7 @@ from torch import Tensor
 from condense.data.pixels import PixelSpace, affine
 from condense.errors import Refused
 from condense.protocol import HARD_V1
-from condense.store import DistilledSet, MultiFormation, Soft, load
+from condense.store import DistilledSet, MultiFormation, Soft
 from condense.store.decode import Compensated, Compensator, Step, as_compensators, from_description
 
 Make = Callable[..., DistilledSet]
@@ -102,7 +102,7 @@ def test_a_set_with_compensators_comes_back_from_disk_and_its_card_decodes_it(
 ) -> None:
     given = compensated(make, space=raw if dtype == torch.uint8 else None, dtype=dtype)
     given.save(tmp_path / "set")
-    stored = load(tmp_path / "set")
+    stored = DistilledSet.load(tmp_path / "set")
     assert stored.hash == given.hash and torch.equal(seen(stored), seen(given))
     text = (tmp_path / "set" / "README.md").read_text()
     assert "compensated 1: each stored image is seen as it is and" in text and "auxiliary 192" in text

@@ -17,7 +17,7 @@ from condense.data.pixels import PixelSpace, Zca, affine
 from condense.errors import Refused
 from condense.evaluate import train_student
 from condense.protocol import HARD_V1, Stage
-from condense.store import DistilledSet, Hard, MultiFormation, Soft, load
+from condense.store import DistilledSet, Hard, MultiFormation, Soft
 from condense.store.decode import STEPS, decoded, from_description, some_decoded
 
 Make = Callable[..., DistilledSet]
@@ -333,6 +333,6 @@ def test_a_decoded_set_trains_the_same_student_from_disk_as_from_memory_and_as_i
     short = replace(HARD_V1, batch=10, stages=(Stage(epochs=8),))
     scores = [
         train_student(one, test, spec, short, student="convnet-w32", seed=0).accuracy
-        for one in (given, load(tmp_path / "set"), spread, make(shape=(3, 8, 8)))
+        for one in (given, DistilledSet.load(tmp_path / "set"), spread, make(shape=(3, 8, 8)))
     ]
     assert scores[0] == scores[1] == pytest.approx(scores[2]) and scores[3] != scores[0]

@@ -18,7 +18,7 @@ from condense.data.pixels import PixelSpace, affine
 from condense.distill import Method, Run, distill
 from condense.errors import Refused
 from condense.protocol import HARD_V1
-from condense.store import Content, DistilledSet, load, verify
+from condense.store import Content, DistilledSet, verify
 from condense.store.encode import Encoded, encode, encoding, encoding_named
 
 Make = Callable[..., DistilledSet]
@@ -60,7 +60,7 @@ def test_a_compressed_set_comes_back_as_the_very_images_that_train(
 ) -> None:
     made = compressed(make, raw, form, channels)
     made.save(tmp_path / "set")
-    read = load(tmp_path / "set")
+    read = DistilledSet.load(tmp_path / "set")
     assert read.hash == made.hash == verify(tmp_path / "set")
     assert torch.equal(read.images, made.images) and set(read.tensors()) == {"encoded", "offsets", "labels"}
     rng = torch.Generator().manual_seed(0)
@@ -176,4 +176,4 @@ def test_a_method_can_ask_for_compression(toy: Dataset, tmp_path: Path, form: st
     assert made.images.dtype == torch.uint8 and made.content["pixels"]["space"] == "raw"
     assert torch.equal(made.images, real) == (form == "png")
     made.save(tmp_path / "set")
-    assert load(tmp_path / "set").hash == made.hash
+    assert DistilledSet.load(tmp_path / "set").hash == made.hash

@@ -16,7 +16,7 @@ from condense.data.pixels import Zca, affine
 from condense.errors import Refused
 from condense.files import hash_tensors
 from condense.protocol import HARD_V1, REPLAY_V1, Stage
-from condense.store import Content, DistilledSet, Hard, MultiFormation, load, verify
+from condense.store import Content, DistilledSet, Hard, MultiFormation, verify
 from condense.store.manifest import Replayed
 from condense.store.replay import Layout, Replay, hash_images
 from condense.store.targets import Distilled
@@ -151,7 +151,7 @@ def test_a_student_gets_the_images_logits_and_classes_that_were_labelled(
     seen: list[Seen] = []
     made = labelled(make(), tmp_path / "cache", batch=batch, seen=seen)
     made.save(tmp_path / "set")
-    read = load(tmp_path / "set")
+    read = DistilledSet.load(tmp_path / "set")
     assert read.hash == made.hash == verify(tmp_path / "set") and read.epochs == 3
     got = [pair for number in range(3) for pair in epoch(read, number)]
     assert len(got) == len(seen) == 3 * -(-9 // batch)
@@ -250,27 +250,27 @@ def test_a_missing_a_shortened_and_a_foreign_file_are_refused_when_the_set_is_op
     shard, other = stored / "replay-00001.safetensors", stored / "replay-00002.safetensors"
     whole = shard.read_bytes()
     shard.unlink()
-    assert refusal(lambda: load(stored)) == f"{shard} is missing: the set has 3 files of labels"
+    assert refusal(lambda: DistilledSet.load(stored)) == f"{shard} is missing: the set has 3 files of labels"
     shard.write_bytes(whole[:-1])
-    assert refusal(lambda: load(stored)).startswith(f"{shard} is truncated or damaged")
+    assert refusal(lambda: DistilledSet.load(stored)).startswith(f"{shard} is truncated or damaged")
     shard.write_bytes(b"")
-    assert refusal(lambda: load(stored)).startswith(f"{shard} is truncated or damaged")
+    assert refusal(lambda: DistilledSet.load(stored)).startswith(f"{shard} is truncated or damaged")
     shard.write_bytes(other.read_bytes())
-    assert "another set or epoch" in refusal(lambda: load(stored))
+    assert "another set or epoch" in refusal(lambda: DistilledSet.load(stored))
     shard.write_bytes(whole)
     tensors = load_file(shard) | {"logits": torch.zeros(9, 4, dtype=torch.float16)}
     save_file(tensors, shard, metadata={"replay": json.dumps(["not", "this"])})
-    assert "another set or epoch" in refusal(lambda: load(stored))
+    assert "another set or epoch" in refusal(lambda: DistilledSet.load(stored))
 
 
 def test_a_file_in_another_layout_is_refused_when_the_set_is_opened(stored: Path) -> None:
     shard = stored / "replay-00001.safetensors"
-    entry = '{"epoch":1,"images":"' + load(stored).content["label"]["images"] + '"}'  # type: ignore[typeddict-item]
+    entry = '{"epoch":1,"images":"' + DistilledSet.load(stored).content["label"]["images"] + '"}'  # type: ignore[typeddict-item]
     tensors = load_file(shard)
     save_file(tensors | {"logits": torch.zeros(9, 4, dtype=torch.float16)}, shard, metadata={"replay": entry})
-    assert f"{shard} holds 'logits' as" in refusal(lambda: load(stored))
+    assert f"{shard} holds 'logits' as" in refusal(lambda: DistilledSet.load(stored))
     save_file(tensors | {"more": torch.zeros(1)}, shard, metadata={"replay": entry})
-    assert f"{shard} holds 'more' as" in refusal(lambda: load(stored))
+    assert f"{shard} holds 'more' as" in refusal(lambda: DistilledSet.load(stored))
 
 
 def test_an_altered_file_is_refused_by_verify_and_when_a_student_comes_to_it(stored: Path) -> None:
@@ -280,7 +280,7 @@ def test_an_altered_file_is_refused_by_verify_and_when_a_student_comes_to_it(sto
     shard.unlink()  # not the linked file in the cache
     shard.write_bytes(altered)
     assert refusal(lambda: verify(stored)).startswith(f"{shard} was altered")
-    read = load(stored)
+    read = DistilledSet.load(stored)
     assert len(epoch(read, 0)) == 3
     assert refusal(lambda: epoch(read, 1)).startswith(f"{shard} was altered")
     assert len(epoch(read, 2)) == 3
@@ -382,7 +382,7 @@ def test_going_through_many_files_takes_no_more_memory_than_one(make: Make, tmp_
     assert made.nbytes()["replay"] > 48e6
     before = resident()
     made.save(tmp_path / "set")
-    read = load(tmp_path / "set")
+    read = DistilledSet.load(tmp_path / "set")
     peak = resident()
     for number in range(24):
         for _ in read.batches(number, REPLAY_V1, stream()):

@@ -1,0 +1,71 @@
+"""Records of graph sets against the stored sets that they judge."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from condense.audit import audit
+from condense.board.parts import Counts, SetUsed
+from condense.board.records import Record
+from condense.data import Dataset
+from condense.distill import distill
+from condense.distill.registry import build
+from condense.errors import Refused
+from condense.judge import record_of
+from condense.protocol import HARD_V1
+from condense.store import DistilledSet
+from tests.store.graph_sets import make
+
+
+@pytest.fixture
+def judged(toy: Dataset, tmp_path: Path) -> tuple[Path, Record]:
+    """The folder of a stored set of graphs, and a record of it."""
+    method, _ = build("random_subset", toy.spec.name, 2)
+    images, _ = distill(method, toy, ipc=2, cache=tmp_path / "cache")
+    assert isinstance(images, DistilledSet)
+    record = record_of(images, toy, HARD_V1, "convnet")
+    graphs = make(trees=True, weights="whole")
+    content_hash = graphs.save(tmp_path / "sets" / "mine")
+    assert record.set is not None
+    counts = graphs.content["counts"]
+    used = replace(
+        record.set,
+        hash=content_hash,
+        bytes=graphs.nbytes(),
+        counts=Counts(stored=4, effective=4, per_class=tuple(counts["per_class"])),
+        dense_bytes=graphs.dense_bytes,
+    )
+    return tmp_path, replace(record, set=used)
+
+
+def audited(folder: Path, record: Record, change: Callable[[SetUsed], SetUsed]) -> int:
+    """The audit of the record as changed."""
+    assert record.set is not None
+    results = folder / "results"
+    (results / "toy").mkdir(parents=True)
+    told = replace(record, set=change(record.set)).to_json()
+    (results / "toy" / "record.json").write_text(json.dumps(told))
+    return audit(results, [folder / "sets"])
+
+
+def test_a_record_that_tells_what_its_graphs_take_is_true(judged: tuple[Path, Record]) -> None:
+    assert audited(*judged, lambda used: used) == 1
+
+
+@pytest.mark.parametrize(
+    ("lie", "sentence"),
+    [
+        ({"bytes": {"graphs": 1, "labels": 12}}, "tells 1 for the bytes of graphs"),
+        ({"dense_bytes": 1}, "tells 1 for the bytes as dense floats"),
+        ({"dense_bytes": None}, "tells None for the bytes as dense floats"),
+        ({"label": "soft"}, "tells soft for the label kind"),
+    ],
+)
+def test_a_record_that_tells_otherwise_is_named(
+    judged: tuple[Path, Record], lie: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(Refused, match=sentence):
+        audited(*judged, lambda used: replace(used, **lie))  # type: ignore[arg-type]
