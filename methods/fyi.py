@@ -30,7 +30,7 @@ from torch import Tensor
 
 from condense.augment import dsa
 from condense.data import Split
-from condense.distill import Published, Run, Wrapper, register
+from condense.distill import Method, Published, Run, Wrapper, register
 from condense.errors import Refused
 from condense.store import DistilledSet
 
@@ -71,6 +71,7 @@ class FYI(Wrapper):
     @classmethod
     def published(cls, host: Published) -> Published:
         """The host's settings, evaluated with the edited augmentation, as the authors' code does."""
+        assert isinstance(host.method, Method)
         protocol = replace(host.protocol, augment=edited(host.protocol.augment))
         source = f"{host.source}; around it, cvlab-yonsei/FYI"
         return Published(method=cls(host=host.method, flip_first=True), protocol=protocol, source=source)

@@ -51,7 +51,9 @@ def condense(
     """The command in this process, with the method above, under a hard-v1 of three epochs."""
     short = replace(HARD_V1, stages=(Stage(epochs=3),))
     monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short})
-    monkeypatch.setattr("condense.distill.registry._registered", dict(registered()) | {"means": Means})
+    monkeypatch.setattr(
+        "condense.distill.registry._registered", dict(registered()) | {("images", "means"): Means}
+    )
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object) -> Ended:

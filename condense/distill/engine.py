@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from typing import overload
 
 import torch
 
-from condense.data import Dataset
+from condense.data import Dataset, GraphDataset
 from condense.distill.checkpoint import Checkpoints
-from condense.distill.method import Method, Recipe
+from condense.distill.graph_method import GraphMethod
+from condense.distill.graph_run import GraphRun
+from condense.distill.method import AnyMethod, Method, Recipe
 from condense.distill.run import Run
 from condense.distill.teaching import require_fixed, require_invertible
 from condense.errors import Refused
@@ -18,11 +21,12 @@ from condense.measure import Budget
 from condense.memory import keep_freed_memory
 from condense.networks import build
 from condense.store import DistilledSet
+from condense.store.graph_set import GraphSet
 
 
 def check(
-    method: Method,
-    dataset: Dataset,
+    method: AnyMethod,
+    dataset: Dataset | GraphDataset,
     ipc: int,
     *,
     teachers: Mapping[str, Path] | None = None,
@@ -33,38 +37,46 @@ def check(
     Args:
         method: With its settings.
         dataset: Its training split is what counts.
-        ipc: Images per class.
+        ipc: Samples per class.
         teachers: Files of teachers by their hashes.
         cache: As in `distill`.
 
     Raises:
-        Refused: if the method is for another kind of data, the IPC is impossible, the network does not
-            exist or does not fit the images, there is no fixed teacher where the method asks for it, or the
-            teacher has no batch norms where the method matches them.
+        Refused: if the method is for another kind of data, the IPC is impossible, or for images, the network
+            does not exist or does not fit them, there is no fixed teacher where the method asks for it, or
+            the teacher has no batch norms where the method matches them.
     """
     spec = dataset.spec
+    one = spec.kind.removesuffix("s")
     if method.kind != spec.kind:
         raise Refused(f"{method.title} distils {method.kind}; {spec.name} holds {spec.kind}")
     if ipc < 1:
-        raise Refused(f"--ipc {ipc}: at least one image per class is needed")
+        raise Refused(f"--ipc {ipc}: at least one {one} per class is needed")
     if (stored := method.per_class(ipc, spec.num_classes)) < 1:
         least = next(more for more in count(ipc) if method.per_class(more, spec.num_classes))
         raise Refused(
             f"--ipc {ipc}: what {method.title} shares between the classes of {spec.name} leaves no room for "
-            f"an image of each; from --ipc {least} on it does"
+            f"one {one} of each; from --ipc {least} on it does"
         )
     counts = dataset.train.counts()
     smallest = min(range(len(counts)), key=counts.__getitem__)
     if method.needs_real and stored > counts[smallest]:
         raise Refused(
             f"--ipc {ipc}: class {spec.classes[smallest]!r} of {spec.name} has "
-            f"{counts[smallest]} training images"
+            f"{counts[smallest]} training {spec.kind}"
         )
+    if isinstance(method, Method) and isinstance(dataset, Dataset):
+        _check_networks(method, dataset, teachers or {}, cache or home())
+
+
+def _check_networks(method: Method, dataset: Dataset, teachers: Mapping[str, Path], cache: Path) -> None:
+    spec = dataset.spec
     build(method.network, spec.shape, spec.num_classes, torch.Generator())
     require_fixed(method, spec, dataset.train.hash)
-    require_invertible(method, spec, dataset.train.hash, teachers or {}, cache or home())
+    require_invertible(method, spec, dataset.train.hash, teachers, cache)
 
 
+@overload
 def distill(
     method: Method,
     dataset: Dataset,
@@ -76,13 +88,51 @@ def distill(
     budget: Budget | None = None,
     cache: Path | None = None,
     teachers: Mapping[str, Path] | None = None,
-) -> tuple[DistilledSet, Run]:
-    """Runs a method on a dataset's training images.
+) -> tuple[DistilledSet, Run]: ...
+@overload
+def distill(
+    method: GraphMethod,
+    dataset: GraphDataset,
+    *,
+    ipc: int,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    device: torch.device | str = "cpu",
+    budget: Budget | None = None,
+    cache: Path | None = None,
+    teachers: Mapping[str, Path] | None = None,
+) -> tuple[GraphSet, GraphRun]: ...
+@overload
+def distill(
+    method: AnyMethod,
+    dataset: Dataset | GraphDataset,
+    *,
+    ipc: int,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    device: torch.device | str = "cpu",
+    budget: Budget | None = None,
+    cache: Path | None = None,
+    teachers: Mapping[str, Path] | None = None,
+) -> tuple[DistilledSet, Run] | tuple[GraphSet, GraphRun]: ...
+def distill(
+    method: AnyMethod,
+    dataset: Dataset | GraphDataset,
+    *,
+    ipc: int,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    device: torch.device | str = "cpu",
+    budget: Budget | None = None,
+    cache: Path | None = None,
+    teachers: Mapping[str, Path] | None = None,
+) -> tuple[DistilledSet, Run] | tuple[GraphSet, GraphRun]:
+    """Runs a method on a dataset's training samples.
 
     Args:
         method: With its settings.
         dataset: Only its training split is handed on.
-        ipc: Images per class.
+        ipc: Samples per class.
         seed: Of the distillation.
         recipe: What the settings were published in, for the set's manifest.
         device: Where to compute.
@@ -102,21 +152,20 @@ def distill(
     require_writable(cache)
     device = torch.device(device)
     keep_freed_memory()
+    budget = budget or Budget()
+    if isinstance(method, GraphMethod) and isinstance(dataset, GraphDataset):
+        graph_run = GraphRun(
+            method, spec=dataset.spec, train_hash=dataset.train.hash, ipc=ipc, seed=seed, recipe=recipe,
+            device=device, budget=budget, cache=cache,
+        )  # fmt: skip
+        return method.distill(dataset.train.to(device), graph_run), graph_run
+    assert isinstance(method, Method) and isinstance(dataset, Dataset)
     space = dataset.space(method.pixel_space).to(device)
     train = dataset.train.to(device).in_space(space)
     run = Run(
-        method,
-        spec=dataset.spec,
-        space=space,
-        train_hash=dataset.train.hash,
-        ipc=ipc,
-        seed=seed,
-        recipe=recipe,
-        device=device,
-        budget=budget or Budget(),
-        cache=cache,
-        teachers=teachers,
-    )
+        method, spec=dataset.spec, space=space, train_hash=dataset.train.hash, ipc=ipc, seed=seed,
+        recipe=recipe, device=device, budget=budget, cache=cache, teachers=teachers,
+    )  # fmt: skip
     return method.distill(train, run), run
 
 

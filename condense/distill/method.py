@@ -1,6 +1,6 @@
 """What a distillation method is: a frozen dataclass of hyper-parameters with one function."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,11 +24,11 @@ class Recipe:
         source: Where the settings are stated.
     """
 
-    method: "Method"
+    method: "AnyMethod"
     protocol: Protocol | None
     source: str
 
-    def cited_by(self, method: "Method") -> str:
+    def cited_by(self, method: "AnyMethod") -> str:
         """The source, with the names of the settings in which a method departs from it."""
         published = self.method.settings()
         changed = [name for name, value in method.settings().items() if published[name] != value]
@@ -43,8 +43,8 @@ class Published(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
-    """A way to make a small set out of a large one. Subclasses' fields are their hyper-parameters.
+class AnyMethod:
+    """What methods have, whatever they distil: `Method` and `condense.distill.GraphMethod` add to it.
 
     Fields hold numbers, text, booleans or None, so that a method serialises. A change that alters results
     raises `version`.
@@ -52,37 +52,29 @@ class Method:
     Attributes:
         name: What the command line calls it.
         version: Raised with every change of results.
+        kind: The kind of data that it distils.
         draws: Sets that make up its row on a board: with more than one, each trains one student.
-        keeps_real: Whether its set consists of real images, stored as the bytes that they were loaded as.
-        optimizes: Whether it improves on random real images, which the tests then hold it to.
-        through_view: Whether it learns its images through `Run.view`, which a wrapper can change.
-        labels_views: Whether its set stores labels of augmented and mixed views, for ``replay-v1``.
+        keeps_real: Whether its set consists of real samples, stored as they were loaded.
+        optimizes: Whether it improves on random real samples, which the tests then hold it to.
         quick: Settings with which it runs in about a second on a small set, for the tests.
         may_be_zero: Whole-number fields that may be 0; all others are at least 1.
         remedy: What to do when its loss is not finite.
         recipes: Published settings by (dataset, ipc).
-        network: The network it distils with.
-        pixel_space: The space its pixels live in.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    kind: ClassVar[str] = "images"
+    kind: ClassVar[str]
     draws: ClassVar[int] = 1
     keeps_real: ClassVar[bool] = False
     optimizes: ClassVar[bool] = False
-    through_view: ClassVar[bool] = False
-    labels_views: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, object]] = {}
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "lower the learning rate"
-    recipes: ClassVar[Mapping[tuple[str, int], Published]] = {}
-
-    network: str = "convnet"
-    pixel_space: str = "normalized"
+    recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
 
     def __post_init__(self) -> None:
-        """Refuses counts below one, negative numbers, and a pixel space that does not exist.
+        """Refuses counts below one and negative numbers.
 
         Raises:
             Refused: naming the field.
@@ -91,42 +83,27 @@ class Method:
             least = 1 if type(value) is int and name not in self.may_be_zero else 0
             if isinstance(value, int | float) and type(value) is not bool and not value >= least:
                 raise Refused(f"{self.name}: {name} = {value} must be at least {least}")
-        if self.pixel_space not in SPACES:
-            raise unknown("pixel space", self.pixel_space, SPACES)
 
     @property
     def needs_real(self) -> bool:
-        """Whether it keeps or starts from ``ipc`` real images of each class, and so cannot make more."""
+        """Whether it keeps or starts from ``ipc`` real samples of each class, and so cannot make more."""
         return self.keeps_real
 
     def per_class(self, ipc: int, num_classes: int) -> int:
-        """Images of each class that are stored: ``ipc``, unless its budget pays for something else too.
+        """Samples of each class that are stored: ``ipc``, unless its budget pays for something else too.
 
         Args:
-            ipc: Images per class that the whole set may take the room of.
+            ipc: Samples per class that the whole set may take the room of.
             num_classes: Classes of the dataset.
         """
         return ipc
-
-    def distill(self, train: Split, run: "Run") -> DistilledSet:
-        """Makes the set.
-
-        Args:
-            train: The training images, in the method's pixel space on the run's device. There is no test data
-                within a method's reach.
-            run: Everything else that it may ask for.
-
-        Returns:
-            What `Run.distilled` or `Run.selected` made.
-        """
-        raise NotImplementedError
 
     @property
     def title(self) -> str:
         """The names of its chain, left to right: ``dm``, ``dm+fyi``."""
         return "+".join(str(link["name"]) for link in self.chain())
 
-    def links(self) -> "list[Method]":
+    def links(self) -> "Sequence[AnyMethod]":
         """The method, and what is wrapped around it, from the inside out."""
         return [self]
 
@@ -146,3 +123,50 @@ class Method:
         return links[0].config() | {
             f"{link.name}.{field}": value for link in links[1:] for field, value in link.config().items()
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(AnyMethod):
+    """A way to make a small set of images out of a large one. Subclasses' fields are their hyper-parameters.
+
+    Attributes:
+        through_view: Whether it learns its images through `Run.view`, which a wrapper can change.
+        labels_views: Whether its set stores labels of augmented and mixed views, for ``replay-v1``.
+        network: The network it distils with.
+        pixel_space: The space its pixels live in.
+    """
+
+    kind = "images"
+    through_view: ClassVar[bool] = False
+    labels_views: ClassVar[bool] = False
+    recipes: ClassVar[Mapping[tuple[str, int], Published]] = {}
+
+    network: str = "convnet"
+    pixel_space: str = "normalized"
+
+    def __post_init__(self) -> None:
+        """Refuses what `AnyMethod` refuses, and a pixel space that does not exist.
+
+        Raises:
+            Refused: naming the field.
+        """
+        super().__post_init__()
+        if self.pixel_space not in SPACES:
+            raise unknown("pixel space", self.pixel_space, SPACES)
+
+    def links(self) -> "Sequence[Method]":
+        """The method, and what is wrapped around it, from the inside out."""
+        return [self]
+
+    def distill(self, train: Split, run: "Run") -> DistilledSet:
+        """Makes the set.
+
+        Args:
+            train: The training images, in the method's pixel space on the run's device. There is no test data
+                within a method's reach.
+            run: Everything else that it may ask for.
+
+        Returns:
+            What `Run.distilled` or `Run.selected` made.
+        """
+        raise NotImplementedError

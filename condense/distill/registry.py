@@ -3,43 +3,51 @@
 import importlib
 import math
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Literal, TypeVar, cast, overload
 
-from condense.distill.method import Method, Published, Recipe
+from condense.distill.graph_method import GraphMethod
+from condense.distill.method import AnyMethod, Method, Published, Recipe
 from condense.distill.wrapper import Wrapper
 from condense.errors import Refused, unknown
 
 GROUP = "condense.methods"
 """The entry-point group for methods of others: ``name = "package.module:Class"``."""
 
-_registered: dict[str, type[Method]] = {}
-M = TypeVar("M", bound=type[Method])
+KINDS = ("graphs", "images")
+"""The kinds of data that there are methods for."""
+
+Key = tuple[str, str]
+"""Kind of data and name: one name may stand for one method of each kind."""
+
+_registered: dict[Key, type[AnyMethod]] = {}
+M = TypeVar("M", bound=type[AnyMethod])
+C = TypeVar("C", bound=AnyMethod)
 
 
 def register(cls: M) -> M:
-    """Class decorator: makes a method known by its name.
+    """Class decorator: makes a method known by its name, for its kind of data.
 
     Raises:
         Refused: if the name is taken.
     """
-    taken = _registered.get(cls.name)
+    taken = _registered.get((cls.kind, cls.name))
     if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
         raise Refused(
             f"two methods are called {cls.name!r}: {taken.__module__}.{taken.__qualname__} "
             f"and {cls.__module__}.{cls.__qualname__}; rename the second"
         )
-    _registered[cls.name] = cls
+    _registered[cls.kind, cls.name] = cls
     return cls
 
 
 @cache
-def registered() -> MappingProxyType[str, type[Method]]:
-    """Every method and wrapper by name, sorted; the first call imports them.
+def registered() -> MappingProxyType[Key, type[AnyMethod]]:
+    """Every method and wrapper by kind and name, sorted; the first call imports them.
 
     Raises:
         Refused: if a third party's name clashes with another.
@@ -52,33 +60,61 @@ def registered() -> MappingProxyType[str, type[Method]]:
             loaded = entry.load()
         except Exception as error:
             raise Refused(f"cannot import the method {entry.name!r} from {entry.value}: {error}") from error
-        if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+        if not (isinstance(loaded, type) and issubclass(loaded, AnyMethod)):
             raise Refused(f"the entry point {entry.name!r} of {entry.value} is not a condense method")
         register(loaded)
     return MappingProxyType(dict(sorted(_registered.items())))
 
 
-def methods() -> dict[str, type[Method]]:
-    """The methods that stand alone, by name."""
-    return {name: cls for name, cls in registered().items() if not issubclass(cls, Wrapper)}
+@overload
+def methods(kind: Literal["images"] = "images") -> dict[str, type[Method]]: ...
+@overload
+def methods(kind: Literal["graphs"]) -> dict[str, type[GraphMethod]]: ...
+@overload
+def methods(kind: str) -> dict[str, type[AnyMethod]]: ...
+def methods(kind: str = "images") -> Mapping[str, type[AnyMethod]]:
+    """The methods that stand alone, by name.
+
+    Args:
+        kind: Of the data that they distil.
+    """
+    found = registered().items()
+    return {name: cls for (of, name), cls in found if of == kind and not issubclass(cls, Wrapper)}
 
 
 def wrappers() -> dict[str, type[Wrapper]]:
-    """What can stand behind a ``+``, by name."""
-    return {name: cls for name, cls in registered().items() if issubclass(cls, Wrapper)}
+    """What can stand behind a ``+``, by name: all of them wrap methods for images."""
+    return {name: cls for (_, name), cls in registered().items() if issubclass(cls, Wrapper)}
 
 
+@overload
 def build(
-    name: str, dataset: str, ipc: int, params: dict[str, str] | None = None
-) -> tuple[Method, Recipe | None]:
+    name: str,
+    dataset: str,
+    ipc: int,
+    params: dict[str, str] | None = None,
+    kind: Literal["images"] = "images",
+) -> tuple[Method, Recipe | None]: ...
+@overload
+def build(
+    name: str, dataset: str, ipc: int, params: dict[str, str] | None = None, *, kind: Literal["graphs"]
+) -> tuple[GraphMethod, Recipe | None]: ...
+@overload
+def build(
+    name: str, dataset: str, ipc: int, params: dict[str, str] | None = None, kind: str = "images"
+) -> tuple[AnyMethod, Recipe | None]: ...
+def build(
+    name: str, dataset: str, ipc: int, params: dict[str, str] | None = None, kind: str = "images"
+) -> tuple[AnyMethod, Recipe | None]:
     """A method with the published settings for a cell, or its defaults, and the user's own on top.
 
     Args:
         name: The method's name, and behind it what is wrapped around it, from the inside out: ``dm+fyi``.
         dataset: The dataset's name.
-        ipc: Images per class.
+        ipc: Samples per class.
         params: Fields as text, as the command line has them: ``{"iterations": "500"}`` for a field of the
             method, ``{"fyi.flip_first": "true"}`` for one of any link.
+        kind: The kind of data that the dataset holds.
 
     Returns:
         The method, and the recipe that it was built from if there is one: the host's, without a protocol,
@@ -88,13 +124,18 @@ def build(
         Refused: if a name, a field or a value is unknown, or the composition makes no sense.
     """
     first, *rest = names = name.split("+")
-    known, around = methods(), wrappers()
+    known, around = methods(kind), wrappers()
     if first in around:
         raise Refused(f"{first} stands behind a method, as in dm+{first}: it wraps {around[first].wraps}")
     if first not in known:
-        raise unknown("method", first, known)
+        for other in KINDS:
+            if first in methods(other):
+                raise Refused(f"{first} distils {other}; {dataset} holds {kind}")
+        raise unknown("method", first, {one for other in KINDS for one in methods(other)})
     recipe: Recipe | None = known[first].recipes.get((dataset, ipc))
     method = recipe.method if recipe else known[first]()
+    if rest and not isinstance(method, Method):
+        raise Refused(f"{name}: nothing is wrapped around a method for {kind}")
     for link in rest:
         if link in known:
             raise Refused(f"{name}: {link} is a method of its own and wraps no other")
@@ -102,6 +143,7 @@ def build(
             raise unknown(f"link of {name}:", link, around)
         if names.count(link) > 1:
             raise Refused(f"{name}: {link} stands there twice")
+        assert isinstance(method, Method)
         method, recipe = _around(around[link], method, recipe)
     return changed(method, params or {}), recipe
 
@@ -117,12 +159,13 @@ def _around(link: type[Wrapper], host: Method, recipe: Recipe | None) -> tuple[M
     if recipe is None:
         return link(host=host), None
     if isinstance(recipe, Published) and (own := link.published(recipe)):
+        assert isinstance(own.method, Method)
         return own.method, own
     method, source = link(host=host), f"{recipe.source}; around it, {link.name} at its defaults"
     return method, Recipe(method=method, protocol=None, source=source)
 
 
-def changed(method: Method, params: dict[str, str]) -> Method:
+def changed(method: C, params: dict[str, str]) -> C:
     """A method with fields of its links set from text; a field without a link's name is the innermost's.
 
     Raises:
@@ -138,11 +181,11 @@ def changed(method: Method, params: dict[str, str]) -> Method:
         at = names.index(link) if link else 0
         values[at][field] = parse(links[at], field, text)
     # All at once: fields that are checked against each other must not be seen half changed.
-    done = [
-        replace(link, **fields)  # type: ignore[arg-type]
-        for link, fields in zip(links, values, strict=True)
-    ]
-    return wrapped(done)
+    done: AnyMethod
+    done, *around = [replace(link, **fields) for link, fields in zip(links, values, strict=True)]
+    if around:
+        done = wrapped(cast(list[Method], [done, *around]))
+    return cast(C, done)
 
 
 def wrapped(links: Sequence[Method]) -> Method:
@@ -165,7 +208,7 @@ def finite(number: float) -> float:
     return number
 
 
-def parse(method: Method, name: str, text: str) -> object:
+def parse(method: AnyMethod, name: str, text: str) -> object:
     """A field's value from text, by the type of the field.
 
     Raises:

@@ -4,9 +4,8 @@ import copy
 import math
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -17,39 +16,39 @@ from torch import Tensor
 
 from condense.data import DatasetSpec, PixelSpace, Split
 from condense.data.pixels import affine
+from condense.distill.any_run import AnyRun, run_key
 from condense.distill.experts import Experts, ExpertTraining, experts
-from condense.distill.loop import Loop, State
 from condense.distill.method import Method, Recipe
 from condense.distill.teaching import FIXED, TRAINED, Taught, as_teacher
 from condense.distill.trained import Trained, Training, trained, untrained
 from condense.distill.view import Plain, Through, View
 from condense.errors import Refused
-from condense.files import digest
-from condense.measure import Budget, device_name, versions
+from condense.measure import Budget
 from condense.networks import Network, build
 from condense.store import DistilledSet
 from condense.store.decode import AnyStep
 from condense.store.encode import NO_ENCODING, encoding_named
 from condense.store.encode import encode as encode_images
-from condense.store.manifest import Content, Encoding, Hints, Link, Pixels, Replayed
+from condense.store.manifest import Content, Encoding, Hints, Pixels, Replayed
 from condense.store.replay import Layout, Replay, hash_images
 from condense.store.writer import Writer
 from condense.teachers import Teacher, check_classes, find, fixed, keep, read
 
+__all__ = ["Run", "run_key"]
 
-class Run:
+
+class Run(AnyRun):
     """A method's surroundings. It holds no test data.
 
     Attributes:
         spec: The dataset's description.
         ipc: Images per class to make.
-        rng: The one source of randomness, on the CPU; draws are moved to the device.
-        device: Where to compute.
         space: The method's pixel space.
         view: What the synthetic set looks like to the method.
         strategy: The operations that it augments with (`condense.augment.dsa`): the dataset's.
-        cache: Folder for what is shared between runs.
     """
+
+    _method: Method
 
     def __init__(
         self,
@@ -66,36 +65,16 @@ class Run:
         cache: Path,
         teachers: Mapping[str, Path] | None = None,
     ) -> None:
-        self.spec, self.space, self.ipc = spec, space, ipc
-        self.device, self.cache = device, cache
+        super().__init__(
+            method, dataset=spec.name, train_hash=train_hash, ipc=ipc, seed=seed, recipe=recipe,
+            device=device, budget=budget, cache=cache,
+        )  # fmt: skip
+        self.spec, self.space = spec, space
         self.view: View = Plain()
         self.strategy = spec.dsa
-        self.rng = torch.Generator().manual_seed(seed)
         self._normalized = affine("normalized", spec.mean, spec.std).to(device)
-        self._method, self._recipe, self._seed = method, recipe, seed
-        self._train_hash, self._budget = train_hash, budget
         self._teachers, self._teacher = teachers or {}, cast(Teacher | None, None)
-        self._key = run_key(method, train_hash, ipc, seed)
-        folder = cache / "runs" / self._key[:32]
-        self._shards = folder / "replay"
-        self._loop = Loop(
-            folder,
-            self.rng,
-            device=device,
-            budget=budget,
-            title=f"{method.title} on {spec.name}",
-            remedy=method.remedy,
-        )
-
-    def steps(
-        self, n: int, state: State, phase: str = "distil", *, passing: Collection[str] = ()
-    ) -> Iterator[int]:
-        """The loop of a method: see `condense.distill.loop.Loop.steps`."""
-        return self._loop.steps(n, state, phase, passing=passing)
-
-    def log(self, **values: Tensor | float) -> None:
-        """Notes a step's loss and the like: see `condense.distill.loop.Loop.log`."""
-        self._loop.log(**values)
+        self._shards = self._folder / "replay"
 
     def seen(self, view: View, *, strategy: str | None = None) -> "Run":
         """The same run for a method within a wrapper.
@@ -108,10 +87,6 @@ class Run:
         inner.view = Through(view, self.view)
         inner.strategy = strategy or self.strategy
         return inner
-
-    def warn(self, sentence: str) -> None:
-        """Says something on standard error that does not keep the run from going on."""
-        print(f"warning: {sentence}", file=sys.stderr, flush=True)
 
     def normalize(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Raw pixels as students see them: minus the dataset's mean, by its standard deviation."""
@@ -167,21 +142,16 @@ class Run:
 
     def experts(self, training: ExpertTraining, count: int, epochs: int, train: Split) -> Experts:
         """Networks trained on real data with a snapshot of each epoch, like `trained`: see `Experts`."""
-        before = self._loop.seconds
-        self._loop.keep_peak()
-        found = experts(
-            training, count, epochs, train, self.spec, self.space.name,
+        make = partial(
+            experts, training, count, epochs, train, self.spec, self.space.name,
             cache=self.cache, budget=self._budget, say=partial(print, file=sys.stderr, flush=True),
         )  # fmt: skip
-        self._loop.charge(found.seconds, self._loop.seconds - before)
-        return found
+        return self._charged(make)
 
     def _trained(self, training: Training, train: Split, space: str) -> Trained:
-        before = self._loop.seconds
-        self._loop.keep_peak()
-        found = trained(training, train, self.spec, space, cache=self.cache, budget=self._budget)
-        self._loop.charge(found.seconds, self._loop.seconds - before)
-        return found
+        return self._charged(
+            partial(trained, training, train, self.spec, space, cache=self.cache, budget=self._budget)
+        )
 
     def _normalized_images(self, train: Split) -> Split:
         """The training images as they were loaded, normalised, whatever the run's pixel space is."""
@@ -264,8 +234,7 @@ class Run:
         compensators: Int8[Tensor, "g m c h w"] | None,
         how: Encoding | None,
     ) -> DistilledSet:
-        spec, method = self.spec, self._method
-        protocol = self._recipe.protocol if self._recipe else None
+        spec = self.spec
         effective = len(images) * math.prod(step.copies for step in decode)
         per_class = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
         content: Content = {
@@ -286,12 +255,8 @@ class Run:
             "decode": [step.describe() for step in decode],
             "label": {"kind": "hard" if soft is None else "soft", "temperature": 1.0, "teacher": None},
             "hints": hints,
-            "protocol": protocol.to_json() if protocol else None,
-            "method": {
-                "name": method.title,
-                "chain": cast(list[Link], method.chain()),
-                "source": self._recipe.cited_by(method) if self._recipe else None,
-            },
+            "protocol": self._protocol(),
+            "method": self._described(),
             "seed": self._seed,
         }
         if (teacher := self._teacher) is not None:
@@ -315,16 +280,6 @@ class Run:
             content=content,
             provenance=self._provenance(),
         )
-
-    def _provenance(self) -> dict[str, object]:
-        return {
-            "versions": versions(),
-            "device": device_name(self.device),
-            "threads": torch.get_num_threads(),
-            "seconds": round(self._loop.seconds, 3),
-            "peak_bytes": self._loop.peak_bytes,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
 
     def shown(self, made: DistilledSet) -> DistilledSet:
         """A set as a teacher and the students that it labels for see it: normalised, on the run's device."""
@@ -380,10 +335,5 @@ class Run:
 
     def done(self) -> None:
         """Removes the checkpoints and the labels that were streamed, once the set is on disk."""
-        self._loop.done()
+        super().done()
         shutil.rmtree(self._shards, ignore_errors=True)
-
-
-def run_key(method: Method, train_hash: str, ipc: int, seed: int) -> str:
-    """The name of a run by all that its result depends on, but for machine and versions."""
-    return digest({"chain": cast(list[Link], method.chain()), "train": train_hash, "ipc": ipc, "seed": seed})

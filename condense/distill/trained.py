@@ -1,6 +1,5 @@
 """Networks that the suite trains on real data: made once, stored by content, resumable, shared."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -8,15 +7,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Int64
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from condense.augment import by_name
 from condense.data import DatasetSpec, Split
 from condense.data.pixels import affine
+from condense.distill import weights
 from condense.distill.loop import Loop, State
-from condense.files import canonical, digest, hash_tensors, write_atomic
+from condense.files import digest
 from condense.measure import Budget
 from condense.networks import Network, build
 from condense.protocol import whole_epochs
@@ -216,7 +214,7 @@ def trained(
         loop.log(loss=train_step(network, optimizer, images, target))
     there = out.to(device)
     found_right = accuracy(network, see(train.images[there]), train.labels[there]) if len(out) else None
-    _write(folder, network, loop.seconds, found_right)
+    weights.write(folder, network, loop.seconds, found_right)
     loop.done()
     read = _read(folder, network)
     assert read is not None
@@ -274,24 +272,6 @@ def _sight(space: str, spec: DatasetSpec, device: torch.device) -> tuple[str, Ca
     return "normalized", affine("normalized", spec.mean, spec.std).to(device).encode
 
 
-def _write(folder: Path, network: Network, seconds: float, accuracy: float | None) -> None:
-    tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    about = {"seconds": round(seconds, 3), "hash": hash_tensors(tensors)}
-    if accuracy is not None:
-        about["accuracy"] = accuracy
-    write_atomic(folder / "weights.safetensors", save(tensors))
-    write_atomic(folder / "about.json", canonical(about, indent=1))
-
-
 def _read(folder: Path, network: Network) -> Trained | None:
-    """The stored network, or None if it is missing or damaged (it is then trained again)."""
-    try:
-        about = json.loads((folder / "about.json").read_text())
-        tensors = load((folder / "weights.safetensors").read_bytes())
-        if hash_tensors(tensors) != about["hash"]:
-            return None
-    except (OSError, ValueError, KeyError, SafetensorError):
-        return None
-    network.load_state_dict(tensors)
-    network.eval().requires_grad_(False)
-    return Trained(network, about["hash"], about["seconds"], about.get("accuracy"))
+    found = weights.read(folder, network)
+    return None if found is None else Trained(network, found.hash, found.seconds, found.accuracy)

@@ -7,7 +7,7 @@ refinement of Weisfeiler and Leman but with the node's own label in place of its
 ranks of sorted integers; nothing is hashed, so that equal colours are equal trees. A tree has as many
 nodes as there are walks of at most L edges from its root, far more than it takes to find its colour.
 
-Jain et al., "Mirage: Model-agnostic Graph Distillation for Graph Classification" (ICLR 2024,
+Gupta et al., "Mirage: Model-agnostic Graph Distillation for Graph Classification" (ICLR 2024,
 https://arxiv.org/abs/2310.09486) distils such trees; `itemsets` finds those that come together.
 
 Edges are in pairs, one in either direction; the neighbours of a node are the sources of the edges into it.

@@ -1,5 +1,6 @@
 """What stands behind a ``+``: a method around another one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -48,7 +49,7 @@ class Wrapper(Method):
         """As the host."""
         return self.host.per_class(ipc, num_classes)
 
-    def links(self) -> list[Method]:
+    def links(self) -> Sequence[Method]:
         """The host's links, and this one."""
         return [*self.host.links(), self]
 

@@ -197,7 +197,7 @@ def test_a_power_below_one_is_refused() -> None:
 
 def test_the_recipes_are_the_authors_table() -> None:
     recipes = DataDAM.recipes
-    whitened = {cell for cell, recipe in recipes.items() if recipe.method.pixel_space == "zca"}
+    whitened = {cell for cell, recipe in recipes.items() if recipe.method.config()["pixel_space"] == "zca"}
     assert whitened == {(name, ipc) for name in ("cifar10", "cifar100") for ipc in (1, 10, 50, 100, 200)}
     assert {name for name, _ in set(recipes) - whitened} == {
         "tiny-imagenet", "imagenette", "imagewoof", "imagesquawk"

@@ -19,7 +19,6 @@ from condense.measure import Budget
 from condense.networks import Network
 from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, Protocol, Stage
 from condense.store import DistilledSet, Hard, Target, verify
-from condense.store import load as load_set
 from condense.store.targets import Distilled
 from condense.teachers import Teacher, fixed
 from condense.training import cutmix
@@ -81,7 +80,7 @@ def test_stored_labels_train_the_student_that_the_teacher_would_have_taught_bit_
     made.save(tmp_path / "set")
     run.done()
     _, started = distill(build("random_subset", "digits", ipc)[0], digits, ipc=ipc, cache=tmp_path)
-    stored = normalized(load_set(tmp_path / "set"), digits)
+    stored = normalized(DistilledSet.load(tmp_path / "set"), digits)
     teacher = fixed("digits", digits.train.hash, torch.device("cpu"))
     online = Online(normalized(made, digits), teacher, started.rng, batch, 3)
     test = digits.test.in_space(digits.space("normalized"))
@@ -139,7 +138,7 @@ def test_it_labels_what_any_method_makes_and_leaves_its_images_as_they_are(
     assert torch.equal(made.images, alone.images) and torch.equal(made.labels, alone.labels)
     assert made.nbytes() == alone.nbytes() | {"replay": made.nbytes()["replay"]}
     made.save(tmp_path / "set", digits.space(made.content["pixels"]["space"]))
-    stored = load_set(tmp_path / "set")
+    stored = DistilledSet.load(tmp_path / "set")
     assert verify(tmp_path / "set") == made.hash and stored.soft is None
     shown = normalized(stored, digits)
     batches = list(shown.batches(2, REPLAY_V1, torch.Generator()))

@@ -33,7 +33,8 @@ def method(name: str, **settings: object) -> Any:
 
 
 def made_by(name: str, toy: Dataset, cache: Path, ipc: int = 2, **settings: object) -> DistilledSet:
-    return distill(method(name, **{"iterations": 5, **settings}), toy, ipc=ipc, cache=cache)[0]
+    made: DistilledSet = distill(method(name, **{"iterations": 5, **settings}), toy, ipc=ipc, cache=cache)[0]
+    return made
 
 
 def test_the_set_is_bytes_and_names_the_teacher_that_was_inverted(toy: Dataset, tmp_path: Path) -> None:

@@ -1,0 +1,243 @@
+"""Mirage: frequent sets of trees of real graphs, by counts that are known, and of graphs drawn by hand."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from condense.data import GraphDataset, Graphs, GraphSpec, load_graphs
+from condense.data.graph_batch import batch_of
+from condense.distill import distill
+from condense.distill.registry import build
+from condense.errors import Refused
+from condense.networks.graph import build_graph
+from condense.store import GraphSet
+
+MOLBACE = Path(__file__).parents[1] / "data" / "ogbg_molbace.zip"
+PAIR, PATH, DOT = [(0, 1)], [(0, 1), (1, 2)], list[tuple[int, int]]()
+
+
+def drawn(*graphs: tuple[int, list[int], list[tuple[int, int]]]) -> GraphDataset:
+    """A dataset of graphs as (class, labels of the nodes, edges); all of them are to train on."""
+    labels, edges, nodes_ptr, edges_ptr = list[int](), list[tuple[int, int]](), [0], [0]
+    for _, nodes, pairs in graphs:
+        begin = nodes_ptr[-1]
+        edges += sorted((begin + a, begin + b) for i, j in pairs for a, b in ((i, j), (j, i)))
+        labels += nodes
+        nodes_ptr.append(len(labels))
+        edges_ptr.append(len(edges))
+    table = torch.tensor(edges, dtype=torch.long).reshape(-1, 2).T.contiguous()
+    classes = [label for label, _, _ in graphs]
+    train = Graphs(
+        node_labels=torch.tensor(labels),
+        node_features=torch.tensor(labels)[:, None],
+        edges=table,
+        edge_labels=torch.zeros_like(table[0]),
+        nodes_ptr=torch.tensor(nodes_ptr),
+        edges_ptr=torch.tensor(edges_ptr),
+        labels=torch.tensor(classes),
+        num_classes=max(classes) + 1,
+    )
+    spec = GraphSpec(
+        name="drawn",
+        classes=tuple("abc"[: train.num_classes]),
+        features=(max(labels) + 1,),
+        node_labels=max(labels) + 1,
+        edge_values=((),),
+        split="seeded",
+    )
+    return GraphDataset(spec, train, train, train)
+
+
+def make(data: GraphDataset, cache: Path, ipc: int = 50, name: str = "toy", **params: object) -> GraphSet:
+    texts = {field: str(value) for field, value in params.items()}
+    return distill(build("mirage", name, ipc, texts, kind="graphs")[0], data, ipc=ipc, cache=cache)[0]
+
+
+def per_class(made: GraphSet) -> list[int]:
+    return made.content["counts"]["per_class"]
+
+
+def supports(made: GraphSet, label: int) -> list[int]:
+    assert made.weights is not None
+    return made.weights[made.labels == label].tolist()
+
+
+def test_a_pair_that_is_in_three_graphs_of_four_is_kept_with_the_weight_three(tmp_path: Path) -> None:
+    # Class a: three pairs of 0 and 1, one of which has a dot beside it, and a path. Class b: two dots.
+    data = drawn(
+        (0, [0, 1], PAIR), (0, [0, 1, 2], PAIR), (0, [1, 0], PAIR), (0, [0, 0, 0], PATH),
+        (1, [2], DOT), (1, [2], DOT),
+    )  # fmt: skip
+    made = make(data, tmp_path, thresholds="3,2", hops=1)
+    # The trees of the pair always come together: one closed itemset of two trees, with two nodes each.
+    assert per_class(made) == [1, 1] and made.weights is not None and made.weights.tolist() == [3, 2]
+    assert made.nodes[:, 0].tolist() == [0, 1, 1, 0, 2] and made.nodes_ptr.tolist() == [0, 4, 5]
+    assert made.edges.tolist() == [[1, 3], [0, 2]] and made.edges_ptr.tolist() == [0, 2, 2]
+    assert made.roots is not None and made.roots.tolist() == [True, False, True, False, True]
+    assert made.batch().degrees.tolist() == [1, 1, 1, 1, 0]
+    assert make(data, tmp_path, thresholds="3,2", hops=1, closed=False).content["counts"]["per_class"] == [
+        3,
+        1,
+    ]
+    with pytest.raises(Refused, match="nothing is kept of class 'b': its graphs have no tree"):
+        make(data, tmp_path, drop_isolated=True)
+
+
+def test_the_degrees_are_those_of_the_graph_and_not_of_the_tree(tmp_path: Path) -> None:
+    data = drawn((0, [0, 1, 0], PATH), (1, [2], DOT))
+    made = make(data, tmp_path, hops=1, thresholds="1")
+    # A leaf below the end of a path is its middle, with two neighbours, one of which the tree does not show.
+    ends = [
+        (tree, degree)
+        for tree, degree in zip(made.nodes[:, 0].tolist(), made.batch().degrees.tolist(), strict=True)
+    ]
+    assert set(ends) == {(0, 1), (1, 2), (2, 0)}
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "counts"),
+    [
+        ("3,1", [3, 5]),
+        ("2", [4, 4]),
+        ("0.5", [3, 3]),
+        ("0.6,1.0", [3, 1]),
+        ("60%,100%", [3, 1]),
+        ("1%", [5, 5]),
+    ],
+)
+def test_thresholds_are_graphs_or_shares_of_a_classs_graphs_rounded_up(
+    thresholds: str, counts: list[int], tmp_path: Path
+) -> None:
+    # Label 0 is in five graphs of each class, 1 with it in four, ...: one closed itemset for each support.
+    data = drawn(*[(label, list(range(size)), DOT) for label in (0, 1) for size in (1, 2, 3, 4, 5)])
+    assert per_class(make(data, tmp_path, thresholds=thresholds)) == counts
+
+
+def test_a_share_is_taken_exactly(tmp_path: Path) -> None:
+    # 0.1 x 30 is 3, though not in floating point.
+    data = drawn(*[(label, [int(number < 3)], DOT) for label in (0, 1) for number in range(30)])
+    assert supports(make(data, tmp_path, thresholds="0.1"), 1) == [27, 3]
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"thresholds": "1,1,1"}, "thresholds = 1,1,1 are 3; drawn has 2 classes: give one for all"),
+        ({"thresholds": "0"}, "the threshold '0' is no number of graphs"),
+        ({"thresholds": "120%"}, "the threshold '120%' is no number of graphs"),
+        ({"thresholds": "many"}, "the threshold 'many' is no number of graphs"),
+        ({"thresholds": "nan%"}, "the threshold 'nan%' is no number of graphs"),
+        ({"thresholds": "9"}, "kept of class 'a': no tree is in 9 of its 2 graphs, and none in over 2"),
+        ({"closed": False}, "auto chooses among closed itemsets"),
+        ({"keep_labels": "x"}, "keep_labels = x is no list of whole numbers"),
+        ({"exclusive": True}, "class 'a': all 1 itemsets are frequent in another class too"),
+        ({"thresholds": "1", "closed": False, "cap": 1}, "more than 1 itemsets have a support of at least 1"),
+        ({"hops": 0}, "mirage: hops = 0 must be at least 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_sentence(
+    params: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    data = drawn(*[(label, [0, 1], PAIR) for label in (0, 0, 1, 1)])
+    with pytest.raises(Refused, match=sentence):
+        make(data, tmp_path, 50, "toy", **params)
+
+
+def test_labels_that_are_not_kept_apart_are_one_to_the_trees_and_themselves_in_the_set(
+    tmp_path: Path,
+) -> None:
+    data = drawn((0, [0, 3], PAIR), (0, [0, 4], PAIR), (1, [1], DOT))
+    apart = make(data, tmp_path, hops=1, thresholds="1")
+    merged = make(data, tmp_path, hops=1, thresholds="1", keep_labels="0,1")
+    assert supports(apart, 0) == [1, 1] and supports(merged, 0) == [2]
+    assert set(merged.nodes[:, 0].tolist()) == {0, 3, 1}
+
+
+def test_by_ipc_each_class_has_its_most_frequent_closed_sets_and_more_begin_with_the_fewer(
+    tmp_path: Path,
+) -> None:
+    data = load_graphs("mutag")
+    few, many = make(data, tmp_path, 3), make(data, tmp_path, 10)
+    assert per_class(few) == [3, 3] and per_class(many) == [10, 10]
+    assert [supports(many, label)[0] for label in (0, 1)] == [48, 102]
+    assert all(supports(few, label) == supports(many, label)[:3] for label in (0, 1))
+    assert torch.equal(few.nodes[: few.nodes_ptr[3]], many.nodes[: few.nodes_ptr[3]])
+    seeds = [
+        distill(build("mirage", "toy", 3, kind="graphs")[0], data, ipc=3, seed=s, cache=tmp_path)[0]
+        for s in (0, 1)
+    ]
+    assert torch.equal(seeds[0].nodes, seeds[1].nodes) and torch.equal(seeds[0].edges, seeds[1].edges)
+
+
+def test_exclusive_sets_are_as_many_as_asked_for_where_there_are_so_many(tmp_path: Path) -> None:
+    data = load_graphs("mutag")
+    assert per_class(make(data, tmp_path, 4, exclusive=True)) == [4, 4]
+
+
+def test_bonds_tell_trees_apart_unless_they_shall_not(tmp_path: Path) -> None:
+    data = load_graphs("mutag")
+    blind, seeing = make(data, tmp_path, 5, edge_labels=False), make(data, tmp_path, 5)
+    assert blind.edge_labels is None and seeing.edge_labels is not None
+    assert all(a >= b for a, b in zip(supports(blind, 1), supports(seeing, 1), strict=True))
+
+
+def test_to_a_gin_the_roots_of_a_set_are_nodes_of_exactly_as_many_graphs_as_its_weight(
+    tmp_path: Path,
+) -> None:
+    data = load_graphs("mutag")
+    made = make(data, tmp_path, 2, edge_labels=False)  # the network does not look at bonds
+    net = build_graph("gin-sum", 7, 2, torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        real, ours = batch_of(data.train, data.spec.features), made.batch()
+        everywhere = net.nodes(replace(real, nodes=real.nodes.double()))
+        roots = net.nodes(replace(ours, nodes=ours.nodes.double()))
+    assert made.roots is not None and made.weights is not None
+    owners = made.batch().owners
+    for graph in range(len(made)):
+        mine = roots[made.roots & (owners == graph)]
+        near = (mine[:, None] - everywhere).abs().amax(2) < 1e-12  # which nodes each root equals
+        per_graph = torch.zeros(len(mine), len(data.train)).index_add_(1, data.train.owners, near.float()) > 0
+        held = per_graph.all(0) & (data.train.labels == made.labels[graph])
+        assert int(held.sum()) == int(made.weights[graph])
+
+
+def test_the_authors_settings_give_the_known_sets_of_molbace(tmp_path: Path) -> None:
+    data = load_graphs(str(MOLBACE))
+    made = make(data, tmp_path, 9, "molbace")
+    assert per_class(made) == [4, 9] and sorted(supports(made, 0)) == [151, 152, 152, 223]
+    made = make(data, tmp_path, 3, "molbace")
+    assert per_class(made) == [1, 3] and (len(made.nodes), made.edges.shape[1]) == (59, 55)
+
+
+def test_with_thresholds_only_ipc_sets_are_kept_and_the_rest_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make(load_graphs(str(MOLBACE)), tmp_path, 5, thresholds="150,104", hops=3, closed=False)
+    assert per_class(made) == [4, 5]
+    assert (
+        "9 itemsets of class '1' are frequent; the 5 of largest support are kept" in capsys.readouterr().err
+    )
+
+
+KNOWN = {
+    ("nci1", "NCI1", 4): ([2, 4], 51, 43),
+    ("molhiv", "ogbg_molhiv", 5): ([4, 5], 121, 111),
+    ("imdb-binary", "IMDB-BINARY", 8): ([2, 8], 1943, 1928),
+    ("molbbbp", "ogbg_molbbbp", 13): ([9, 13], 240, 206),
+}
+"""Itemsets of each class, and all nodes and edges of their trees."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", KNOWN, ids=str)
+def test_the_authors_settings_give_the_known_sets(cell: tuple[str, str, int], tmp_path: Path) -> None:
+    name, folder, ipc = cell
+    path = Path(os.environ.get("CONDENSE_DATA", "")) / f"{folder}.zip"
+    if not path.is_file():
+        pytest.skip(f"there is no {path.name} in $CONDENSE_DATA")
+    made = make(load_graphs(str(path)), tmp_path, ipc, name)
+    counts, nodes, edges = KNOWN[cell]
+    assert (per_class(made), len(made.nodes), made.edges.shape[1]) == (counts, nodes, edges)
