@@ -1,16 +1,21 @@
 """The coresets that stand beside a cell in its table: of the same data, judged alike."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from condense.board.records import Record
 from condense.board.tables import BASELINES, PUBLISHED
 from condense.cells import Cell, Job, Places, prepare
-from condense.distill.registry import wrappers
+from condense.distill.registry import methods, wrappers
 from condense.distill.teaching import TRAINED
 from condense.errors import Refused
 from condense.protocol import named
 
 HOST = "host"
 """The teacher of a link that has that of the method which it stands behind."""
+
+ROOM = "room"
+"""The field of a coreset that is filled up to a number of bytes, where it has one."""
 
 
 def baselines(cell: Cell, inner: str | None = None) -> list[Cell]:
@@ -46,11 +51,27 @@ def baselines(cell: Cell, inner: str | None = None) -> list[Cell]:
             params[key] = inner
     return [
         replace(
-            cell, method=name + suffix, protocol=protocol, params=params,
+            cell, method=name + suffix, dataset=cell.data, protocol=protocol, params=params,
             seeds=None, eval_seeds=None, teacher=cell.teacher if suffix else None,
         )
         for name in BASELINES
     ]  # fmt: skip
+
+
+def roomy(cell: Cell, records: Sequence[Record]) -> list[Cell]:
+    """The baselines of as many bytes as a cell's set has, where the data's coresets can be cut to a size.
+
+    Args:
+        cell: The cell; a coreset stands beside itself already.
+        records: Of its sets, of which the largest counts.
+    """
+    kind = records[0].dataset.kind
+    able = [name for name, method in methods(kind).items() if name in BASELINES and ROOM in method().config()]
+    sizes = [sum(record.set.bytes.values()) for record in records if record.set]
+    if cell.method in BASELINES or not sizes:
+        return []
+    room = {ROOM: str(max(sizes))}
+    return [replace(row, params={**row.params, **room}) for row in baselines(cell) if row.method in able]
 
 
 def prepared(cell: Cell, places: Places) -> list[Cell]:
@@ -59,7 +80,7 @@ def prepared(cell: Cell, places: Places) -> list[Cell]:
     Raises:
         Refused: before any work, if one cannot.
     """
-    job: Job | None = None if cell.method == "whole" else prepare(cell, places)
+    job: Job | None = None if cell.reference else prepare(cell, places)
     inner = job.method.links()[0].config().get("teacher") if job else None
     beside = baselines(cell, None if inner is None else str(inner))
     for row in beside:

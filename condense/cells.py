@@ -4,29 +4,30 @@ Each unit (distil one set, train one student) is a pure function of values that 
 under a name made of those values, and may be done twice without harm.
 """
 
-import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from condense.benches import BENCHES, WHOLE, bench_of, data_for, fitting
 from condense.board.records import MethodUsed, Record, read
-from condense.data import Dataset, load
-from condense.distill import Method, Recipe
+from condense.board.tables import EVERY
+from condense.data import AnyDataset, Dataset, load_any
+from condense.distill import AnyMethod, Method, Recipe
 from condense.distill.engine import check, clean, distill
 from condense.distill.registry import build
-from condense.distill.run import run_key
-from condense.distill.teaching import asked, given, require_same_fixed
+from condense.distill.run import Run, run_key
+from condense.distill.teaching import given, require_same_fixed
 from condense.errors import Refused
+from condense.evaluate import REFERENCES
 from condense.files import require_writable
-from condense.judge import data_used, judge, judge_whole, say, space_of, without_stored_labels
+from condense.judge import data_used, judge, judge_reference, say
+from condense.labelling import ready
 from condense.measure import Budget
-from condense.networks import build as build_network
-from condense.protocol import Protocol, named
-from condense.store import DistilledSet
-from condense.teachers import NoFixed, fixed
+from condense.naming import data_options, first_seeds, resolve, students_of, telling_of
+from condense.protocol import REFERENCE_V1, Protocol, named
+from condense.store import AnySet, DistilledSet, load, save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,11 @@ class Cell:
     """What to distil and how to judge it, as a user or a queue names it.
 
     Attributes:
-        method: Name, or ``whole`` for the reference row of the whole training set.
-        dataset: Name or path.
-        ipc: Images per class.
+        method: Name; or of a row without a set: ``whole`` for the whole training set, ``majority``...
+        dataset: Name or path; None takes what the method is for: `digits` or, of graphs, `mutag`.
+        ipc: Samples per class.
         protocol: Name; None takes the dataset's default; ``published`` the recipe's own.
-        student: Name of the network that is trained on the set.
+        student: Name of the network that is trained on the set; None takes convnet, of graphs all there are.
         size: Side in pixels to resize the data to.
         skip_unreadable: Whether to leave out the data's pictures that cannot be read.
         seeds: Distillation seeds; None takes as many as the method's row has sets.
@@ -63,10 +64,10 @@ class Cell:
     """
 
     method: str = "dm"
-    dataset: str = "digits"
+    dataset: str | None = None
     ipc: int = 1
     protocol: str | None = None
-    student: str = "convnet"
+    student: str | None = None
     size: int | None = None
     skip_unreadable: bool = False
     seeds: tuple[int, ...] | None = None
@@ -77,9 +78,19 @@ class Cell:
     @property
     def title(self) -> str:
         """The cell in a few words."""
-        ipc = "" if self.method == "whole" else f" ipc {self.ipc}"
-        protocol = f", {self.protocol}" if self.protocol else ""
-        return f"{self.method} {self.dataset}{ipc}{protocol}, {self.student}"
+        ipc = "" if self.reference else f" ipc {self.ipc}"
+        more = "".join(f", {name}" for name in (self.protocol, self.student) if name)
+        return f"{self.method} {self.data}{ipc}{more}"
+
+    @property
+    def reference(self) -> bool:
+        """Whether it is a row without a set."""
+        return self.method in (WHOLE, *REFERENCES)
+
+    @property
+    def data(self) -> str:
+        """Name or path of its data."""
+        return data_for(self.method) if self.dataset is None else self.dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +103,17 @@ class Job:
         method: With its settings.
         recipe: Where they come from, if they are published ones.
         protocol: How its sets are judged; None if they are not.
+        students: The networks that are trained on its sets.
         teacher: Hash of the data's fixed teacher, where the protocol has that label.
         teachers: The files of the teachers that the method's settings name by their hashes.
     """
 
     cell: Cell
-    dataset: Dataset
-    method: Method
+    dataset: AnyDataset
+    method: AnyMethod
     recipe: Recipe | None
     protocol: Protocol | None
+    students: tuple[str, ...] = ()
     teacher: str | None = None
     teachers: Mapping[str, Path] = field(default_factory=dict)
 
@@ -118,9 +131,9 @@ class Job:
 
     @property
     def space(self) -> str:
-        """The pixel space that the job's sets are judged in."""
+        """The space that the job's sets are judged in."""
         assert self.protocol is not None
-        return space_of("zca" if self.method.pixel_space == "zca" else "normalized", self.protocol)
+        return bench_of(self.dataset).space(self.method, self.protocol)
 
     def key(self, seed: int) -> str:
         """The run key of the set with a distillation seed."""
@@ -132,18 +145,7 @@ class Job:
         return places.out / f"{spec.name}-{method.title}-ipc{self.cell.ipc}-seed{seed}-{self.key(seed)[:8]}"
 
 
-def first_seeds(protocol: Protocol, count: int | None) -> tuple[int, ...]:
-    """The first evaluation seeds of a protocol.
-
-    Raises:
-        Refused: if it has fewer.
-    """
-    if count is not None and not 1 <= count <= protocol.seeds:
-        raise Refused(f"--eval-seeds {count}: {protocol.name} has the seeds 0 to {protocol.seeds - 1}")
-    return tuple(range(count or protocol.seeds))
-
-
-def prepare(cell: Cell, places: Places, *, judged: bool = True, dataset: Dataset | None = None) -> Job:
+def prepare(cell: Cell, places: Places, *, judged: bool = True, dataset: AnyDataset | None = None) -> Job:
     """Resolves a cell's names and refuses what cannot work, before any work.
 
     Args:
@@ -156,89 +158,45 @@ def prepare(cell: Cell, places: Places, *, judged: bool = True, dataset: Dataset
         Refused: in one sentence.
     """
     dataset = dataset or data_of(cell, places)
-    method, recipe = build(cell.method, dataset.spec.name, cell.ipc, dict(cell.params))
+    spec = dataset.spec
+    method, recipe = build(cell.method, spec.name, cell.ipc, dict(cell.params), kind=spec.kind)
     teachers: Mapping[str, Path] = {}
     if cell.teacher is not None:
+        if not (isinstance(method, Method) and isinstance(dataset, Dataset)):
+            raise Refused(
+                f"--teacher {cell.teacher}: no teacher labels {spec.kind}, and {method.title} has none"
+            )
         method, teachers = given(method, Path(cell.teacher), dataset)
-    data = data_options(cell.dataset, cell.size, cell.skip_unreadable, places)
+    data = data_options(cell.data, cell.size, cell.skip_unreadable, places.data_dir)
     with telling_of(data):
         check(method, dataset, cell.ipc, teachers=teachers)
     if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
         raise Refused(f"--seed {bad[0]}: a seed is a whole number from 0")
     require_writable(places.out)
-    protocol, teacher = None, None
-    if judged:
-        protocol = resolve(
-            cell.protocol or dataset.spec.protocol, recipe.protocol if recipe else None, cell.title
-        )
-        first_seeds(protocol, cell.eval_seeds)
-        check_student(cell.student, dataset)
-        if protocol.labels == "fixed":
-            with telling_of(data):
-                teacher = fixed(dataset.spec.name, dataset.train.hash).hash
-        if protocol.labels == "stored" and not any(link.labels_views for link in method.links()):
-            taught = bool(asked(method))
-            raise without_stored_labels(protocol, method.title, dataset, taught=taught, data=data)
-        require_writable(places.results)
-    return Job(
-        cell=cell, dataset=dataset, method=method, recipe=recipe, protocol=protocol, teacher=teacher,
-        teachers=teachers,
+    job = Job(
+        cell=cell, dataset=dataset, method=method, recipe=recipe, protocol=None, teachers=teachers
     )  # fmt: skip
+    if not judged:
+        return job
+    protocol = resolve(cell.protocol, recipe.protocol if recipe else None, cell.title, dataset)
+    first_seeds(protocol, cell.eval_seeds)
+    students = students_of(cell.student, dataset)
+    teacher = None
+    if isinstance(method, Method) and isinstance(dataset, Dataset):
+        with telling_of(data):
+            teacher = ready(method, dataset, protocol, data)
+    require_writable(places.results)
+    return replace(job, protocol=protocol, students=students, teacher=teacher)
 
 
-def data_options(dataset: str, size: int | None, skip_unreadable: bool, places: Places) -> str:
-    """The options of the command line that name data."""
-    text = f"--dataset {shlex.quote(dataset)}"
-    if size is not None:
-        text += f" --size {size}"
-    if skip_unreadable:
-        text += " --skip-unreadable"
-    if places.data_dir is not None:
-        text += f" --data-dir {shlex.quote(str(places.data_dir))}"
-    return text
-
-
-@contextmanager
-def telling_of(data: str) -> Iterator[None]:
-    """Where there is no fixed teacher, the refusal names the data as the user did.
-
-    Args:
-        data: As `data_options`.
-    """
-    try:
-        yield
-    except NoFixed as error:
-        raise NoFixed(error.name, data, error.instead) from None
-
-
-def data_of(cell: Cell, places: Places) -> Dataset:
+def data_of(cell: Cell, places: Places) -> AnyDataset:
     """The data of a cell."""
-    return load(cell.dataset, data_dir=places.data_dir, size=cell.size, skip_unreadable=cell.skip_unreadable)
-
-
-def resolve(name: str, published: Protocol | None, what: str) -> Protocol:
-    """A protocol for sets by name; ``published`` is the one given.
-
-    Raises:
-        Refused: if there is none, or it judges the whole training set.
-    """
-    if name != "published":
-        if (protocol := named(name)).whole:
-            raise Refused(f"{what}: {name} judges the whole training set (--reference whole), no other set")
-        return protocol
-    if published is None:
-        raise Refused(f"{what}: there is no published protocol for it; choose hard-v1")
-    return published
-
-
-def check_student(student: str, dataset: Dataset) -> None:
-    """Refuses a student network that does not exist or does not fit the images."""
-    build_network(student, dataset.spec.shape, dataset.spec.num_classes, torch.Generator())
+    return load_any(cell.data, data_dir=places.data_dir, size=cell.size, skip_unreadable=cell.skip_unreadable)
 
 
 def make_set(
     job: Job, seed: int, places: Places, device: torch.device, budget: Budget
-) -> tuple[DistilledSet, Path]:
+) -> tuple[AnySet, Path]:
     """The set of a job with a distillation seed: read if it is stored, else distilled and stored.
 
     Raises:
@@ -247,19 +205,21 @@ def make_set(
     """
     folder = job.folder(places, seed)
     if folder.exists():
-        stored = DistilledSet.load(folder)
+        stored = load(folder)
         if stored.content["key"] != job.key(seed):
             raise Refused(f"{folder} holds the set of another run; move it away or choose another --out")
-        require_same_fixed(job.method, stored.content, job.dataset.spec, job.dataset.train.hash, folder)
+        if isinstance(stored, DistilledSet):
+            assert isinstance(job.method, Method) and isinstance(job.dataset, Dataset)
+            require_same_fixed(job.method, stored.content, job.dataset.spec, job.dataset.train.hash, folder)
         clean(job.key(seed))
         return stored, folder
     made, run = distill(
         job.method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, device=device, budget=budget,
         teachers=job.teachers,
     )  # fmt: skip
-    made.save(folder, run.space)
+    save(made, folder, run.space if isinstance(run, Run) else None)
     run.done()
-    return DistilledSet.load(folder), folder
+    return load(folder), folder
 
 
 def run_cell(cell: Cell, places: Places, device: torch.device, budget: Budget) -> list[Record]:
@@ -274,31 +234,34 @@ def run_cell(cell: Cell, places: Places, device: torch.device, budget: Budget) -
         Refused: before any work, if it cannot work.
         Stopped: when the budget has run out.
     """
-    if cell.method == "whole":
-        return [reference(cell, places, device, budget)]
+    if cell.reference:
+        return references(cell, places, device, budget)
     job = prepare(cell, places)
+    assert job.protocol is not None
     say_settings(job)
     records = []
     for seed in job.seeds:
-        found = stored_record(job, seed, places)
-        missing = [s for s in job.eval_seeds(seed) if found is None or not found.has(s)]
-        if found is not None and not missing:
-            folder = job.folder(places, seed)
-            where = folder if folder.exists() else "not kept here (condense distill makes it again)"
-            say(f"up to date: {found.path(places.results)}; its set: {where}")
-            records.append(found)
-            continue
-        made, folder = make_set(job, seed, places, device, budget)
-        say(f"set: {folder}")
-        assert job.protocol is not None
-        records.append(
-            judge(made, job.dataset, job.protocol, cell.student, missing, places.results, device, budget)
-        )
+        made: AnySet | None = None
+        folder = job.folder(places, seed)
+        for student in job.students:
+            found = stored_record(job, student, seed, places)
+            missing = [s for s in job.eval_seeds(seed) if found is None or not found.has(s)]
+            if found is not None and not missing:
+                where = folder if folder.exists() else "not kept here (condense distill makes it again)"
+                say(f"up to date: {found.path(places.results)}; its set: {where}")
+                records.append(found)
+                continue
+            if made is None:
+                made, folder = make_set(job, seed, places, device, budget)
+                say(f"set: {folder}")
+            records.append(
+                judge(made, job.dataset, job.protocol, student, missing, places.results, device, budget)
+            )
     return records
 
 
-def stored_record(job: Job, seed: int, places: Places) -> Record | None:
-    """The record of a job's set with a distillation seed, if there is one."""
+def stored_record(job: Job, student: str, seed: int, places: Places) -> Record | None:
+    """The record of a job's set with a distillation seed under a student, if there is one."""
     assert job.protocol is not None
     blank = Record(
         kind="set",
@@ -310,7 +273,7 @@ def stored_record(job: Job, seed: int, places: Places) -> Record | None:
         set=None,
         space=job.space,
         protocol=job.protocol,
-        student=job.cell.student,
+        student=student,
         teacher=job.teacher,
     )
     if job.protocol.labels in ("own", "stored"):
@@ -329,16 +292,31 @@ def of_any_teacher(blank: Record, results: Path) -> Record | None:
     return None
 
 
-def reference(cell: Cell, places: Places, device: torch.device, budget: Budget) -> Record:
-    """`judge_whole`, with everything by name."""
+def references(cell: Cell, places: Places, device: torch.device, budget: Budget) -> list[Record]:
+    """`judge_reference`, with everything by name: a record for each student, or one without any.
+
+    Raises:
+        Refused: before any work, if it cannot work.
+    """
     dataset = data_of(cell, places)
-    protocol = named(cell.protocol or "whole-v1")
-    if not protocol.whole:
-        raise Refused(f"the whole training set is judged by whole-v1, not by {protocol.name}")
+    bench, name = bench_of(dataset), cell.method
+    if name not in bench.references:
+        able = next(kind for kind, other in BENCHES.items() if name in other.references)
+        raise Refused(f"{name} is a reference for {able}; {dataset.spec.name} holds {bench.kind}")
+    usual = bench.whole if name == WHOLE else REFERENCE_V1.name
+    protocol = fitting(named(cell.protocol or usual), dataset)
+    if not protocol.whole or (protocol.name == REFERENCE_V1.name) != (name != WHOLE):
+        what = "the whole training set" if name == WHOLE else name
+        raise Refused(f"{what} is judged by {usual}, not by {protocol.name}")
+    if name != WHOLE and cell.student is not None:
+        raise Refused(f"--student {cell.student}: {name} trains no network")
     seeds = first_seeds(protocol, cell.eval_seeds)
-    check_student(cell.student, dataset)
+    students = students_of(cell.student, dataset) if name == WHOLE else (EVERY,)
     require_writable(places.results)
-    return judge_whole(dataset, protocol, cell.student, seeds, places.results, device, budget)
+    return [
+        judge_reference(name, dataset, protocol, student, seeds, places.results, device, budget)
+        for student in students
+    ]
 
 
 def say_settings(job: Job) -> None:

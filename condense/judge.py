@@ -1,4 +1,4 @@
-"""From a set, or the whole training set, to a record: students trained and tested, each noted at once."""
+"""From a set, or a reference without one, to a record: students trained and tested, each noted at once."""
 
 import sys
 from collections.abc import Sequence
@@ -6,26 +6,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from condense.benches import WHOLE, Trial, bench_of, referred
 from condense.board.published import lookup
 from condense.board.records import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed, read
-from condense.data import Dataset
+from condense.board.tables import EVERY
+from condense.data import AnyDataset
 from condense.errors import Refused
-from condense.evaluate import Labeller, Trainable, Whole, train_student
 from condense.files import digest
 from condense.measure import Budget, device_name, versions
 from condense.protocol import Protocol
-from condense.store import DistilledSet
-from condense.store.manifest import TeacherPart
-from condense.store.targets import Distilled, Target
-from condense.teachers import ANY_DATA, NoFixed, Teacher, find, fixed
+from condense.store import AnySet
+from condense.teachers import Teacher
 
 
 def judge(
-    made: DistilledSet,
-    dataset: Dataset,
+    made: AnySet,
+    dataset: AnyDataset,
     protocol: Protocol,
     student: str,
     seeds: Sequence[int],
@@ -56,10 +53,9 @@ def judge(
             f"the set was made of {used['name']} with training split {used['train_hash'][:8]}; "
             f"{dataset.spec.name} has {dataset.train.hash[:8]}"
         )
-    if protocol.labels == "stored" and made.epochs is None:
-        name, taught = made.content["method"]["name"], "teacher" in made.content
-        raise without_stored_labels(protocol, name, dataset, taught=taught)
-    teacher = labelling_teacher(made, dataset, protocol, device)
+    bench = bench_of(dataset)
+    bench.check_labels(made, protocol)
+    teacher = bench.teacher(made, protocol, device)
     record = record_of(made, dataset, protocol, student, teacher)
     path = record.path(results)
     if path.exists():
@@ -73,14 +69,13 @@ def judge(
         record = old
     if _full(record, seeds, path):
         return record
-    pixels = dataset.space(record.space)
-    source = made.in_space(pixels, dataset.space(made.content["pixels"]["space"])).to(device)
-    labeller = None if teacher is None else labelled_by(teacher, protocol)
-    return _students(source, record, seeds, dataset, results, device, budget, labeller)
+    trial = bench.trial(made, protocol, student, record.space, teacher, device, budget)
+    return _entered(record, seeds, trial, results, device)
 
 
-def judge_whole(
-    dataset: Dataset,
+def judge_reference(
+    name: str,
+    dataset: AnyDataset,
     protocol: Protocol,
     student: str,
     seeds: Sequence[int],
@@ -88,28 +83,43 @@ def judge_whole(
     device: torch.device,
     budget: Budget,
 ) -> Record:
-    """The reference row of the whole training set: `judge`, with all of it in place of a set."""
+    """A row without a set: `judge`, with the whole training set or what needs no network in place of one.
+
+    Args:
+        name: ``whole``, or one of `condense.evaluate.REFERENCES`, which train no student.
+        dataset: Whose training set it is.
+        protocol: How to train, like all that follows.
+        student: Name of the network; `condense.board.tables.EVERY` where none is trained.
+        seeds: Evaluation seeds.
+        results: Folder for records.
+        device: Where to train.
+        budget: When to stop.
+    """
+    bench = bench_of(dataset)
     record = Record(
         kind="reference",
-        key=digest({"reference": "whole", "version": 1, "train": dataset.train.hash}),
+        key=digest({"reference": name, "version": 1, "train": dataset.train.hash}),
         dataset=data_used(dataset),
-        method=MethodUsed(name="whole", chain=()),
+        method=MethodUsed(name=name, chain=()),
         ipc=0,
         seed=0,
         set=None,
-        space="normalized",
+        space=bench.space(None, protocol),
         protocol=protocol,
         student=student,
-        paper=paper(dataset, "whole", 0, student),
+        paper=paper(dataset, name, 0, student),
     )
     path = record.path(results)
     if path.exists():
         record = read(path)
     if _full(record, seeds, path):
         return record
-    pixels = dataset.space(record.space).to(device)
-    source = Whole(dataset.train.to(device).in_space(pixels))
-    return _students(source, record, seeds, dataset, results, device, budget)
+    if student == EVERY:
+        trial = referred(name, dataset)
+    else:
+        assert name == WHOLE
+        trial = bench.trial(None, protocol, student, record.space, None, device, budget)
+    return _entered(record, seeds, trial, results, device)
 
 
 def _full(record: Record, seeds: Sequence[int], path: Path) -> bool:
@@ -120,25 +130,14 @@ def _full(record: Record, seeds: Sequence[int], path: Path) -> bool:
     return full
 
 
-def _students(
-    source: Trainable,
-    record: Record,
-    seeds: Sequence[int],
-    dataset: Dataset,
-    results: Path,
-    device: torch.device,
-    budget: Budget,
-    labeller: Labeller | None = None,
+def _entered(
+    record: Record, seeds: Sequence[int], trial: Trial, results: Path, device: torch.device
 ) -> Record:
-    pixels = dataset.space(record.space).to(device)
-    test = dataset.test.to(device).in_space(pixels)
+    """A record with an entry for each of the seeds, written after each."""
     for seed in seeds:
         if record.has(seed):
             continue
-        outcome = train_student(
-            source, test, dataset.spec, record.protocol,
-            student=record.student, seed=seed, labeller=labeller, budget=budget,
-        )  # fmt: skip
+        outcome = trial(seed)
         entry = Entry(
             seed=seed,
             accuracy=outcome.accuracy,
@@ -147,103 +146,18 @@ def _students(
             threads=torch.get_num_threads(),
             versions=versions(),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
+            auc=outcome.auc,
         )
         record = record.with_entry(entry)
         path = record.write(results)
-        say(f"{record.student} {seed}: {outcome.accuracy:.2f} % in {outcome.seconds:.1f} s -> {path}")
+        auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "
+        who = record.method.name if record.student == EVERY else f"{record.student} {seed}"
+        say(f"{who}: {auc}{outcome.accuracy:.2f} % in {outcome.seconds:.1f} s -> {path}")
     return record
 
 
-def labelling_teacher(
-    made: DistilledSet, dataset: Dataset, protocol: Protocol, device: torch.device | str
-) -> Teacher | None:
-    """Who labels what students see under a protocol: the dataset's fixed teacher, the set's own, or nobody.
-
-    Raises:
-        Refused: if there is none, or it is not here.
-    """
-    if protocol.labels == "fixed":
-        return fixed(dataset.spec.name, dataset.train.hash, device)
-    if protocol.labels == "own":
-        return find(own_teacher(made, protocol)["hash"], device)
-    return None
-
-
-def own_teacher(made: DistilledSet, protocol: Protocol) -> TeacherPart:
-    """What a set says of the teacher that its method inverted.
-
-    Args:
-        made: The set.
-        protocol: One for which that teacher labels.
-
-    Raises:
-        Refused: if it names none.
-    """
-    own = made.content.get("teacher")
-    if own is None:
-        raise Refused(
-            f"{protocol.name} has a set labelled by its own teacher, and this set of "
-            f"{made.content['method']['name']} names none"
-        )
-    return own
-
-
-def without_stored_labels(
-    protocol: Protocol, method: str, dataset: Dataset, *, taught: bool, data: str = ANY_DATA
-) -> Refused:
-    """The refusal of sets that lack what a protocol trains on.
-
-    Args:
-        protocol: One for stored labels.
-        method: The name of the method chain that stores none.
-        dataset: The data: without a fixed teacher, ``+fkd`` wants another.
-        taught: Whether the method has a teacher of its own.
-        data: The options of the command line that name the data.
-    """
-    told = f"condense run --method {method}+fkd"
-    remedy = f"{told} makes one that does"
-    try:
-        fixed(dataset.spec.name, dataset.train.hash)
-    except NoFixed as error:
-        first = NoFixed(error.name, data)
-        remedy = (
-            f"{told} --param fkd.teacher=host makes one that does" if taught else f"{remedy}, but {first}"
-        )
-    return Refused(
-        f"{protocol.name} trains on labels that are stored with a set's views, and a set of {method} stores "
-        f"none; {remedy}"
-    )
-
-
-def labelled_by(teacher: Teacher, protocol: Protocol) -> Labeller:
-    """What gives a batch a teacher's logits, as a protocol's loss takes them.
-
-    Args:
-        teacher: On the device of the images.
-        protocol: Gives the temperature, and whose statistics the teacher's batch norms go by.
-    """
-    temperature = protocol.temperature
-    assert temperature is not None
-
-    def label(images: Float[Tensor, "n c h w"], target: Target) -> Target:
-        logits = teacher.logits(images, batch_statistics=protocol.teacher_mode == "train")
-        return Distilled(logits, target.ids, temperature, squared=bool(protocol.squared))
-
-    return label
-
-
-def space_of(own: str, protocol: Protocol) -> str:
-    """The pixel space of students: the set's own, but normalised pixels where a teacher's labels are used.
-
-    Args:
-        own: The set's evaluation space.
-        protocol: How students are trained.
-    """
-    return own if protocol.labels is None else "normalized"
-
-
 def record_of(
-    made: DistilledSet, dataset: Dataset, protocol: Protocol, student: str, teacher: Teacher | None = None
+    made: AnySet, dataset: AnyDataset, protocol: Protocol, student: str, teacher: Teacher | None = None
 ) -> Record:
     """A set's record under a protocol and student, without entries.
 
@@ -254,8 +168,8 @@ def record_of(
         student: Name of the network.
         teacher: Who labels while they are trained, if somebody does; stored labels name theirs themselves.
     """
-    content, provenance = made.content, made.provenance
-    method = content["method"]
+    content, provenance, bench = made.content, made.provenance, bench_of(dataset)
+    method, hints = content["method"], {**content}.get("hints", {})
     counts = content["counts"]
     stored = protocol.labels == "stored"
     return Record(
@@ -277,25 +191,27 @@ def record_of(
             seconds=_number(provenance.get("seconds")),
             peak_bytes=_whole(provenance.get("peak_bytes")),
             device=str(provenance.get("device", "unknown")),
-            rollbacks=content["hints"].get("rollbacks"),
+            rollbacks=_whole(hints.get("rollbacks")) if isinstance(hints, dict) else None,
+            dense_bytes=_whole({**content}.get("dense_bytes")),
         ),
-        space=space_of(made.evaluation_space, protocol),
+        space=bench.space(made, protocol),
         protocol=protocol,
         student=student,
         teacher=teacher.hash if teacher else content["label"]["teacher"] if stored else None,
         teacher_bytes=teacher.nbytes if teacher else None,
         teacher_accuracy=teacher.accuracy if teacher else None,
+        valid_bytes=bench.valid_bytes(protocol),
         paper=paper(dataset, method["name"], content["ipc"], student),
     )
 
 
-def paper(dataset: Dataset, method: str, ipc: int, student: str) -> Paper | None:
+def paper(dataset: AnyDataset, method: str, ipc: int, student: str) -> Paper | None:
     """The published number of a cell, as records hold it."""
     found = lookup(dataset.spec.name, method, ipc, student)
     return found.paper if found else None
 
 
-def data_used(dataset: Dataset) -> DataUsed:
+def data_used(dataset: AnyDataset) -> DataUsed:
     """A dataset as records name it."""
     spec = dataset.spec
     return DataUsed(

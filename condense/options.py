@@ -6,16 +6,24 @@ from typing import Annotated
 import typer
 
 Method = Annotated[
-    str | None, typer.Option(help="What to distil with (condense list), as in dm or dm+fyi; default dm.")
+    str | None, typer.Option(help="What to distil with (condense list): dm, dm+fyi, mirage...; default dm.")
 ]
-Ipc = Annotated[int, typer.Option(help="Images per class.")]
+Ipc = Annotated[int, typer.Option(help="Images, or graphs, per class.")]
 Data = Annotated[
-    str, typer.Option("--dataset", help="A name (condense list), a .npz file or an image folder.")
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="A name (condense list), a .npz file, a folder of images or of graphs; "
+        "default digits, or mutag where the method is for graphs.",
+    ),
 ]
 ProtocolName = Annotated[
     str | None, typer.Option("--protocol", help="Evaluation protocol; `published` takes the paper's own.")
 ]
-Student = Annotated[str, typer.Option(help="Network that is trained on the set.")]
+Student = Annotated[
+    str | None,
+    typer.Option(help="Network that is trained on the set; default convnet, or all six that graphs have."),
+]
 Seed = Annotated[
     int | None, typer.Option(help="Seed of the distillation; default 0 (random_subset: 0 to 9).")
 ]

@@ -11,8 +11,8 @@ from condense.errors import Refused, unknown
 def read_queue(path: Path) -> list[Cell]:
     """The cells of a queue, in its order.
 
-    Each ``[[cell]]`` table holds fields of `condense.cells.Cell`; one that gives a list for ``ipc``,
-    ``method`` or ``student`` stands for one cell an item.
+    Each ``[[cell]]`` table holds fields of `condense.cells.Cell`; one that gives a list for
+    ``dataset``, ``method``, ``ipc`` or ``student`` stands for one cell an item.
 
     Raises:
         Refused: if the file is missing, no TOML, or holds an unknown field.
@@ -34,7 +34,7 @@ def _cells(table: object, path: Path) -> list[Cell]:
     known = [field.name for field in fields(Cell)]
     if strange := [name for name in table if name not in known]:
         raise unknown(f"field of a cell in {path}:", strange[0], known)
-    for name in ("method", "ipc", "student"):
+    for name in ("dataset", "method", "ipc", "student"):
         if isinstance(several := table.get(name), list):
             return [cell for value in several for cell in _cells({**table, name: value}, path)]
     for name, value in table.items():

@@ -5,14 +5,16 @@ from pathlib import Path
 import torch
 
 from condense.board.records import Record
-from condense.cells import Places, check_student, data_options, first_seeds, resolve, telling_of
-from condense.data import Dataset, load
+from condense.cells import Places
+from condense.data import AnyDataset, Dataset, load_any
 from condense.errors import Refused
 from condense.files import home, require_writable
-from condense.judge import judge, own_teacher
+from condense.judge import judge
+from condense.labelling import own_teacher
 from condense.measure import Budget
+from condense.naming import data_options, first_seeds, resolve, students_of, telling_of
 from condense.protocol import Protocol
-from condense.store import DistilledSet
+from condense.store import AnySet, DistilledSet, load
 from condense.teachers import keep, read
 
 
@@ -21,14 +23,14 @@ def evaluate_set(
     dataset: str | None,
     size: int | None,
     protocol: str | None,
-    student: str,
+    student: str | None,
     eval_seeds: int | None,
     places: Places,
     device: torch.device,
     budget: Budget,
     skip_unreadable: bool = False,
     teacher: Path | None = None,
-) -> Record:
+) -> list[Record]:
     """`judge` for a stored set, with everything by name.
 
     Args:
@@ -36,7 +38,7 @@ def evaluate_set(
         dataset: Name or path of its data; None goes by the name that the set holds.
         size: Side in pixels to resize the data to; None goes by the set's name for the data too.
         protocol: Name; None takes the dataset's default; ``published`` the one that the set holds.
-        student: Name of the network.
+        student: Name of the network; None takes convnet, of graphs all there are.
         eval_seeds: Students; None takes the protocol's number.
         places: Where to read data and write the record.
         device: Where to train.
@@ -44,14 +46,17 @@ def evaluate_set(
         skip_unreadable: Whether to leave out the data's pictures that cannot be read.
         teacher: File of the teacher that the set was made with, for a protocol in which it labels.
 
+    Returns:
+        A record for each student network.
+
     Raises:
         Refused: before any work, if it cannot work.
     """
-    made = DistilledSet.load(path)
+    made = load(path)
     name, _, side = made.content["dataset"]["name"].partition("@")
     size = size or (int(side) if side else None)
     try:
-        data = load(
+        data = load_any(
             dataset or name,
             data_dir=places.data_dir,
             size=size,
@@ -63,17 +68,17 @@ def evaluate_set(
         raise Refused(f"{path} was made of {name!r}; say where that is with --dataset ({error})") from error
     own = made.content["protocol"]
     published = Protocol.from_json(own) if own else None
-    chosen = resolve(protocol or data.spec.protocol, published, str(path))
+    chosen = resolve(protocol, published, str(path), data)
     seeds = first_seeds(chosen, eval_seeds)
-    check_student(student, data)
+    students = students_of(student, data)
     require_writable(places.results)
     if teacher is not None:
         keep_own(made, data, chosen, teacher)
-    with telling_of(data_options(dataset or name, size, skip_unreadable, places)):
-        return judge(made, data, chosen, student, seeds, places.results, device, budget)
+    with telling_of(data_options(dataset or name, size, skip_unreadable, places.data_dir)):
+        return [judge(made, data, chosen, one, seeds, places.results, device, budget) for one in students]
 
 
-def keep_own(made: DistilledSet, dataset: Dataset, protocol: Protocol, file: Path) -> None:
+def keep_own(made: AnySet, dataset: AnyDataset, protocol: Protocol, file: Path) -> None:
     """Keeps the teacher that a set was made with, for protocols in which it labels.
 
     Args:
@@ -85,7 +90,7 @@ def keep_own(made: DistilledSet, dataset: Dataset, protocol: Protocol, file: Pat
     Raises:
         Refused: if no teacher of the set's own labels, or the file holds another.
     """
-    if protocol.labels != "own":
+    if not (isinstance(made, DistilledSet) and isinstance(dataset, Dataset)) or protocol.labels != "own":
         raise Refused(f"--teacher {file}: under {protocol.name} a set's own teacher labels nothing")
     own = own_teacher(made, protocol)
     found = read(file, network=own["network"], spec=dataset.spec)

@@ -18,7 +18,7 @@ NAMES = ("random_subset", "herding", "k_center")
 
 
 def told(cell: Cell) -> list[tuple[str, str | None, str, int | None]]:
-    return [(one.method, one.protocol, one.dataset, one.eval_seeds) for one in baselines(cell)]
+    return [(one.method, one.protocol, one.data, one.eval_seeds) for one in baselines(cell)]
 
 
 def test_the_baselines_beside_a_cell_are_judged_as_it_is() -> None:

@@ -59,7 +59,8 @@ def run(cell: Cell, places: Places, budget: Budget | None = None) -> list[Record
 
 def evaluate(path: Path, places: Places, **given: object) -> Record:
     usual: Given = {"size": None, "protocol": "tiny", "student": "convnet-w32", "eval_seeds": 1}
-    return evaluate_set(path, places=places, device=CPU, budget=Budget(), **(usual | given))  # type: ignore[arg-type]
+    (record,) = evaluate_set(path, places=places, device=CPU, budget=Budget(), **(usual | given))  # type: ignore[arg-type]
+    return record
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

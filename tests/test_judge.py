@@ -18,7 +18,8 @@ from condense.distill.registry import build as build_method
 from condense.distill.registry import methods
 from condense.errors import Refused
 from condense.evaluate import Labeller, Outcome, Trainable
-from condense.judge import judge, labelled_by, labelling_teacher, record_of, without_stored_labels
+from condense.judge import judge, record_of
+from condense.labelling import labelled_by, labelling_teacher, without_stored_labels
 from condense.measure import Budget
 from condense.networks import build
 from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
@@ -87,6 +88,7 @@ def run(cell: Cell, places: Places) -> list[Record]:
 def made(cell: Cell, places: Places, **content: object) -> DistilledSet:
     """A set of the cell, with other content."""
     found, _ = make_set(prepare(cell, places, judged=False), 0, places, CPU, Budget())
+    assert isinstance(found, DistilledSet)
     return replace(found, content=cast(Content, {**found.content, **content}))
 
 
@@ -106,7 +108,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Trainable, Any, dic
         seen.append((source, test, given))
         return Outcome(50.0, 0.0)
 
-    monkeypatch.setattr("condense.judge.train_student", noted)
+    monkeypatch.setattr("condense.benches.train_student", noted)
     return seen
 
 

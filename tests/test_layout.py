@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from condense.distill.registry import methods
+from condense.distill.registry import KINDS, methods
 
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "measure": {"errors"},
     "protocol": {"errors", "files"},
     "data": {"errors", "files", "augment"},
-    "networks": {"errors"},
+    "networks": {"errors", "data"},
     "teachers": {"errors", "files", "data", "networks"},
     "augment": {"errors"},
     "store": {"errors", "files", "protocol", "data", "augment"},
@@ -32,14 +32,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "distill": LEARNING,
     "evaluate": LEARNING,
     "board": {"errors", "files", "protocol"},
-    "judge": WORK,
+    "labelling": WORK,
+    "benches": WORK | {"labelling"},
+    "naming": WORK | {"benches"},
+    "judge": WORK | {"benches"},
     "audit": {"errors", "store", "board"},
-    "cells": WORK | {"judge"},
-    "stored": WORK | {"judge", "cells"},
+    "cells": WORK | {"benches", "judge", "labelling", "naming"},
+    "stored": WORK | {"cells", "judge", "labelling", "naming"},
     "baselines": WORK | {"cells"},
     "queues": {"errors", "cells"},
     "options": set(),
-    "cli": WORK | {"audit", "baselines", "cells", "options", "queues", "stored"},
+    "asked": {"errors", "measure", "benches", "cells"},
+    "keeping": {"errors", "files", "board"},
+    "cli": WORK | {"asked", "audit", "baselines", "cells", "keeping", "options", "queues", "stored"},
     "__main__": {"errors", "cli"},
     "__init__": {"store"},
 }
@@ -48,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 METHODS_MAY_IMPORT = {
     "condense.augment", "condense.augment.dsa", "condense.augment.legacy", "condense.augment.views",
     "condense.data", "condense.distill.teaching", "condense.distill.recover",
-    "condense.distill", "condense.distill.unrolled", "condense.errors", "condense.networks",
+    "condense.distill", "condense.distill.graph_gradients", "condense.distill.itemsets",
+    "condense.distill.trees", "condense.distill.unrolled", "condense.errors", "condense.networks",
     "condense.protocol", "condense.store", "condense.store.encode", "condense.store.targets",
     "condense.teachers", "condense.training",
 }  # fmt: skip
@@ -348,10 +354,16 @@ def test_help_and_the_bare_import_do_not_wait_for_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, cls in methods().items() if cls.__module__.startswith("condense.")]
+    ("kind", "name"),
+    [
+        (kind, name)
+        for kind in KINDS
+        for name, cls in methods(kind).items()
+        if cls.__module__.startswith("condense.")
+    ],
 )
-def test_every_method_says_what_it_is_and_where_its_settings_come_from(name: str) -> None:
-    cls = methods()[name]
+def test_every_method_says_what_it_is_and_where_its_settings_come_from(kind: str, name: str) -> None:
+    cls = methods(kind)[name]
     module = sys.modules[cls.__module__]
     assert cls.name == name and name == name.lower()
     assert cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}(")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from condense.data import NAMES
+from condense.data import GRAPH_NAMES, NAMES, holds_graphs
 from condense.distill.registry import build, methods
 from condense.errors import Refused
-from condense.networks import NETWORKS
+from condense.networks import GRAPH_NETWORKS, NETWORKS
 from condense.protocol import PROTOCOLS
 from condense.queues import read_queue
 
@@ -19,10 +19,13 @@ def test_every_cell_of_a_shipped_queue_names_what_exists_and_comes_once(path: Pa
     cells = read_queue(path)
     assert len({(cell.title, str(cell.params), cell.seeds) for cell in cells}) == len(cells)
     for cell in cells:
-        assert cell.dataset in NAMES and cell.student in NETWORKS
-        if cell.method == "whole":
+        graphs = holds_graphs(cell.data)
+        assert cell.data in (GRAPH_NAMES if graphs else NAMES)
+        assert cell.student in (None, *(GRAPH_NETWORKS if graphs else NETWORKS))
+        if cell.reference:
             continue
-        _, recipe = build(cell.method, cell.dataset, cell.ipc, dict(cell.params))
+        kind = "graphs" if graphs else "images"
+        _, recipe = build(cell.method, cell.data, cell.ipc, dict(cell.params), kind=kind)
         assert recipe if cell.protocol == "published" else cell.protocol in (None, *PROTOCOLS)
 
 

@@ -15,6 +15,7 @@ from condense.evaluate import Outcome
 from condense.measure import Budget
 from condense.networks import build
 from condense.protocol import SOFT_V1, Stage
+from condense.store import DistilledSet
 from condense.store.manifest import Content
 from condense.stored import evaluate_set
 from condense.teachers import Header, Teacher, find
@@ -30,7 +31,7 @@ def no_training(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def trained(*_: Any, **__: Any) -> Outcome:
         return Outcome(50.0, 0.0)
 
-    monkeypatch.setattr("condense.judge.train_student", trained)
+    monkeypatch.setattr("condense.benches.train_student", trained)
 
 
 @pytest.fixture
@@ -55,6 +56,7 @@ def folder(teacher: Teacher, toy: Dataset, toy_file: Path, places: Places) -> Pa
     """A stored set that names the teacher, and a protocol in which it labels."""
     job = prepare(Cell(method="random_subset", dataset=str(toy_file)), places, judged=False)
     made, _ = make_set(job, 0, places, CPU, Budget())
+    assert isinstance(made, DistilledSet)
     own = {"hash": teacher.hash, "network": teacher.name, "bytes": teacher.nbytes, "accuracy": 90.0}
     content = cast(Content, {**made.content, "teacher": own, "protocol": OWN.to_json()})
     path = places.out / "named"
@@ -65,9 +67,10 @@ def folder(teacher: Teacher, toy: Dataset, toy_file: Path, places: Places) -> Pa
 def evaluate(
     folder: Path, toy_file: Path, places: Places, teacher: Path | None, protocol: str = "published"
 ) -> Record:
-    return evaluate_set(
+    (record,) = evaluate_set(
         folder, str(toy_file), None, protocol, "mlp", 1, places, CPU, Budget(), teacher=teacher
     )
+    return record
 
 
 def test_the_teacher_of_a_set_is_given_by_its_file_and_kept(

@@ -13,12 +13,14 @@ class Entry:
 
     Attributes:
         seed: Evaluation seed.
-        accuracy: Test accuracy (or the protocol's score) in percent.
+        accuracy: Test accuracy in percent.
         seconds: Wall time of training and testing.
         device: The device it ran on.
         threads: CPU threads.
         versions: Library versions.
         time: When it ended, ISO 8601 in UTC.
+        auc: Area under the ROC curve in percent; None, and then out of the JSON, where the data are not
+            judged by it.
     """
 
     seed: int
@@ -28,6 +30,12 @@ class Entry:
     threads: int
     versions: Mapping[str, str]
     time: str
+    auc: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What the student is ranked by: the AUC where there is one, else the accuracy."""
+        return self.accuracy if self.auc is None else self.auc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +78,7 @@ class SetUsed:
 
     Attributes:
         hash: Its content hash.
-        bytes: Its size by part: images, labels, replay, decoder, auxiliary, teacher.
+        bytes: Its size by part: images or graphs, labels, replay, decoder, auxiliary, teacher.
         counts: Its samples.
         label: Label kind of what it stores: ``hard``, ``soft`` or ``replayed``.
         seconds: Wall time of the distillation; None where unknown.
@@ -78,6 +86,8 @@ class SetUsed:
         device: The device it was distilled on.
         rollbacks: Steps that were taken back on the way; None where that is not counted, and then left out of
             the JSON.
+        dense_bytes: Of graphs, the size that they would have as float32 features and dense adjacency, the
+            form in which networks that learn a set hold it; likewise.
     """
 
     hash: str
@@ -88,6 +98,7 @@ class SetUsed:
     peak_bytes: int | None
     device: str
     rollbacks: int | None = None
+    dense_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +162,7 @@ def set_of(fields: Fields) -> SetUsed:
         peak_bytes=fields.whole("peak_bytes") if fields.given("peak_bytes") else None,
         device=fields.text("device"),
         rollbacks=fields.whole("rollbacks") if "rollbacks" in fields.left else None,
+        dense_bytes=fields.whole("dense_bytes") if "dense_bytes" in fields.left else None,
     )
     counts.close()
     fields.close()
@@ -181,6 +193,7 @@ def entry_of(fields: Fields) -> Entry:
         threads=fields.whole("threads"),
         versions={name: versions.text(name) for name in sorted(versions.left)},
         time=fields.text("time"),
+        auc=fields.number("auc") if "auc" in fields.left else None,
     )
     fields.close()
     return entry

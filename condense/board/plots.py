@@ -1,25 +1,29 @@
-"""The leaderboard as curves: accuracy against IPC and against bytes, a picture each for every table."""
+"""The leaderboard as curves: score against IPC and against bytes, a picture each for every table."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from condense.board.graph_tables import gather_graphs
 from condense.board.records import Record, safe
 from condense.board.render import title
-from condense.board.tables import Cell, Row, Table, gather
+from condense.board.tables import Cell, Key, Row, Table, gather
 from condense.files import write_atomic
 
 MARKERS = "osD^vPX*<>"
+DOTS = (":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)))
+"""How the lines of references without students differ."""
 
 
 def draw(records: Iterable[Record], folder: Path) -> list[Path]:
-    """Draws every table that holds a set.
+    """Draws every table that holds a set; one of graphs with a panel for each student.
 
     Args:
         records: In any order.
@@ -28,51 +32,78 @@ def draw(records: Iterable[Record], folder: Path) -> list[Path]:
     Returns:
         The files written: two for each table, ``...-ipc.png`` and ``...-bytes.png``.
     """
-    tables = [table for table in gather(records) if table.ipcs]
-    names = [_name(table, full=False) for table in tables]
+    found = list(records)
+    pictures = [(table.key, {title(table.key): table}) for table in gather(found) if table.ipcs]
+    for graphs in gather_graphs(found):
+        panels = {student: graphs.of_student(student) for student in graphs.students}
+        if panels := {student: panel for student, panel in panels.items() if panel.ipcs}:
+            pictures.append((graphs.key, panels))
+    names = [_name(key, full=False) for key, _ in pictures]
     paths = []
-    for table, name in zip(tables, names, strict=True):
-        stem = name if names.count(name) == 1 else _name(table, full=True)
+    for (key, panels), name in zip(pictures, names, strict=True):
+        stem = name if names.count(name) == 1 else _name(key, full=True)
         for against in ("ipc", "bytes"):
             path = folder / f"{stem}-{against}.png"
-            write_atomic(path, _picture(table, against))
+            write_atomic(path, _picture(key, panels, against))
             paths.append(path)
     return paths
 
 
-def _name(table: Table, full: bool) -> str:
-    key = table.key
+def _name(key: Key, full: bool) -> str:
     parts = [key.dataset, key.protocol, key.student, key.space]
     if full:
-        parts += [
-            part[:8] for part in (key.train_hash, key.test_hash, key.protocol_hash, key.teacher) if part
-        ]
-    return safe("-".join(parts))
+        parts += [part[:8] for part in (key.train_hash, key.test_hash, key.protocol_hash, key.teacher)]
+    return safe("-".join(part for part in parts if part))
 
 
-def _picture(table: Table, against: str) -> bytes:
-    """One picture as PNG; its only metadata is its title, so that equal tables give equal bytes."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+def _picture(key: Key, panels: Mapping[str, Table], against: str) -> bytes:
+    """One picture as PNG; its only metadata is its title, so that equal tables give equal bytes.
+
+    Args:
+        key: What the panels share.
+        panels: Tables by their titles.
+        against: ``ipc`` or ``bytes``.
+    """
+    down = 1 if len(panels) < 4 else 2
+    across = -(-len(panels) // down)
+    figure = Figure(figsize=(3.0 + 4.2 * across, 4.4 * down), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    names = [row.name for table in panels.values() for row in table.rows if not _apart(row)]
+    colors = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    legend: dict[str, Artist] = {}
+    for number, (told, table) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(down, across, number)
+        _panel(axes, table, against, colors)
+        axes.set_title(f"{key.dataset}: {told}", fontsize=10)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            legend.setdefault(label, handle)
+    figure.legend(legend.values(), legend.keys(), loc="outside right upper", fontsize=8, frameon=False)
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=130, metadata={"Software": None, "Title": key.dataset})
+    return out.getvalue()
+
+
+def _panel(axes: Axes, table: Table, against: str, colors: Mapping[str, int]) -> None:
     axes.set_xscale("log")
     _axis(axes, table, against)
-    colors = iter(range(len(table.rows)))
+    dots = iter(DOTS)
     for row in table.rows:
         if row.reference:
-            _level(axes, row)
-        elif row.method == "random_subset":
+            _level(axes, row, "--" if row.method == "whole" else next(dots, ":"))
+        elif _apart(row):
             _band(axes, row, against)
         else:
-            _curve(axes, row, against, next(colors))
-    axes.set_ylabel("test accuracy (%)")
-    axes.set_title(f"{table.key.dataset}: {title(table.key)}", fontsize=10)
+            _curve(axes, row, against, colors[row.name])
+    scored = any(cell.accuracy is not None for row in table.rows for cell in row.cells.values())
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -3), min(high, 103))  # an interval of two values may be far wider than any score
+    axes.set_ylabel("test ROC-AUC (%)" if scored else "test accuracy (%)")
     axes.grid(alpha=0.25)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
-    out = BytesIO()
-    figure.savefig(out, format="png", dpi=130, metadata={"Software": None, "Title": table.key.dataset})
-    return out.getvalue()
+
+
+def _apart(row: Row) -> bool:
+    """Whether a row is drawn in no colour of its own."""
+    return row.reference or row.name == "random_subset"
 
 
 def _curve(axes: Axes, row: Row, against: str, number: int) -> None:
@@ -102,9 +133,8 @@ def _band(axes: Axes, row: Row, against: str) -> None:
     axes.plot(xs, [cell.mean for cell in cells], color="0.45", linewidth=1.3, label=row.name)
 
 
-def _level(axes: Axes, row: Row) -> None:
+def _level(axes: Axes, row: Row, style: str | tuple[int, tuple[int, ...]]) -> None:
     cell = row.cells[0]
-    style = "--" if row.method == "whole" else ":"
     axes.axhline(cell.mean, color="black", linestyle=style, linewidth=1, label=row.name)
     if cell.half:
         axes.axhspan(cell.mean - cell.half, cell.mean + cell.half, color="black", alpha=0.08, linewidth=0)
@@ -112,7 +142,7 @@ def _level(axes: Axes, row: Row) -> None:
 
 def _axis(axes: Axes, table: Table, against: str) -> None:
     if against == "ipc":
-        axes.set_xlabel("images per class (IPC)")
+        axes.set_xlabel("samples per class (IPC)")
         axes.set_xlim(table.ipcs[0] / 1.3, table.ipcs[-1] * 1.3)
         axes.set_xticks(table.ipcs)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

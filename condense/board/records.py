@@ -81,7 +81,7 @@ class Record:
         key: Run key.
         dataset: The data.
         method: The method chain.
-        ipc: Nominal images per class; 0 for a reference.
+        ipc: Nominal samples per class; 0 for a reference.
         seed: Distillation seed.
         set: The distilled set; None for a reference.
         space: Pixel space of student and test split.
@@ -90,6 +90,7 @@ class Record:
         teacher: Hash of the teacher that labels what the students see, if one does.
         teacher_bytes: Its size; None, and then out of the JSON, where there is none.
         teacher_accuracy: Its percentage on held-out training images, likewise, or where nobody knows.
+        valid_bytes: Size of the validation data that students were chosen by, likewise.
         paper: The published number beside it, if there is one.
         entries: The students, by ascending seed.
     """
@@ -107,6 +108,7 @@ class Record:
     teacher: str | None = None
     teacher_bytes: int | None = None
     teacher_accuracy: float | None = None
+    valid_bytes: int | None = None
     paper: Paper | None = None
     entries: tuple[Entry, ...] = ()
 
@@ -165,11 +167,11 @@ class Record:
     def to_json(self) -> dict[str, object]:
         """The record as plain JSON values."""
         values = asdict(self) | {"format": FORMAT, "version": VERSION}
-        if self.set is not None and self.set.rollbacks is None:
-            del values["set"]["rollbacks"]
-        for name in ("teacher_bytes", "teacher_accuracy"):
-            if values[name] is None:
-                del values[name]
+        _without(values, "teacher_bytes", "teacher_accuracy", "valid_bytes")
+        if self.set is not None:
+            _without(values["set"], "rollbacks", "dense_bytes")
+        for entry in values["entries"]:
+            _without(entry, "auc")
         return values | {"protocol": self.protocol.to_json(), "protocol_hash": self.protocol.hash}
 
     @classmethod
@@ -202,6 +204,7 @@ class Record:
             teacher=top.text("teacher") if top.given("teacher") else None,
             teacher_bytes=top.whole("teacher_bytes") if "teacher_bytes" in top.left else None,
             teacher_accuracy=top.number("teacher_accuracy") if "teacher_accuracy" in top.left else None,
+            valid_bytes=top.whole("valid_bytes") if "valid_bytes" in top.left else None,
             paper=paper_of(top.part("paper")) if top.given("paper") else None,
             entries=tuple(entry_of(part) for part in top.parts("entries")),
         )
@@ -252,6 +255,13 @@ def read_all(folder: Path) -> list[Record]:
 def safe(name: str) -> str:
     """A name as part of a file name: letters, digits and ``@ + - . _`` stay, all else becomes ``_``."""
     return re.sub(r"[^\w.@+-]", "_", name)
+
+
+def _without(values: dict[str, object], *names: str) -> None:
+    """Takes out what is not known: records of before it was asked for stay as they are."""
+    for name in names:
+        if values[name] is None:
+            del values[name]
 
 
 def _protocol(values: Mapping[str, object], stated: str, where: str) -> Protocol:

@@ -7,18 +7,20 @@ space and one teacher; nothing else is ever compared. The whole training set is 
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 from scipy.special import stdtrit
 
-from condense.board.records import Paper, Record
+from condense.board.records import Entry, Paper, Record
 from condense.files import canonical, digest
 
 BASELINES = ("random_subset", "herding", "k_center")
 PUBLISHED = "published"
+GRAPHS = "graphs"
+"""The kind of data whose tables are of another form: `condense.board.graph_tables`."""
 EVERY = "none"
 """The student of a reference that trains none (majority class): it joins every table of its data."""
 
@@ -76,15 +78,25 @@ class Cell:
 
     @property
     def units(self) -> tuple[float, ...]:
-        """The independent values: the means over each set's students, or of a single set its students."""
+        """The independent scores: the means over each set's students, or of a single set its students."""
+        return self._over_units(lambda entry: entry.score)
+
+    def _over_units(self, value: Callable[[Entry], float]) -> tuple[float, ...]:
         if len(self.records) == 1:
-            return tuple(entry.accuracy for entry in self.records[0].entries)
-        return tuple(fmean(entry.accuracy for entry in record.entries) for record in self.records)
+            return tuple(value(entry) for entry in self.records[0].entries)
+        return tuple(fmean(value(entry) for entry in record.entries) for record in self.records)
 
     @property
     def mean(self) -> float:
-        """Mean accuracy in percent."""
+        """Mean score in percent: accuracy, or the AUC where the data are judged by it."""
         return fmean(self.units)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Mean accuracy in percent where the score is another number; else None."""
+        if all(entry.auc is None for record in self.records for entry in record.entries):
+            return None
+        return fmean(self._over_units(lambda entry: entry.accuracy))
 
     @property
     def half(self) -> float | None:
@@ -109,16 +121,23 @@ class Cell:
 
     @property
     def counts(self) -> tuple[tuple[int, int], ...]:
-        """The distinct numbers of images stored and trained on, ascending; none of a reference."""
+        """The distinct numbers of samples stored and trained on, ascending; none of a reference."""
         sets = [record.set for record in self.records if record.set]
         return tuple(sorted({(one.counts.stored, one.counts.effective) for one in sets}))
 
     @property
     def bytes(self) -> dict[str, int]:
-        """Size by part, of the largest set."""
+        """Size by part, of the largest set, with the validation data that its students were chosen by."""
         sizes = [record.set.bytes for record in self.records if record.set]
+        sizes += [{"validation": record.valid_bytes} for record in self.records if record.valid_bytes]
         parts = sorted({part for size in sizes for part in size})
         return {part: max(size.get(part, 0) for size in sizes) for part in parts}
+
+    @property
+    def dense_bytes(self) -> int | None:
+        """Size as float32 features and dense adjacency, of the largest set; None where that is not known."""
+        known = [r.set.dense_bytes for r in self.records if r.set and r.set.dense_bytes is not None]
+        return max(known, default=None)
 
     @property
     def seconds(self) -> float | None:
@@ -172,7 +191,7 @@ class Table:
     Attributes:
         key: What they share.
         ipcs: Ascending; empty where there are only references.
-        rows: By accuracy at the largest IPC, descending; references last.
+        rows: By score at the largest IPC, descending; references last.
     """
 
     key: Key
@@ -187,15 +206,17 @@ class Table:
 
 
 def gather(records: Iterable[Record]) -> list[Table]:
-    """Every table but the ``published`` ones, sorted by key.
+    """Every table of images but the ``published`` ones, sorted by key.
 
     Args:
         records: In any order: the result does not depend on it.
     """
     groups: dict[Key, list[Record]] = defaultdict(list)
     whole: list[Record] = []
-    for record in _done(records):
-        if record.kind == "reference" and (record.protocol.whole or record.student == EVERY):
+    for record in done(records):
+        if record.dataset.kind == GRAPHS:
+            continue
+        if stands_for_all(record):
             whole.append(record)
         elif record.protocol.name != PUBLISHED:
             groups[Key.of(record)].append(record)
@@ -214,10 +235,10 @@ def gather(records: Iterable[Record]) -> list[Table]:
 def published(records: Iterable[Record]) -> dict[tuple[str, str, str], list[tuple[Key, int, Row]]]:
     """The rows under a paper's own protocol by data set, each with its key and IPC; never ranked."""
     groups: dict[Key, list[Record]] = defaultdict(list)
-    for record in _done(records):
+    for record in done(records):
         if record.protocol.name == PUBLISHED:
             groups[Key.of(record)].append(record)
-    rows = [(key, ipc, row) for key in groups for row in _rows(groups[key]) for ipc in row.cells]
+    rows = [(key, ipc, row) for key in groups for row in method_rows(groups[key]) for ipc in row.cells]
     rows.sort(key=lambda one: (one[2].name, one[0].student, one[1], one[0]))
     found: dict[tuple[str, str, str], list[tuple[Key, int, Row]]] = defaultdict(list)
     for key, ipc, row in rows:
@@ -225,10 +246,15 @@ def published(records: Iterable[Record]) -> dict[tuple[str, str, str], list[tupl
     return dict(found)
 
 
-def _done(records: Iterable[Record]) -> list[Record]:
+def done(records: Iterable[Record]) -> list[Record]:
     """Those with an entry, in an order of their own, so that sums do not depend on the caller's."""
-    done = [record for record in records if record.entries]
-    return sorted(done, key=lambda record: (record.seed, record.evaluation_key()))
+    found = [record for record in records if record.entries]
+    return sorted(found, key=lambda record: (record.seed, record.evaluation_key()))
+
+
+def stands_for_all(record: Record) -> bool:
+    """Whether a record has no set and so stands beside sets of every IPC, under whatever protocol."""
+    return record.kind == "reference" and (bool(record.protocol.whole) or record.student == EVERY)
 
 
 def _joins(record: Record, key: Key) -> bool:
@@ -238,8 +264,8 @@ def _joins(record: Record, key: Key) -> bool:
 
 
 def _table(key: Key, records: Sequence[Record]) -> Table:
-    rows = _rows([record for record in records if record.kind == "set"])
-    references = _references([record for record in records if record.kind == "reference"])
+    rows = method_rows([record for record in records if record.kind == "set"])
+    references = reference_rows([record for record in records if record.kind == "reference"])
     ipcs = sorted({ipc for row in rows for ipc in row.cells})
 
     def order(row: Row) -> tuple[list[float], str]:
@@ -249,7 +275,8 @@ def _table(key: Key, records: Sequence[Record]) -> Table:
     return Table(key=key, ipcs=tuple(ipcs), rows=(*sorted(rows, key=order), *references))
 
 
-def _rows(records: Sequence[Record]) -> list[Row]:
+def method_rows(records: Sequence[Record]) -> list[Row]:
+    """The rows of sets: one for each method, or where settings differ at one IPC for each of its settings."""
     by_method: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_method[record.method.name].append(record)
@@ -264,7 +291,8 @@ def _rows(records: Sequence[Record]) -> list[Row]:
     return rows
 
 
-def _references(records: Sequence[Record]) -> list[Row]:
+def reference_rows(records: Sequence[Record]) -> list[Row]:
+    """The rows without a set, the whole training set last."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         groups[record.method.name, record.protocol.hash].append(record)

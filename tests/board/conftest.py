@@ -1,12 +1,14 @@
 """Made records: every field of a record can be chosen, the others are plausible."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from condense.board.records import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed
 from condense.files import digest
-from condense.protocol import HARD_V1, Protocol
+from condense.protocol import GRAPH_V1, HARD_V1, Protocol
 
 Make = Callable[..., Record]
 
@@ -86,3 +88,20 @@ def made() -> Make:
 def entry() -> Callable[[int, float], Entry]:
     """A function that makes an entry of a seed and an accuracy."""
     return make_entry
+
+
+@pytest.fixture
+def graphs(made: Make) -> Make:
+    """A function that makes a record of graphs: AUC, and accuracy ten below it."""
+
+    def make(method: str = "mirage", aucs: Sequence[float] = (70.0, 72.0), **given: Any) -> Record:
+        plain = {"student": "gcn-sum", "protocol": GRAPH_V1, "space": "multi-hot"}
+        record = made(method, accuracies=[auc - 10 for auc in aucs], **(plain | given))
+        used = record.set and replace(
+            record.set, bytes={"graphs": 300 * record.ipc, "labels": 4}, dense_bytes=2000 * record.ipc
+        )
+        entries = tuple(replace(entry, auc=auc) for entry, auc in zip(record.entries, aucs, strict=True))
+        data = DataUsed(name="mutag", kind="graphs", train_hash="1" * 64, test_hash="2" * 64)
+        return replace(record, dataset=data, set=used, entries=entries)
+
+    return make

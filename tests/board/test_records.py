@@ -10,11 +10,13 @@ import pytest
 
 from condense.board.records import Entry, Paper, Record, evaluation_key, read, read_all
 from condense.errors import Refused
+from condense.files import canonical
 from condense.protocol import HARD_V1, SOFT_V1, WHOLE_V1
 
 Make = Callable[..., Record]
 MakeEntry = Callable[[int, float], Entry]
 
+RESULTS = Path(__file__).parents[2] / "results"
 HISTORIC = sorted((Path(__file__).parent.parent / "historic_records").glob("*.json"))
 PAPER = Paper(value=63.0, error=None, source="a table", verified=False, protocol="its own")
 
@@ -44,6 +46,32 @@ def test_what_is_not_known_of_a_teacher_stays_out_of_the_file(made: Make) -> Non
     for key, wrong in (("teacher_bytes", "many"), ("teacher_bytes", 1.5), ("teacher_accuracy", "good")):
         with pytest.raises(Refused, match=f"some.json: {key} cannot be"):
             Record.from_json(both | {key: wrong}, "some.json")
+
+
+def test_what_only_graphs_have_stays_out_of_the_file_of_images(made: Make) -> None:
+    record = made()
+    assert record.set is not None
+    graphs = replace(
+        record, valid_bytes=1234, set=replace(record.set, dense_bytes=5678),
+        entries=tuple(replace(entry, auc=75.5) for entry in record.entries),
+    )  # fmt: skip
+    told, untold = plain(graphs), plain(record)
+    assert Record.from_json(told) == graphs and Record.from_json(untold) == record
+    assert (told["valid_bytes"], told["set"]["dense_bytes"], told["entries"][0]["auc"]) == (1234, 5678, 75.5)
+    assert "valid_bytes" not in untold and "dense_bytes" not in untold["set"]
+    assert not any("auc" in entry for entry in untold["entries"])
+    assert graphs.evaluation_key(0) == record.evaluation_key(0)
+    assert [entry.score for entry in graphs.entries] == [75.5] * 3 and record.entries[0].score == 70.0
+    told["entries"][0]["auc"] = "good"
+    with pytest.raises(Refused, match="some.json: entries: auc cannot be 'good'"):
+        Record.from_json(told, "some.json")
+
+
+def test_every_record_of_the_board_is_written_as_it_lies_there() -> None:
+    paths = [path for path in RESULTS.glob("*/*.json") if path.name != "set.json"]
+    assert len(paths) > 50
+    for path in paths:
+        assert canonical(read(path).to_json(), indent=1) + "\n" == path.read_text()
 
 
 def test_what_is_known_of_a_teacher_changes_no_key(made: Make) -> None:

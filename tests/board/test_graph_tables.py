@@ -1,0 +1,166 @@
+"""Tables of graphs: one a data set and protocol, a column a student, and what may stand side by side."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from condense.board.graph_tables import gather_graphs
+from condense.board.plots import draw
+from condense.board.records import Paper, Record
+from condense.board.render import HEAD, render, table_for
+from condense.board.tables import gather
+from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1, dc_evaluation
+
+Make = Callable[..., Record]
+
+
+def reference(graphs: Make, name: str, aucs: Sequence[float], **given: Any) -> Record:
+    plain = {"kind": "reference", "ipc": 0, "protocol": REFERENCE_V1, "student": "none"}
+    return graphs(name, aucs, **(plain | given))
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert len({len(row) for row in cells}) == 1
+    return {" ".join(row[:2]): row[2:] for row in cells}
+
+
+def test_a_row_is_a_method_at_an_ipc_and_a_column_a_student(graphs: Make) -> None:
+    records = [
+        graphs(student="gin-mean", aucs=(50.0, 54.0)),
+        graphs(student="gcn-sum"),
+        graphs(ipc=10, aucs=(90.0,)),
+    ]
+    (table,) = gather_graphs(records)
+    assert table.students == ("gcn-sum", "gin-mean") and table.ipcs == (1, 10)
+    found = rows(render(records))
+    assert found["method IPC"][:2] == ["gcn-sum", "gin-mean"]
+    # t(0.975; 1) = 12.706, s = sqrt(2), over sqrt(2): 12.7; and twice that
+    assert found["mirage 1"][:2] == ["71.0 ± 12.7 / 61.0", "52.0 ± 25.4 / 42.0"]
+    assert found["mirage 10"][:2] == ["90.0 (n=1) / 80.0", "-"]
+    assert found["mirage 1"][2:6] == ["1 x 2", "10", "300 B + 4 B", "2 kB"]
+    assert found["mirage 10"][2:6] == ["1 x 1", "100", "3 kB + 4 B", "20 kB"]
+
+
+def test_the_head_says_what_the_columns_are() -> None:
+    told = HEAD.split("- Graphs: ")[1].split("\n- ")[0]
+    for word in ("ROC-AUC", "accuracy", "dense bytes", "num_nodes", "label_histogram"):
+        assert word in told
+    assert told.count("\n") < 6
+
+
+def test_the_interval_of_draws_is_over_sets_in_each_column(graphs: Make) -> None:
+    draws = [
+        graphs("random_subset", seed=seed, aucs=(60.0 + seed,), student=student)
+        for seed in range(3)
+        for student in ("gcn-sum", "gat-sum")
+    ]
+    found = rows(render(draws))
+    assert found["*random_subset* 1"][:3] == ["61.0 ± 2.5 / 51.0"] * 2 + ["3 x 1"]
+
+
+def test_baselines_and_references_stand_there_even_when_they_were_not_run(graphs: Make) -> None:
+    found = rows(render([graphs(), graphs(ipc=10)]))
+    names = list(found)[2:]
+    assert names == [
+        *(
+            f"{name} {ipc}"
+            for ipc in (1, 10)
+            for name in ("mirage", "*random_subset*", "*herding*", "*k_center*")
+        ),
+        *(f"{name} -" for name in ("majority", "num_nodes", "num_edges", "label_histogram")),
+        "whole training set -",
+    ]
+    assert set(found["*herding* 1"]) == set(found["num_nodes -"]) == {"-"}
+
+
+def test_references_join_every_protocol_and_one_without_a_student_every_column(graphs: Make) -> None:
+    records = [
+        graphs(), graphs(student="gin-sum"), graphs(protocol=GRAPH_SELECT_V1),
+        reference(graphs, "num_nodes", (95.5,)),
+        reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V1, student="gin-sum"),
+    ]  # fmt: skip
+    first, second = sorted(gather_graphs(records), key=lambda table: table.key.protocol == "graph-v1")
+    for table in (first, second):
+        assert [row.method for row in table.rows if row.reference] == ["num_nodes", "whole"]
+    text = table_for(records, "mutag", "graph-v1", "gcn-sum", "multi-hot")
+    assert rows(text)["num_nodes -"][:3] == ["95.5 (n=1) / 85.5"] * 2 + ["- x 1"]
+    assert rows(text)["whole training set -"][:2] == ["-", "88.0 (n=1) / 78.0"]
+    assert "ROC-AUC" in text and "graph-select" not in text
+
+
+def test_references_alone_have_tables_of_their_own(graphs: Make) -> None:
+    records = [
+        reference(graphs, "num_nodes", (95.5,)),
+        reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V1, student="gin-sum"),
+    ]
+    assert [table.key.protocol for table in gather_graphs(records)] == ["graph-whole-v1", "reference-v1"]
+    assert "95.5 (n=1)" in render(records) and "88.0 (n=1)" in render(records)
+
+
+def test_graphs_and_images_never_share_a_table(graphs: Make, made: Make, tmp_path: Path) -> None:
+    records = [graphs(), made()]
+    assert [table.key.dataset for table in gather(records)] == ["digits"]
+    assert [table.key.dataset for table in gather_graphs(records)] == ["mutag"]
+    text = render(records)
+    assert text.index("## digits") < text.index("## mutag") and text.count("\n### ") == 2
+    shuffled = list(records)
+    Random(1).shuffle(shuffled)
+    assert render(shuffled) == text
+
+
+def test_the_papers_number_stands_in_the_column_of_its_student(graphs: Make) -> None:
+    paper = Paper(value=68.2, error=None, source="A table", verified=False, protocol="its own")
+    found = rows(render([graphs(paper=paper), graphs(student="gat-sum")]))
+    assert found["method IPC"][:2] == ["gcn-sum [paper]", "gat-sum [paper]"]
+    assert found["mirage 1"][:2] == ["71.0 ± 12.7 / 61.0 [68.2†]", "71.0 ± 12.7 / 61.0"]
+    assert found["mirage 1"][-1] == "1"
+
+
+def test_of_more_than_two_classes_the_accuracy_is_the_score(graphs: Make) -> None:
+    record = graphs()
+    plain = replace(record, entries=tuple(replace(entry, auc=None) for entry in record.entries))
+    assert rows(render([plain]))["mirage 1"][0] == "61.0 ± 12.7"
+
+
+def test_validation_graphs_that_students_were_chosen_by_count_among_the_bytes(graphs: Make) -> None:
+    record = replace(graphs(protocol=GRAPH_SELECT_V1), valid_bytes=1234)
+    assert "300 B + 4 B + 1.2 kB validation" in rows(render([record]))["mirage 1"]
+
+
+def test_settings_at_one_ipc_make_rows_whatever_students_they_have(graphs: Make) -> None:
+    records = [
+        graphs("herding", config={"room": room}, student=student)
+        for room, student in ((0, "gcn-sum"), (300, "gcn-sum"), (0, "gin-sum"))
+    ]
+    (table,) = gather_graphs(records)
+    assert {row.name: sorted(row.cells) for row in table.rows} == {
+        "herding (room=0)": ["gcn-sum", "gin-sum"], "herding (room=300)": ["gcn-sum"],
+    }  # fmt: skip
+    assert "- herding, IPC 1, seed 0: `version=1 room=300`" in render(records)
+
+
+def test_a_papers_own_protocol_has_its_own_table_with_the_auc_as_ours(graphs: Make) -> None:
+    own = dc_evaluation(300, augment="none")
+    text = render([graphs(protocol=own)])
+    assert "### published" in text and "71.0 ± 12.7" in text and not gather_graphs([graphs(protocol=own)])
+
+
+def test_there_is_a_picture_of_every_table_against_ipc_and_against_bytes(
+    graphs: Make, tmp_path: Path
+) -> None:
+    records = [
+        graphs(), graphs(ipc=10, student="gin-sum"), reference(graphs, "num_nodes", (95.5,)),
+        *(graphs("random_subset", seed=seed, aucs=(60.0 + seed,)) for seed in range(3)),
+    ]  # fmt: skip
+    paths = draw(records, tmp_path)
+    assert [path.name for path in paths] == [
+        "mutag-graph-v1-multi-hot-ipc.png", "mutag-graph-v1-multi-hot-bytes.png"
+    ]  # fmt: skip
+    first = paths[0].read_bytes()
+    assert draw(records[::-1], tmp_path) == paths and paths[0].read_bytes() == first

@@ -1,0 +1,85 @@
+"""What the board says of graphs: counted from the records, and kept in a page between its marks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from condense.board.records import Record
+from condense.board.verdict import BEGIN, END, inserted, verdict
+from condense.errors import Refused
+from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1
+
+Make = Callable[..., Record]
+
+
+def reference(graphs: Make, name: str, auc: float, **given: object) -> Record:
+    plain = {"kind": "reference", "ipc": 0, "protocol": REFERENCE_V1, "student": "none"}
+    return graphs(name, (auc,), **(plain | given))
+
+
+def test_without_mirage_or_without_the_node_count_nothing_is_said(graphs: Make) -> None:
+    count = reference(graphs, "num_nodes", 60.0)
+    assert verdict([count]) == verdict([graphs()]) == verdict([]) == ""
+    assert verdict([count, graphs(protocol=GRAPH_SELECT_V1)]) == ""
+    assert verdict([count, graphs()]) != ""
+
+
+def test_a_cell_is_above_only_by_more_than_its_interval(graphs: Make) -> None:
+    records = [
+        reference(graphs, "num_nodes", 60.0),
+        graphs(student="gcn-sum", aucs=(70.0, 71.0)),  # 70.5 +- 6.4
+        graphs(student="gat-sum", aucs=(60.0, 70.0)),  # 65 +- 63.5
+        graphs(student="gin-sum", aucs=(50.0, 50.5)),  # 50.3 +- 3.2
+        graphs(student="gin-mean", aucs=(61.0, 61.0)),
+    ]
+    told = verdict(records)
+    assert "- sum pooling: Mirage is above the bare node count in 1, below in 1 of 3 cells" in told
+    assert "- mean pooling: Mirage is above the bare node count in 1, below in 0 of 1 cells" in told
+    assert "On 1 graph data sets" in told and "no random graphs" in told
+
+
+def test_random_graphs_of_equal_number_are_compared_and_those_of_equal_bytes_are_not(graphs: Make) -> None:
+    def drawn(seed: int, auc: float, room: int) -> Record:
+        return graphs("random_subset", (auc,), seed=seed, config={"room": room})
+
+    few = [drawn(seed, 50.0 + seed, 0) for seed in range(3)]
+    many = [drawn(seed, 90.0 + seed, 300) for seed in range(3)]
+    records = [reference(graphs, "num_nodes", 60.0), graphs(aucs=(70.0, 70.0)), *many]
+    assert "no random graphs" in verdict(records)
+    told = verdict([*records, *few])
+    assert "above as many random graphs a class in 1, below in 0 of 1." in told  # 70 over 51 +- 2.5
+    assert "| mutag    | 1   | 60.0       | 70.0        | 51.0" in told
+
+
+def test_the_table_is_of_the_largest_ipc_with_the_whole_set_beside_it(graphs: Make) -> None:
+    records = [
+        reference(graphs, "num_nodes", 60.0),
+        graphs(student="gcn-sum", aucs=(70.0,)),
+        graphs(student="gcn-sum", aucs=(80.0,), ipc=10),
+        graphs(student="gin-sum", aucs=(90.0,), ipc=10),
+        reference(graphs, "whole", 95.0, protocol=GRAPH_WHOLE_V1, student="gcn-sum"),
+    ]
+    row = next(line for line in verdict(records).splitlines() if line.startswith("| mutag"))
+    assert [text.strip() for text in row.split("|")[1:-1]] == [
+        "mutag", "10", "60.0", "85.0", "-", "95.0", "-", "-", "-",
+    ]  # fmt: skip
+
+
+def test_it_does_not_depend_on_the_order_of_the_records(graphs: Make) -> None:
+    records = [reference(graphs, "num_nodes", 60.0), graphs(), replace(graphs(), student="gin-mean")]
+    assert verdict(records) == verdict(records[::-1])
+
+
+def test_a_page_takes_it_between_its_marks_and_stays_as_it_is_without_them() -> None:
+    page = f"# Title\n\n{BEGIN}\nold\n{END}\nmore\n"
+    told = inserted(page, "new", "README.md")
+    assert told == f"# Title\n\n{BEGIN}\n\nnew\n{END}\nmore\n"
+    assert inserted(told, "new", "README.md") == told
+    assert inserted("# Title\n", "new", "README.md") == "# Title\n"
+
+
+@pytest.mark.parametrize("page", [f"{BEGIN}\n", f"{END}\n", f"{END}\n{BEGIN}\n"])
+def test_a_page_with_one_of_the_marks_or_both_the_wrong_way_round_is_refused(page: str) -> None:
+    with pytest.raises(Refused, match=r"README\.md holds one of the marks"):
+        inserted(page, "new", "README.md")

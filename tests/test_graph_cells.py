@@ -1,0 +1,175 @@
+"""Cells of graph data: one set for all students, references, baselines of equal bytes, and refusals."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from condense import protocol as protocols
+from condense.baselines import baselines, prepared, roomy
+from condense.board.records import Record, read_all
+from condense.cells import Cell, Places, run_cell
+from condense.distill.registry import methods
+from condense.errors import Refused, Stopped
+from condense.measure import Budget
+from condense.networks import GRAPH_NETWORKS
+from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1
+from condense.store import GraphSet, load
+from condense.stored import evaluate_set
+
+CPU = torch.device("cpu")
+Given = dict[str, object]
+
+
+@pytest.fixture(autouse=True)
+def tiny_protocols(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The protocols for graphs with two steps and two seeds, and a home of the test's own."""
+    short = [replace(one, steps=2, seeds=2) for one in (GRAPH_V1, GRAPH_SELECT_V1, GRAPH_WHOLE_V1)]
+    known = {**protocols.PROTOCOLS, **{one.name: one for one in short}}
+    monkeypatch.setattr(protocols, "PROTOCOLS", known)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(out=tmp_path / "sets", results=tmp_path / "results")
+
+
+def run(places: Places, budget: Budget | None = None, **given: object) -> list[Record]:
+    return run_cell(Cell(**given), places, CPU, budget or Budget())  # type: ignore[arg-type]
+
+
+def test_a_method_for_graphs_needs_nothing_else_said(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = run(places, method="mirage")
+    assert [record.student for record in records] == list(GRAPH_NETWORKS)
+    assert len({record.set.hash for record in records if record.set}) == 1
+    for record in records:
+        assert record.dataset.name == "mutag" and record.dataset.kind == "graphs" and record.ipc == 1
+        assert [entry.seed for entry in record.entries] == [0, 1] and record.space == "multi-hot"
+        assert all(entry.auc is not None and 0 <= entry.auc <= 100 for entry in record.entries)
+        assert record.set and set(record.set.bytes) == {"graphs", "labels"}
+        assert record.set.dense_bytes and record.valid_bytes is None
+    assert {one.evaluation_key() for one in read_all(places.results)} == {
+        one.evaluation_key() for one in records
+    }
+    (folder,) = places.out.iterdir()
+    assert folder.name.startswith("mutag-mirage-ipc1-seed0-") and isinstance(load(folder), GraphSet)
+    monkeypatch.setattr(methods("graphs")["mirage"], "distill", None)
+    assert run(places, method="mirage") == records
+
+
+def test_a_budget_that_ends_between_students_keeps_those_that_are_done(
+    places: Places, spent_after: Callable[[int], Budget]
+) -> None:
+    (done,) = run(places, method="random_subset", dataset="mutag", seeds=(0,), student="gcn-sum")
+    with pytest.raises(Stopped, match="gcn-mean 0, step 0 of 2"):
+        run(places, spent_after(0), method="random_subset", dataset="mutag", seeds=(0,))
+    assert read_all(places.results) == [done]
+
+
+def test_a_draw_of_random_graphs_has_a_student_of_its_own_in_each_network(places: Places) -> None:
+    records = run(places, method="random_subset", dataset="mutag", student="gcn-mean")
+    assert [(one.seed, [entry.seed for entry in one.entries]) for one in records] == [
+        (seed, [seed % 2]) for seed in range(10)
+    ]
+
+
+def test_students_that_were_chosen_by_validation_graphs_have_their_bytes_told(places: Places) -> None:
+    (record,) = run(places, method="mirage", student="gcn-sum", protocol="graph-select-v1")
+    assert record.valid_bytes and record.protocol.select == "valid"
+
+
+def test_the_whole_training_set_has_a_record_for_each_student_and_a_trivial_feature_one(
+    places: Places,
+) -> None:
+    whole = run(places, method="whole", dataset="mutag")
+    assert [record.student for record in whole] == list(GRAPH_NETWORKS)
+    assert {record.protocol.name for record in whole} == {"graph-whole-v1"}
+    (nodes,) = run(places, method="num_nodes")
+    assert nodes.student == "none" and nodes.kind == "reference" and nodes.dataset.name == "mutag"
+    assert [entry.auc for entry in nodes.entries] == [pytest.approx(95.51, abs=0.01)]
+    (majority,) = run(places, method="majority", dataset="digits")
+    assert majority.dataset.kind == "images" and majority.entries[0].auc is None
+    assert run(places, method="num_nodes") == [nodes]
+    assert len(read_all(places.results)) == 8
+
+
+def test_a_stored_set_of_graphs_is_judged_by_all_students_unless_one_is_named(places: Places) -> None:
+    (first,) = run(places, method="mirage", student="gin-sum")
+    (folder,) = places.out.iterdir()
+    plain = (None, None, None)
+    records = evaluate_set(folder, *plain, None, 1, places, CPU, Budget())
+    assert [record.student for record in records] == list(GRAPH_NETWORKS)
+    assert first in records
+    with pytest.raises(Refused, match="hard-v1 judges images; mutag holds graphs"):
+        evaluate_set(folder, None, None, "hard-v1", None, 1, places, CPU, Budget())
+    with pytest.raises(Refused, match="--teacher a.pt: under graph-v1 a set's own teacher labels nothing"):
+        evaluate_set(folder, *plain, None, 1, places, CPU, Budget(), teacher=Path("a.pt"))
+    with pytest.raises(Refused, match="the set was made of mutag with training split"):
+        evaluate_set(folder, "digits", None, None, None, 1, places, CPU, Budget())
+
+
+def test_beside_a_graph_method_stand_coresets_of_as_many_graphs_and_of_as_many_bytes(places: Places) -> None:
+    cell = Cell(method="mirage", student="gcn-sum", eval_seeds=1)
+    beside = prepared(cell, places)
+    assert [(row.method, row.dataset, row.params) for row in beside] == [
+        (name, "mutag", {}) for name in ("random_subset", "herding", "k_center")
+    ]
+    records = run_cell(cell, places, CPU, Budget())
+    assert records[0].set
+    room = sum(records[0].set.bytes.values())
+    assert [row.params for row in roomy(cell, records)] == [{"room": str(room)}] * 3
+    (drawn, *_) = run_cell(replace(roomy(cell, records)[0], seeds=(0,)), places, CPU, Budget())
+    assert drawn.set and min(drawn.set.counts.per_class) >= 1
+    assert drawn.method.chain[0]["config"] == {"room": room}
+    assert roomy(replace(cell, method="herding"), records) == []
+    assert roomy(Cell(method="whole"), run(places, method="majority", dataset="mutag")) == []
+
+
+def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Places, toy_file: Path) -> None:
+    protocols.PROTOCOLS["tiny"] = replace(  # type: ignore[index]
+        protocols.HARD_V1, name="tiny", stages=(protocols.Stage(epochs=1),)
+    )
+    cell = Cell(method="random_subset", dataset=str(toy_file), protocol="tiny", student="mlp", seeds=(0,))
+    records = run_cell(replace(cell, eval_seeds=1), places, CPU, Budget())
+    assert roomy(replace(cell, method="dm"), records) == [] and len(baselines(cell)) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"method": "dm", "dataset": "mutag"}, "dm distils images; mutag holds graphs"),
+        ({"method": "mirage", "dataset": "digits"}, "mirage distils graphs; digits holds images"),
+        ({"method": "mirag"}, "unknown method 'mirag'; nearest: mirage"),
+        ({"size": 8}, "--size 8: mutag holds graphs, which have no pixels to resize"),
+        ({"skip_unreadable": True}, "--skip-unreadable: mutag holds graphs, no pictures"),
+        ({"teacher": "a.pt"}, "--teacher a.pt: no teacher labels graphs, and mirage has none"),
+        ({"student": "convnet"}, "unknown network for graphs 'convnet'; known: gat-mean"),
+        ({"protocol": "hard-v1"}, "hard-v1 judges images; mutag holds graphs"),
+        ({"protocol": "soft-v1"}, "soft-v1 judges images; mutag holds graphs"),
+        (
+            {"protocol": "graph-whole-v1"},
+            "mirage mutag ipc 1, graph-whole-v1: graph-whole-v1 judges the whole",
+        ),
+        ({"method": "dm", "protocol": "graph-v1"}, "graph-v1 judges graphs; digits holds images"),
+        ({"eval_seeds": 3}, "--eval-seeds 3: graph-v1 has the seeds 0 to 1"),
+        ({"ipc": 0}, "--ipc 0: at least one graph per class is needed"),
+        ({"method": "num_nodes", "dataset": "digits"}, "num_nodes is a reference for graphs"),
+        ({"method": "num_nodes", "student": "gcn-sum"}, "--student gcn-sum: num_nodes trains no network"),
+        (
+            {"method": "num_nodes", "protocol": "graph-v1"},
+            "num_nodes is judged by reference-v1, not by graph-v1",
+        ),
+        (
+            {"method": "whole", "dataset": "mutag", "protocol": "reference-v1"},
+            "the whole training set is judged by graph-whole-v1, not by reference-v1",
+        ),
+        ({"method": "whole", "dataset": "mutag", "protocol": "whole-v1"}, "whole-v1 judges images; mutag"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_work(places: Places, given: Given, sentence: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        run_cell(Cell(**({"method": "mirage"} | given)), places, CPU, Budget())  # type: ignore[arg-type]
+    assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
+    assert not places.out.exists() and not places.results.exists()
