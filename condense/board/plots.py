@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -18,6 +19,8 @@ from condense.board.tables import Cell, Key, Row, Table, gather
 from condense.files import write_atomic
 
 MARKERS = "osD^vPX*<>"
+LEGEND = 40
+"""Letters of a line of the legend."""
 DOTS = (":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)))
 """How the lines of references without students differ."""
 
@@ -66,18 +69,21 @@ def _picture(key: Key, panels: Mapping[str, Table], against: str) -> bytes:
     """
     down = 1 if len(panels) < 4 else 2
     across = -(-len(panels) // down)
-    figure = Figure(figsize=(3.0 + 4.2 * across, 4.4 * down), layout="constrained")
+    figure = Figure(layout="constrained")
     FigureCanvasAgg(figure)
     names = [row.name for table in panels.values() for row in table.rows if not _apart(row)]
     colors = {name: number for number, name in enumerate(dict.fromkeys(names))}
     legend: dict[str, Artist] = {}
-    for number, (told, table) in enumerate(panels.items(), 1):
+    for number, (heading, table) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(down, across, number)
         _panel(axes, table, against, colors)
-        axes.set_title(f"{key.dataset}: {told}", fontsize=10)
+        axes.set_title(f"{key.dataset}: {heading}", fontsize=10)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(label, handle)
-    figure.legend(legend.values(), legend.keys(), loc="outside right upper", fontsize=8, frameon=False)
+    told = [fill(label, LEGEND, subsequent_indent="  ") for label in legend]  # settings make long names
+    lines = sum(text.count("\n") + 1 for text in told)
+    figure.set_size_inches(4.2 * across + 3.0, max(4.4 * down, 0.4 + 0.17 * lines))
+    figure.legend(legend.values(), told, loc="outside right upper", fontsize=8, frameon=False)
     out = BytesIO()
     figure.savefig(out, format="png", dpi=130, metadata={"Software": None, "Title": key.dataset})
     return out.getvalue()
@@ -114,7 +120,7 @@ def _curve(axes: Axes, row: Row, against: str, number: int) -> None:
         yerr=[math.nan if cell.half is None else cell.half for cell in cells],
         label=row.name,
         color=f"C{number % 10}",
-        marker=MARKERS[number % len(MARKERS)],
+        marker=MARKERS[(number + number // 10) % len(MARKERS)],
         linestyle="--" if row.baseline else "-",
         markersize=5,
         capsize=3,
