@@ -76,7 +76,7 @@ def cost(edges: int) -> tuple[int, float, float]:
     dataset = GraphDataset(spec, train=graphs, valid=few, test=few)
     method, _ = build("mirage", spec.name, 10, kind="graphs")
     with TemporaryDirectory() as cache:
-        small = GraphDataset(spec, train=made(1), valid=few, test=few)
+        small = GraphDataset(spec, train=made(1000), valid=few, test=few)
         distill(method, small, ipc=1, cache=Path(cache))  # loads what a first call needs
         before = held(torch.device("cpu"))
         meter = PeakMemory(torch.device("cpu"))

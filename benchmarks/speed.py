@@ -5,7 +5,7 @@ batches, an augmentation call for each, the framework's own layers, as in the re
 Before a pair is timed, both sides run two float64 steps on a smaller batch and must agree to rounding. Beside
 them: the share that the real pass of DM reaches of this machine's matrix product, timed in turn; an epoch of
 an expert (``experts.py``); time and memory of an update by trajectory matching (``unrolled.py``); a step of
-recovery (``recover.py``).
+recovery (``recover.py``); what distilling graphs costs against their number (``graphs.py``, on the CPU).
 
 Times are medians over interleaved repetitions; they are worth something with nothing else on the machine.
 """
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from condense.augment import dsa
-from condense.benchmarks import experts, recover, unrolled
+from condense.benchmarks import experts, graphs, recover, unrolled
 from condense.benchmarks.common import SPEC, framework_pooling, timed
 from condense.data import Split
 from condense.distill import Method, Plain, Run, Synthetic
@@ -325,6 +325,8 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
     figures["unrolled update, peak MiB"] = {
         f"{gradient}, {steps} steps": peak for gradient, rows in peaks.items() for steps, peak in rows.items()
     }
+    for edges, figure in graphs.growth().items():
+        figures[f"mirage, {edges}"] = figure
     return figures
 
 

@@ -25,6 +25,9 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:
+        if _too_large(error):
+            told = (str(error).strip().splitlines() or ["too large"])[0]
+            _end(f"out of memory ({told}): ask for less, or use a larger machine", 2)
         # The refusals of the command line's own parser; their class is in no public module of typer.
         if not hasattr(error, "format_message"):
             raise
@@ -32,6 +35,12 @@ def main() -> None:
     if code == 130:
         _end("interrupted; the same command goes on from the last checkpoint", 130)
     sys.exit(code)
+
+
+def _too_large(error: Exception) -> bool:
+    """Whether there was not enough memory; torch says so of a CPU's in words only."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _end(sentence: str, code: int) -> NoReturn:

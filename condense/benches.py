@@ -25,7 +25,7 @@ from condense.evaluate import (
 )
 from condense.labelling import labelled_by, labelling_teacher, space_of, without_stored_labels
 from condense.measure import Budget
-from condense.networks import GRAPH_NETWORKS, build, build_graph
+from condense.networks import GRAPH_NETWORKS, NETWORKS, build, build_graph
 from condense.protocol import Protocol
 from condense.store import AnySet, DistilledSet, GraphSet
 from condense.store.graph_codec import least, pairs
@@ -116,6 +116,8 @@ class ImageBench(Bench):
         self.data = data
 
     def check_student(self, student: str) -> None:
+        if student in GRAPH_NETWORKS:
+            raise of_other_data(student, "graphs", self.data)
         build(student, self.data.spec.shape, self.data.spec.num_classes, torch.Generator())
 
     def check_labels(self, made: AnySet, protocol: Protocol) -> None:
@@ -176,6 +178,8 @@ class GraphBench(Bench):
 
     def check_student(self, student: str) -> None:
         spec = self.data.spec
+        if student in NETWORKS:
+            raise of_other_data(student, "images", self.data)
         build_graph(student, sum(spec.features), spec.num_classes, torch.Generator(), torch.device("cpu"))
 
     def check_labels(self, made: AnySet, protocol: Protocol) -> None:
@@ -251,6 +255,13 @@ def fitting(protocol: Protocol, dataset: AnyDataset) -> Protocol:
             f"{protocol.name} judges {protocol.kind}; {dataset.spec.name} holds {dataset.spec.kind}"
         )
     return protocol
+
+
+def of_other_data(student: str, kind: str, dataset: AnyDataset) -> Refused:
+    """The refusal of a network that is for another kind of data."""
+    return Refused(
+        f"--student {student} is a network for {kind}; {dataset.spec.name} holds {dataset.spec.kind}"
+    )
 
 
 def referred(name: str, dataset: AnyDataset) -> Trial:

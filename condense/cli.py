@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from condense.asked import budget_of, cell_of, device_of, existing, places_of
-from condense.keeping import kept, refresh, require_current
 from condense.options import (
     BudgetText,
     Data,
@@ -25,10 +24,11 @@ from condense.options import (
     Student,
     TeacherFile,
 )
+from condense.upkeep import kept, refresh, require_current
 
 app = typer.Typer(
     name="condense",
-    help="Dataset distillation, benchmarked: distil, store, retrain students, record, compare.",
+    help="Dataset distillation of images and graphs: distil, store, retrain students, record, compare.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -134,7 +134,7 @@ def evaluate(
     from condense.cells import run_cell
     from condense.errors import Refused, unknown
     from condense.evaluate import REFERENCES
-    from condense.stored import evaluate_set
+    from condense.rejudge import evaluate_set
 
     known = ["whole", *REFERENCES]
     if (path is None) == (reference is None):
@@ -142,7 +142,7 @@ def evaluate(
     if reference is not None and reference not in known:
         raise unknown("reference", reference, known)
     if path is None and teacher is not None:
-        raise Refused(f"--teacher {teacher}: the whole training set has class ids of its own")
+        raise Refused(f"--teacher {teacher}: {reference} goes by the class ids of the data")
     where, on, limit = places_of(Path("sets"), results, data_dir), device_of(device), budget_of(budget)
     with kept(results):
         if path is None:

@@ -24,6 +24,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> Refused:
         The exception, to be raised where the name was looked up.
     """
     names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
+    spelt = {known_name.lower(): known_name for known_name in names}  # NCI1 is near to nci1
+    close = difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)
+    nearest = [spelt[one] for one in close] or names
     word = "nearest" if len(nearest) < len(names) else "known"
     return Refused(f"unknown {kind} {name!r}; {word}: {', '.join(nearest)}")

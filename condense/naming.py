@@ -67,7 +67,9 @@ def resolve(name: str | None, published: Protocol | None, what: str, dataset: An
         return fitting(published, dataset)
     protocol = fitting(named(name), dataset)
     if protocol.whole:
-        raise Refused(f"{what}: {name} judges the whole training set (--reference whole), no other set")
+        raise Refused(
+            f"{what}: {name} judges the whole training set and the like (evaluate --reference), no other set"
+        )
     return protocol
 
 

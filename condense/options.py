@@ -41,6 +41,6 @@ BudgetText = Annotated[
     str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; a repeat goes on.")
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda where there is one.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with NAME.npz files and image folders.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with NAME.npz files, image and graph sets.")]
 Out = Annotated[Path, typer.Option(help="Folder for sets.")]
 Results = Annotated[Path, typer.Option(help="Folder for records; the board lies beside it.")]

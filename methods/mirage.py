@@ -56,8 +56,8 @@ class Mirage(GraphMethod):
             between commas: graphs (``440,570``), or a share of the class's graphs (``0.1`` or ``10%``).
         closed: Whether only closed itemsets are kept.
         exclusive: Whether itemsets that are frequent in another class too are dropped. With ``auto``, more
-            are chosen first (twice as many, four times, ...), until ``ipc`` of each class are left; the
-            first ``ipc`` of these are kept.
+            are chosen first (twice as many, four times, ...), until of each class ``ipc`` are left or all
+            that it has are chosen; the first ``ipc`` of these are kept.
         drop_isolated: Whether the trees of nodes without neighbours are left out.
         keep_labels: Labels, as the dataset's one column of node features numbers them, between commas: to
             the trees all others are the same. Empty: each label is its own. A node is stored with its own.
@@ -157,8 +157,13 @@ class Mirage(GraphMethod):
         budget = ipc
         while True:
             chosen = [choose(one, budget) for one in classes]
-            enough = all(len(itemsets) >= ipc for itemsets in self._left(chosen, classes))
-            if enough or 2 * budget > self.cap or all(len(one.itemsets) < budget for one in chosen):
+            left = self._left(chosen, classes)
+            # More budget gives a class nothing more that has no other itemsets.
+            more = any(
+                len(itemsets) < ipc and len(one.itemsets) == budget
+                for itemsets, one in zip(left, chosen, strict=True)
+            )
+            if not more or 2 * budget > self.cap:
                 return chosen
             budget *= 2
 
@@ -180,8 +185,13 @@ class Mirage(GraphMethod):
             max(math.ceil(one * of_class.count), 1) if isinstance(one, Fraction) else one
             for one, of_class in zip(given, classes, strict=True)
         ]
-        pairs = zip(classes, counts, strict=True)
-        return [Chosen(count, mine(one, count, closed=self.closed, cap=self.cap)) for one, count in pairs]
+        chosen = []
+        for name, one, count in zip(run.spec.classes, classes, counts, strict=True):
+            try:
+                chosen.append(Chosen(count, mine(one, count, closed=self.closed, cap=self.cap)))
+            except Refused as error:
+                raise Refused(f"mirage: class {name!r}: {error} (--param cap={self.cap})") from error
+        return chosen
 
     def _nothing(self, name: str, held: Transactions, chosen: Chosen) -> Refused:
         """Why a class has no itemset."""
@@ -217,7 +227,7 @@ def _threshold(text: str) -> int | Fraction:
             value: int | Fraction = Fraction(text[:-1]) / 100
         else:
             value = Fraction(text) if "." in text else int(text)
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         value = 0
     if value <= 0 or (isinstance(value, Fraction) and value > 1):
         raise Refused(

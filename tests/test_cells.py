@@ -15,8 +15,8 @@ from condense.errors import Refused, Stopped
 from condense.judge import judge
 from condense.measure import Budget
 from condense.protocol import Protocol, Stage
+from condense.rejudge import evaluate_set
 from condense.store import DistilledSet
-from condense.stored import evaluate_set
 
 CPU = torch.device("cpu")
 TINY = Protocol(name="tiny", stages=(Stage(epochs=2),), seeds=5)

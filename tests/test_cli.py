@@ -236,7 +236,7 @@ def test_a_stored_set_is_not_evaluated_on_what_does_not_fit_it(
     [
         ("evaluate", "evaluate takes the folder of a set, or --reference whole: one of the two"),
         ("evaluate --reference hole", "unknown reference 'hole'; nearest: whole"),
-        ("evaluate --reference whole --teacher a.pt", "--teacher a.pt: the whole training set has class ids"),
+        ("evaluate --reference whole --teacher a.pt", "--teacher a.pt: whole goes by the class ids"),
         ("show", "Missing argument"),
         ("leaderboard", "there is no folder results; condense run makes records"),
         ("bench none.toml", "cannot read none.toml: "),

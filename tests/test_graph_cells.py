@@ -16,8 +16,8 @@ from condense.errors import Refused, Stopped
 from condense.measure import Budget
 from condense.networks import GRAPH_NETWORKS
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1
+from condense.rejudge import evaluate_set
 from condense.store import GraphSet, load
-from condense.stored import evaluate_set
 
 CPU = torch.device("cpu")
 Given = dict[str, object]
@@ -145,7 +145,13 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Places, toy_fi
         ({"size": 8}, "--size 8: mutag holds graphs, which have no pixels to resize"),
         ({"skip_unreadable": True}, "--skip-unreadable: mutag holds graphs, no pictures"),
         ({"teacher": "a.pt"}, "--teacher a.pt: no teacher labels graphs, and mirage has none"),
-        ({"student": "convnet"}, "unknown network for graphs 'convnet'; known: gat-mean"),
+        ({"student": "convnet"}, "--student convnet is a network for images; mutag holds graphs"),
+        ({"student": "gcn"}, "unknown network for graphs 'gcn'; nearest: gcn-sum, gcn-mean"),
+        (
+            {"method": "dm", "student": "gcn-sum"},
+            "--student gcn-sum is a network for graphs; digits holds images",
+        ),
+        ({"dataset": "IMDB"}, "unknown dataset 'IMDB'; nearest: imdb-binary"),
         ({"protocol": "hard-v1"}, "hard-v1 judges images; mutag holds graphs"),
         ({"protocol": "soft-v1"}, "soft-v1 judges images; mutag holds graphs"),
         (

@@ -23,10 +23,10 @@ from condense.labelling import labelled_by, labelling_teacher, without_stored_la
 from condense.measure import Budget
 from condense.networks import build
 from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
+from condense.rejudge import evaluate_set
 from condense.store import DistilledSet
 from condense.store.manifest import Content
 from condense.store.targets import Distilled, Hard
-from condense.stored import evaluate_set
 from condense.teachers import Header, Teacher, keep, pin
 
 CPU = torch.device("cpu")

@@ -27,9 +27,9 @@ REFERENCES = ("majority", "num_nodes", "num_edges", "label_histogram")
 HEAD = """\
 - Graphs: a table for each data set and protocol, a column for each student network (its layer, and how it
   pools the nodes). Of two classes it shows `ROC-AUC ± half-width / accuracy`, of more the accuracy; rows of
-  an IPC stand by the mean of their columns. `graphs` is how many a set stores, `dense bytes` what it would
-  take as float32 features with a dense adjacency matrix, `IPC` the graphs per class that a method was given
-  room for. `num_nodes`, `num_edges` and `label_histogram` are logistic regressions on nothing but these.
+  an IPC stand by the mean of the columns that all have. `graphs` is how many a set stores, `dense bytes`
+  what it would take as float32 features with a dense adjacency matrix, `IPC` the graphs per class that a
+  method was given room for. `num_nodes`, `num_edges` and `label_histogram` are logistic regressions on these.
 """
 
 SHORT = """\

@@ -6,7 +6,7 @@ method's row shows all of them. Nothing else than in `condense.board.tables` is 
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -58,10 +58,9 @@ class GraphRow:
         """The cell of a student network."""
         return self.cells.get(student) or self.cells.get(EVERY)
 
-    @property
-    def mean(self) -> float:
-        """What it is ranked by: the mean over its student networks."""
-        return fmean(cell.mean for cell in self.cells.values())
+    def mean(self, students: Collection[str]) -> float:
+        """The mean over some of its student networks; over all of them where there are none."""
+        return fmean(self.cells[student].mean for student in sorted(students or self.cells))
 
     @cached_property
     def sets(self) -> Cell:
@@ -78,7 +77,8 @@ class GraphTable:
     Attributes:
         key: What they share: all but the student.
         students: The columns.
-        rows: By IPC, and within one by `GraphRow.mean`, descending; references last.
+        rows: By IPC, and within one by the mean over the student networks that all of its rows have (each
+            over its own where there is none), descending; references last.
     """
 
     key: Key
@@ -142,7 +142,9 @@ def _table(key: Key, sets: Sequence[Record], references: Sequence[Record]) -> Gr
         for row in method_rows(sets)
         for ipc, cell in row.cells.items()
     ]
-    rows.sort(key=lambda row: (row.ipc, -row.mean, row.name))
+    ipcs = {row.ipc for row in rows}
+    shared = {ipc: set.intersection(*(set(row.cells) for row in rows if row.ipc == ipc)) for ipc in ipcs}
+    rows.sort(key=lambda row: (row.ipc, -row.mean(shared[row.ipc]), row.name))
     beside = [
         GraphRow(row.name, row.method, 0, _by_student(cell), reference=True)
         for row in reference_rows(references)

@@ -4,9 +4,9 @@ The README of a folder with results holds it between two marks; `condense leader
 ``--check`` tells whether it is still what the records give.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from condense.board.graph_tables import GraphRow, GraphTable, gather_graphs
 from condense.board.records import Record
@@ -52,14 +52,19 @@ def verdict(records: Iterable[Record]) -> str:
     every = [pair for _, pairs in judged for pair in pairs]
     lines = [
         f"On {len(judged)} graph data sets, a cell being an IPC and a student network (mean ROC-AUC over "
-        "its students or draws; above or below means by more than the 95 % half-widths of the two together):",
+        "its students or draws; above or below means by more than the 95 % half-widths of the two together, "
+        "which takes two students or draws of each):",
         "",
     ]
     for pooling in POOLINGS:
         if mine := [pair for pair in every if pair.pooling == pooling]:
             lines.append(f"- {pooling} pooling: {_against_counting(mine)}; {_against_drawing(mine)}.")
-    lines += ["", "Means over the networks at the largest IPC of each set:", ""]
-    return "\n".join(lines) + "\n" + grid(_HEAD, [_row(table) for table, _ in judged])
+    lines += [
+        "",
+        "Means over the networks that all of a pooling's columns have, at Mirage's largest IPC:",
+        "",
+    ]
+    return "\n".join(lines) + "\n" + grid(_HEAD, [row for table, _ in judged for row in _rows(table)])
 
 
 def inserted(page: str, said: str, where: str) -> str:
@@ -98,9 +103,9 @@ def _pairs(table: GraphTable) -> list[Pair]:
 
 
 def _counting(table: GraphTable) -> float | None:
-    """The AUC of the node count."""
-    found = [row.cells[EVERY].mean for row in table.rows if row.method == COUNTING and EVERY in row.cells]
-    return found[0] if found else None
+    """The AUC of the node count; None where it was not run, or classes are judged by the accuracy."""
+    found = [row.cells[EVERY] for row in table.rows if row.method == COUNTING and EVERY in row.cells]
+    return found[0].mean if found and found[0].accuracy is not None else None
 
 
 def _drawn(table: GraphTable, ipc: int) -> GraphRow | None:
@@ -115,19 +120,24 @@ def _drawn(table: GraphTable, ipc: int) -> GraphRow | None:
 
 
 def _against_counting(pairs: Sequence[Pair]) -> str:
-    gaps = [(pair.mirage.mean - pair.count, pair.mirage.half or 0.0) for pair in pairs]
+    gaps = [(pair.mirage.mean - pair.count, _half(pair.mirage)) for pair in pairs]
     return f"Mirage is above the bare node count in {_told(gaps)} of {len(gaps)} cells"
 
 
 def _against_drawing(pairs: Sequence[Pair]) -> str:
     gaps = [
-        (pair.mirage.mean - pair.drawn.mean, (pair.mirage.half or 0.0) + (pair.drawn.half or 0.0))
+        (pair.mirage.mean - pair.drawn.mean, _half(pair.mirage) + _half(pair.drawn))
         for pair in pairs
         if pair.drawn
     ]
     return (
         f"above as many random graphs a class in {_told(gaps)} of {len(gaps)}" if gaps else "no random graphs"
     )
+
+
+def _half(cell: Cell) -> float:
+    """The half-width; of a single value endless, as it may be anywhere."""
+    return math.inf if cell.half is None else cell.half
 
 
 def _told(gaps: Sequence[tuple[float, float]]) -> str:
@@ -141,15 +151,24 @@ _HEAD = ["data set", "IPC", "node count"] + [
 ]
 
 
-def _row(table: GraphTable) -> list[str]:
+def _rows(table: GraphTable) -> list[list[str]]:
+    """A line for each of Mirage's settings."""
     count, ipc = _counting(table), max(row.ipc for row in table.rows if row.method == JUDGED)
-    mirage = next(row for row in table.rows if row.method == JUDGED and row.ipc == ipc)
     whole = next((row for row in table.rows if row.method == WHOLE), None)
-    rows = (mirage, _drawn(table, ipc), whole)
-    texts = [table.key.dataset, str(ipc), f"{count:.1f}"]
-    return texts + [_mean(row, pooling) for pooling in POOLINGS for row in rows]
+    found = []
+    for mirage in sorted(table.rows, key=lambda row: row.name):
+        if mirage.method == JUDGED and mirage.ipc == ipc:
+            rows = (mirage, _drawn(table, ipc), whole)
+            texts = [table.key.dataset + mirage.name.removeprefix(JUDGED), str(ipc), f"{count:.1f}"]
+            found.append(texts + [text for pooling in POOLINGS for text in _means(rows, pooling)])
+    return found
 
 
-def _mean(row: GraphRow | None, pooling: str) -> str:
-    cells = [cell for student, cell in row.cells.items() if student.endswith(pooling)] if row else []
-    return f"{fmean(cell.mean for cell in cells):.1f}" if cells else "-"
+def _means(rows: Sequence[GraphRow | None], pooling: str) -> list[str]:
+    """Of each row the mean over the networks of a pooling that all have which have any."""
+    held = [{name for name in row.cells if name.endswith(pooling)} if row else set[str]() for row in rows]
+    shared = set[str].intersection(*filter(None, held)) if any(held) else set[str]()
+    return [
+        f"{row.mean(shared):.1f}" if row and mine and shared else "-"
+        for row, mine in zip(rows, held, strict=True)
+    ]

@@ -7,6 +7,7 @@ commit 1f286d5. The other sets are read from files, or downloaded by torch_geome
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -123,7 +124,9 @@ def _place(name: str, known: KnownGraphs, data_dir: Path) -> Path:
                 return path
     by_hand = f"place it by hand as {data_dir / known.folder}.zip (from {known.url})"
     try:
-        download_url = import_module("torch_geometric.data").download_url
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own use of torch
+            download_url = import_module("torch_geometric.data").download_url
     except ImportError as error:
         raise Refused(
             f"there is no {known.folder}.zip in {data_dir}, and to download {name} takes torch_geometric: "

@@ -60,7 +60,7 @@ def contradiction(held: "GraphSet") -> str | None:
         return "content.counts.per_class does not agree with the labels"
     if held.nodes.is_floating_point() and (bad := int((~held.nodes.isfinite()).sum())):
         return f"{bad} numbers of the nodes are not finite"
-    return _circular(held) if held.content["edges"] == "to-parent" else None
+    return _circular(held) if held.content["edges"] == "to-parent" else _rootless(held)
 
 
 def _misshaped(held: "GraphSet") -> str | None:
@@ -161,6 +161,14 @@ def _local(held: "GraphSet", node: int) -> str:
     """A node's number within its graph, and its graph, in words."""
     graph = int(torch.searchsorted(held.nodes_ptr.contiguous(), node, right=True)) - 1
     return f"{node - int(held.nodes_ptr[graph])} of graph {graph}"
+
+
+def _rootless(held: "GraphSet") -> str | None:
+    """Says which graph has no node that stands for it."""
+    if held.roots is None:
+        return None
+    there = torch.bincount(owner_of(held.nodes_ptr)[held.roots], minlength=len(held))
+    return f"graph {int(bad[0, 0])} has no root" if len(bad := (there == 0).nonzero()) else None
 
 
 def _circular(held: "GraphSet") -> str | None:

@@ -133,6 +133,18 @@ def test_validation_graphs_that_students_were_chosen_by_count_among_the_bytes(gr
     assert "300 B + 4 B + 1.2 kB validation" in rows(render([record]))["mirage 1"]
 
 
+def test_rows_are_ranked_by_the_columns_that_all_of_their_ipc_have(graphs: Make) -> None:
+    records = [
+        graphs("doscond", (80.0,)), graphs("mirage", (90.0,)), graphs("mirage", (50.0,), student="gin-mean"),
+        graphs("doscond", (60.0,), student="gin-mean", ipc=10), graphs("mirage", (70.0,), ipc=10),
+    ]  # fmt: skip
+    (table,) = gather_graphs(records)
+    # By gcn-sum alone at IPC 1; at IPC 10 no column is that of both, and each has its own.
+    assert [(row.ipc, row.method) for row in table.rows] == [
+        (1, "mirage"), (1, "doscond"), (10, "mirage"), (10, "doscond"),
+    ]  # fmt: skip
+
+
 def test_settings_at_one_ipc_make_rows_whatever_students_they_have(graphs: Make) -> None:
     records = [
         graphs("herding", config={"room": room}, student=student)

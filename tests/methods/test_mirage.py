@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from condense.data import GraphDataset, Graphs, GraphSpec, load_graphs
 from condense.data.graph_batch import batch_of
 from condense.distill import distill
+from condense.distill.itemsets import Chosen, Transactions, choose
 from condense.distill.registry import build
 from condense.errors import Refused
 from condense.networks.graph import build_graph
@@ -129,12 +131,13 @@ def test_a_share_is_taken_exactly(tmp_path: Path) -> None:
         ({"thresholds": "0"}, "the threshold '0' is no number of graphs"),
         ({"thresholds": "120%"}, "the threshold '120%' is no number of graphs"),
         ({"thresholds": "many"}, "the threshold 'many' is no number of graphs"),
+        ({"thresholds": "1/0%"}, "the threshold '1/0%' is no number of graphs"),
         ({"thresholds": "nan%"}, "the threshold 'nan%' is no number of graphs"),
         ({"thresholds": "9"}, "kept of class 'a': no tree is in 9 of its 2 graphs, and none in over 2"),
         ({"closed": False}, "auto chooses among closed itemsets"),
         ({"keep_labels": "x"}, "keep_labels = x is no list of whole numbers"),
         ({"exclusive": True}, "class 'a': all 1 itemsets are frequent in another class too"),
-        ({"thresholds": "1", "closed": False, "cap": 1}, "more than 1 itemsets have a support of at least 1"),
+        ({"thresholds": "1", "closed": False, "cap": 1}, "class 'a': more than 1 itemsets have a support"),
         ({"hops": 0}, "mirage: hops = 0 must be at least 1"),
     ],
 )  # fmt: skip
@@ -175,6 +178,26 @@ def test_by_ipc_each_class_has_its_most_frequent_closed_sets_and_more_begin_with
 def test_exclusive_sets_are_as_many_as_asked_for_where_there_are_so_many(tmp_path: Path) -> None:
     data = load_graphs("mutag")
     assert per_class(make(data, tmp_path, 4, exclusive=True)) == [4, 4]
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_class_that_has_no_more_itemsets_does_not_make_the_others_search_for_more(
+    exclusive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[int] = []
+    module = import_module(type(build("mirage", "toy", 1, kind="graphs")[0]).__module__)
+
+    def noting(one: Transactions, budget: int) -> Chosen:
+        budgets.append(budget)
+        return choose(one, budget)
+
+    monkeypatch.setattr(module, "choose", noting)
+    # Class a has one itemset; class b one for each size, the smallest of which is in class a too.
+    data = drawn((0, [0], DOT), *[(1, [0, *range(1, size)], DOT) for size in range(2, 20)])
+    assert per_class(make(data, tmp_path, 3, hops=1))[1] == 3 and set(budgets) == {3}
+    data = drawn((0, [30], DOT), *[(1, [0, *range(1, size)], DOT) for size in range(2, 20)])
+    budgets.clear()
+    assert per_class(make(data, tmp_path, 3, hops=1, exclusive=exclusive)) == [1, 3] and set(budgets) == {3}
 
 
 def test_bonds_tell_trees_apart_unless_they_shall_not(tmp_path: Path) -> None:

@@ -230,6 +230,17 @@ def test_an_edge_has_one_label_in_both_directions() -> None:
         of(PATH, edge_labels=torch.tensor([1, 0, 0, 0]))
 
 
+def test_every_graph_has_a_node_that_stands_for_it(tmp_path: Path) -> None:
+    made = make(graphs=3)
+    roots = torch.zeros(len(made.nodes), dtype=torch.bool)
+    roots[made.nodes_ptr[[0, 2]]] = True  # the mean over no root would be no number
+    assert make({"roots": roots}, graphs=3).contradiction() == "graph 1 has no root"
+    roots[made.nodes_ptr[1]] = True
+    again = make({"roots": roots}, graphs=3)
+    again.save(tmp_path / "set")
+    assert again.contradiction() is None and load(tmp_path / "set").hash == again.hash
+
+
 def test_trees_have_one_parent_a_node_and_their_roots_on_top(tmp_path: Path) -> None:
     chain = torch.tensor([[1, 2], [0, 1]])
     roots = torch.tensor([True, True, False, False])

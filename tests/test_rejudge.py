@@ -15,9 +15,9 @@ from condense.evaluate import Outcome
 from condense.measure import Budget
 from condense.networks import build
 from condense.protocol import SOFT_V1, Stage
+from condense.rejudge import evaluate_set
 from condense.store import DistilledSet
 from condense.store.manifest import Content
-from condense.stored import evaluate_set
 from condense.teachers import Header, Teacher, find
 
 CPU = torch.device("cpu")
