@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from condense.data import DatasetSpec
+from condense.data import ImageSpec
 from condense.networks import Network
 
-SPEC = DatasetSpec(
+SPEC = ImageSpec(
     name="cifar10-shaped",
     classes=tuple("0123456789"),
     shape=(3, 32, 32),

@@ -17,12 +17,11 @@ from torch.nn.functional import cross_entropy
 
 from condense.augment import dsa
 from condense.benchmarks.common import SPEC, framework_pooling, timed
-from condense.data import Split
-from condense.distill.expert_steps import Stacked
-from condense.distill.experts import ExpertTraining
-from condense.measure import device_name
-from condense.memory import keep_freed_memory
+from condense.data import Images
 from condense.networks import build
+from condense.resources import device_name, keep_freed_memory
+from condense.training.expert_steps import Stacked
+from condense.training.experts import ExpertTraining
 
 TARGET = 1.3
 """Plain seconds by our seconds on a CPU."""
@@ -30,15 +29,15 @@ CIFAR10 = 50_000
 """Images of an epoch that is spoken of; few batches of it are timed."""
 
 
-def made(batches: int, batch: int, device: torch.device) -> Split:
+def made(batches: int, batch: int, device: torch.device) -> Images:
     """Random images of CIFAR-10's shape in the default precision."""
     rng = torch.Generator().manual_seed(0)
     images = torch.randn(batches * batch, *SPEC.shape, generator=rng)
     labels = torch.randint(10, (len(images),), generator=rng)
-    return Split(images.to(device), labels.to(device), "", 10)
+    return Images(images.to(device), labels.to(device), "", 10)
 
 
-def ours(training: ExpertTraining, train: Split) -> Tensor:
+def ours(training: ExpertTraining, train: Images) -> Tensor:
     """An epoch of one expert: its parameters after it."""
     stacked = Stacked(training, SPEC, [0], train.images.device)
     stacked.begin(0, len(train))
@@ -47,7 +46,7 @@ def ours(training: ExpertTraining, train: Split) -> Tensor:
     return stacked.theta[0]
 
 
-def plain(training: ExpertTraining, train: Split) -> Tensor:
+def plain(training: ExpertTraining, train: Images) -> Tensor:
     """The same by a plain loop."""
     rng = torch.Generator().manual_seed(0)
     network = framework_pooling(build(training.network, SPEC.shape, 10, rng, train.images.device))

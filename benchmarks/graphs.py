@@ -18,9 +18,9 @@ import torch
 
 from condense.benchmarks.unrolled import MIB, RETURNED, held
 from condense.data import GraphDataset, Graphs, GraphSpec
-from condense.distill.engine import distill
-from condense.distill.registry import build
-from condense.measure import PeakMemory, device_name
+from condense.distillation.engine import distill
+from condense.distillation.registry import build
+from condense.resources import PeakMemory, device_name
 
 EDGES = (10**4, 10**5, 10**6, 10**7)
 NODES, LABELS, BONDS = 26, 40, 4

@@ -2,7 +2,7 @@
 
 Seconds of the gradient of one pass, as medians over interleaved repetitions, and as a share of "published":
 the statistics by permuting, copying and ``var``, and gradients of the teacher's weights computed along the
-way, as in DWA's code. "statistics" replaces the former (`condense.distill.gap`), "frozen" the latter; "ours"
+way, as in DWA's code. "statistics" replaces the former (`condense.distillation.inversion.bn_statistics`), "frozen" the latter; "ours"
 is both. A last line says what several passes of small images in one forward are worth.
 
 Times are worth something with nothing else on the machine.
@@ -17,12 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condense.benchmarks.common import timed
-from condense.distill.recover import Recovery, objective
-from condense.measure import device_name
-from condense.memory import keep_freed_memory
+from condense.distillation.inversion.invert import Inversion, objective
 from condense.networks import Network, build
+from condense.resources import device_name, keep_freed_memory
 
-NUMBERS = Recovery(lr=0.25, bn_weight=0.01, crops=(1.0,))
+NUMBERS = Inversion(lr=0.25, bn_weight=0.01, crops=(1.0,))
 
 
 def teacher(name: str, shape: tuple[int, int, int], classes: int, device: torch.device) -> Network:

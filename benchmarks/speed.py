@@ -24,32 +24,31 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from condense.augment import dsa
-from condense.benchmarks import experts, graphs, recover, unrolled
+from condense.benchmarks import experts, graphs, invert, unrolled
 from condense.benchmarks.common import SPEC, framework_pooling, timed
-from condense.data import Split
-from condense.distill import Method, Plain, Run, Synthetic
-from condense.distill.registry import methods
+from condense.data import Images
+from condense.distillation import IdentityView, ImageMethod, ImageRun, LearnableSet
+from condense.distillation.registry import methods
 from condense.files import write_atomic
-from condense.measure import device_name, versions
-from condense.memory import keep_freed_memory
 from condense.networks import CHUNK, Network, build, features_in_chunks
-from condense.store import DistilledSet
+from condense.resources import device_name, keep_freed_memory, versions
+from condense.store import ImageSet
 from condense.store.targets import Hard
-from condense.training import train_step
+from condense.training.step import train_step
 
 CLASSES, REAL, IPC = 10, 256, 10
-Side = Callable[[int, Split], Tensor]
+Side = Callable[[int, Images], Tensor]
 """From a number of steps and the data to what comes out."""
 CHECKED = CHUNK + 8
 """Real images a class in the comparison of results: more than a chunk."""
 
 
-class Bare(Run):
+class Bare(ImageRun):
     """What a method needs to run, without checkpoints, progress and storage."""
 
     def __init__(self, device: torch.device, seed: int = 0) -> None:
         """Starts from a seed."""
-        self.spec, self.ipc, self.device, self.view = SPEC, IPC, device, Plain()
+        self.spec, self.ipc, self.device, self.view = SPEC, IPC, device, IdentityView()
         self.strategy = SPEC.dsa
         self.rng = torch.Generator().manual_seed(seed)
 
@@ -66,17 +65,17 @@ class Bare(Run):
         """A ConvNet of width 128, in the default precision."""
         return build("convnet", SPEC.shape, CLASSES, self.rng, self.device)
 
-    def distilled(self, images: Tensor, labels: Tensor, **rest: object) -> DistilledSet:
+    def distilled(self, images: Tensor, labels: Tensor, **rest: object) -> ImageSet:
         """Keeps the images."""
         self.images = images.detach()
-        return cast(DistilledSet, None)
+        return cast(ImageSet, None)
 
 
 # The plain side --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainDM(Method):
+class PlainDM(ImageMethod):
     """Distribution matching, class by class."""
 
     name = "plain dm"
@@ -85,9 +84,9 @@ class PlainDM(Method):
     batch_real: int
     lr_images: float = 1.0
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Draws what DM draws."""
-        syn = Synthetic.real(train, run)
+        syn = LearnableSet.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=0.5)
         run.network()
         for _ in range(self.iterations):
@@ -106,7 +105,7 @@ class PlainDM(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainDataDAM(Method):
+class PlainDataDAM(ImageMethod):
     """Attention matching, class by class, with every map kept until the end."""
 
     name = "plain datadam"
@@ -115,9 +114,9 @@ class PlainDataDAM(Method):
     batch_real: int
     lr_images: float = 1.0
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Draws what DataDAM draws."""
-        syn = Synthetic.real(train, run)
+        syn = LearnableSet.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=0.5)
         run.network()
         for _ in range(self.iterations):
@@ -152,7 +151,7 @@ def look(network: Network, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainDSA(Method):
+class PlainDSA(ImageMethod):
     """Gradient matching under augmentation, class by class, one match a round."""
 
     name = "plain dsa"
@@ -160,9 +159,9 @@ class PlainDSA(Method):
     iterations: int
     batch_real: int
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Draws what DSA draws."""
-        syn = Synthetic.real(train, run)
+        syn = LearnableSet.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=0.1, momentum=0.5)
         for _ in range(self.iterations):
             network = framework_pooling(run.network())
@@ -194,7 +193,7 @@ def gradient(
     )
 
 
-def drawn(run: Run) -> list[dsa.Drawn]:
+def drawn(run: ImageRun) -> list[dsa.Drawn]:
     """An augmentation for each class, to be applied by itself."""
     together = dsa.siamese(run.strategy, (32, 32), CLASSES, run.rng).to(run.device)
     return [
@@ -213,18 +212,18 @@ def plain_step(network: Network, optimizer: torch.optim.Optimizer, images: Tenso
 # Measuring -------------------------------------------------------------------------------------------------
 
 
-def made(device: torch.device, per_class: int) -> Split:
+def made(device: torch.device, per_class: int) -> Images:
     """Random images of CIFAR-10's shape in the default precision."""
     shape = (CLASSES * per_class, *SPEC.shape)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     labels = torch.arange(CLASSES, device=device).repeat_interleave(per_class)
-    return Split(images, labels, "", CLASSES)
+    return Images(images, labels, "", CLASSES)
 
 
-def distils(kind: Callable[..., Method], **fields: object) -> Side:
+def distils(kind: Callable[..., ImageMethod], **fields: object) -> Side:
     """A side that makes images by a method, with all real images of each class in each step."""
 
-    def side(steps: int, train: Split) -> Tensor:
+    def side(steps: int, train: Images) -> Tensor:
         run = Bare(train.images.device)
         kind(iterations=steps, batch_real=len(train.labels) // CLASSES, **fields).distill(train, run)
         return run.images
@@ -235,7 +234,7 @@ def distils(kind: Callable[..., Method], **fields: object) -> Side:
 def trains(step: Callable[..., object], change: Callable[[Network], Network]) -> Side:
     """A side that trains on 100 images by hard-v1, ten steps for each asked for; gives a layer's weights."""
 
-    def side(steps: int, train: Split) -> Tensor:
+    def side(steps: int, train: Images) -> Tensor:
         rng = torch.Generator().manual_seed(0)
         device = train.images.device
         network = change(build("convnet", SPEC.shape, CLASSES, rng, device))
@@ -320,7 +319,7 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
     figures["DM real pass"] = share(train, device, repeats)
     figures["expert epoch"] = experts.measure(device, repeats)
     figures["unrolled update, seconds"] = unrolled.seconds(device, repeats)
-    figures["recovery step, seconds"] = recover.compare("convnet-bn", SPEC.shape, 100, device, repeats)
+    figures["recovery step, seconds"] = invert.compare("convnet-bn", SPEC.shape, 100, device, repeats)
     peaks = unrolled.memory(device)
     figures["unrolled update, peak MiB"] = {
         f"{gradient}, {steps} steps": peak for gradient, rows in peaks.items() for steps, peak in rows.items()
@@ -330,7 +329,7 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
     return figures
 
 
-def share(train: Split, device: torch.device, repeats: int) -> dict[str, float]:
+def share(train: Images, device: torch.device, repeats: int) -> dict[str, float]:
     """The rate of DM's pass over the real images against that of a float32 matrix product."""
     network = build("convnet", SPEC.shape, CLASSES, torch.Generator().manual_seed(0), device)
     square = torch.randn(2048, 2048, device=device)

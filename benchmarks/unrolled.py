@@ -1,6 +1,6 @@
 """What an update by trajectory matching costs, differentiated in each way: ``python benchmarks/unrolled.py``.
 
-Two tables of `condense.distill.unrolled`, with a ConvNet of width 128 on images of CIFAR-10's shape. Memory:
+Two tables of `condense.distillation.matching.unrolled`, with a ConvNet of width 128 on images of CIFAR-10's shape. Memory:
 the peak of an update above what the process held before it, against the number of steps; each figure is from
 a process of its own. Time: seconds of an update, as medians over interleaved repetitions, and as a share of
 "unrolled", which is the published way: whole batches, the graph of all steps, one backward pass.
@@ -22,10 +22,9 @@ from torch import Tensor
 
 from condense.augment import dsa
 from condense.benchmarks.common import SPEC, timed
-from condense.distill.unrolled import GRADIENTS, flatten, unroll
-from condense.measure import PeakMemory, device_name
-from condense.memory import keep_freed_memory
+from condense.distillation.matching.unrolled import GRADIENTS, flatten, unroll
 from condense.networks import build
+from condense.resources import PeakMemory, device_name, keep_freed_memory
 
 MIB = 2**20
 STEPS = (5, 10, 20, 40, 80)

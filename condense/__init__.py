@@ -1,6 +1,6 @@
 """condense, the benchmark suite for dataset distillation: every method, one storage format, fixed protocols.
 
-`load`, `save`, `verify` and `DistilledSet` are all that most code needs. They are looked up on first use, so
+`load`, `save`, `verify` and `ImageSet` are all that most code needs. They are looked up on first use, so
 that ``import condense`` and ``condense --help`` do not wait for torch.
 """
 
@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from condense.store import DistilledSet as DistilledSet
+    from condense.store import ImageSet as ImageSet
     from condense.store import load as load
     from condense.store import save as save
     from condense.store import verify as verify
 
     __version__: str
 
-__all__ = ["DistilledSet", "__version__", "load", "save", "verify"]
+__all__ = ["ImageSet", "__version__", "load", "save", "verify"]
 
 
 def __getattr__(name: str) -> object:

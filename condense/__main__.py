@@ -13,7 +13,7 @@ def main() -> None:
     """
     import typer
 
-    from condense.cli import app
+    from condense.cli.app import app
 
     try:
         # Left to itself typer would print its usage with every refusal and keep interrupts to itself.

@@ -1,31 +1,116 @@
-"""The two ways a command ends early: refused with one sentence, or stopped by its budget."""
+"""The two ways in which work ends early: an input is refused, or the time budget runs out.
+
+The core names settings, never options of a command line. ``str(error)`` is the sentence for a Python caller;
+`condense.cli.resolve` turns the same fields into the sentence for the command line.
+"""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """A change of the input that would be accepted.
+
+    Attributes:
+        settings: The settings to change, by name, with the values to give them; a value of None stands for
+            any value of the user's own. A method's field is called ``params.FIELD``, that of a wrapper
+            ``params.WRAPPER.FIELD``.
+        effect: What the change does, as a verb phrase: ``"trains one here"``.
+        command: The verb that has to be run with the settings first, such as ``"teach"``; None if they belong
+            to the same call.
+    """
+
+    settings: Mapping[str, object] = field(default_factory=dict)
+    effect: str = ""
+    command: str | None = None
+
+
+def setting_text(name: str, value: object) -> str:
+    """A setting and its value as a Python caller writes them: ``ipc=0``."""
+    name = name.removeprefix("params.")
+    return name if value is None else f"{name}={value!r}"
+
+
+def remedy_text(remedy: Remedy) -> str:
+    """A remedy as a Python caller reads it: ``teacher='trained' trains one here``."""
+    given = ", ".join(setting_text(name, value) for name, value in remedy.settings.items())
+    if remedy.command is not None:
+        given = f"condense {remedy.command}" + (f" with {given}" if given else "")
+    return f"{given} {remedy.effect}".strip()
 
 
 class Refused(Exception):
-    """Bad input, told in one sentence that holds the value at fault; the command ends with exit code 2."""
+    """An input cannot be used; the command line ends with exit code 2.
+
+    Args:
+        reason: What is wrong, as a sentence without a full stop. It holds the values at fault and names no
+            option of the command line.
+        setting: The name of the setting at fault (see `Remedy.settings`); None if the reason says enough.
+        value: The setting's value as it was given.
+        nearest: Valid names that resemble the value.
+        remedies: Changes that would be accepted.
+
+    Attributes:
+        reason: As given.
+        setting: As given.
+        value: As given.
+        nearest: As given.
+        remedies: As given.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        setting: str | None = None,
+        value: object = None,
+        nearest: Iterable[str] = (),
+        remedies: Iterable[Remedy] = (),
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.setting, self.value = reason, setting, value
+        self.nearest, self.remedies = tuple(nearest), tuple(remedies)
+
+    def sentence(
+        self,
+        setting: Callable[[str, object], str] = setting_text,
+        remedy: Callable[[Remedy], str] = remedy_text,
+    ) -> str:
+        """The whole message in one sentence.
+
+        Args:
+            setting: Writes a setting and its value.
+            remedy: Writes a remedy.
+        """
+        start = "" if self.setting is None else f"{setting(self.setting, self.value)}: "
+        return start + "; ".join([self.reason, *map(remedy, self.remedies)])
+
+    def __str__(self) -> str:
+        return self.sentence()
 
 
 class Stopped(Exception):
-    """The time budget ran out; what was done is kept and the command ends with exit code 3."""
+    """The time budget ran out; what was done is kept, and the command line ends with exit code 3."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> Refused:
-    """The refusal of a name that nothing answers to, with the nearest names that something does.
+def unknown(kind: str, name: str, known: Iterable[str], *, setting: str | None = None) -> Refused:
+    """The refusal of an unknown name, with the nearest valid names.
 
     Args:
-        kind: What was looked for, as a noun: ``"network"``.
+        kind: What was looked up, as a noun: ``"network"``.
         name: The name as the user gave it.
         known: Every valid name.
+        setting: The setting that held the name.
 
     Returns:
         The exception, to be raised where the name was looked up.
     """
     names = sorted(known)
-    spelt = {known_name.lower(): known_name for known_name in names}  # NCI1 is near to nci1
-    close = difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)
-    nearest = [spelt[one] for one in close] or names
+    lower = {known_name.lower(): known_name for known_name in names}  # so that NCI1 is near to nci1
+    close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
+    nearest = [lower[one] for one in close] or names
     word = "nearest" if len(nearest) < len(names) else "known"
-    return Refused(f"unknown {kind} {name!r}; {word}: {', '.join(nearest)}")
+    reason = f"unknown {kind} {name!r}; {word}: {', '.join(nearest)}"
+    return Refused(reason, setting=setting, value=name if setting else None, nearest=nearest)

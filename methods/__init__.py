@@ -1,6 +1,6 @@
 """Distillation methods, one file each, installed as `condense.methods` and found by their registered names.
 
-Every module here is imported by `condense.distill.registry`; nothing is to be listed anywhere else.
+Every module here is imported by `condense.distillation.registry`; nothing is to be listed anywhere else.
 """
 
 if __name__ != "condense.methods":

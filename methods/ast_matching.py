@@ -4,7 +4,7 @@ Shen, Yang and Lam: AST: Effective Dataset Distillation through Alignment with S
 Trajectories, 2023, https://arxiv.org/abs/2310.10541; authors' code
 shenjiyuan123/AST-Alignment-with-Smooth-Expert (commit 8030869), ``buffer.py`` and ``distill.py``. Experts
 have momentum and weight decay, and are kept from sudden changes by a loss that starts at half its size and by
-a penalty on their slope (`condense.distill.expert_steps`). Around MTT's loss it has five parts, each a field:
+a penalty on their slope (`condense.training.expert_steps`). Around MTT's loss it has five parts, each a field:
 
 - ``init=representative``: real images that stand for clusters of their class in an expert's logits;
 - ``balance``: the student's own loss is smaller for early starts and larger for late ones (`balanced`);
@@ -41,14 +41,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from condense.data import Split
-from condense.distill import Experts, ExpertTraining, Published, Run, Synthetic, register
-from condense.distill.unrolled import Vector
+from condense.data import Images
+from condense.distillation import Experts, ExpertTraining, ImageRun, LearnableSet, Recipe, register
+from condense.distillation.matching.unrolled import Vector
 from condense.errors import Refused, unknown
 from condense.networks import build
 from condense.protocol import Stage, dc_evaluation
 
-from .mtt import MTT, Learned, Match, answers, integer, missed
+from .mtt import MTT, Learned, Match, answers, integer, trajectory_loss
 
 WEIGHTS: Mapping[str, Callable[[int, int], float]] = {
     "none": lambda m, epochs: 0.0,
@@ -134,7 +134,7 @@ class AST(MTT):
             gradient_penalty=self.gradient_penalty,
         )
 
-    def start(self, train: Split, experts: Experts, run: Run) -> Learned:
+    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """MTT's, or images that represent their class in the eyes of a random expert at its last epoch."""
         if self.init != "representative":
             return super().start(train, experts, run)
@@ -146,10 +146,10 @@ class AST(MTT):
             logits = answers(network, last, train.images[members])
             nearest = representative(logits, run.ipc, integer(0, 2**31, run.rng))
             chosen.append(members[nearest.to(members.device)])
-        syn = Synthetic(train.images[torch.cat(chosen)], run.spec.num_classes, run.view)
+        syn = LearnableSet(train.images[torch.cat(chosen)], run.spec.num_classes, run.view)
         return Learned(syn, self.lr_student)
 
-    def match(self, experts: Experts, step: int, run: Run) -> Match:
+    def match(self, experts: Experts, step: int, run: ImageRun) -> Match:
         """MTT's, from a perturbed start, with comparisons on the way and another weight of the loss."""
         plain = super().match(experts, step, run)
         start = plain.start
@@ -166,7 +166,7 @@ class AST(MTT):
             plain,
             start=start,
             losses={
-                steps: weighted(weight, missed(start, experts.at(plain.expert, epoch)))
+                steps: weighted(weight, trajectory_loss(start, experts.at(plain.expert, epoch)))
                 for steps, (weight, epoch) in goals.items()
             },
             scale=balanced(plain.epoch, self.max_start_epoch) if self.balance else 1.0,
@@ -249,7 +249,7 @@ def representative(logits: Float[Tensor, "n k"], count: int, seed: int) -> Int64
     return rows
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     # init, syn_steps, expert_epochs, max_start_epoch, lr_images, lr_lr, batch, whitened, balance, enhanced
     table = {
         ("cifar10", 10): ("real", 30, 2, 20, 1000.0, 1e-5, None, True, True, True),
@@ -265,7 +265,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
     protocol = replace(evaluation, lr=None, weight_decay=1e-3, stages=stages)
     source = "shenjiyuan123/AST-Alignment-with-Smooth-Expert, README and distill.sh"
     return {
-        (dataset, ipc): Published(
+        (dataset, ipc): Recipe(
             method=AST(
                 iterations=5000,
                 init=init,

@@ -19,7 +19,7 @@ SRe2L should not be used.
 import math
 from dataclasses import dataclass
 
-from condense.distill import Published, register
+from condense.distillation import Recipe, register
 from condense.errors import Refused, unknown
 
 from .sre2l import SRe2L, cifar_protocol, tiny_protocol
@@ -70,7 +70,7 @@ class CDA(SRe2L):
         return self.crop_min + (1 - self.crop_min) * left[self.curriculum]
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     cifar = CDA(
         network="resnet18-bn", teacher="trained", iterations=1000, lr_images=0.25, bn_weight=0.01, roll=4,
         encode="jpeg",
@@ -81,13 +81,13 @@ def _recipes() -> dict[tuple[str, int], Published]:
     )  # fmt: skip
     unreleased = "SRe2L's setting with the curriculum; 800 epochs: issues of VILA-Lab/SRe2L"
     recipes = {
-        ("cifar100", ipc): Published(method=cifar, protocol=cifar_protocol(800), source=unreleased)
+        ("cifar100", ipc): Recipe(method=cifar, protocol=cifar_protocol(800), source=unreleased)
         for ipc in (1, 10, 50)
     }
     source = "VILA-Lab/SRe2L, CDA/README.md and recover_cda_tiny.py; zeyuanyin/tiny-imagenet"
     protocol = tiny_protocol(epochs=100, batch=64)
     return recipes | {
-        ("tiny-imagenet", ipc): Published(method=tiny, protocol=protocol, source=source)
+        ("tiny-imagenet", ipc): Recipe(method=tiny, protocol=protocol, source=source)
         for ipc in (1, 10, 50, 100)
     }
 

@@ -43,7 +43,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from condense.distill import Published, register
+from condense.distillation import Recipe, register
 from condense.errors import Refused
 from condense.networks import Network
 from condense.protocol import dc_evaluation
@@ -104,7 +104,7 @@ def attention(maps: Float[Tensor, "n c h w"], power: float) -> Float[Tensor, "n 
     return normalize(maps.sum(1).flatten(1), dim=1, eps=1e-12)
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     protocol = dc_evaluation(1800, augment="dsa")
     whitened = {(name, ipc): "zca" for name in ("cifar10", "cifar100") for ipc in (1, 10, 50, 100, 200)}
     others = {
@@ -116,7 +116,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
         "real images per class, batch of the evaluation and whitening: its issue 6"
     )
     return {
-        (name, ipc): Published(
+        (name, ipc): Recipe(
             method=DataDAM(
                 iterations=8000,
                 lr_images=1.0 if ipc <= 50 else 10.0,

@@ -39,8 +39,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from condense.data import Split
-from condense.distill import Experts, ExpertTraining, Published, Run, Synthetic, register
+from condense.data import Images
+from condense.distillation import Experts, ExpertTraining, ImageRun, LearnableSet, Recipe, register
 from condense.errors import Refused
 from condense.networks import Network
 from condense.protocol import dc_evaluation
@@ -114,7 +114,7 @@ class DATM(MTT):
         """FTD's."""
         return replace(super().training(), optimizer="gsam", rho=self.rho, alpha=self.alpha)
 
-    def start(self, train: Split, experts: Experts, run: Run) -> Learned:
+    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """Images, and what the experts say of them."""
         network = run.network()
         if self.init == "correct":
@@ -122,7 +122,7 @@ class DATM(MTT):
                 recognised(train, label, run.ipc, experts, network, run.rng)
                 for label in range(run.spec.num_classes)
             ]
-            syn = Synthetic(train.images[torch.cat(chosen)], run.spec.num_classes, run.view)
+            syn = LearnableSet(train.images[torch.cat(chosen)], run.spec.num_classes, run.view)
         else:
             syn = INITS[self.init](train, run)
         seen = syn.all()[0].detach()
@@ -152,7 +152,7 @@ class DATM(MTT):
 
 
 def recognised(
-    train: Split, label: int, count: int, experts: Experts, network: Network, rng: torch.Generator
+    train: Images, label: int, count: int, experts: Experts, network: Network, rng: torch.Generator
 ) -> Int64[Tensor, " count"]:
     """Random images of a class that an expert recognises at its last epoch.
 
@@ -212,7 +212,7 @@ def agreed(
     return torch.where(votes > 0, agreeing / votes.clamp(min=1), exchanged)
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     # syn_steps, expert_epochs, lr_images, lr_lr, lr_labels, batch, min_start_epoch, current_max_start_epoch,
     # max_start_epoch, expansion_end_epoch
     table = {
@@ -232,7 +232,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
     protocol = replace(dc_evaluation(1000, augment="dsa", batch=128), lr=None)
     source = "NUS-HPC-AI-Lab/DATM, configs and README"
     return {
-        cell: Published(
+        cell: Recipe(
             method=DATM(
                 iterations=10000,
                 syn_steps=steps,

@@ -31,14 +31,14 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
 from condense.augment import dsa
-from condense.data import Split
-from condense.distill import Method, Published, Run, Synthetic, register
+from condense.data import Images
+from condense.distillation import ImageMethod, ImageRun, LearnableSet, Recipe, register
 from condense.errors import unknown
 from condense.networks import Network
 from condense.protocol import dc_evaluation
-from condense.store import DistilledSet
+from condense.store import ImageSet
 from condense.store.targets import Hard
-from condense.training import chunks, train_step
+from condense.training.step import chunks, train_step
 
 LOOPS: Mapping[int, tuple[int, int]] = {
     1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10),
@@ -60,7 +60,7 @@ Gradient = Sequence[Tensor]
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class DC(Method):
+class DC(ImageMethod):
     """Gradient matching.
 
     Attributes:
@@ -121,7 +121,7 @@ class DC(Method):
         """Only when it starts from real images."""
         return self.init == "real"
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Algorithm 1 of the paper."""
         syn = INITS[self.init](train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=self.momentum)
@@ -154,7 +154,7 @@ class DC(Method):
         )
 
     def _train(
-        self, network: Network, optimizer: torch.optim.Optimizer, syn: Synthetic, epochs: int, strategy: str,
+        self, network: Network, optimizer: torch.optim.Optimizer, syn: LearnableSet, epochs: int, strategy: str,
         rng: torch.Generator,
     ) -> None:  # fmt: skip
         """Trains the network on the images as they are now."""
@@ -252,15 +252,15 @@ METRICS: Mapping[str, Callable[[Gradient, Gradient], Tensor]] = {
 }
 """The distances by the names that the authors' code gives them."""
 
-INITS: Mapping[str, Callable[[Split, Run], Synthetic]] = {
-    "noise": lambda train, run: Synthetic.noise(run),
-    "real": Synthetic.real,
+INITS: Mapping[str, Callable[[Images, ImageRun], LearnableSet]] = {
+    "noise": lambda train, run: LearnableSet.noise(run),
+    "real": LearnableSet.real,
 }
 """What the images start from."""
 
 
 @torch.no_grad()
-def refresh_batch_norm(network: Network, train: Split, rng: torch.Generator) -> None:
+def refresh_batch_norm(network: Network, train: Images, rng: torch.Generator) -> None:
     """One training-mode forward of real images; then only the batch norms are put into evaluation mode.
 
     A network without batch norm stays as it is, and nothing is drawn.
@@ -273,14 +273,14 @@ def refresh_batch_norm(network: Network, train: Split, rng: torch.Generator) -> 
                 module.eval()
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     source = "VICO-UoE/DatasetCondensation, README and defaults of main.py"
     # MNIST alone is evaluated with an augmentation, and therefore for longer.
     plain = dc_evaluation(300, augment="none")
     protocols = dict.fromkeys(("fashion-mnist", "svhn", "cifar10", "cifar100"), plain)
     protocols["mnist"] = dc_evaluation(1000, augment="dc:crop_scale_rotate")
     return {
-        (dataset, ipc): Published(
+        (dataset, ipc): Recipe(
             method=DC(outer_steps=LOOPS[ipc][0], inner_epochs=LOOPS[ipc][1]), protocol=protocol, source=source
         )
         for dataset, protocol in protocols.items()

@@ -24,17 +24,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from condense.augment import dsa
-from condense.data import Split
-from condense.distill import Method, Published, Run, Synthetic, register
+from condense.data import Images
+from condense.distillation import ImageMethod, ImageRun, LearnableSet, Recipe, register
 from condense.networks import Network, initialise_, network_in_chunks
 from condense.protocol import dc_evaluation
-from condense.store import DistilledSet
-from condense.training import chunks
+from condense.store import ImageSet
+from condense.training.step import chunks
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class DM(Method):
+class DM(ImageMethod):
     """Distribution matching.
 
     Attributes:
@@ -61,9 +61,9 @@ class DM(Method):
         """It starts from real images."""
         return True
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Algorithm 1 of the paper."""
-        syn = Synthetic.real(train, run)
+        syn = LearnableSet.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=self.momentum)
         size = (run.spec.height, run.spec.width)
         network = run.network().requires_grad_(False)
@@ -92,7 +92,7 @@ def class_means(rows: Float[Tensor, "n d"], num_classes: int) -> Float[Tensor, "
     return rows.view(num_classes, -1, rows.shape[1]).mean(1)
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     protocol = dc_evaluation(1000, augment="dsa")
     cells = {
         **{("cifar10", ipc): 1.0 for ipc in (1, 10, 50)},
@@ -103,7 +103,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
     }
     source = "VICO-UoE/DatasetCondensation, README and defaults of main_DM.py (tiny-imagenet: from memory)"
     return {
-        cell: Published(method=DM(iterations=20000, lr_images=lr), protocol=protocol, source=source)
+        cell: Recipe(method=DM(iterations=20000, lr_images=lr), protocol=protocol, source=source)
         for cell, lr in cells.items()
     }
 

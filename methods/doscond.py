@@ -40,8 +40,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from condense.data import Graphs
-from condense.distill import GraphMethod, GraphRun, Recipe, register
-from condense.distill.graph_gradients import (
+from condense.distillation import GraphMethod, GraphRun, Recipe, register
+from condense.distillation.graphs.gradients import (
     Batch,
     Batches,
     Dense,
@@ -205,7 +205,7 @@ class Real:
 
     @torch.no_grad()
     def gradient(self, weights: Weights) -> list[Tensor]:
-        """As `condense.distill.graph_gradients.gradient`, with one axis: the groups."""
+        """As `condense.distillation.graphs.gradients.gradient`, with one axis: the groups."""
         found = []
         for number in range(len(self._groups)):
             batch = self._batch(number)

@@ -17,7 +17,7 @@ When not to use it: as for DC; on digits at one image per class DC is better (RE
 
 from dataclasses import dataclass
 
-from condense.distill import Published, register
+from condense.distillation import Recipe, register
 from condense.protocol import dc_evaluation
 
 from .dc import DC, LOOPS
@@ -34,14 +34,14 @@ class DSA(DC):
     augment: str = "dsa"
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     protocol = dc_evaluation(1000, augment="dsa")
     source = "VICO-UoE/DatasetCondensation, README and defaults of main.py"
     recipes = {}
     for dataset, ipc in DC.recipes:
         outer_steps, inner_epochs = LOOPS[ipc]
         method = DSA(outer_steps=outer_steps, inner_epochs=inner_epochs)
-        recipes[dataset, ipc] = Published(method=method, protocol=protocol, source=source)
+        recipes[dataset, ipc] = Recipe(method=method, protocol=protocol, source=source)
     return recipes
 
 

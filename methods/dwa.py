@@ -32,8 +32,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from condense.distill import Published, register
-from condense.distill.recover import Adjust
+from condense.distillation import Recipe, register
+from condense.distillation.inversion.invert import Adjust
 from condense.networks import Network
 
 from .sre2l import SRe2L, cifar_protocol, tiny_protocol
@@ -96,7 +96,7 @@ def adjusted(
     return moved.requires_grad_(False)
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     cifar = DWA(
         network="resnet18-bn", teacher="trained", iterations=1000, lr_images=0.25, bn_weight=0.01, roll=4,
         encode="jpeg",
@@ -108,13 +108,13 @@ def _recipes() -> dict[tuple[str, int], Published]:
     )  # fmt: skip
     source = "AngusDujw/Diversity-Driven-Synthesis, scripts/run_{}.sh"
     recipes = {
-        (name, ipc): Published(method=cifar, protocol=cifar_protocol(), source=source.format("cifar"))
+        (name, ipc): Recipe(method=cifar, protocol=cifar_protocol(), source=source.format("cifar"))
         for name in ("cifar10", "cifar100")
         for ipc in (10, 50)
     }
     protocol = tiny_protocol(epochs=200, batch=64, cutmix=1.0)
     return recipes | {
-        ("tiny-imagenet", ipc): Published(method=tiny, protocol=protocol, source=source.format("tiny"))
+        ("tiny-imagenet", ipc): Recipe(method=tiny, protocol=protocol, source=source.format("tiny"))
         for ipc in (50, 100)
     }
 

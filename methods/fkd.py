@@ -40,11 +40,11 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from condense.augment.views import CROPS, Views, draw
-from condense.data import Split
-from condense.distill import Run, Wrapper, register
-from condense.distill.teaching import FIXED, Taught, require_teacher, teacher_training
+from condense.data import Images
+from condense.distillation import ImageRun, Wrapper, register
+from condense.distillation.images.taught import FIXED, TeacherMethod, require_teacher, teacher_training
 from condense.errors import Refused, unknown
-from condense.store import DistilledSet
+from condense.store import ImageSet
 
 HOST = "host"
 
@@ -108,19 +108,19 @@ class FKD(Wrapper):
             raise Refused(f"{self.name}: kept = {self.kept} is more than epochs = {self.epochs}")
 
     @property
-    def inverted(self) -> Taught | None:
+    def inverted(self) -> TeacherMethod | None:
         """The link within that has a teacher of its own, if one has."""
-        found = [link for link in self.host.links() if isinstance(link, Taught)]
+        found = [link for link in self.host.links() if isinstance(link, TeacherMethod)]
         return found[0] if found else None
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """The host's set, and then its labels: an epoch a step."""
         if self.top_k is not None and self.top_k >= run.spec.num_classes:
             raise Refused(f"{self.name}: top_k = {self.top_k}, but there are {run.spec.num_classes} classes")
         made = self.host.distill(train, run)
         teacher = self.inverted if self.teacher == HOST else self.teacher
         assert teacher is not None
-        training = None if isinstance(teacher, Taught) else teacher_training(self.network)
+        training = None if isinstance(teacher, TeacherMethod) else teacher_training(self.network)
         labels = run.teacher(teacher, training, train)
         shown = run.shown(made)
         shards = self.epochs if self.kept is None else self.kept
@@ -137,11 +137,11 @@ class FKD(Wrapper):
         )  # fmt: skip
 
     def views(
-        self, shown: DistilledSet, generator: torch.Generator, *, flip: bool
+        self, shown: ImageSet, generator: torch.Generator, *, flip: bool
     ) -> Iterator[tuple[Int64[Tensor, " b"], Views]]:
         """What students see in an epoch: every image once, in batches, each with its views.
 
-        Drawn as `DistilledSet.batches`, augmentation and mixing draw them: the order of the epoch, then for
+        Drawn as `ImageSet.batches`, augmentation and mixing draw them: the order of the epoch, then for
         each batch its crops, its flips and its mixture. A set that is one batch comes in its own order.
 
         Args:

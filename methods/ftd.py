@@ -4,7 +4,7 @@ Du, Jiang, Tan, Zhou and Li: Minimizing the Accumulated Trajectory Error to Impr
 CVPR 2023, https://arxiv.org/abs/2211.11004; authors' code AngusDujw/FTD-distillation (commit 711532a),
 ``buffer/buffer_FTD.py`` and ``distill/distill_FTD.py``. A student that is evaluated starts anew and drifts
 off the way that its set was made for; where the loss is flat around the experts, that costs less. So the
-experts are trained by GSAM (`condense.distill.expert_steps`). The matching is MTT's, and the set is an
+experts are trained by GSAM (`condense.training.expert_steps`). The matching is MTT's, and the set is an
 exponential moving average of the images over the updates: E <- decay E + (1 - decay) X after each, from the
 initial images on.
 
@@ -30,8 +30,8 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor
 
-from condense.data import Split
-from condense.distill import Experts, ExpertTraining, Published, Run, Synthetic, register
+from condense.data import Images
+from condense.distillation import Experts, ExpertTraining, ImageRun, LearnableSet, Recipe, register
 from condense.errors import Refused
 from condense.protocol import dc_evaluation
 
@@ -47,7 +47,7 @@ class Averaged(Learned):
         decay: Share of the average that stays in an update.
     """
 
-    def __init__(self, syn: Synthetic, lr: float, decay: float) -> None:
+    def __init__(self, syn: LearnableSet, lr: float, decay: float) -> None:
         super().__init__(syn, lr)
         self.average = syn.images.detach().clone()
         self._decay = decay
@@ -100,12 +100,12 @@ class FTD(MTT):
             super().training(), optimizer="gsam", rho=self.rho, alpha=self.alpha, adaptive=self.adaptive
         )
 
-    def start(self, train: Split, experts: Experts, run: Run) -> Learned:
+    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """MTT's, with the average."""
         return Averaged(INITS[self.init](train, run), self.lr_student, self.ema_decay)
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     # syn_steps, expert_epochs, max_start_epoch, batch_syn, lr_images, lr_lr, lr_student, alpha, ema_decay
     table = {
         ("cifar10", 1): (50, 2, 2, None, 100.0, 1e-7, 0.01, 0.3, 0.9999),
@@ -120,7 +120,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
     protocol = replace(dc_evaluation(1000, augment="dsa"), lr=None)
     source = "AngusDujw/FTD-distillation, docs/parameters.png (the paper's Table 7) and its two scripts"
     return {
-        (dataset, ipc): Published(
+        (dataset, ipc): Recipe(
             method=FTD(
                 iterations=5000,
                 syn_steps=steps,

@@ -29,10 +29,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from condense.augment import dsa
-from condense.data import Split
-from condense.distill import Method, Published, Run, Wrapper, register
+from condense.data import Images
+from condense.distillation import ImageMethod, ImageRun, Recipe, Wrapper, register
 from condense.errors import Refused
-from condense.store import DistilledSet
+from condense.store import ImageSet
 
 
 class Mirrored:
@@ -69,14 +69,16 @@ class FYI(Wrapper):
             raise Refused(f"{self.title}: {self.name} wraps {self.wraps}, and {self.host.title} does not")
 
     @classmethod
-    def published(cls, host: Published) -> Published:
+    def published(cls, host: Recipe) -> Recipe | None:
         """The host's settings, evaluated with the edited augmentation, as the authors' code does."""
-        assert isinstance(host.method, Method)
+        if host.protocol is None:
+            return None
+        assert isinstance(host.method, ImageMethod)
         protocol = replace(host.protocol, augment=edited(host.protocol.augment))
         source = f"{host.source}; around it, cvlab-yonsei/FYI"
-        return Published(method=cls(host=host.method, flip_first=True), protocol=protocol, source=source)
+        return Recipe(method=cls(host=host.method, flip_first=True), protocol=protocol, source=source)
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """The host, with its view mirrored."""
         if not run.spec.flips:
             run.warn(f"{self.title}: mirrored images of {run.spec.name} are of no class, and fyi shows them")

@@ -4,7 +4,7 @@ The rules are those for images, of the modules `random_subset`, `herding` and `k
 are. On graphs since Jin et al.: Condensing Graphs via One-Step Gradient Matching (KDD 2022,
 https://arxiv.org/abs/2206.07746), with embeddings of a GCN that was trained on all training graphs, in whose
 code they are vectors pooled over a graph's nodes. Here the network is one pinned recipe
-(`condense.distill.GraphTraining`), because no paper says how its own was trained.
+(`condense.distillation.GraphTraining`), because no paper says how its own was trained.
 
 Two sets of one number of graphs may differ tenfold in bytes. So each rule takes ``room``: graphs then come in
 turn from the classes, in the rule's order, for as long as the set takes no more bytes than that.
@@ -22,7 +22,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from condense.data import Graphs
-from condense.distill import GraphMethod, GraphRun, register
+from condense.distillation import GraphMethod, GraphRun, register
 from condense.store import GraphSet
 
 from .herding import herd

@@ -7,7 +7,7 @@ authors never released the code; the rule is the one that they state in their re
 class mean less the sum of those picked. (DeepCore's implementation takes the farthest: a slip, far worse.)
 
 Features come from one pinned network, trained on the whole training set without augmentation
-(`condense.distill.feature_extractor`); the papers do not say how theirs was trained.
+(`condense.distillation.feature_extractor`); the papers do not say how theirs was trained.
 """
 
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from condense.data import Split
-from condense.distill import Method, Run, register, select_by_features
-from condense.store import DistilledSet
+from condense.data import Images
+from condense.distillation import ImageMethod, ImageRun, register, select_by_features
+from condense.store import ImageSet
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Herding(Method):
+class Herding(ImageMethod):
     """Greedy picks whose running feature mean tracks the class mean. The seed changes nothing."""
 
     name = "herding"
     keeps_real = True
     quick = {"network": "mlp"}
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Picks class by class in the features of the pinned network."""
         return select_by_features(train, run, self.network, herd)
 

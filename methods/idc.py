@@ -44,14 +44,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from condense.augment import dsa
-from condense.data import Split
-from condense.distill import Decoded, Method, Published, Run, Synthetic, Through, register, tiled
+from condense.data import Images
+from condense.distillation import (
+    ChainedView,
+    DecodedView,
+    ImageMethod,
+    ImageRun,
+    LearnableSet,
+    Recipe,
+    register,
+    tiled,
+)
 from condense.errors import Refused, unknown
 from condense.networks import Network, initialise_
 from condense.protocol import milestones
-from condense.store import DistilledSet, formation
+from condense.store import ImageSet, formation
 from condense.store.targets import Hard
-from condense.training import cutmix, train_step
+from condense.training.step import cutmix, train_step
 
 from .dc import Gradient, match
 
@@ -61,7 +70,7 @@ BASE_IPC = 10
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class IDC(Method):
+class IDC(ImageMethod):
     """Gradient matching with several images in each stored one.
 
     Attributes:
@@ -141,11 +150,11 @@ class IDC(Method):
         """Unless it starts from noise."""
         return self.init != "noise"
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Algorithm 1 of the paper."""
         steps = formation(self.factor, run.spec.shape[1:], self.name)
-        view = Through(Decoded(steps[0]), run.view) if steps else run.view
-        syn = Synthetic(INITS[self.init](train, run, self.factor), run.spec.num_classes, view)
+        view = ChainedView(DecodedView(steps[0]), run.view) if steps else run.view
+        syn = LearnableSet(INITS[self.init](train, run, self.factor), run.spec.num_classes, view)
         turns = Turns(syn, lr=self.lr_images * run.ipc / BASE_IPC, momentum=self.momentum)
         network = run.network()
         require_convolutions(network, self.network)
@@ -172,7 +181,9 @@ class IDC(Method):
         images = syn.images.detach().clamp(0, 1)
         return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=steps)
 
-    def _match(self, network: Network, syn: Synthetic, turns: "Turns", train: Split, run: Run) -> Tensor:
+    def _match(
+        self, network: Network, syn: LearnableSet, turns: "Turns", train: Images, run: ImageRun
+    ) -> Tensor:
         """One match of every class, and its update; the loss is summed over the classes."""
         size = (run.spec.height, run.spec.width)
         draw = dsa.siamese(self.augment, size, run.spec.num_classes, run.rng).to(run.device)
@@ -185,7 +196,7 @@ class IDC(Method):
         turns.take(torch.autograd.grad(seen, syn.images, gradient)[0])
         return loss
 
-    def _train(self, network: Network, trainer: torch.optim.Optimizer, train: Split, run: Run) -> None:
+    def _train(self, network: Network, trainer: torch.optim.Optimizer, train: Images, run: ImageRun) -> None:
         """Trains the network on real images."""
         count = -(-self.train_images // self.batch_train) * self.batch_train
         chosen = torch.randperm(len(train), generator=run.rng)[:count].to(run.device)
@@ -214,7 +225,7 @@ class Turns:
         velocity: v, of the shape of the images.
     """
 
-    def __init__(self, syn: Synthetic, *, lr: float, momentum: float) -> None:
+    def __init__(self, syn: LearnableSet, *, lr: float, momentum: float) -> None:
         self.images, self.lr, self.momentum = syn.images.detach(), lr, momentum
         self.velocity = torch.zeros_like(self.images)
         powers = torch.full((syn.num_classes,), momentum, dtype=torch.float64).cumprod(0)
@@ -222,7 +233,7 @@ class Turns:
         self._shrinks = self._column(torch.cat([torch.ones(1), powers[:-1]]), syn)
         self._drifts = self._column(torch.cat([torch.zeros(1), powers[:-1].cumsum(0)]), syn)
 
-    def _column(self, values: Tensor, syn: Synthetic) -> Float[Tensor, "n 1 1 1"]:
+    def _column(self, values: Tensor, syn: LearnableSet) -> Float[Tensor, "n 1 1 1"]:
         column = values.repeat_interleave(syn.ipc).view(-1, 1, 1, 1)
         return column.to(self.images.device, self.images.dtype)
 
@@ -290,21 +301,21 @@ def require_convolutions(network: Network, name: str) -> None:
         raise Refused(f"idc matches the gradients of convolutions, and {name} has none")
 
 
-def _mix(train: Split, run: Run, factor: int) -> Tensor:
+def _mix(train: Images, run: ImageRun, factor: int) -> Tensor:
     return tiled(train.draw(run.ipc * factor**2, run.rng), factor)
 
 
-def _random(train: Split, run: Run, factor: int) -> Tensor:
+def _random(train: Images, run: ImageRun, factor: int) -> Tensor:
     return train.draw(run.ipc, run.rng).flatten(0, 1)
 
 
-def _noise(train: Split, run: Run, factor: int) -> Tensor:
+def _noise(train: Images, run: ImageRun, factor: int) -> Tensor:
     shape = (run.spec.num_classes * run.ipc, *run.spec.shape)
     noise = torch.randn(shape, generator=run.rng).to(run.device)
     return (noise / 4 + 0.5).clamp(0, 1)
 
 
-INITS: Mapping[str, Callable[[Split, Run, int], Float[Tensor, "n c h w"]]] = {
+INITS: Mapping[str, Callable[[Images, ImageRun, int], Float[Tensor, "n c h w"]]] = {
     "mix": _mix,
     "random": _random,
     "noise": _noise,
@@ -312,7 +323,7 @@ INITS: Mapping[str, Callable[[Split, Run, int], Float[Tensor, "n c h w"]]] = {
 """What the images start from."""
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     """``misc/reproduce.py``; the evaluation is that of ``train.py`` under ``argument.py``."""
     source = "snu-mllab/Efficient-Dataset-Condensation, misc/reproduce.py and argument.py"
     cifar = IDC(iterations=2000, matches=100, lr_images=5e-3, metric="mse", train_images=2000)
@@ -328,7 +339,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
         "fashion-mnist": (fashion, (1, 10, 50), photos),
     }
     return {
-        (dataset, ipc): Published(
+        (dataset, ipc): Recipe(
             method=method,
             protocol=milestones(1000, batch=64, augment=augment, cutmix=method.cutmix or None),
             source=source,

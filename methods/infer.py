@@ -4,7 +4,7 @@ Zhang, Du, Liu and Zhou: Breaking Class Barriers: Efficient Dataset Distillation
 Compensator, ICLR 2025, https://arxiv.org/abs/2408.06927; authors' code zhangxin-xd/UFC at 83d19f8,
 ``ufc_generation/ufc_cifar.py``. A base set is one real image of each of C classes. For each base set and each
 of M trained networks one image, the compensator u, is learned by the recovery of SRe2L
-(`condense.distill.recover`): with u added to all of them, the network is to know the base set's images for
+(`condense.distillation.inversion.invert`): with u added to all of them, the network is to know the base set's images for
 what they are, and its batch norms are to see the statistics that they saw in training. Students see every
 base image, and every base image with each of its M compensators: n0 (M + 1) images of a class, for which n0
 images of each and M n0 compensators are stored. For the room of ``ipc`` images a class n0 is
@@ -49,18 +49,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from condense.augment import resized
-from condense.data import Split
-from condense.distill import Run, Taught, Training, register
-from condense.distill.recover import Recovery, recover
+from condense.data import Images
+from condense.distillation import ImageRun, TeacherMethod, Training, register
+from condense.distillation.inversion.invert import Inversion, invert
 from condense.errors import Refused
 from condense.networks import build
-from condense.store import Compensated, DistilledSet, as_compensators
+from condense.store import Compensated, ImageSet, as_compensators
 from condense.teachers import Teacher
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class INFER(Taught):
+class INFER(TeacherMethod):
     """Real images under compensators, each shared by all classes.
 
     Attributes:
@@ -126,7 +126,7 @@ class INFER(Taught):
         """n0 = floor(ipc / (M / C + 1)): a base set and its M compensators take the room of C + M images."""
         return ipc * num_classes // (num_classes + self._count())
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Algorithm 1 of the paper, with static labels."""
         classes = run.spec.num_classes
         base_sets = self.per_class(run.ipc, classes)
@@ -137,12 +137,12 @@ class INFER(Taught):
         def nothing(block: range, number: int, generator: torch.Generator) -> Tensor:
             return torch.zeros(1, *run.spec.shape)
 
-        recovery = Recovery(
+        recovery = Inversion(
             lr=self.lr_images, bn_weight=self.bn_weight, variance_weight=self.variance_weight,
             first_bn=self.first_bn, crops=(self.crop_min,) * self.iterations, flip=self.flip, roll=self.roll,
         )  # fmt: skip
         found = [
-            recover(
+            invert(
                 run, teacher.network, recovery, nothing, block=classes, passes=base_sets, base=base,
                 phase=f"recover {number}",
             )
@@ -169,7 +169,7 @@ class INFER(Taught):
     def _count(self) -> int:
         return len(self._names()) or 1
 
-    def _teachers(self, train: Split, run: Run) -> list[Teacher]:
+    def _teachers(self, train: Images, run: ImageRun) -> list[Teacher]:
         names = self._names()
         for name in names:
             # All of them, before the first is trained.

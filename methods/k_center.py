@@ -17,21 +17,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from condense.data import Split
-from condense.distill import Method, Run, register, select_by_features
-from condense.store import DistilledSet
+from condense.data import Images
+from condense.distillation import ImageMethod, ImageRun, register, select_by_features
+from condense.store import ImageSet
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class KCenter(Method):
+class KCenter(ImageMethod):
     """Farthest-first picks from the image nearest to the class mean. The seed changes nothing."""
 
     name = "k_center"
     keeps_real = True
     quick = {"network": "mlp"}
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Picks class by class in the features of the pinned network."""
         return select_by_features(train, run, self.network, farthest_first)
 

@@ -10,7 +10,7 @@ seed is, and one set serves all architectures.
 
 Where this differs from the authors' code, and why:
 
-- Trees are told apart by colours (`condense.distill.trees`) and built for the kept itemsets alone: the same
+- Trees are told apart by colours (`condense.distillation.graphs.trees`) and built for the kept itemsets alone: the same
   trees, without writing each as a string, which is nearly all of their time.
 - Itemsets are mined exactly; theirs come from pyfpgrowth 1.0, which loses some. With ``closed`` only those
   are kept to which no tree can be added without losing a graph: the others say nothing more.
@@ -36,9 +36,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from condense.data import Graphs
-from condense.distill import GraphMethod, GraphRun, Recipe, register
-from condense.distill.itemsets import CAP, Chosen, Itemset, Transactions, choose, exclusive, mine
-from condense.distill.trees import build, colours, degrees, transactions
+from condense.distillation import GraphMethod, GraphRun, Recipe, register
+from condense.distillation.graphs.itemsets import CAP, Chosen, Itemset, Transactions, choose, exclusive, mine
+from condense.distillation.graphs.trees import build, colours, degrees, transactions
 from condense.errors import Refused
 from condense.store import GraphSet
 

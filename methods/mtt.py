@@ -9,7 +9,7 @@ through all of the student's steps, into the pixels and into the student's learn
 
 Where this differs from the authors' code, and why:
 
-- The gradient is theirs and needs the memory of a single step (`condense.distill.unrolled`), where theirs
+- The gradient is theirs and needs the memory of a single step (`condense.distillation.matching.unrolled`), where theirs
   keeps the graph of all; ``gradient=unrolled`` does so here.
 - The learned learning rate is stored with the set. Theirs is not, although their evaluation trains with it.
 - A step that makes the learning rate negative, or the loss infinite, is taken back and the following ones are
@@ -34,22 +34,22 @@ from torch import Tensor
 from torch.func import functional_call
 
 from condense.augment import dsa
-from condense.data import Split
-from condense.distill import (
+from condense.data import Images
+from condense.distillation import (
     Experts,
     ExpertTraining,
-    Method,
-    Published,
+    ImageMethod,
+    ImageRun,
+    LearnableSet,
+    Recipe,
     Rollback,
-    Run,
-    Synthetic,
     register,
 )
-from condense.distill.unrolled import GRADIENTS, Batch, Vector, as_parameters, unroll
+from condense.distillation.matching.unrolled import GRADIENTS, Batch, Vector, as_parameters, unroll
 from condense.errors import unknown
 from condense.networks import Network, network_in_chunks
 from condense.protocol import dc_evaluation
-from condense.store import DistilledSet
+from condense.store import ImageSet
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,7 +82,7 @@ class Learned:
         logits: Of the stored images' labels, learned too; None where these are class ids.
     """
 
-    def __init__(self, syn: Synthetic, lr: float, logits: Float[Tensor, "n k"] | None = None) -> None:
+    def __init__(self, syn: LearnableSet, lr: float, logits: Float[Tensor, "n k"] | None = None) -> None:
         self.syn = syn
         self.lr = torch.tensor(lr, device=syn.images.device, requires_grad=True)
         self.logits = None if logits is None else logits.detach().clone().requires_grad_()
@@ -115,7 +115,7 @@ class Learned:
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class MTT(Method):
+class MTT(ImageMethod):
     """Trajectory matching.
 
     Attributes:
@@ -185,7 +185,7 @@ class MTT(Method):
         """Unless it starts from noise."""
         return self.init != "noise"
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Algorithm 1 of the paper."""
         experts = run.experts(self.training(), self.experts, self.epochs, train)
         learned = self.start(train, experts, run)
@@ -234,7 +234,7 @@ class MTT(Method):
             network=self.network, lr=self.lr_experts, batch=self.batch_experts, augment=self.augment
         )
 
-    def start(self, train: Split, experts: Experts, run: Run) -> Learned:
+    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """What is learned, at its beginning."""
         return Learned(INITS[self.init](train, run), self.lr_student)
 
@@ -245,12 +245,14 @@ class MTT(Method):
             {"params": [learned.lr], "lr": self.lr_lr},
         ]
 
-    def match(self, experts: Experts, step: int, run: Run) -> Match:
+    def match(self, experts: Experts, step: int, run: ImageRun) -> Match:
         """Draws an expert and an epoch, and asks for the snapshot some epochs later."""
         expert = integer(0, len(experts), run.rng)
         epoch = integer(*self.window(step), run.rng)
         start, goal = experts.at(expert, epoch), experts.at(expert, epoch + self.expert_epochs)
-        return Match(expert=expert, epoch=epoch, start=start, losses={self.syn_steps: missed(start, goal)})
+        return Match(
+            expert=expert, epoch=epoch, start=start, losses={self.syn_steps: trajectory_loss(start, goal)}
+        )
 
     def prepare(self, learned: Learned, match: Match, experts: Experts, network: Network) -> None:
         """Readies what is learned for an update, where its labels depend on what is to be matched."""
@@ -263,7 +265,7 @@ class MTT(Method):
         """Whether an update is left out for its loss: never."""
         return False
 
-    def batches(self, learned: Learned, run: Run) -> list[Batch]:
+    def batches(self, learned: Learned, run: ImageRun) -> list[Batch]:
         """The student's batches: every image once before one comes again, each time augmented anew."""
         strategy = dsa.strategy_of(self.augment, run.strategy)
         view, n = learned.syn.view, len(learned.syn.labels)
@@ -290,7 +292,7 @@ def augmented(learned: Learned, indices: Int64[Tensor, " b"], drawn: dsa.Drawn) 
     return batch
 
 
-def missed(start: Vector, goal: Vector) -> Callable[[Vector], Float[Tensor, ""]]:
+def trajectory_loss(start: Vector, goal: Vector) -> Callable[[Vector], Float[Tensor, ""]]:
     """The squared distance from the goal, as a share of the way that leads there from the start."""
     way = (start - goal).square().sum()
     return lambda end: (end - goal).square().sum() / way
@@ -316,14 +318,14 @@ def integer(low: int, high: int, rng: torch.Generator) -> int:
     return int(torch.randint(low, high, (), generator=rng))
 
 
-INITS: Mapping[str, Callable[[Split, Run], Synthetic]] = {
-    "real": Synthetic.real,
-    "noise": lambda train, run: Synthetic.noise(run),
+INITS: Mapping[str, Callable[[Images, ImageRun], LearnableSet]] = {
+    "real": LearnableSet.real,
+    "noise": lambda train, run: LearnableSet.noise(run),
 }
 """What the images start from."""
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     # syn_steps, expert_epochs, max_start_epoch, lr_images, lr_lr, lr_student, batch_syn, whitened
     table = {
         ("cifar10", 1): (50, 2, 2, 100.0, 1e-7, 0.01, None, True),
@@ -339,7 +341,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
     protocol = replace(dc_evaluation(1000, augment="dsa"), lr=None)
     source = "justincui03/dc_benchmark, the commands for MTT that its author gave"
     return {
-        cell: Published(
+        cell: Recipe(
             method=MTT(
                 iterations=5000,
                 syn_steps=steps,

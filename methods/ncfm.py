@@ -49,12 +49,21 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from condense.augment import dsa
-from condense.data import Split
-from condense.distill import Decoded, Method, Published, Run, Synthetic, Through, Training, register
+from condense.data import Images
+from condense.distillation import (
+    ChainedView,
+    DecodedView,
+    ImageMethod,
+    ImageRun,
+    LearnableSet,
+    Recipe,
+    Training,
+    register,
+)
 from condense.errors import Refused, unknown
 from condense.networks import Network, features_in_chunks
 from condense.protocol import Protocol, milestones
-from condense.store import DistilledSet, formation
+from condense.store import ImageSet, formation
 
 SCALE = 300
 """Factor of the matching loss (``match_loss``)."""
@@ -71,7 +80,7 @@ FALL = 0.5
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class NCFM(Method):
+class NCFM(ImageMethod):
     """Characteristic-function matching.
 
     Attributes:
@@ -157,17 +166,17 @@ class NCFM(Method):
             seed=seed,
         )
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Equation 8 of the paper, and the authors' calibration."""
         steps = formation(self.factor, run.spec.shape[1:], self.name)
-        view = Through(Decoded(steps[0]), run.view) if steps else run.view
-        syn = Synthetic.mixed(train, run, self.factor, view)
+        view = ChainedView(DecodedView(steps[0]), run.view) if steps else run.view
+        syn = LearnableSet.mixed(train, run, self.factor, view)
         optimizer = OPTIMIZERS[self.optimizer](self, syn.images)
         plateau = ReduceLROnPlateau(optimizer, factor=FALL, patience=self.patience)
         state: dict[str, object] = {"images": syn.images, "optimizer": optimizer, "plateau": plateau}
 
         trainings = [self.training(seed) for seed in range(self.networks)]
-        ends = [(run.untrained(each), run.trained(each, train).train()) for each in trainings]
+        ends = [(run.untrained(each), run.pretrained(each, train).train()) for each in trainings]
         network = run.untrained(trainings[0]).train()
         shape = (self.frequencies, network.feature_dim)
         psi: nn.Module = nn.Identity()
@@ -201,7 +210,7 @@ class NCFM(Method):
         images = syn.images.detach().clamp(0, 1)
         return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=steps)
 
-    def _sight(self, run: Run) -> Callable[[Tensor], Tensor]:
+    def _sight(self, run: ImageRun) -> Callable[[Tensor], Tensor]:
         """How a network is shown raw images: normalised, and under one augmentation that is drawn here."""
         drawn = dsa.siamese(self.augment, (run.spec.height, run.spec.width), 1, run.rng).to(run.device)
         return lambda images: drawn(run.normalize(images)[None])[0]
@@ -244,7 +253,7 @@ def characteristic(
     return angles.cos().mean(1), angles.sin().mean(1)
 
 
-def of_class(syn: Synthetic, label: int) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
+def of_class(syn: LearnableSet, label: int) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
     """The images of one class through the view, and their labels."""
     first = label * syn.ipc
     return syn.minibatch(torch.arange(first, first + syn.ipc, device=syn.images.device))
@@ -308,7 +317,7 @@ OPTIMIZERS: Mapping[str, Callable[[NCFM, Tensor], Optimizer]] = {
 """The images' optimisers by name."""
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     """``config/ipc*/*.yaml``: alike but for one optimiser, and the students' epochs."""
     files = {"cifar10": "cifar10", "cifar100": "cifar100", "tiny-imagenet": "tinyimagenet"}
     epochs = {("tiny-imagenet", 10): 300, ("tiny-imagenet", 50): 40}
@@ -326,7 +335,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
                 networks=20,
                 network_epochs=60,
             )
-            recipes[cell] = Published(
+            recipes[cell] = Recipe(
                 method=method,
                 protocol=_evaluation(epochs.get(cell, 2000)),
                 source=f"gszfwsb/NCFM, config/ipc{ipc}/{file}.yaml",

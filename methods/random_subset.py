@@ -9,21 +9,21 @@ from dataclasses import dataclass
 
 import torch
 
-from condense.data import Split
-from condense.distill import Method, Run, register
-from condense.store import DistilledSet
+from condense.data import Images
+from condense.distillation import ImageMethod, ImageRun, register
+from condense.store import ImageSet
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class RandomSubset(Method):
+class RandomSubset(ImageMethod):
     """``ipc`` images of each class, without replacement."""
 
     name = "random_subset"
     keeps_real = True
     draws = 10
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Draws each class's images; there is nothing to learn."""
         chosen = []
         for label in range(run.spec.num_classes):

@@ -37,12 +37,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from condense.augment import resample, resized
-from condense.data import Split
-from condense.distill import Published, Run, Taught, register
+from condense.data import Images
+from condense.distillation import ImageRun, Recipe, TeacherMethod, register
 from condense.errors import Refused
 from condense.protocol import Protocol, Stage
-from condense.store import DistilledSet
-from condense.store.encode import encoding_named
+from condense.store import ImageSet
+from condense.store.images.encode import encoding_named
 from condense.teachers import Teacher
 
 PIXELS = 2**22
@@ -51,7 +51,7 @@ PIXELS = 2**22
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class RDED(Taught):
+class RDED(TeacherMethod):
     """Selection of crops by a teacher's cross-entropy.
 
     Attributes:
@@ -86,7 +86,7 @@ class RDED(Taught):
         """Each crop is of another real image."""
         return True
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Class by class; the labels come at evaluation."""
         spec, wanted = run.spec, run.ipc * self.factor**2
         counts = train.counts()
@@ -165,7 +165,7 @@ def mosaics(
     return images
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     """``argument.py`` and ``scripts/``, with the modified ResNet18 as teacher and student."""
     method = RDED(network="resnet18-bn", teacher="trained", encode="jpeg")
     batches = {
@@ -174,7 +174,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
         "tiny-imagenet": {1: 100, 10: 100, 50: 100},
     }
     return {
-        (dataset, ipc): Published(
+        (dataset, ipc): Recipe(
             method=method,
             protocol=Protocol(
                 name="published", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=batch,

@@ -4,7 +4,7 @@ Yin, Xing and Shen: Squeeze, Recover and Relabel: Dataset Condensation at ImageN
 Perspective, NeurIPS 2023, https://arxiv.org/abs/2306.13092; authors' code VILA-Lab/SRe2L at 8d00cba,
 ``SRe2L/recover/data_synthesis.py``, ``SRe2L/*small_dataset/recover_cifar.py`` and ``recover_tiny.py``. The
 data are squeezed into a network, the teacher; images are recovered from it, from noise, one of each class at
-a time: `condense.distill.recover` is the objective and the loop. The third step, relabelling, is not in the
+a time: `condense.distillation.inversion.invert` is the objective and the loop. The third step, relabelling, is not in the
 set: the recipes' protocols have the teacher label each batch as the student sees it, as the authors do on
 CIFAR and Tiny-ImageNet. ``--method sre2l+fkd --param fkd.teacher=host --param fkd.crop=resized`` stores such
 labels, as they do on ImageNet.
@@ -38,13 +38,13 @@ from dataclasses import dataclass
 import torch
 
 from condense.augment import resized
-from condense.data import Split
-from condense.distill import Published, Run, Taught, register
-from condense.distill.recover import Adjust, Recovery, from_images, from_noise, recover
+from condense.data import Images
+from condense.distillation import ImageRun, Recipe, TeacherMethod, register
+from condense.distillation.inversion.invert import Adjust, Inversion, from_images, from_noise, invert
 from condense.errors import unknown
 from condense.protocol import Protocol, Stage
-from condense.store import DistilledSet
-from condense.store.encode import encoding_named
+from condense.store import ImageSet
+from condense.store.images.encode import encoding_named
 
 INITS = ("noise", "real")
 """What images start from."""
@@ -52,7 +52,7 @@ INITS = ("noise", "real")
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class SRe2L(Taught):
+class SRe2L(TeacherMethod):
     """Inversion of a trained network.
 
     Attributes:
@@ -107,17 +107,17 @@ class SRe2L(Taught):
         """Only if it starts from real images."""
         return self.init == "real"
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """The recover stage; squeezing is the teacher's training."""
         teacher = run.teacher(self, None, train)
         start = from_noise(run) if self.init == "noise" else from_images(train.draw(run.ipc, run.rng))
-        images = recover(run, teacher.network, self.recovery(), start, block=self.block, adjust=self.adjust())
+        images = invert(run, teacher.network, self.recovery(), start, block=self.block, adjust=self.adjust())
         labels = torch.arange(run.spec.num_classes).repeat_interleave(run.ipc)
         return run.distilled(images, labels, augment="none", as_bytes=True, encode=self.encode)
 
-    def recovery(self) -> Recovery:
+    def recovery(self) -> Inversion:
         """The settings, as the recovery takes them."""
-        return Recovery(
+        return Inversion(
             lr=self.lr_images,
             bn_weight=self.bn_weight,
             variance_weight=self.variance_weight,
@@ -157,7 +157,7 @@ def tiny_protocol(*, epochs: int, batch: int, cutmix: float | None = None) -> Pr
     )  # fmt: skip
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     cifar = SRe2L(
         network="resnet18-bn", teacher="trained", iterations=1000, lr_images=0.25, bn_weight=0.01, roll=4,
         encode="jpeg",
@@ -178,7 +178,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
         },
     }
     return {
-        cell: Published(method=method, protocol=protocol, source=source)
+        cell: Recipe(method=method, protocol=protocol, source=source)
         for cell, (method, protocol, source) in cells.items()
     }
 

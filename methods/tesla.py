@@ -4,7 +4,7 @@ Cui, Wang, Si and Hsieh: Scaling Up Dataset Distillation to ImageNet-1K with Con
 https://arxiv.org/abs/2211.10586; authors' code justincui03/tesla, ``distill.py`` (commit 488842e). The loss
 is MTT's. Its gradient with respect to a step's images is taken as if the student's parameters before that
 step did not depend on other images, so that each step is differentiated by itself (formula in
-`condense.distill.unrolled`, "tesla"). For datasets with many classes the labels are soft: in each update they
+`condense.distillation.matching.unrolled`, "tesla"). For datasets with many classes the labels are soft: in each update they
 are what the expert says of the images at the very snapshot that is to be reached. The set has those of its
 last update.
 
@@ -33,8 +33,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from condense.data import Split
-from condense.distill import Experts, Published, Run, register
+from condense.data import Images
+from condense.distillation import Experts, ImageRun, Recipe, register
 from condense.networks import Network
 from condense.protocol import dc_evaluation
 
@@ -57,7 +57,7 @@ class TESLA(MTT):
     gradient: str = "tesla"
     soft_labels: bool = False
 
-    def start(self, train: Split, experts: Experts, run: Run) -> Learned:
+    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """MTT's, with room for the labels."""
         learned = super().start(train, experts, run)
         if self.soft_labels:
@@ -71,7 +71,7 @@ class TESLA(MTT):
             learned.logits.copy_(answers(network, goal, learned.syn.images))
 
 
-def _recipes() -> dict[tuple[str, int], Published]:
+def _recipes() -> dict[tuple[str, int], Recipe]:
     # syn_steps, expert_epochs, max_start_epoch, lr_img, lr_lr, lr_student, batch_syn, whitened
     table = {
         ("cifar10", 1): (50, 2, 5, 1000.0, 1e-7, 0.01, None, False),
@@ -80,7 +80,7 @@ def _recipes() -> dict[tuple[str, int], Published]:
     protocol = replace(dc_evaluation(1000, augment="dsa"), lr=None)
     source = "justincui03/tesla, README; lr_images is half of lr_img there, as its pixels' gradient is"
     return {
-        cell: Published(
+        cell: Recipe(
             method=TESLA(
                 iterations=10000,
                 syn_steps=steps,

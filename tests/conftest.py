@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from condense.data import Dataset, load
-from condense.measure import Budget
+from condense.data import ImageDataset, load
+from condense.resources import Budget
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
@@ -42,7 +42,7 @@ def toy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy(toy_file: Path) -> Dataset:
+def toy(toy_file: Path) -> ImageDataset:
     """The dataset of `toy_file`."""
     return load(str(toy_file))
 
@@ -79,6 +79,6 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that loops and budgets go by in the test."""
     own = Clock()
-    monkeypatch.setattr("condense.distill.loop.time", own)
-    monkeypatch.setattr("condense.measure.time", own)
+    monkeypatch.setattr("condense.training.loop.time", own)
+    monkeypatch.setattr("condense.resources.time", own)
     return own

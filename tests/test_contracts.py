@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense.board.records import Record
-from condense.data import Dataset, load
-from condense.distill import Method
-from condense.distill.engine import distill
-from condense.distill.loop import Loop
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset, load
+from condense.distillation import ImageMethod
+from condense.distillation.engine import distill
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.evaluate import train_student
-from condense.judge import judge, record_of
-from condense.measure import Budget
+from condense.evaluation import train_student
+from condense.evaluation.evaluate import evaluate_set, record_of
 from condense.protocol import HARD_V1, Protocol, Stage
-from condense.store import DistilledSet
+from condense.records.record import Record
+from condense.resources import Budget
+from condense.store import ImageSet
+from condense.training.loop import Loop
 
 SHORT = replace(HARD_V1, stages=(Stage(epochs=100), Stage(epochs=20, scale=0.1)))
 """hard-v1 in miniature: enough to tell a distilled set from a random one on 8 x 8 digits."""
@@ -30,7 +30,7 @@ MARGIN = 2.0
 
 
 @pytest.fixture(scope="session")
-def digits() -> Dataset:
+def digits() -> ImageDataset:
     return load("digits")
 
 
@@ -44,7 +44,7 @@ def least(name: str) -> int:
     return next(ipc for ipc in count(1) if methods()[name]().per_class(ipc, 10))
 
 
-def quick(name: str, digits: Dataset, ipc: int = 1) -> Method:
+def quick(name: str, digits: ImageDataset, ipc: int = 1) -> ImageMethod:
     method, _ = build(name, digits.spec.name, ipc, {k: str(v) for k, v in methods()[name].quick.items()})
     return method
 
@@ -58,7 +58,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def make(name: str, digits: Dataset, cache: Path, ipc: int = 0, seed: int = 0) -> DistilledSet:
+def make(name: str, digits: ImageDataset, cache: Path, ipc: int = 0, seed: int = 0) -> ImageSet:
     ipc = ipc or least(name)
     made, run = distill(quick(name, digits, ipc), digits, ipc=ipc, seed=seed, cache=cache)
     run.done()
@@ -67,7 +67,7 @@ def make(name: str, digits: Dataset, cache: Path, ipc: int = 0, seed: int = 0) -
 
 @pytest.mark.parametrize("more", [0, 2])
 def test_a_set_holds_the_nominal_images_per_class_and_only_finite_numbers(
-    name: str, digits: Dataset, cache: Path, more: int
+    name: str, digits: ImageDataset, cache: Path, more: int
 ) -> None:
     ipc = least(name) + more
     made = make(name, digits, cache, ipc)
@@ -76,12 +76,12 @@ def test_a_set_holds_the_nominal_images_per_class_and_only_finite_numbers(
     assert counts == made.content["counts"]["per_class"] == [stored] * 10
     assert made.content["ipc"] == ipc and made.content["counts"]["stored"] == len(made.images) == 10 * stored
     assert made.content["counts"]["effective"] == len(made)
-    assert made.contradiction() is None
+    assert made.find_inconsistency() is None
     assert all(bool(torch.isfinite(made[index][0]).all()) for index in range(len(made)))
 
 
 def test_equal_seeds_give_equal_sets_bit_for_bit_and_nothing_else_is_random(
-    name: str, digits: Dataset, cache: Path
+    name: str, digits: ImageDataset, cache: Path
 ) -> None:
     state = torch.random.get_rng_state()
     one = make(name, digits, cache)
@@ -94,12 +94,12 @@ def test_equal_seeds_give_equal_sets_bit_for_bit_and_nothing_else_is_random(
 
 
 def test_a_stored_set_trains_the_same_student_as_the_set_in_memory(
-    name: str, digits: Dataset, cache: Path, tmp_path: Path
+    name: str, digits: ImageDataset, cache: Path, tmp_path: Path
 ) -> None:
     made = make(name, digits, cache)
     space = digits.space(made.evaluation_space)
     made.save(tmp_path / "set", digits.space(made.content["pixels"]["space"]))
-    stored = DistilledSet.load(tmp_path / "set")
+    stored = ImageSet.load(tmp_path / "set")
     assert stored.hash == made.hash
     test = digits.test.in_space(space)
     scores = [
@@ -109,10 +109,10 @@ def test_a_stored_set_trains_the_same_student_as_the_set_in_memory(
     assert scores[0] == scores[1]
 
 
-def test_a_record_survives_the_disk(name: str, digits: Dataset, cache: Path, tmp_path: Path) -> None:
+def test_a_record_survives_the_disk(name: str, digits: ImageDataset, cache: Path, tmp_path: Path) -> None:
     made = make(name, digits, cache)
     tiny = replace(SHORT, stages=(Stage(epochs=2),))
-    record = judge(made, digits, tiny, "convnet-w32", [0, 1], tmp_path, torch.device("cpu"), Budget())
+    record = evaluate_set(made, digits, tiny, "convnet-w32", [0, 1], tmp_path, torch.device("cpu"), Budget())
     text = record.path(tmp_path).read_text()
     assert Record.from_json(json.loads(text)) == record
     assert [entry.seed for entry in record.entries] == [0, 1]
@@ -120,7 +120,7 @@ def test_a_record_survives_the_disk(name: str, digits: Dataset, cache: Path, tmp
     assert record_of(made, digits, tiny, "convnet-w32").key == record.key
 
 
-def test_the_wrong_kind_of_data_is_refused(name: str, digits: Dataset, cache: Path) -> None:
+def test_the_wrong_kind_of_data_is_refused(name: str, digits: ImageDataset, cache: Path) -> None:
     graphs = replace(digits, spec=replace(digits.spec, kind="graphs"))
     with pytest.raises(Refused, match=f"{name} distils images; digits holds graphs"):
         distill(quick(name, digits), graphs, ipc=1, cache=cache)
@@ -141,7 +141,7 @@ class Killed(Exception):
 
 
 def test_a_run_killed_in_any_phase_ends_in_the_same_set(
-    name: str, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases: list[tuple[str, int]] = []
     steps = Loop.steps
@@ -178,12 +178,12 @@ def stopping(steps: object, last: str, at: int) -> object:
 
 
 @pytest.fixture(scope="session")
-def random_mean(digits: Dataset, cache: Path) -> float:
+def random_mean(digits: ImageDataset, cache: Path) -> float:
     scores = [score("random_subset", digits, cache, seed) for seed in range(10)]
     return sum(scores) / len(scores)
 
 
-def score(name: str, digits: Dataset, cache: Path, seed: int) -> float:
+def score(name: str, digits: ImageDataset, cache: Path, seed: int) -> float:
     space = digits.space("normalized")
     made = make(name, digits, cache, seed=seed).in_space(space)
     test = digits.test.in_space(space)
@@ -192,7 +192,7 @@ def score(name: str, digits: Dataset, cache: Path, seed: int) -> float:
 
 @pytest.mark.parametrize("learner", [name for name in image_methods() if methods()[name].optimizes])
 def test_a_method_that_optimises_beats_the_mean_of_random_subsets(
-    learner: str, digits: Dataset, cache: Path, random_mean: float
+    learner: str, digits: ImageDataset, cache: Path, random_mean: float
 ) -> None:
     scores = [score(learner, digits, cache, seed) for seed in range(2)]
     assert sum(scores) / 2 > random_mean + MARGIN

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from condense.cli import app
-from condense.data import Dataset
-from condense.distill import distill
-from condense.distill.registry import build, methods, registered, wrappers
+from condense.cli.app import app
+from condense.data import ImageDataset
+from condense.distillation import distill
+from condense.distillation.registry import build, methods, registered, wrappers
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -60,7 +60,7 @@ def test_the_readme_names_every_method_and_wrapper() -> None:
 
 
 def test_the_readmes_ways_to_read_a_set_work_inside_its_folder(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, run = distill(build("random_subset", "toy", 1)[0], toy, ipc=1, cache=tmp_path / "cache")
     made.save(tmp_path / "set", run.space)
@@ -80,7 +80,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: part-means\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text(f"[condense.methods]\n{entry.replace(chr(34), '')}\n")
-    monkeypatch.setattr("condense.distill.registry._registered", dict(registered()))
+    monkeypatch.setattr("condense.distillation.registry._registered", dict(registered()))
     monkeypatch.syspath_prepend(tmp_path)
     registered.cache_clear()
     yield
@@ -89,11 +89,11 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_method_of_ones_own_package_is_found_and_makes_a_set(
-    plugin: None, toy: Dataset, tmp_path: Path
+    plugin: None, toy: ImageDataset, tmp_path: Path
 ) -> None:
     method, _ = build("part_means", "toy", 2, {"at_most": "5"})
     made, _ = distill(method, toy, ipc=2, cache=tmp_path / "cache")
-    assert made.contradiction() is None and len(made) == 6
+    assert made.find_inconsistency() is None and len(made) == 6
     assert made.content["method"]["chain"][0]["config"]["at_most"] == 5
 
     everything, _ = distill(build("part_means", "toy", 1)[0], toy, ipc=1, cache=tmp_path / "cache")

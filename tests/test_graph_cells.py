@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from condense import protocol as protocols
-from condense.baselines import baselines, prepared, roomy
-from condense.board.records import Record, read_all
-from condense.cells import Cell, Places, run_cell
-from condense.distill.registry import methods
+from condense.distillation.registry import methods
 from condense.errors import Refused, Stopped
-from condense.measure import Budget
 from condense.networks import GRAPH_NETWORKS
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1
-from condense.rejudge import evaluate_set
+from condense.records.record import Record, read_all
+from condense.resources import Budget
+from condense.runner.baselines import baselines, prepared, roomy
+from condense.runner.cell import CellSpec, Paths, run_cell
+from condense.runner.reevaluate import reevaluate
 from condense.store import GraphSet, load
 
 CPU = torch.device("cpu")
@@ -32,15 +32,15 @@ def tiny_protocols(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(out=tmp_path / "sets", results=tmp_path / "results")
+def places(tmp_path: Path) -> Paths:
+    return Paths(out=tmp_path / "sets", results=tmp_path / "results")
 
 
-def run(places: Places, budget: Budget | None = None, **given: object) -> list[Record]:
-    return run_cell(Cell(**given), places, CPU, budget or Budget())  # type: ignore[arg-type]
+def run(places: Paths, budget: Budget | None = None, **given: object) -> list[Record]:
+    return run_cell(CellSpec(**given), places, CPU, budget or Budget())  # type: ignore[arg-type]
 
 
-def test_a_method_for_graphs_needs_nothing_else_said(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_for_graphs_needs_nothing_else_said(places: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     records = run(places, method="mirage")
     assert [record.student for record in records] == list(GRAPH_NETWORKS)
     assert len({record.set.hash for record in records if record.set}) == 1
@@ -60,7 +60,7 @@ def test_a_method_for_graphs_needs_nothing_else_said(places: Places, monkeypatch
 
 
 def test_a_budget_that_ends_between_students_keeps_those_that_are_done(
-    places: Places, spent_after: Callable[[int], Budget]
+    places: Paths, spent_after: Callable[[int], Budget]
 ) -> None:
     (done,) = run(places, method="random_subset", dataset="mutag", seeds=(0,), student="gcn-sum")
     with pytest.raises(Stopped, match="gcn-mean 0, step 0 of 2"):
@@ -68,20 +68,20 @@ def test_a_budget_that_ends_between_students_keeps_those_that_are_done(
     assert read_all(places.results) == [done]
 
 
-def test_a_draw_of_random_graphs_has_a_student_of_its_own_in_each_network(places: Places) -> None:
+def test_a_draw_of_random_graphs_has_a_student_of_its_own_in_each_network(places: Paths) -> None:
     records = run(places, method="random_subset", dataset="mutag", student="gcn-mean")
     assert [(one.seed, [entry.seed for entry in one.entries]) for one in records] == [
         (seed, [seed % 2]) for seed in range(10)
     ]
 
 
-def test_students_that_were_chosen_by_validation_graphs_have_their_bytes_told(places: Places) -> None:
+def test_students_that_were_chosen_by_validation_graphs_have_their_bytes_told(places: Paths) -> None:
     (record,) = run(places, method="mirage", student="gcn-sum", protocol="graph-select-v1")
     assert record.valid_bytes and record.protocol.select == "valid"
 
 
 def test_the_whole_training_set_has_a_record_for_each_student_and_a_trivial_feature_one(
-    places: Places,
+    places: Paths,
 ) -> None:
     whole = run(places, method="whole", dataset="mutag")
     assert [record.student for record in whole] == list(GRAPH_NETWORKS)
@@ -95,23 +95,23 @@ def test_the_whole_training_set_has_a_record_for_each_student_and_a_trivial_feat
     assert len(read_all(places.results)) == 8
 
 
-def test_a_stored_set_of_graphs_is_judged_by_all_students_unless_one_is_named(places: Places) -> None:
+def test_a_stored_set_of_graphs_is_judged_by_all_students_unless_one_is_named(places: Paths) -> None:
     (first,) = run(places, method="mirage", student="gin-sum")
     (folder,) = places.out.iterdir()
     plain = (None, None, None)
-    records = evaluate_set(folder, *plain, None, 1, places, CPU, Budget())
+    records = reevaluate(folder, *plain, None, 1, places, CPU, Budget())
     assert [record.student for record in records] == list(GRAPH_NETWORKS)
     assert first in records
     with pytest.raises(Refused, match="hard-v1 judges images; mutag holds graphs"):
-        evaluate_set(folder, None, None, "hard-v1", None, 1, places, CPU, Budget())
+        reevaluate(folder, None, None, "hard-v1", None, 1, places, CPU, Budget())
     with pytest.raises(Refused, match="--teacher a.pt: under graph-v1 a set's own teacher labels nothing"):
-        evaluate_set(folder, *plain, None, 1, places, CPU, Budget(), teacher=Path("a.pt"))
+        reevaluate(folder, *plain, None, 1, places, CPU, Budget(), teacher=Path("a.pt"))
     with pytest.raises(Refused, match="the set was made of mutag with training split"):
-        evaluate_set(folder, "digits", None, None, None, 1, places, CPU, Budget())
+        reevaluate(folder, "digits", None, None, None, 1, places, CPU, Budget())
 
 
-def test_beside_a_graph_method_stand_coresets_of_as_many_graphs_and_of_as_many_bytes(places: Places) -> None:
-    cell = Cell(method="mirage", student="gcn-sum", eval_seeds=1)
+def test_beside_a_graph_method_stand_coresets_of_as_many_graphs_and_of_as_many_bytes(places: Paths) -> None:
+    cell = CellSpec(method="mirage", student="gcn-sum", eval_seeds=1)
     beside = prepared(cell, places)
     assert [(row.method, row.dataset, row.params) for row in beside] == [
         (name, "mutag", {}) for name in ("random_subset", "herding", "k_center")
@@ -124,14 +124,14 @@ def test_beside_a_graph_method_stand_coresets_of_as_many_graphs_and_of_as_many_b
     assert drawn.set and min(drawn.set.counts.per_class) >= 1
     assert drawn.method.chain[0]["config"] == {"room": room}
     assert roomy(replace(cell, method="herding"), records) == []
-    assert roomy(Cell(method="whole"), run(places, method="majority", dataset="mutag")) == []
+    assert roomy(CellSpec(method="whole"), run(places, method="majority", dataset="mutag")) == []
 
 
-def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Places, toy_file: Path) -> None:
+def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_file: Path) -> None:
     protocols.PROTOCOLS["tiny"] = replace(  # type: ignore[index]
         protocols.HARD_V1, name="tiny", stages=(protocols.Stage(epochs=1),)
     )
-    cell = Cell(method="random_subset", dataset=str(toy_file), protocol="tiny", student="mlp", seeds=(0,))
+    cell = CellSpec(method="random_subset", dataset=str(toy_file), protocol="tiny", student="mlp", seeds=(0,))
     records = run_cell(replace(cell, eval_seeds=1), places, CPU, Budget())
     assert roomy(replace(cell, method="dm"), records) == [] and len(baselines(cell)) == 3
 
@@ -174,8 +174,8 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Places, toy_fi
         ({"method": "whole", "dataset": "mutag", "protocol": "whole-v1"}, "whole-v1 judges images; mutag"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_any_work(places: Places, given: Given, sentence: str) -> None:
+def test_what_cannot_be_meant_is_refused_before_any_work(places: Paths, given: Given, sentence: str) -> None:
     with pytest.raises(Refused) as refusal:
-        run_cell(Cell(**({"method": "mirage"} | given)), places, CPU, Budget())  # type: ignore[arg-type]
+        run_cell(CellSpec(**({"method": "mirage"} | given)), places, CPU, Budget())  # type: ignore[arg-type]
     assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
     assert not places.out.exists() and not places.results.exists()

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from condense.data import GraphDataset, load_graphs
-from condense.distill import GraphMethod, GraphTraining
-from condense.distill.engine import distill
-from condense.distill.loop import Loop
-from condense.distill.registry import build, methods
+from condense.distillation import GraphMethod, GraphTraining
+from condense.distillation.engine import distill
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.protocol import Protocol
 from condense.store import GraphSet
+from condense.training.loop import Loop
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pinned network, after a few steps."""
     monkeypatch.setattr(
-        "condense.distill.graph_run.GraphTraining",
+        "condense.distillation.graphs.run.GraphTraining",
         lambda network: GraphTraining(network=network, steps=4, batch=16),
     )
 
@@ -62,7 +62,7 @@ def test_a_set_holds_ipc_graphs_of_each_class_or_at_most_and_only_finite_numbers
     assert counts == made.content["counts"]["per_class"] and made.content["ipc"] == ipc
     assert all(1 <= count <= ipc for count in counts)
     assert counts == [ipc, ipc] or not quick(name).fills
-    assert made.contradiction() is None
+    assert made.find_inconsistency() is None
     assert bool(torch.isfinite(made.batch().nodes).all() and (made.weighting > 0).all())
 
 

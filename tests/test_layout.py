@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from condense.distill.registry import KINDS, methods
+from condense.distillation.registry import KINDS, methods
 
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
@@ -52,13 +52,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 METHODS_MAY_IMPORT = {
     "condense.augment", "condense.augment.dsa", "condense.augment.legacy", "condense.augment.views",
-    "condense.data", "condense.distill.teaching", "condense.distill.recover",
-    "condense.distill", "condense.distill.graph_gradients", "condense.distill.itemsets",
-    "condense.distill.trees", "condense.distill.unrolled", "condense.errors", "condense.networks",
-    "condense.protocol", "condense.store", "condense.store.encode", "condense.store.targets",
-    "condense.teachers", "condense.training",
+    "condense.data", "condense.distillation.images.taught", "condense.distillation.inversion.invert",
+    "condense.distillation", "condense.distillation.graphs.gradients", "condense.distillation.graphs.itemsets",
+    "condense.distillation.graphs.trees", "condense.distillation.matching.unrolled", "condense.errors", "condense.networks",
+    "condense.protocol", "condense.store", "condense.store.images.encode", "condense.store.targets",
+    "condense.teachers", "condense.training.step",
 }  # fmt: skip
-DATA_FOR_METHODS = {"DatasetSpec", "GraphSpec", "Graphs", "PixelSpace", "Split"}
+DATA_FOR_METHODS = {"ImageSpec", "GraphSpec", "Graphs", "PixelSpace", "Images"}
 """What a method may take of `condense.data`: nothing that holds or loads test data."""
 SOURCES_OF_DATA = {
     "torchvision.datasets",
@@ -115,7 +115,7 @@ def dotted(node: ast.AST) -> str:
 
 
 def part_of(module: str, name: str | None) -> str:
-    """The part of condense that an import reaches: ``store`` for ``condense.store.card``."""
+    """The part of condense that an import reaches: ``store`` for ``condense.store.images.card``."""
     if module == "condense":
         return "__init__" if name is None or name.startswith("__") else name
     return module.split(".")[1]
@@ -205,9 +205,9 @@ def test_a_method_reaches_neither_test_data_nor_what_judges_it(path: Path) -> No
 @pytest.mark.parametrize(
     "source",
     [
-        "from condense.evaluate import train_student",
-        "from condense.board.records import read",
-        "from condense.cells import judge",
+        "from condense.evaluation import train_student",
+        "from condense.records.record import read",
+        "from condense.runner.cell import judge",
         "from condense import cli",
         "from condense import data",
         "import condense",
@@ -216,16 +216,16 @@ def test_a_method_reaches_neither_test_data_nor_what_judges_it(path: Path) -> No
         "from condense.data import Dataset, Split",
         "from condense.data import GraphDataset, Graphs",
         "from condense.data import load_graphs",
-        "from condense.data.sources import load",
+        "from condense.data.images.sources import load",
         "from condense.data import *",
-        "from condense.distill.engine import Dataset",
+        "from condense.distillation.engine import Dataset",
         "from condense.store import load",
         "from condense.methods.dm import DM",
         "from methods.dm import DM",
         "from .. import cells",
         "import importlib",
         "import sys\nsys.modules['condense.data']",
-        "def f():\n    from condense.evaluate import Whole",
+        "def f():\n    from condense.evaluation import Whole",
         "from torchvision.datasets import CIFAR10",
         "from torchvision import datasets",
         "import torchvision\ntorchvision.datasets.CIFAR10('.', train=False)",
@@ -241,8 +241,8 @@ def test_the_rule_for_methods_sees_each_way_around_it(source: str) -> None:
     [
         ("data", "from condense.store import load"),
         ("distill", "import condense.methods.dm"),
-        ("distill", "from condense.evaluate import train_student"),
-        ("board", "from condense.cells import Cell"),
+        ("distill", "from condense.evaluation import train_student"),
+        ("board", "from condense.runner.cell import Cell"),
         ("store", "from condense import cli"),
         ("errors", "from condense.files import home"),
         ("cli", "from methods import dm"),

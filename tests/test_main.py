@@ -12,7 +12,7 @@ def end_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: object) -> None:
         raise error
 
-    monkeypatch.setattr("condense.cli.app", fail)
+    monkeypatch.setattr("condense.cli.app.app", fail)
     entry.main()
 
 

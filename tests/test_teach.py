@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from condense import __main__ as entry
-from condense.data import Dataset, Split
-from condense.distill import Run, Taught
-from condense.distill.registry import registered
+from condense.data import ImageDataset, Images
+from condense.distillation import ImageRun, TeacherMethod
+from condense.distillation.registry import registered
 from condense.protocol import HARD_V1, Stage
-from condense.store import DistilledSet
+from condense.store import ImageSet
 from condense.teachers import fixed, load
 
 
@@ -31,14 +31,14 @@ SHORT = ("--network", "convnet-w32-bn", "--epochs", 12, "--batch", 19)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means(Taught):
+class Means(TeacherMethod):
     """The class means, by a teacher that only looks on."""
 
     name = "means"
 
     network: str = "convnet-w32-bn"
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         run.teacher(self, None, train)
         images = torch.stack([train.images[train.of_class(label)].mean(0) for label in range(3)])
         return run.distilled(images, torch.arange(3))
@@ -52,7 +52,7 @@ def condense(
     short = replace(HARD_V1, stages=(Stage(epochs=3),))
     monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short})
     monkeypatch.setattr(
-        "condense.distill.registry._registered", dict(registered()) | {("images", "means"): Means}
+        "condense.distillation.registry._registered", dict(registered()) | {("images", "means"): Means}
     )
     monkeypatch.chdir(tmp_path)
 
@@ -69,7 +69,9 @@ def condense(
     registered.cache_clear()
 
 
-def test_a_teacher_is_trained_written_and_described(condense: Condense, toy_file: Path, toy: Dataset) -> None:
+def test_a_teacher_is_trained_written_and_described(
+    condense: Condense, toy_file: Path, toy: ImageDataset
+) -> None:
     ended = condense("teach", "--dataset", toy_file, *SHORT, "--out", "nets/toy.safetensors")
     assert ended.code == 0
     teacher = load(Path("nets/toy.safetensors"))
@@ -85,7 +87,9 @@ def test_a_teacher_is_trained_written_and_described(condense: Condense, toy_file
     assert again.out == ended.out and "90/90" not in again.err and again.err == ""
 
 
-def test_a_pinned_teacher_is_what_methods_then_take(condense: Condense, toy_file: Path, toy: Dataset) -> None:
+def test_a_pinned_teacher_is_what_methods_then_take(
+    condense: Condense, toy_file: Path, toy: ImageDataset
+) -> None:
     wanted = ("distill", "--dataset", toy_file, "--method", "means")
     before = condense(*wanted)
     assert before.code == 2 and f"condense teach --dataset {toy_file} --network" in before.err
@@ -94,7 +98,7 @@ def test_a_pinned_teacher_is_what_methods_then_take(condense: Condense, toy_file
     assert pinned.code == 0 and f"hash: {teacher.hash}" in pinned.out
     made = condense(*wanted)
     assert made.code == 0
-    assert DistilledSet.load(Path(made.out.strip())).content["teacher"]["hash"] == teacher.hash
+    assert ImageSet.load(Path(made.out.strip())).content["teacher"]["hash"] == teacher.hash
     other = condense("teach", "--dataset", toy_file, *SHORT, "--pin", "--lr", 0.05)
     assert other.code == 2 and "is the fixed teacher of toy already" in other.err
     assert other.err.count("\n") == 1  # before it was trained
@@ -165,7 +169,7 @@ def test_a_file_is_taken_by_its_hash_and_a_repeat_needs_no_file(
     first = condense(*wanted, "--teacher", file)
     assert first.code == 0, first.err
     (folder,) = Path("sets").iterdir()
-    content = DistilledSet.load(folder).content
+    content = ImageSet.load(folder).content
     assert content["method"]["chain"][0]["config"]["teacher"] == content["teacher"]["hash"] == hash_
     assert "toy.safetensors" not in (folder / "set.json").read_text()
     file.rename("elsewhere.safetensors")
@@ -180,7 +184,7 @@ def test_a_queues_cell_names_a_file_as_well(condense: Condense, toy_file: Path, 
     ended = condense("bench", "queue.toml")
     assert ended.code == 0, ended.err
     (folder,) = Path("sets").iterdir()
-    assert DistilledSet.load(folder).content["teacher"]["hash"] == load(file).hash
+    assert ImageSet.load(folder).content["teacher"]["hash"] == load(file).hash
     Path("queue.toml").write_text(f"{queue}teacher = 3\n")
     assert re.search("teacher = 3 is no text", condense("bench", "queue.toml").err)
 

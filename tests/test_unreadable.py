@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from condense.board.records import read_all
-from condense.cli import app
+from condense.cli.app import app
 from condense.data import load
 from condense.errors import Refused
 from condense.protocol import HARD_V1, Stage
+from condense.records.record import read_all
 
 
 class Ended(NamedTuple):
@@ -60,14 +60,14 @@ def test_every_verb_refuses_the_file_and_leaves_it_out_when_it_is_told_to(
     folder: Path, condense: Condense
 ) -> None:
     subset = ("--dataset", folder, "--method", "random_subset", "--seed", 0)
-    judge = ("--student", "mlp", "--eval-seeds", 1)
+    evaluate_set = ("--student", "mlp", "--eval-seeds", 1)
     told = "1 of 9 pictures cannot be read as 8-bit images: "
     sets = Path("sets")
     for command in (
         ("distill", *subset),
-        ("run", *subset, *judge),
-        ("evaluate", sets, "--dataset", folder, *judge),  # of the one set that is there by then
-        ("evaluate", "--reference", "whole", "--dataset", folder, *judge),
+        ("run", *subset, *evaluate_set),
+        ("evaluate", sets, "--dataset", folder, *evaluate_set),  # of the one set that is there by then
+        ("evaluate", "--reference", "whole", "--dataset", folder, *evaluate_set),
     ):
         named = tuple(next(sets.iterdir()) if one is sets else one for one in command)
         refused = condense(*named)
@@ -101,15 +101,15 @@ def test_a_queues_cell_can_leave_files_out(folder: Path, condense: Condense) -> 
 def test_the_baselines_of_a_run_are_of_the_same_data(
     folder: Path, condense: Condense, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condense.cells import Cell, run_cell
+    from condense.runner.cell import CellSpec, run_cell
 
     asked: list[bool] = []
 
-    def noted(cell: Cell, *rest: object) -> object:
+    def noted(cell: CellSpec, *rest: object) -> object:
         asked.append(cell.skip_unreadable)
         small = replace(cell, method="random_subset", seeds=(0,), eval_seeds=1, student="mlp")
         return run_cell(small, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("condense.cells.run_cell", noted)
+    monkeypatch.setattr("condense.runner.cell.run_cell", noted)
     assert condense("run", "--dataset", folder, "--skip-unreadable").error is None
     assert asked == [True] * 4

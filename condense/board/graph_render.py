@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 
-from condense.board.graph_tables import GraphRow, GraphTable
-from condense.board.records import Paper
-from condense.board.tables import BASELINES, Cell
-from condense.board.words import (
+from condense.board.format import (
     accuracy,
     counts,
     grid,
@@ -20,6 +17,9 @@ from condense.board.words import (
     sizes,
     units,
 )
+from condense.board.graph_tables import GraphRow, GraphTable
+from condense.board.tables import BASELINES, TableCell
+from condense.records.record import Paper
 
 REFERENCES = ("majority", "num_nodes", "num_edges", "label_histogram")
 """The references that train no network; like the whole set they always stand there, blank where not run."""
@@ -97,7 +97,7 @@ def _row(row: GraphRow, students: Sequence[str], papers: bool, sources: list[str
     return texts
 
 
-def _score(cell: Cell) -> str:
+def _score(cell: TableCell) -> str:
     """``67.5 ± 0.2 / 61.3 [68.2†]``: AUC with its half-width, accuracy, and the paper's number."""
     text = accuracy(cell)
     if cell.accuracy is not None:

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-from condense.board.records import Record
 from condense.board.tables import (
     BASELINES,
     EVERY,
     GRAPHS,
     PUBLISHED,
-    Cell,
     Key,
     Row,
     Table,
+    TableCell,
     done,
     method_rows,
     reference_rows,
     stands_for_all,
 )
+from condense.records.record import Record
 
 STUDENTS = ("gcn-sum", "gcn-mean", "gat-sum", "gat-mean", "gin-sum", "gin-mean")
 """The order of the columns; any other network stands behind them."""
@@ -46,7 +46,7 @@ class GraphRow:
     name: str
     method: str
     ipc: int
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, TableCell]
     reference: bool = False
 
     @property
@@ -54,7 +54,7 @@ class GraphRow:
         """Whether it is one of the coresets that every table shows."""
         return self.method in BASELINES
 
-    def at(self, student: str) -> Cell | None:
+    def at(self, student: str) -> TableCell | None:
         """The cell of a student network."""
         return self.cells.get(student) or self.cells.get(EVERY)
 
@@ -63,11 +63,11 @@ class GraphRow:
         return fmean(self.cells[student].mean for student in sorted(students or self.cells))
 
     @cached_property
-    def sets(self) -> Cell:
+    def sets(self) -> TableCell:
         """Its sets, each once however many networks were trained on it."""
         records = [record for student in sorted(self.cells) for record in self.cells[student].records]
         found = {record.set.hash if record.set else record.evaluation_key(): record for record in records}
-        return Cell(tuple(sorted(found.values(), key=lambda record: (record.seed, record.student))))
+        return TableCell(tuple(sorted(found.values(), key=lambda record: (record.seed, record.student))))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class GraphTable:
 
     def of_student(self, student: str) -> Table:
         """One column, as a table of its own."""
-        rows: dict[tuple[str, str, bool], dict[int, Cell]] = defaultdict(dict)
+        rows: dict[tuple[str, str, bool], dict[int, TableCell]] = defaultdict(dict)
         for row in self.rows:
             if cell := row.at(student):
                 rows[row.name, row.method, row.reference][row.ipc] = cell
@@ -159,8 +159,8 @@ def _place(student: str) -> float:
     return STUDENTS.index(student) if student in STUDENTS else math.inf
 
 
-def _by_student(cell: Cell) -> dict[str, Cell]:
+def _by_student(cell: TableCell) -> dict[str, TableCell]:
     found: dict[str, list[Record]] = defaultdict(list)
     for record in cell.records:
         found[record.student].append(record)
-    return {student: Cell(tuple(found[student])) for student in sorted(found)}
+    return {student: TableCell(tuple(found[student])) for student in sorted(found)}

@@ -15,10 +15,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from condense.board.graph_tables import gather_graphs
-from condense.board.records import Record, safe
 from condense.board.render import title
-from condense.board.tables import Cell, Key, Row, Table, gather
+from condense.board.tables import Key, Row, Table, TableCell, gather
 from condense.files import write_atomic
+from condense.records.record import Record, safe
 
 MARKERS = "osD^vPX*<>"
 LEGEND = 40
@@ -168,7 +168,7 @@ def _axis(axes: Axes, table: Table, against: str) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _points(row: Row, against: str) -> tuple[list[float], list[Cell]]:
+def _points(row: Row, against: str) -> tuple[list[float], list[TableCell]]:
     cells = [row.cells[ipc] for ipc in sorted(row.cells)]
     xs: Sequence[float] = (
         sorted(row.cells) if against == "ipc" else [max(1, sum(cell.bytes.values())) for cell in cells]

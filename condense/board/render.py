@@ -4,11 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from condense.board import graph_render
-from condense.board.graph_render import graph_grid, graph_heading, graph_table
-from condense.board.graph_tables import GraphTable, gather_graphs
-from condense.board.records import Record, read_all
-from condense.board.tables import BASELINES, Key, Row, Table, gather, published
-from condense.board.words import (
+from condense.board.format import (
     accuracy,
     counts,
     grid,
@@ -23,6 +19,10 @@ from condense.board.words import (
     sizes,
     units,
 )
+from condense.board.graph_render import graph_grid, graph_heading, graph_table
+from condense.board.graph_tables import GraphTable, gather_graphs
+from condense.board.tables import BASELINES, Key, Row, Table, gather, published
+from condense.records.record import Record, read_all
 
 HEAD = f"""\
 # Leaderboard

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from scipy.special import stdtrit
 
-from condense.board.records import Entry, Paper, Record
 from condense.files import canonical, digest
+from condense.records.record import Entry, Paper, Record
 
 BASELINES = ("random_subset", "herding", "k_center")
 PUBLISHED = "published"
@@ -67,7 +67,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One method at one IPC: the records of its distillation seeds.
 
     Attributes:
@@ -165,7 +165,7 @@ class Row:
 
     name: str
     method: str
-    cells: Mapping[int, Cell]
+    cells: Mapping[int, TableCell]
     reference: bool = False
 
     @property
@@ -173,7 +173,7 @@ class Row:
         """Whether it is one of the coresets that every table shows, whoever labels it."""
         return self.method.partition("+")[0] in BASELINES
 
-    def at(self, ipc: int) -> Cell | None:
+    def at(self, ipc: int) -> TableCell | None:
         """The cell of an IPC."""
         return self.cells.get(0 if self.reference else ipc)
 
@@ -286,7 +286,7 @@ def method_rows(records: Sequence[Record]) -> list[Row]:
             cells: dict[int, list[Record]] = defaultdict(list)
             for record in mine:
                 cells[record.ipc].append(record)
-            filled = {ipc: Cell(tuple(cells[ipc])) for ipc in sorted(cells)}
+            filled = {ipc: TableCell(tuple(cells[ipc])) for ipc in sorted(cells)}
             rows.append(Row(name=method + suffix, method=method, cells=filled))
     return rows
 
@@ -302,7 +302,7 @@ def reference_rows(records: Sequence[Record]) -> list[Row]:
         title = "whole training set" if name == "whole" else name
         if names.count(name) > 1:
             title += f" ({mine[0].protocol.name} {protocol_hash[:8]})"
-        rows.append(Row(name=title, method=name, cells={0: Cell(tuple(mine))}, reference=True))
+        rows.append(Row(name=title, method=name, cells={0: TableCell(tuple(mine))}, reference=True))
     return rows
 
 

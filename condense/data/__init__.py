@@ -1,26 +1,26 @@
 """Datasets: what they are, where they come from, and the pixel spaces that they are seen in."""
 
-from condense.data.any_source import AnyDataset, holds_graphs, load_any
-from condense.data.graph_sources import GRAPH_NAMES, load_graphs
-from condense.data.graphs import GraphDataset, Graphs, GraphSpec
-from condense.data.pixels import SPACES, PixelSpace
-from condense.data.sources import NAMES, load
-from condense.data.spec import Dataset, DatasetSpec, Split
+from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
+from condense.data.graphs.spec import GraphDataset, Graphs, GraphSpec
+from condense.data.images.pixels import SPACES, PixelSpace
+from condense.data.images.sources import NAMES, load
+from condense.data.images.spec import ImageDataset, Images, ImageSpec
+from condense.data.load import Dataset, holds_graphs, load_dataset
 
 __all__ = [
     "GRAPH_NAMES",
     "NAMES",
     "SPACES",
-    "AnyDataset",
     "Dataset",
-    "DatasetSpec",
+    "ImageDataset",
+    "ImageSpec",
     "GraphDataset",
     "GraphSpec",
     "Graphs",
     "PixelSpace",
-    "Split",
+    "Images",
     "holds_graphs",
     "load",
-    "load_any",
+    "load_dataset",
     "load_graphs",
 ]

@@ -28,8 +28,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from condense.data.graph_batch import GraphBatch, batch_of
-from condense.data.graphs import Graphs
+from condense.data.graphs.batch import GraphBatch, batch_of
+from condense.data.graphs.spec import Graphs
 from condense.errors import Refused, unknown
 
 CHUNK = 65_536

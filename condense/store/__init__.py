@@ -2,24 +2,24 @@
 
 from pathlib import Path
 
-from condense.data.pixels import PixelSpace
+from condense.data.images.pixels import PixelSpace
 from condense.store import folder
-from condense.store.decode import Compensated, MultiFormation, as_compensators, formation
-from condense.store.distilled import DistilledSet
-from condense.store.graph_manifest import GraphContent
-from condense.store.graph_set import GraphSet
-from condense.store.manifest import Content
-from condense.store.replay import Replay
+from condense.store.graphs.graph_set import GraphSet
+from condense.store.graphs.manifest import GraphContent
+from condense.store.images.decode import Compensated, MultiFormation, as_compensators, formation
+from condense.store.images.image_set import ImageSet
+from condense.store.images.replay import Replay
+from condense.store.manifest import ImageContent
 from condense.store.targets import Hard, Soft, Target
 
-AnySet = DistilledSet | GraphSet
+DistilledSet = ImageSet | GraphSet
 """A stored set, of whichever kind."""
 
 __all__ = [
-    "AnySet",
-    "Compensated",
-    "Content",
     "DistilledSet",
+    "Compensated",
+    "ImageContent",
+    "ImageSet",
     "GraphContent",
     "GraphSet",
     "Hard",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-def load(path: Path | str) -> AnySet:
+def load(path: Path | str) -> DistilledSet:
     """Reads a stored set of either kind and checks all of it.
 
     Args:
@@ -48,10 +48,10 @@ def load(path: Path | str) -> AnySet:
         Refused: naming the file and what is wrong with it.
     """
     graphs = folder.read_manifest(Path(path))[0]["kind"] == "graphs"
-    return GraphSet.load(path) if graphs else DistilledSet.load(path)
+    return GraphSet.load(path) if graphs else ImageSet.load(path)
 
 
-def save(distilled: AnySet, path: Path | str, space: PixelSpace | None = None) -> str:
+def save(distilled: DistilledSet, path: Path | str, space: PixelSpace | None = None) -> str:
     """Stores a set as a folder, which appears whole or not at all; an older set there is replaced.
 
     Args:
@@ -83,6 +83,6 @@ def verify(path: Path | str) -> str:
         Refused: naming the file and what is wrong with it.
     """
     stored = load(path)
-    if isinstance(stored, DistilledSet) and stored.replay is not None:
+    if isinstance(stored, ImageSet) and stored.replay is not None:
         stored.replay.verify()
     return stored.hash

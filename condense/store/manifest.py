@@ -13,7 +13,7 @@ from torch import Tensor
 
 from condense.errors import Refused
 from condense.files import canonical
-from condense.store.decode import Compensated, Step, from_description
+from condense.store.images.decode import Compensated, Step, from_description
 
 FORMAT = "condense-set"
 VERSION = 1
@@ -66,9 +66,9 @@ class Label(TypedDict):
 class Replayed(Label):
     """Labels of views that are stored with them: a teacher's logits, for batches of augmented, mixed images.
 
-    They are in shards (`condense.store.replay`), one for each epoch; with fewer of them than `epochs`, a
+    They are in shards (`condense.store.images.replay`), one for each epoch; with fewer of them than `epochs`, a
     student draws its batches from all that there are. `images` is the hash of what was labelled:
-    `condense.store.replay.hash_images`. `crop`, `cutmix` and `mixup` say how the views were drawn
+    `condense.store.images.replay.hash_images`. `crop`, `cutmix` and `mixup` say how the views were drawn
     (`condense.augment.views`), `top_k` how many logits of each are stored; None for all.
     """
 
@@ -142,10 +142,10 @@ class TensorPart(TypedDict):
     shape: list[int]
 
 
-class Content(TypedDict):
+class ImageContent(TypedDict):
     """All of `set.json` that the content hash covers.
 
-    ``bytes`` and ``tensors`` follow from the tensors: a `DistilledSet` fills them in.
+    ``bytes`` and ``tensors`` follow from the tensors: a `ImageSet` fills them in.
     """
 
     format: str
@@ -214,11 +214,11 @@ def misfit(value: object, form: object, where: str) -> str | None:
 
 def unreadable(values: Mapping[str, object]) -> str | None:
     """Says what in a manifest's content is not of its form or unknown to this version, or None."""
-    if wrong := misfit(values, Content, "content"):
+    if wrong := misfit(values, ImageContent, "content"):
         return wrong
     if missing := {"bytes", "tensors"} - set(values):
         return f"content.{min(missing)} is missing"
-    content = cast(Content, values)
+    content = cast(ImageContent, values)
     if content["kind"] != "images":
         return f"this condense reads sets of images, not of {content['kind']}"
     if (kind := content["label"]["kind"]) not in LABEL_KINDS:
@@ -236,7 +236,7 @@ def unreadable(values: Mapping[str, object]) -> str | None:
     return _undecodable(content)
 
 
-def _undecodable(content: Content) -> str | None:
+def _undecodable(content: ImageContent) -> str | None:
     """Says why images as they are stored cannot take the decode steps, or None."""
     _, *sides = content["dataset"]["shape"]
     copies = 1
@@ -257,7 +257,7 @@ def _undecodable(content: Content) -> str | None:
     return None
 
 
-def _unreplayable(content: Content) -> str | None:
+def _unreplayable(content: ImageContent) -> str | None:
     """Says what is wrong with what is said of stored labels, or None."""
     label, shards = content["label"], content.get("replay")
     if label["kind"] != "replayed":

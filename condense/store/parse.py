@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import cast
 
 from condense.errors import Refused
-from condense.store import graph_manifest, manifest
-from condense.store.graph_manifest import GraphContent
-from condense.store.manifest import FORMAT, VERSION, Content
+from condense.store import manifest
+from condense.store.graphs import manifest as graph_manifest
+from condense.store.graphs.manifest import GraphContent
+from condense.store.manifest import FORMAT, VERSION, ImageContent
 
-AnyContent = Content | GraphContent
+AnyContent = ImageContent | GraphContent
 """The content of a manifest, of whichever kind."""
 
 UNREADABLE: dict[str, Callable[[Mapping[str, object]], str | None]] = {

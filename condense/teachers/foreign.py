@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from condense.data import DatasetSpec
+from condense.data import ImageSpec
 from condense.errors import Refused
 from condense.files import hash_tensors
 from condense.networks import build
@@ -27,7 +27,7 @@ PARALLEL = "module."
 """What PyTorch's wrapper for several devices puts in front of each name."""
 
 
-def read(path: Path, device: torch.device | str = "cpu", *, network: str, spec: DatasetSpec) -> Teacher:
+def read(path: Path, device: torch.device | str = "cpu", *, network: str, spec: ImageSpec) -> Teacher:
     """A teacher from a file of ours or of another's.
 
     Args:

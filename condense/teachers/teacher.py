@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from condense.data import DatasetSpec
+from condense.data import ImageSpec
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors, write_atomic
 from condense.networks import Network, build, network_in_chunks
@@ -130,7 +130,7 @@ def check_classes(
     teacher: Teacher,
     images: Float[Tensor, "n c h w"],
     labels: Int[Tensor, " n"],
-    spec: DatasetSpec,
+    spec: ImageSpec,
     train_hash: str,
 ) -> None:
     """Refuses a teacher of other classes or images, or of the same classes in another order.
@@ -173,7 +173,7 @@ def check_classes(
         )
 
 
-def _check_images(head: Header, spec: DatasetSpec, train_hash: str, what: str) -> None:
+def _check_images(head: Header, spec: ImageSpec, train_hash: str, what: str) -> None:
     """Refuses images of another shape or normalised in another way, and another training split."""
     if head.shape != spec.shape:
         sides = [" x ".join(map(str, shape)) for shape in (head.shape, spec.shape)]

@@ -13,7 +13,7 @@ from condense.augment.mixup import mix
 from condense.augment.views import Views, draw
 from condense.errors import Refused
 from condense.store.targets import Hard
-from condense.training import cutmix
+from condense.training.step import cutmix
 
 
 def stream(seed: int = 0) -> torch.Generator:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from condense.board.records import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed
 from condense.files import digest
 from condense.protocol import GRAPH_V1, HARD_V1, Protocol
+from condense.records.record import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed
 
 Make = Callable[..., Record]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from condense.board.graph_tables import gather_graphs
 from condense.board.plots import draw
-from condense.board.records import Paper, Record
 from condense.board.render import HEAD, render, table_for
 from condense.board.tables import gather
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1, dc_evaluation
+from condense.records.record import Paper, Record
 
 Make = Callable[..., Record]
 

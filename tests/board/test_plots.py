@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.image import imread
 
 from condense.board.plots import draw
-from condense.board.records import Record
 from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
+from condense.records.record import Record
 
 Make = Callable[..., Record]
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from condense.board.records import Paper, Record, read_all
 from condense.board.render import check, render, table_for
 from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, WHOLE_V1, dc_evaluation
+from condense.records.record import Paper, Record, read_all
 
 Make = Callable[..., Record]
 

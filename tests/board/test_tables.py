@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from condense.board.records import Record
 from condense.board.render import render
-from condense.board.tables import Cell, Key, gather, half_width, published
+from condense.board.tables import Key, TableCell, gather, half_width, published
 from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
+from condense.records.record import Record
 
 Make = Callable[..., Record]
 
@@ -48,11 +48,11 @@ def test_one_value_has_no_interval() -> None:
 
 
 def test_the_units_of_one_set_are_its_students(made: Make) -> None:
-    assert Cell((made(accuracies=(70.0, 72.0)),)).units == (70.0, 72.0)
+    assert TableCell((made(accuracies=(70.0, 72.0)),)).units == (70.0, 72.0)
 
 
 def test_the_units_of_several_sets_are_their_means(made: Make) -> None:
-    cell = Cell((made(seed=0, accuracies=(70.0, 72.0)), made(seed=1, accuracies=(80.0,))))
+    cell = TableCell((made(seed=0, accuracies=(70.0, 72.0)), made(seed=1, accuracies=(80.0,))))
     assert cell.units == (71.0, 80.0)
     assert cell.mean == 75.5
 

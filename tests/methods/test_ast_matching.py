@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from condense.data import Dataset, Split
-from condense.distill import Experts, ExpertTraining, Method, Run, distill
-from condense.distill.registry import build, methods
-from condense.distill.unrolled import as_parameters, flatten
+from condense.data import ImageDataset, Images
+from condense.distillation import Experts, ExpertTraining, ImageMethod, ImageRun, distill
+from condense.distillation.matching.unrolled import as_parameters, flatten
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import build as build_network
-from condense.store import DistilledSet
+from condense.store import ImageSet
 
 AST = methods()["ast"]
 ast = import_module(AST.__module__)
@@ -46,13 +46,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def made_by(settings: Mapping[str, object], name: str = "ast") -> Method:
+def made_by(settings: Mapping[str, object], name: str = "ast") -> ImageMethod:
     return build(name, "toy", 2, {key: str(value) for key, value in (LIGHT | dict(settings)).items()})[0]
 
 
 def distilled(
-    toy: Dataset, cache: Path, settings: Mapping[str, object], name: str = "ast", seed: int = 0
-) -> DistilledSet:
+    toy: ImageDataset, cache: Path, settings: Mapping[str, object], name: str = "ast", seed: int = 0
+) -> ImageSet:
     made, run = distill(made_by(settings, name), toy, ipc=2, seed=seed, cache=cache)
     run.done()
     return made
@@ -159,18 +159,18 @@ def test_the_balance_and_the_students_momentum_can_be_switched_off() -> None:
 
 @pytest.mark.parametrize("intermediate", ["agg", "adaptive"])
 def test_an_update_goes_down_the_gradient_of_heavy_ball_steps_on_the_weighted_loss(
-    intermediate: str, toy: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+    intermediate: str, toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[Experts, SimpleNamespace]] = []
     losses: list[float] = []
     match, start_of, unroll = AST.match, AST.start, mtt.unroll  # type: ignore[attr-defined]
     begun: list[SimpleNamespace] = []
 
-    def started(self: Method, train: Split, experts: Experts, run: Run) -> SimpleNamespace:
+    def started(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> SimpleNamespace:
         begun.append(start_of(self, train, experts, run))
         return begun[0]
 
-    def noted(self: Method, experts: Experts, step: int, run: Run) -> SimpleNamespace:
+    def noted(self: ImageMethod, experts: Experts, step: int, run: ImageRun) -> SimpleNamespace:
         seen.append((experts, match(self, experts, step, run)))
         return seen[0][1]
 
@@ -208,13 +208,13 @@ def test_an_update_goes_down_the_gradient_of_heavy_ball_steps_on_the_weighted_lo
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[2] > 0
 
 
-def test_with_all_its_parts_off_it_is_mtt_to_the_last_bit(toy: Dataset, cache: Path) -> None:
+def test_with_all_its_parts_off_it_is_mtt_to_the_last_bit(toy: ImageDataset, cache: Path) -> None:
     ours, theirs = distilled(toy, cache, OFF), distilled(toy, cache, {}, "mtt")
     assert torch.equal(ours.images, theirs.images) and ours.learned_lr == theirs.learned_lr
 
 
 @pytest.mark.parametrize("part", OFF)
-def test_each_part_alone_makes_another_set(part: str, toy: Dataset, cache: Path) -> None:
+def test_each_part_alone_makes_another_set(part: str, toy: ImageDataset, cache: Path) -> None:
     defaults = AST().config() | {"drop_epoch": 2}
     off = distilled(toy, cache, OFF)
     on = distilled(toy, cache, OFF | {part: defaults[part]})
@@ -249,12 +249,12 @@ def test_of_rows_that_are_all_alike_several_are_taken_all_the_same() -> None:
 
 
 def test_an_initial_image_is_the_nearest_to_the_mean_of_its_class_in_the_last_logits_of_an_expert(
-    toy: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[tuple[Experts, Tensor]] = []
     start = AST.start  # type: ignore[attr-defined]
 
-    def noted(self: Method, train: Split, experts: Experts, run: Run) -> object:
+    def noted(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> object:
         learned = start(self, train, experts, run)
         begun.append((experts, learned.syn.images.detach().clone()))
         return learned

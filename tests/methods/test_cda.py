@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from condense.data import Dataset
-from condense.distill import distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset
+from condense.distillation import distill
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
 
 CDA = methods()["cda"]
@@ -38,13 +38,13 @@ def test_the_other_curricula_are_a_step_and_a_line() -> None:
     assert set(line[40:]) == {0.2}
 
 
-def made_by(name: str, toy: Dataset, cache: Path, **settings: object) -> torch.Tensor:
+def made_by(name: str, toy: ImageDataset, cache: Path, **settings: object) -> torch.Tensor:
     taught = {"network": "convnet-w32-bn", "teacher": "trained", "teacher_epochs": 2, "teacher_batch": 16}
     params = {key: str(value) for key, value in {**taught, "iterations": 8, "flip": True, **settings}.items()}
     return distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)[0].images
 
 
-def test_with_the_milestone_at_the_start_it_is_sre2l_bit_for_bit(toy: Dataset, tmp_path: Path) -> None:
+def test_with_the_milestone_at_the_start_it_is_sre2l_bit_for_bit(toy: ImageDataset, tmp_path: Path) -> None:
     host = made_by("sre2l", toy, tmp_path, crop_min=0.08)
     assert torch.equal(made_by("cda", toy, tmp_path, milestone=0), host)
     assert not torch.equal(made_by("cda", toy, tmp_path), host)

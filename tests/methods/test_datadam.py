@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from condense.augment import dsa
-from condense.data import Dataset
-from condense.distill import Run, distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset
+from condense.distillation import ImageRun, distill
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import Network, initialise_
 from condense.networks import build as build_network
@@ -24,11 +24,11 @@ POWERS = [1.0, 2.0, 2.5, 3.0, 4.0, 6.0]
 def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The loss of every iteration, as it is logged."""
     seen: list[float] = []
-    monkeypatch.setattr(Run, "log", lambda self, *, loss: seen.append(float(loss.detach())))
+    monkeypatch.setattr(ImageRun, "log", lambda self, *, loss: seen.append(float(loss.detach())))
     return seen
 
 
-def distilled(name: str, toy: Dataset, cache: Path, ipc: int, **settings: object) -> Tensor:
+def distilled(name: str, toy: ImageDataset, cache: Path, ipc: int, **settings: object) -> Tensor:
     params = {"network": "convnet-d3"} | {key: str(value) for key, value in settings.items()}
     return distill(build(name, "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0].images
 
@@ -77,7 +77,7 @@ def naive_loss(network: Network, real: Tensor, images: Tensor, power: float, tas
     [("convnet-d3", 4, 0.01), ("convnet-d3", 1, 0.3), ("convnet-d2-bn", 4, 0.01), ("convnet-d2", 3, 0)],
 )
 def test_the_loss_and_the_first_update_are_those_of_a_naive_derivation_in_float64(
-    toy: Dataset, tmp_path: Path, losses: list[float], network: str, power: float, task_balance: float
+    toy: ImageDataset, tmp_path: Path, losses: list[float], network: str, power: float, task_balance: float
 ) -> None:
     settings = {"network": network, "power": power, "task_balance": task_balance, "lr_images": 0.5}
     made = distilled("datadam", toy, tmp_path, 2, iterations=1, batch_real=12, **settings)
@@ -142,7 +142,7 @@ def test_attention_has_a_gradient_where_an_image_is_dark_and_none_is_infinite() 
 
 
 def test_all_real_images_are_no_distance_from_themselves_and_stay_where_they_are(
-    toy: Dataset, tmp_path: Path, losses: list[float]
+    toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     made = distilled("datadam", toy, tmp_path, 20, iterations=3, batch_real=20, lr_images=1)
     start = distilled("datadam", toy, tmp_path, 20, iterations=3, batch_real=20, lr_images=1e-30)
@@ -153,7 +153,7 @@ def test_all_real_images_are_no_distance_from_themselves_and_stay_where_they_are
 
 
 def test_the_last_layer_counts_through_the_features_alone_so_a_single_layer_leaves_dm(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     settings = {"network": "convnet-d1", "iterations": 3, "batch_real": 8, "lr_images": 0.5}
     dm = distilled("dm", toy, tmp_path, 2, **settings)
@@ -164,14 +164,14 @@ def test_the_last_layer_counts_through_the_features_alone_so_a_single_layer_leav
     )
 
 
-def test_flat_layers_have_nothing_to_look_at_and_leave_dm(toy: Dataset, tmp_path: Path) -> None:
+def test_flat_layers_have_nothing_to_look_at_and_leave_dm(toy: ImageDataset, tmp_path: Path) -> None:
     settings = {"network": "mlp", "iterations": 3, "batch_real": 8, "lr_images": 0.5}
     made = [distilled(name, toy, tmp_path, 2, **settings) for name in ("datadam", "dm")]
     torch.testing.assert_close(*made, rtol=1e-5, atol=1e-5)
 
 
 def test_attention_alone_brings_the_attention_of_the_images_nearer_to_that_of_their_class(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     train = toy.train.in_space(toy.space("normalized"))
     nets = [build_network("convnet-d2", toy.spec.shape, 3, seeded(seed)) for seed in range(100, 105)]

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import log_softmax
 
-from condense.data import Dataset, Split
-from condense.distill import Experts, Method, Run, distill
-from condense.distill.registry import build, methods
-from condense.distill.unrolled import Unrolled, as_parameters
+from condense.data import ImageDataset, Images
+from condense.distillation import Experts, ImageMethod, ImageRun, distill
+from condense.distillation.matching.unrolled import Unrolled, as_parameters
+from condense.distillation.registry import build, methods
 from condense.networks import build as build_network
-from condense.store import DistilledSet
+from condense.store import ImageSet
 
 DATM = methods()["datm"]
 datm = import_module(DATM.__module__)
@@ -44,7 +44,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
     found: Begun = []
     start = DATM.start  # type: ignore[attr-defined]
 
-    def noted(self: Method, train: Split, experts: Experts, run: Run) -> SimpleNamespace:
+    def noted(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> SimpleNamespace:
         learned: SimpleNamespace = start(self, train, experts, run)
         copies = {name: leaf.detach().clone() for name, leaf in learned.leaves.items()}
         found.append((learned, copies, experts))
@@ -54,21 +54,21 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
     return found
 
 
-def made_by(settings: Mapping[str, object], name: str = "datm", ipc: int = 2) -> Method:
+def made_by(settings: Mapping[str, object], name: str = "datm", ipc: int = 2) -> ImageMethod:
     params = {key: str(value) for key, value in (LIGHT | dict(settings)).items()}
     return build(name, "toy", ipc, params)[0]
 
 
 def distilled(
-    toy: Dataset, cache: Path, settings: Mapping[str, object], name: str = "datm", ipc: int = 2
-) -> DistilledSet:
+    toy: ImageDataset, cache: Path, settings: Mapping[str, object], name: str = "datm", ipc: int = 2
+) -> ImageSet:
     made, run = distill(made_by(settings, name, ipc), toy, ipc=ipc, cache=cache)
     run.done()
     return made
 
 
 def test_the_images_and_labels_begin_with_what_the_experts_say_at_their_last_epoch(
-    toy: Dataset, cache: Path, begun: Begun
+    toy: ImageDataset, cache: Path, begun: Begun
 ) -> None:
     distilled(toy, cache, {"iterations": 1, "epochs_experts": 6})
     ((learned, copies, experts),) = begun
@@ -85,7 +85,7 @@ def test_the_images_and_labels_begin_with_what_the_experts_say_at_their_last_epo
 
 
 def test_initial_labels_are_for_what_the_view_shows_of_an_image(
-    toy: Dataset, cache: Path, begun: Begun
+    toy: ImageDataset, cache: Path, begun: Begun
 ) -> None:
     distilled(toy, cache, {"iterations": 1, "experts": 1}, "datm+fyi")
     ((learned, copies, experts),) = begun
@@ -98,7 +98,7 @@ def test_initial_labels_are_for_what_the_view_shows_of_an_image(
 
 
 def test_an_update_goes_down_the_gradient_of_the_soft_cross_entropy_in_images_labels_and_rate(
-    toy: Dataset, cache: Path, begun: Begun,
+    toy: ImageDataset, cache: Path, begun: Begun,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     seen: list[Tensor] = []
@@ -137,7 +137,7 @@ def test_an_update_goes_down_the_gradient_of_the_soft_cross_entropy_in_images_la
 
 
 def test_the_set_stores_the_softmax_of_the_learned_logits_beside_the_class_ids(
-    toy: Dataset, cache: Path, begun: Begun
+    toy: ImageDataset, cache: Path, begun: Begun
 ) -> None:
     made = distilled(toy, cache, {})
     ((learned, before, _),) = begun
@@ -175,7 +175,7 @@ RATES = {"lr_images": 8.0, "lr_labels": 2.0, "lr_lr": 1e-3}
 
 
 def test_labels_have_a_momentum_of_their_own(
-    toy: Dataset, cache: Path, begun: Begun,
+    toy: ImageDataset, cache: Path, begun: Begun,
     ones: list[float],
 ) -> None:  # fmt: skip
     ones.extend([0.5, 0.5, 0.5])
@@ -190,7 +190,7 @@ def test_labels_have_a_momentum_of_their_own(
 
 @pytest.mark.parametrize("bad", [1.01, 50.0, float("inf"), float("nan")])
 def test_a_rejected_update_leaves_everything_as_it_was_momentum_too(
-    bad: float, toy: Dataset, cache: Path, ones: list[float],
+    bad: float, toy: ImageDataset, cache: Path, ones: list[float],
     begun: Begun, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     settings = {"threshold": 1.0, "lr_student": 1.0, **RATES}
@@ -206,7 +206,7 @@ def test_a_rejected_update_leaves_everything_as_it_was_momentum_too(
 
 
 def test_a_run_that_rejects_its_updates_ends_where_it_began_and_says_so(
-    toy: Dataset, cache: Path, capsys: pytest.CaptureFixture[str],
+    toy: ImageDataset, cache: Path, capsys: pytest.CaptureFixture[str],
     begun: Begun,
 ) -> None:  # fmt: skip
     distilled(toy, cache, {"threshold": 1e-6, "iterations": 3})
@@ -215,7 +215,7 @@ def test_a_run_that_rejects_its_updates_ends_where_it_began_and_says_so(
 
 
 def test_without_a_threshold_a_large_loss_is_followed(
-    toy: Dataset, cache: Path, ones: list[float],
+    toy: ImageDataset, cache: Path, ones: list[float],
     begun: Begun,
 ) -> None:  # fmt: skip
     ones.append(50.0)

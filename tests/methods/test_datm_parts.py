@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.data import Split
-from condense.distill import ExpertTraining
-from condense.distill.registry import build, methods
+from condense.data import Images
+from condense.distillation import ExpertTraining
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
 
 DATM = methods()["datm"]
@@ -147,7 +147,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 def asked(experts: Known, count: int, seed: int = 0, images: int = 40) -> list[int]:
     """What is found in class 1, which has every second image."""
     labels = torch.arange(images) % 2
-    train = Split(torch.arange(images).float().view(-1, 1, 1, 1), labels, "", 3)
+    train = Images(torch.arange(images).float().view(-1, 1, 1, 1), labels, "", 3)
     rng = torch.Generator().manual_seed(seed)
     found = datm.recognised(train, 1, count, experts, None, rng).tolist()
     assert len(found) == len({*found}) == count and all(position % 2 for position in found)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from condense.data import Split, load
-from condense.distill import distill
-from condense.distill.registry import build as build_method
-from condense.distill.registry import methods
+from condense.data import Images, load
+from condense.distillation import distill
+from condense.distillation.registry import build as build_method
+from condense.distillation.registry import methods
 from condense.errors import Refused
 from condense.networks import Network, build
 
@@ -96,7 +96,7 @@ def test_the_matching_loss_and_its_pixel_gradient_are_those_of_a_naive_derivatio
 def test_matching_in_chunks_equals_matching_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     net, real, synthetic = network(), drawn(3, 11, 1, 8, 8), drawn(3, 2, 1, 8, 8, seed=1)
     whole = dc.match(net, real, synthetic, dc.layerwise_cosine)
-    monkeypatch.setattr("condense.training.CHUNK", 4)
+    monkeypatch.setattr("condense.training.step.CHUNK", 4)
     torch.testing.assert_close(
         dc.match(net, real, synthetic, dc.layerwise_cosine), whole, rtol=1e-10, atol=1e-12
     )
@@ -189,7 +189,7 @@ def test_the_recipes_are_the_cells_of_the_readmes_table() -> None:
     assert set(DC.recipes) == {(d, ipc) for d in datasets for ipc in (1, 10, 50)} - {("cifar100", 50)}
 
 
-def digits() -> Split:
+def digits() -> Images:
     dataset = load("digits")
     return dataset.train.in_space(dataset.space("normalized"))
 

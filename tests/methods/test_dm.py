@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from condense.augment import dsa
-from condense.data import Dataset, Split
-from condense.distill import Run, distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset, Images
+from condense.distillation import ImageRun, distill
+from condense.distillation.registry import build, methods
 from condense.networks import build as build_network
 from condense.networks import initialise_
 
@@ -20,21 +20,21 @@ dm = import_module(DM.__module__)
 def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The loss of every iteration, as it is logged."""
     seen: list[float] = []
-    monkeypatch.setattr(Run, "log", lambda self, *, loss: seen.append(float(loss.detach())))
+    monkeypatch.setattr(ImageRun, "log", lambda self, *, loss: seen.append(float(loss.detach())))
     return seen
 
 
-def train_of(toy: Dataset) -> Split:
+def train_of(toy: ImageDataset) -> Images:
     return toy.train.in_space(toy.space("normalized"))
 
 
-def distilled(toy: Dataset, cache: Path, ipc: int, **settings: object) -> Tensor:
+def distilled(toy: ImageDataset, cache: Path, ipc: int, **settings: object) -> Tensor:
     params = {"network": "convnet-w32"} | {name: str(value) for name, value in settings.items()}
     return distill(build("dm", "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0].images
 
 
 def test_all_real_images_are_no_distance_from_themselves_and_stay_where_they_are(
-    toy: Dataset, tmp_path: Path, losses: list[float]
+    toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     made = distilled(toy, tmp_path, 20, iterations=3, batch_real=20, lr_images=1)
     start = distilled(toy, tmp_path, 20, iterations=3, batch_real=20, lr_images=1e-30)
@@ -46,7 +46,7 @@ def test_all_real_images_are_no_distance_from_themselves_and_stay_where_they_are
 
 
 def test_the_loss_and_the_first_update_are_those_of_a_naive_derivation_in_float64(
-    toy: Dataset, tmp_path: Path, losses: list[float]
+    toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     made = distilled(toy, tmp_path, 2, iterations=1, batch_real=12, lr_images=0.5)
     # The run's draws in their order: start, first network, and for the iteration network, operations, batch.
@@ -73,7 +73,7 @@ def test_the_loss_and_the_first_update_are_those_of_a_naive_derivation_in_float6
 
 
 def test_the_set_after_n_iterations_has_had_n_updates_each_under_another_network(
-    toy: Dataset, tmp_path: Path, losses: list[float]
+    toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     seen = [distilled(toy, tmp_path, 1, iterations=count, batch_real=8, momentum=0) for count in (1, 2, 3)]
     assert len(losses) == 1 + 2 + 3 and losses[0] == losses[1] == losses[3] and losses[2] == losses[4]
@@ -84,7 +84,7 @@ def test_the_set_after_n_iterations_has_had_n_updates_each_under_another_network
     assert len(set(losses)) == 4
 
 
-def test_the_momentum_of_the_pixels_is_that_of_sgd(toy: Dataset, tmp_path: Path) -> None:
+def test_the_momentum_of_the_pixels_is_that_of_sgd(toy: ImageDataset, tmp_path: Path) -> None:
     def images(iterations: int, momentum: float, lr_images: float = 1.0) -> Tensor:
         return distilled(
             toy,
@@ -102,7 +102,7 @@ def test_the_momentum_of_the_pixels_is_that_of_sgd(toy: Dataset, tmp_path: Path)
     torch.testing.assert_close(images(2, 0.5) - images(2, 0.0), 0.5 * (first - start), rtol=1e-4, atol=1e-5)
 
 
-def test_the_images_come_nearer_to_the_mean_of_their_class(toy: Dataset, tmp_path: Path) -> None:
+def test_the_images_come_nearer_to_the_mean_of_their_class(toy: ImageDataset, tmp_path: Path) -> None:
     def gap(images: Tensor) -> float:
         """Mean squared feature distance over networks that the method has not seen, without augmentation."""
         train = train_of(toy)

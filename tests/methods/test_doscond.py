@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from condense.data.graph_batch import multi_hot
-from condense.data.graph_sources import load_graphs
-from condense.distill import distill
-from condense.distill.graph_gradients import draw_weights
-from condense.distill.registry import build, methods
+from condense.data.graphs.batch import multi_hot
+from condense.data.graphs.sources import load_graphs
+from condense.distillation import distill
+from condense.distillation.graphs.gradients import draw_weights
+from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
-from condense.measure import Budget
+from condense.resources import Budget
 from condense.store import GraphSet
 
 DosCond = methods("graphs")["doscond"]

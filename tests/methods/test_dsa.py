@@ -7,9 +7,9 @@ from torch import Tensor
 
 from condense.augment import dsa as augmentation
 from condense.data import load
-from condense.distill import distill
-from condense.distill.registry import build as build_method
-from condense.distill.registry import methods
+from condense.distillation import distill
+from condense.distillation.registry import build as build_method
+from condense.distillation.registry import methods
 from condense.networks import build
 
 DSA = methods()["dsa"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from condense.data import Dataset
-from condense.distill import distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset
+from condense.distillation import distill
+from condense.distillation.registry import build, methods
 from condense.networks import Network
 from condense.networks import build as build_network
 
@@ -77,13 +77,13 @@ def test_the_teacher_itself_and_all_running_statistics_stay(network: Network, im
     assert not moved.training
 
 
-def made_by(name: str, toy: Dataset, cache: Path, **settings: object) -> Tensor:
+def made_by(name: str, toy: ImageDataset, cache: Path, **settings: object) -> Tensor:
     taught = {"network": "convnet-w32-bn", "teacher": "trained", "teacher_epochs": 2, "teacher_batch": 16}
     params = {key: str(value) for key, value in {**taught, "iterations": 8, **settings}.items()}
     return distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)[0].images
 
 
-def test_without_a_radius_it_is_sre2l_from_real_images(toy: Dataset, tmp_path: Path) -> None:
+def test_without_a_radius_it_is_sre2l_from_real_images(toy: ImageDataset, tmp_path: Path) -> None:
     host = made_by("sre2l", toy, tmp_path, init="real", variance_weight=11.0).int()
     for still in ({"radius": 0}, {"steps": 0}):
         assert (made_by("dwa", toy, tmp_path, **still).int() - host).abs().max() <= 1
@@ -91,7 +91,7 @@ def test_without_a_radius_it_is_sre2l_from_real_images(toy: Dataset, tmp_path: P
 
 
 def test_each_pass_of_each_block_starts_from_the_teacher_itself(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Tensor] = []
     move = dwa.adjusted

@@ -10,43 +10,43 @@ import torch
 from torch import Tensor
 
 from condense.augment import crop
-from condense.data import Dataset, load
-from condense.distill import Run, distill
-from condense.distill.registry import build, methods, wrappers
+from condense.data import ImageDataset, load
+from condense.distillation import ImageRun, distill
+from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused, Stopped
-from condense.evaluate import student, train_student
-from condense.measure import Budget
+from condense.evaluation import student, train_student
 from condense.networks import Network
 from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, Protocol, Stage
-from condense.store import DistilledSet, Hard, Target, verify
+from condense.resources import Budget
+from condense.store import Hard, ImageSet, Target, verify
 from condense.store.targets import Distilled
 from condense.teachers import Teacher, fixed
-from condense.training import cutmix
+from condense.training.step import cutmix
 
 FKD = wrappers()["fkd"]
 QUICK = {"fkd.epochs": "3", "fkd.batch": "8"}
 
 
 @pytest.fixture(scope="module")
-def digits() -> Dataset:
+def digits() -> ImageDataset:
     return load("digits")
 
 
 def make(
     host: str,
-    dataset: Dataset,
+    dataset: ImageDataset,
     cache: Path,
     params: Mapping[str, str] | None = None,
     *,
     ipc: int = 2,
     budget: Budget | None = None,
-) -> tuple[DistilledSet, Run]:
+) -> tuple[ImageSet, ImageRun]:
     settings = {name: str(value) for name, value in methods()[host].quick.items()} | QUICK
     method, _ = build(f"{host}+fkd", dataset.spec.name, ipc, settings | dict(params or {}))
     return distill(method, dataset, ipc=ipc, cache=cache, budget=budget)
 
 
-def normalized(made: DistilledSet, dataset: Dataset) -> DistilledSet:
+def normalized(made: ImageSet, dataset: ImageDataset) -> ImageSet:
     return made.in_space(dataset.space("normalized"), dataset.space(made.content["pixels"]["space"]))
 
 
@@ -56,7 +56,7 @@ class Online:
     learned_lr = None
 
     def __init__(
-        self, shown: DistilledSet, teacher: Teacher, rng: torch.Generator, batch: int, epochs: int
+        self, shown: ImageSet, teacher: Teacher, rng: torch.Generator, batch: int, epochs: int
     ) -> None:
         self.shown, self.teacher, self.rng = shown, teacher, rng
         self.batch, self.epochs = batch, epochs
@@ -74,13 +74,13 @@ class Online:
 
 @pytest.mark.parametrize(("ipc", "batch"), [(2, 8), (1, 128)])
 def test_stored_labels_train_the_student_that_the_teacher_would_have_taught_bit_for_bit(
-    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipc: int, batch: int
+    digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipc: int, batch: int
 ) -> None:
     made, run = make("random_subset", digits, tmp_path, {"fkd.batch": str(batch)}, ipc=ipc)
     made.save(tmp_path / "set")
     run.done()
     _, started = distill(build("random_subset", "digits", ipc)[0], digits, ipc=ipc, cache=tmp_path)
-    stored = normalized(DistilledSet.load(tmp_path / "set"), digits)
+    stored = normalized(ImageSet.load(tmp_path / "set"), digits)
     teacher = fixed("digits", digits.train.hash, torch.device("cpu"))
     online = Online(normalized(made, digits), teacher, started.rng, batch, 3)
     test = digits.test.in_space(digits.space("normalized"))
@@ -99,7 +99,7 @@ def test_stored_labels_train_the_student_that_the_teacher_would_have_taught_bit_
 
 
 def test_a_student_learns_from_the_labels_and_not_from_those_of_other_views(
-    digits: Dataset, tmp_path: Path
+    digits: ImageDataset, tmp_path: Path
 ) -> None:
     params = {"fkd.epochs": "40", "fkd.batch": "32", "fkd.temperature": "4", "fkd.cutmix": "0"}
     made, _ = make("random_subset", digits, tmp_path, params, ipc=10)
@@ -126,7 +126,7 @@ def test_a_student_learns_from_the_labels_and_not_from_those_of_other_views(
     [("random_subset", "normalized"), ("random_subset", "zca"), ("dm", "zca"), ("idc", "raw")],
 )
 def test_it_labels_what_any_method_makes_and_leaves_its_images_as_they_are(
-    host: str, space: str, digits: Dataset, tmp_path: Path
+    host: str, space: str, digits: ImageDataset, tmp_path: Path
 ) -> None:
     few: dict[str, str] = {
         name: "1" for name in ("iterations", "matches") if name in methods()[host]().config()
@@ -138,7 +138,7 @@ def test_it_labels_what_any_method_makes_and_leaves_its_images_as_they_are(
     assert torch.equal(made.images, alone.images) and torch.equal(made.labels, alone.labels)
     assert made.nbytes() == alone.nbytes() | {"replay": made.nbytes()["replay"]}
     made.save(tmp_path / "set", digits.space(made.content["pixels"]["space"]))
-    stored = DistilledSet.load(tmp_path / "set")
+    stored = ImageSet.load(tmp_path / "set")
     assert verify(tmp_path / "set") == made.hash and stored.soft is None
     shown = normalized(stored, digits)
     batches = list(shown.batches(2, REPLAY_V1, torch.Generator()))
@@ -151,7 +151,7 @@ def test_it_labels_what_any_method_makes_and_leaves_its_images_as_they_are(
 
 
 def test_the_teacher_that_the_host_inverts_labels_where_that_is_asked_for(
-    digits: Dataset, tmp_path: Path
+    digits: ImageDataset, tmp_path: Path
 ) -> None:
     taught = [name for name, cls in methods().items() if "teacher" in cls().config()]
     with pytest.raises(Refused, match="dm\\+fkd: teacher = host, but dm has no teacher"):
@@ -163,7 +163,7 @@ def test_the_teacher_that_the_host_inverts_labels_where_that_is_asked_for(
 
 
 def test_a_run_that_is_stopped_while_it_labels_ends_in_the_same_set(
-    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = make("random_subset", digits, tmp_path / "whole", {"fkd.epochs": "6"})
     budget, asked = Budget(1e9), iter([False, False, False, True])
@@ -179,7 +179,9 @@ def test_a_run_that_is_stopped_while_it_labels_ends_in_the_same_set(
     assert not list((tmp_path / "broken").rglob("replay-*")) and verify(tmp_path / "set") == whole.hash
 
 
-def test_pruned_labels_keep_their_first_epochs_and_train_as_long(digits: Dataset, tmp_path: Path) -> None:
+def test_pruned_labels_keep_their_first_epochs_and_train_as_long(
+    digits: ImageDataset, tmp_path: Path
+) -> None:
     whole, _ = make("random_subset", digits, tmp_path, {"fkd.epochs": "6"})
     pruned, _ = make("random_subset", digits, tmp_path, {"fkd.epochs": "6", "fkd.kept": "2"})
     assert pruned.epochs == whole.epochs == 6
@@ -190,7 +192,7 @@ def test_pruned_labels_keep_their_first_epochs_and_train_as_long(digits: Dataset
 
 
 def test_soft_v1_and_hard_v1_judge_the_images_as_if_there_were_no_labels(
-    digits: Dataset, tmp_path: Path
+    digits: ImageDataset, tmp_path: Path
 ) -> None:
     made, _ = make("random_subset", digits, tmp_path)
     plain, _ = distill(build("random_subset", "digits", 2)[0], digits, ipc=2, cache=tmp_path)
@@ -215,13 +217,13 @@ def test_soft_v1_and_hard_v1_judge_the_images_as_if_there_were_no_labels(
     ],
 )
 def test_settings_that_make_no_sense_are_refused(
-    settings: dict[str, str], words: str, digits: Dataset, tmp_path: Path
+    settings: dict[str, str], words: str, digits: ImageDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(Refused, match=words):
         make("random_subset", digits, tmp_path, {f"fkd.{name}": value for name, value in settings.items()})
 
 
-def test_its_settings_are_its_own_and_it_stands_behind_a_host_only(digits: Dataset) -> None:
+def test_its_settings_are_its_own_and_it_stands_behind_a_host_only(digits: ImageDataset) -> None:
     method, _ = build("dm+fkd", "digits", 1, {"fkd.mixup": "0.8", "fkd.cutmix": "0"})
     assert method.chain()[-1]["config"] == {
         "teacher": "fixed", "epochs": 300, "batch": 128, "crop": "crop-flip", "cutmix": 0.0, "mixup": 0.8,

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.data import Dataset
-from condense.distill import ExpertTraining, Run, distill
-from condense.distill.loop import Loop, State
-from condense.distill.registry import build, methods
-from condense.distill.unrolled import Unrolled
+from condense.data import ImageDataset
+from condense.distillation import ExpertTraining, ImageRun, distill
+from condense.distillation.matching.unrolled import Unrolled
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.store import DistilledSet
+from condense.store import ImageSet
+from condense.training.loop import Loop, State
 
 FTD = methods()["ftd"]
 ftd = import_module(FTD.__module__)
@@ -31,7 +31,7 @@ TINY: dict[str, object] = {
 }
 
 
-def made(toy: Dataset, cache: Path, name: str = "ftd", /, **settings: object) -> DistilledSet:
+def made(toy: ImageDataset, cache: Path, name: str = "ftd", /, **settings: object) -> ImageSet:
     params = {key: str(value) for key, value in (TINY | settings).items()}
     one, run = distill(build(name, "toy", 1, params)[0], toy, ipc=1, cache=cache)
     run.done()
@@ -48,7 +48,7 @@ def decayed(images: list[Tensor], decay: float) -> Tensor:
 
 
 def test_the_set_is_the_average_of_the_images_over_the_updates_without_correction(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     images = [made(toy, tmp_path, iterations=n, ema_decay=0).images for n in (1, 2, 3, 4)]
     start = made(toy, tmp_path, lr_images=1e-30).images
@@ -58,12 +58,12 @@ def test_the_set_is_the_average_of_the_images_over_the_updates_without_correctio
     assert (expected - images[-1]).abs().max() > 0.01 and (expected - start).abs().max() > 0.01
 
 
-def test_the_learned_rate_is_the_last_one_and_no_average(toy: Dataset, tmp_path: Path) -> None:
+def test_the_learned_rate_is_the_last_one_and_no_average(toy: ImageDataset, tmp_path: Path) -> None:
     rates = [made(toy, tmp_path, iterations=4, ema_decay=decay).learned_lr for decay in (0, 0.9)]
     assert rates[0] == rates[1] != 0.01
 
 
-def test_the_average_is_seen_by_nobody_before_the_end(toy: Dataset, tmp_path: Path) -> None:
+def test_the_average_is_seen_by_nobody_before_the_end(toy: ImageDataset, tmp_path: Path) -> None:
     """Updates go on from the images, so that the experts are all that tells it from MTT."""
     flat = made(toy, tmp_path, iterations=3, ema_decay=0, rho=0, alpha=0)
     plain = made(toy, tmp_path, "mtt", iterations=3)
@@ -86,7 +86,7 @@ def trail(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
 
 
 def test_a_step_that_is_taken_back_leaves_the_average_as_if_it_had_never_been_made(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trail: list[tuple[Tensor, Tensor]]
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trail: list[tuple[Tensor, Tensor]]
 ) -> None:
     unroll, calls = mtt.unroll, []
 
@@ -110,7 +110,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("at", [2, 4])
 def test_a_killed_run_ends_in_the_same_bits_of_the_average(
-    at: int, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: int, toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings: dict[str, object] = {"iterations": 5, "ema_decay": 0.8}
     whole = made(toy, tmp_path / "whole", **settings)
@@ -134,16 +134,16 @@ def test_a_killed_run_ends_in_the_same_bits_of_the_average(
 
 
 def test_the_experts_are_trained_by_gsam_with_the_fields_of_the_method(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[ExpertTraining] = []
-    experts = Run.experts
+    experts = ImageRun.experts
 
-    def noted(self: Run, training: ExpertTraining, *rest: object) -> object:
+    def noted(self: ImageRun, training: ExpertTraining, *rest: object) -> object:
         asked.append(training)
         return experts(self, training, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Run, "experts", noted)
+    monkeypatch.setattr(ImageRun, "experts", noted)
     made(toy, tmp_path, rho=0.05, alpha=0.4, adaptive="false")
     assert asked == [
         ExpertTraining(network="convnet-w32", batch=20, optimizer="gsam", rho=0.05, alpha=0.4, adaptive=False)

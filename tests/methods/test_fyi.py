@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.data import Dataset, Split
-from condense.distill import Method, Plain, Run, Synthetic, distill
-from condense.distill.registry import build, methods, wrappers
+from condense.data import ImageDataset, Images
+from condense.distillation import IdentityView, ImageMethod, ImageRun, LearnableSet, distill
+from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused
 from condense.networks import build as build_network
 from condense.protocol import HARD_V1, dc_evaluation
-from condense.store import DistilledSet
+from condense.store import ImageSet
 
 FYI = wrappers()["fyi"]
 fyi = import_module(FYI.__module__)
@@ -25,12 +25,12 @@ SIAMESE = [name for name in HOSTS if not issubclass(methods()[name], methods()["
 
 
 @pytest.fixture
-def flipping(toy: Dataset) -> Dataset:
+def flipping(toy: ImageDataset) -> ImageDataset:
     """The toy data as data whose mirror images are of their class."""
     return replace(toy, spec=replace(toy.spec, dsa=FULL))
 
 
-def one_match(host: str, dataset: Dataset, cache: Path) -> DistilledSet:
+def one_match(host: str, dataset: ImageDataset, cache: Path) -> ImageSet:
     """A host's set after a single step on its images, as far as its settings let us ask for one."""
     cls = methods()[host]
     settings = {name: str(value) for name, value in cls.quick.items()}
@@ -50,17 +50,17 @@ def test_the_view_puts_the_mirror_images_behind_the_images_with_their_labels() -
     ("host", "strategy"), [(host, "none") for host in HOSTS] + [(host, FULL) for host in SIAMESE]
 )
 def test_mirroring_the_images_mirrors_what_any_matching_method_learns(
-    host: str, strategy: str, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: str, strategy: str, toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image and its mirror image are a set that mirroring maps to itself, if both are augmented alike."""
     data = replace(toy, spec=replace(toy.spec, dsa=strategy))
     plain = one_match(host, data, tmp_path / "plain")
-    started = Synthetic.__init__
+    started = LearnableSet.__init__
 
-    def mirrored(self: Synthetic, images: Tensor, *rest: object, **named: object) -> None:
+    def mirrored(self: LearnableSet, images: Tensor, *rest: object, **named: object) -> None:
         started(self, images.flip(-1), *rest, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Synthetic, "__init__", mirrored)
+    monkeypatch.setattr(LearnableSet, "__init__", mirrored)
     other = one_match(host, data, tmp_path / "mirrored")
     scale = float(plain.images.abs().max())
     torch.testing.assert_close(other.images.flip(-1), plain.images, rtol=1e-4, atol=1e-4 * scale)
@@ -68,7 +68,7 @@ def test_mirroring_the_images_mirrors_what_any_matching_method_learns(
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_it_runs_over_every_matching_method_changes_its_images_and_stores_no_more(
-    host: str, flipping: Dataset, tmp_path: Path
+    host: str, flipping: ImageDataset, tmp_path: Path
 ) -> None:
     quick = {name: str(value) for name, value in methods()[host].quick.items()}
     made = {}
@@ -93,7 +93,7 @@ def test_over_a_method_that_matches_nothing_it_is_refused(host: str) -> None:
 
 
 def test_dm_with_it_matches_the_mean_over_the_images_and_their_mirror_images(
-    flipping: Dataset, tmp_path: Path
+    flipping: ImageDataset, tmp_path: Path
 ) -> None:
     unaugmented = replace(flipping, spec=replace(flipping.spec, dsa="none"))
     settings = {"network": "convnet-w32", "iterations": "1", "batch_real": "12", "lr_images": "0.5"}
@@ -117,18 +117,18 @@ def test_dm_with_it_matches_the_mean_over_the_images_and_their_mirror_images(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watcher(Method):
+class Watcher(ImageMethod):
     """A method that keeps what it is shown."""
 
     name = "watcher"
     through_view = True
 
-    seen: ClassVar[list[Run]] = []
+    seen: ClassVar[list[ImageRun]] = []
 
-    def distill(self, train: Split, run: Run) -> DistilledSet:
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Keeps the run."""
         self.seen.append(run)
-        syn = Synthetic.real(train, run)
+        syn = LearnableSet.real(train, run)
         return run.distilled(syn.images, syn.labels)
 
 
@@ -136,19 +136,23 @@ class Watcher(Method):
     ("flip_first", "strategy"), [(False, FULL), (True, "flip+color_crop_cutout_scale_rotate")]
 )
 def test_the_host_sees_two_copies_and_the_edited_augmentation_only_where_it_is_asked_for(
-    flip_first: bool, strategy: str, flipping: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flip_first: bool,
+    strategy: str,
+    flipping: ImageDataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     Watcher.seen.clear()
     method = FYI(host=Watcher(), flip_first=flip_first)  # type: ignore[call-arg]
     made, run = distill(method, flipping, ipc=1, cache=tmp_path)
     (inner,) = Watcher.seen
     assert inner.view.copies == 2 and inner.strategy == strategy
-    assert run.view.copies == 1 and run.strategy == FULL and isinstance(run.view, Plain)
+    assert run.view.copies == 1 and run.strategy == FULL and isinstance(run.view, IdentityView)
     assert made.content["dataset"]["dsa"] == FULL and "warning" not in capsys.readouterr().err
 
 
 def test_on_data_that_does_not_flip_it_warns_in_one_sentence(
-    toy: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy: ImageDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digits = replace(toy, spec=replace(toy.spec, name="digits", dsa="color_crop"))
     distill(FYI(host=Watcher()), digits, ipc=1, cache=tmp_path)

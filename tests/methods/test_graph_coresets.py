@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from condense.data import GraphDataset, load_graphs
-from condense.distill import GraphRun, GraphTraining, distill
-from condense.distill.registry import build, methods
+from condense.distillation import GraphRun, GraphTraining, distill
+from condense.distillation.registry import build, methods
 from condense.store import GraphSet
 
 NAMES = ("random_subset", "herding", "k_center")
@@ -28,7 +28,7 @@ def mutag() -> GraphDataset:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pinned network, after a few steps."""
     monkeypatch.setattr(
-        "condense.distill.graph_run.GraphTraining",
+        "condense.distillation.graphs.run.GraphTraining",
         lambda network: GraphTraining(network=network, steps=4, batch=16),
     )
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.data import Dataset
-from condense.distill import Training, distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset
+from condense.distillation import Training, distill
+from condense.distillation.registry import build, methods
 from condense.networks import features_in_chunks
 
 herding = import_module(methods()["herding"].__module__)
@@ -66,7 +66,7 @@ def test_its_mean_lies_nearer_to_the_classs_than_that_of_random_images() -> None
 
 
 def test_the_images_are_picked_class_by_class_in_the_features_of_the_pinned_network(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     pinned = Training(network="convnet-w32", steps=3, batch=8)
@@ -75,12 +75,12 @@ def test_the_images_are_picked_class_by_class_in_the_features_of_the_pinned_netw
         asked.append(network)
         return pinned
 
-    monkeypatch.setattr("condense.distill.coreset.feature_extractor", short)
+    monkeypatch.setattr("condense.distillation.coreset.feature_extractor", short)
     method, _ = build("herding", "toy", 4, {"network": "convnet-w32"})
     sets = [distill(method, toy, ipc=4, seed=seed, cache=tmp_path) for seed in (0, 1)]
     assert torch.equal(sets[0][0].images, sets[1][0].images) and asked == ["convnet-w32"] * 2
     train = toy.train.in_space(toy.space("normalized"))
-    network = sets[0][1].trained(pinned, train)
+    network = sets[0][1].pretrained(pinned, train)
     for label in range(3):
         members = train.of_class(label)
         picks = naive(features_in_chunks(network, train.images[members]).double(), 4)

@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from condense.augment import dsa
-from condense.data import Split, load
-from condense.data.pixels import affine
-from condense.distill import Decoded, Run, Synthetic, Through, distill, tiled
-from condense.distill.registry import build as build_method
-from condense.distill.registry import methods
-from condense.distill.view import Plain
+from condense.data import Images, load
+from condense.data.images.pixels import affine
+from condense.distillation import ChainedView, DecodedView, ImageRun, LearnableSet, distill, tiled
+from condense.distillation.images.view import IdentityView
+from condense.distillation.registry import build as build_method
+from condense.distillation.registry import methods
 from condense.errors import Refused
 from condense.networks import Network, build
-from condense.store import DistilledSet, MultiFormation
+from condense.store import ImageSet, MultiFormation
 
 IDC = methods()["idc"]
 idc = import_module(IDC.__module__)
@@ -55,7 +55,7 @@ def before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, see: Calla
     monkeypatch.setattr(owner, name, both)
 
 
-def distilled(cache: Path, settings: dict[str, str] | None = None, ipc: int = 1) -> DistilledSet:
+def distilled(cache: Path, settings: dict[str, str] | None = None, ipc: int = 1) -> ImageSet:
     method, _ = build_method("idc", "digits", ipc, LIGHT | (settings or {}))
     return distill(method, load("digits"), ipc=ipc, cache=cache)[0]
 
@@ -86,16 +86,16 @@ def test_classes_side_by_side_match_as_they_do_one_after_the_other(metric: str) 
 MEAN, STD = (0.3, 0.6), (0.2, 0.5)
 
 
-def surroundings() -> Run:
+def surroundings() -> ImageRun:
     """What a match asks of a run: three classes of 8 x 8 pixels in two channels, all in float64."""
     spec = SimpleNamespace(height=8, width=8, num_classes=3)
     normalize = affine("normalized", MEAN, STD).encode
     rng = torch.Generator().manual_seed(5)
-    return cast(Run, SimpleNamespace(spec=spec, normalize=normalize, rng=rng, device="cpu"))
+    return cast(ImageRun, SimpleNamespace(spec=spec, normalize=normalize, rng=rng, device="cpu"))
 
 
 def naive(
-    net: Network, metric: str, train: Split, stored: Tensor, rng: torch.Generator
+    net: Network, metric: str, train: Images, stored: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Each class's loss and the stored pixels' gradient by plain double differentiation, tile by tile.
 
@@ -129,9 +129,9 @@ def test_a_match_is_that_of_a_naive_derivation_through_decoding_pixel_space_and_
     metric: str,
 ) -> None:
     net, start, run = network(), pixels(6, 2, 8, 8), surroundings()
-    train = Split(pixels(30, 2, 8, 8, seed=1), torch.arange(30) % 3, "", 3)
+    train = Images(pixels(30, 2, 8, 8, seed=1), torch.arange(30) % 3, "", 3)
     stored, velocity, expected = start.clone(), drawn(6, 2, 8, 8, seed=3), 0.0
-    syn = Synthetic(start, 3, Through(Decoded(MultiFormation(2)), Plain()))
+    syn = LearnableSet(start, 3, ChainedView(DecodedView(MultiFormation(2)), IdentityView()))
     turns = idc.Turns(syn, lr=0.1, momentum=0.5)
     turns.velocity.copy_(velocity)
     for label in range(3):  # a class's turn
@@ -175,7 +175,7 @@ def test_all_turns_at_once_are_the_steps_of_one_optimiser_class_by_class(
             loss(leaf[own], target[own]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
-    syn = Synthetic(start, classes, Plain())
+    syn = LearnableSet(start, classes, IdentityView())
     turns = idc.Turns(syn, lr=0.1, momentum=momentum)
     for target in targets:
         turns.wait()
@@ -191,7 +191,7 @@ class Enough(Exception):
 def test_the_rate_of_the_pixels_grows_with_the_images_per_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipc: int, rate: float
 ) -> None:
-    def turns(syn: Synthetic, *, lr: float, momentum: float) -> None:
+    def turns(syn: LearnableSet, *, lr: float, momentum: float) -> None:
         assert lr == pytest.approx(rate) and momentum == 0.5
         raise Enough
 
@@ -300,7 +300,7 @@ def test_pixels_are_clamped_when_a_network_is_new_and_when_they_are_stored(
 ) -> None:
     inside: list[bool] = []
 
-    def matched(method: object, net: Network, syn: Synthetic, *rest: object) -> None:
+    def matched(method: object, net: Network, syn: LearnableSet, *rest: object) -> None:
         inside.append(bool(syn.images.min() >= 0 and syn.images.max() <= 1))
 
     before(monkeypatch, idc.IDC, "_match", matched)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from condense.data import Dataset, Split
-from condense.distill import Run, Taught, Training, distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset, Images
+from condense.distillation import ImageRun, TeacherMethod, Training, distill
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import Network
 from condense.networks import build as build_network
 from condense.protocol import HARD_V1
-from condense.store import DistilledSet, Soft
+from condense.store import ImageSet, Soft
 from condense.teachers import Teacher
 
 INFER = methods()["infer"]
@@ -27,7 +27,7 @@ def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def network_of(toy: Dataset, name: str = "convnet-w32-bn") -> Network:
+def network_of(toy: ImageDataset, name: str = "convnet-w32-bn") -> Network:
     """A network that has seen some of the data, so that its statistics are theirs."""
     network = build_network(name, toy.spec.shape, 3, stream(5))
     with torch.no_grad():
@@ -37,18 +37,18 @@ def network_of(toy: Dataset, name: str = "convnet-w32-bn") -> Network:
 
 
 @pytest.fixture
-def teacher(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> Teacher:
+def teacher(toy: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> Teacher:
     """One network in place of every teacher."""
     made = Teacher(network_of(toy), "convnet-w32-bn", "h" * 64, 1, None, toy.spec.classes, "toy")
-    monkeypatch.setattr(Run, "teacher", lambda self, which, training, train: made)
+    monkeypatch.setattr(ImageRun, "teacher", lambda self, which, training, train: made)
     return made
 
 
-def train_of(toy: Dataset) -> Split:
+def train_of(toy: ImageDataset) -> Images:
     return toy.train.in_space(toy.space("normalized"))
 
 
-def distilled(toy: Dataset, cache: Path, ipc: int, **settings: object) -> DistilledSet:
+def distilled(toy: ImageDataset, cache: Path, ipc: int, **settings: object) -> ImageSet:
     params = {"teacher": "trained", "roll": "0"} | {name: str(value) for name, value in settings.items()}
     return distill(build("infer", "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0]
 
@@ -73,7 +73,7 @@ def objective(network: Network, seen: Tensor, bn_weight: float = 1.0) -> Tensor:
 
 
 def test_compensators_are_those_of_a_naive_recovery_in_float64(
-    toy: Dataset, tmp_path: Path, teacher: Teacher
+    toy: ImageDataset, tmp_path: Path, teacher: Teacher
 ) -> None:
     made = distilled(toy, tmp_path, 3, iterations=6, lr_images=0.1, bn_weight=0.5)
     base = train_of(toy).draw(2, stream()).double()
@@ -94,7 +94,7 @@ def test_compensators_are_those_of_a_naive_recovery_in_float64(
 
 
 def test_with_its_compensator_a_base_set_is_nearer_to_what_the_network_knows(
-    toy: Dataset, tmp_path: Path, teacher: Teacher
+    toy: ImageDataset, tmp_path: Path, teacher: Teacher
 ) -> None:
     made = distilled(toy, tmp_path, 2, iterations=60, lr_images=0.1)
     (seen, _), *_ = made.batches(0, HARD_V1, stream())
@@ -103,7 +103,7 @@ def test_with_its_compensator_a_base_set_is_nearer_to_what_the_network_knows(
 
 
 def test_base_images_are_real_ones_kept_bit_for_bit_and_labelled_by_the_mean_logits(
-    toy: Dataset, tmp_path: Path, teacher: Teacher
+    toy: ImageDataset, tmp_path: Path, teacher: Teacher
 ) -> None:
     made = distilled(toy, tmp_path, 4, iterations=2)
     assert made.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
@@ -121,7 +121,7 @@ def test_base_images_are_real_ones_kept_bit_for_bit_and_labelled_by_the_mean_log
     assert torch.equal(hard.images, made.images)
 
 
-def test_the_ensembles_label_is_the_softmax_of_the_mean_logits(toy: Dataset) -> None:
+def test_the_ensembles_label_is_the_softmax_of_the_mean_logits(toy: ImageDataset) -> None:
     networks = [network_of(toy), network_of(toy, "convnet-d1-bn")]
     teachers = [Teacher(net, "n", "h", 1, None, toy.spec.classes, "toy") for net in networks]
     images = train_of(toy).images[:5]
@@ -149,7 +149,7 @@ def test_base_sets_and_compensators_fit_into_the_room_as_the_papers_do(
 
 
 def test_images_and_compensators_take_no_more_bytes_than_as_many_real_images(
-    toy: Dataset, tmp_path: Path, teacher: Teacher
+    toy: ImageDataset, tmp_path: Path, teacher: Teacher
 ) -> None:
     for ipc in (2, 4, 7):
         made = distilled(toy, tmp_path, ipc, iterations=1)
@@ -159,7 +159,7 @@ def test_images_and_compensators_take_no_more_bytes_than_as_many_real_images(
 
 
 def test_each_network_has_compensators_of_its_own_whatever_stands_beside_it(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     settings = {"iterations": 3, "teacher_epochs": 1, "teacher_batch": 16}
     both = distilled(toy, tmp_path, 4, networks="convnet-w32-bn+convnet-d1-bn", **settings)
@@ -175,20 +175,22 @@ def test_each_network_has_compensators_of_its_own_whatever_stands_beside_it(
 
 
 def test_behind_it_fkd_labels_with_the_first_of_its_networks(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = {
         "networks": "convnet-d1-bn+convnet-w32-bn", "teacher": "trained", "teacher_epochs": "1",
         "teacher_batch": "16", "iterations": "1", "roll": "0", "fkd.teacher": "host", "fkd.epochs": "1",
     }  # fmt: skip
     asked: list[Training | None] = []
-    teacher = Run.teacher
+    teacher = ImageRun.teacher
 
-    def noted(self: Run, which: str | Taught, training: Training | None, train: Split) -> Teacher:
-        asked.append(which.training() if isinstance(which, Taught) else training)
+    def noted(
+        self: ImageRun, which: str | TeacherMethod, training: Training | None, train: Images
+    ) -> Teacher:
+        asked.append(which.training() if isinstance(which, TeacherMethod) else training)
         return teacher(self, which, training, train)
 
-    monkeypatch.setattr(Run, "teacher", noted)
+    monkeypatch.setattr(ImageRun, "teacher", noted)
     made = distill(build("infer+fkd", "toy", 4, params)[0], toy, ipc=4, cache=tmp_path)[0]
     names = [training.network for training in asked if training]
     assert names == ["convnet-d1-bn", "convnet-w32-bn", "convnet-d1-bn"] and asked[2] == asked[0]
@@ -196,7 +198,9 @@ def test_behind_it_fkd_labels_with_the_first_of_its_networks(
     assert held["network"] == "convnet-d1-bn" and made.content["label"]["teacher"] == held["hash"]
 
 
-def test_students_see_base_images_and_clamped_sums(toy: Dataset, tmp_path: Path, teacher: Teacher) -> None:
+def test_students_see_base_images_and_clamped_sums(
+    toy: ImageDataset, tmp_path: Path, teacher: Teacher
+) -> None:
     made = distilled(toy, tmp_path, 3, iterations=30, lr_images=1.0)
     assert made.compensators is not None
     raw, u = made.images.double() / 255, made.compensators[:, 0].double() / 127
@@ -208,7 +212,7 @@ def test_students_see_base_images_and_clamped_sums(toy: Dataset, tmp_path: Path,
 
 
 def test_an_ipc_without_room_is_refused_with_the_smallest_that_has_some(
-    toy: Dataset, tmp_path: Path, teacher: Teacher
+    toy: ImageDataset, tmp_path: Path, teacher: Teacher
 ) -> None:
     with pytest.raises(
         Refused, match=r"--ipc 1: what infer shares .* of toy leaves no room .* from --ipc 2 on"
@@ -236,8 +240,8 @@ def test_settings_that_make_no_sense_are_refused(params: dict[str, str], sentenc
 
 
 def test_a_network_that_does_not_exist_is_refused_before_any_is_trained(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(Run, "teacher")
+    monkeypatch.delattr(ImageRun, "teacher")
     with pytest.raises(Refused, match="hourglass"):
         distilled(toy, tmp_path, 4, networks="convnet-bn+hourglass")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.data import Dataset
-from condense.distill import Training, distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset
+from condense.distillation import Training, distill
+from condense.distillation.registry import build, methods
 
 k_center = import_module(methods()["k_center"].__module__)
 herding = import_module(methods()["herding"].__module__)
@@ -68,10 +68,10 @@ def test_a_single_pick_is_herdings() -> None:
 
 
 def test_its_images_do_not_depend_on_the_seed_and_at_one_per_class_are_herdings(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "condense.distill.coreset.feature_extractor",
+        "condense.distillation.coreset.feature_extractor",
         lambda network: Training(network=network, steps=3, batch=8),
     )
 

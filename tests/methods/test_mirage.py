@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from condense.data import GraphDataset, Graphs, GraphSpec, load_graphs
-from condense.data.graph_batch import batch_of
-from condense.distill import distill
-from condense.distill.itemsets import Chosen, Transactions, choose
-from condense.distill.registry import build
+from condense.data.graphs.batch import batch_of
+from condense.distillation import distill
+from condense.distillation.graphs.itemsets import Chosen, Transactions, choose
+from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.networks.graph import build_graph
 from condense.store import GraphSet

@@ -10,19 +10,19 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from condense.augment import dsa
-from condense.data import Dataset, Split
-from condense.distill import ExpertTraining, Plain, Run, Synthetic, View, distill
-from condense.distill.expert_steps import Stacked
-from condense.distill.experts import experts
-from condense.distill.registry import build, methods, wrappers
-from condense.distill.unrolled import Unrolled
+from condense.data import ImageDataset, Images
+from condense.distillation import ExpertTraining, IdentityView, ImageRun, LearnableSet, View, distill
+from condense.distillation.matching.unrolled import Unrolled
+from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused
-from condense.evaluate import train_student
-from condense.measure import Budget
+from condense.evaluation import train_student
 from condense.networks import Network
 from condense.networks import build as build_network
 from condense.protocol import Protocol, Stage
-from condense.store import DistilledSet
+from condense.resources import Budget
+from condense.store import ImageSet
+from condense.training.expert_steps import Stacked
+from condense.training.experts import experts
 
 MTT = methods()["mtt"]
 mtt = import_module(MTT.__module__)
@@ -41,7 +41,7 @@ TINY: dict[str, object] = {
 }
 
 
-def made(toy: Dataset, cache: Path, name: str = "mtt", /, **settings: object) -> DistilledSet:
+def made(toy: ImageDataset, cache: Path, name: str = "mtt", /, **settings: object) -> ImageSet:
     params = {key: str(value) for key, value in (TINY | settings).items()}
     one, run = distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)
     run.done()
@@ -52,7 +52,7 @@ def made(toy: Dataset, cache: Path, name: str = "mtt", /, **settings: object) ->
 def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The loss of every update, as it is logged."""
     seen: list[float] = []
-    monkeypatch.setattr(Run, "log", lambda self, *, loss, lr: seen.append(float(loss)))
+    monkeypatch.setattr(ImageRun, "log", lambda self, *, loss, lr: seen.append(float(loss)))
     return seen
 
 
@@ -67,7 +67,7 @@ def logits(network: Network, theta: Tensor, images: Tensor) -> Tensor:
 
 
 def test_an_update_is_that_of_plain_backpropagation_through_the_student_in_float64(
-    toy: Dataset, tmp_path: Path, losses: list[float]
+    toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     one = made(toy, tmp_path, lr_images=200.0, lr_lr=1e-5)
     # The run's draws in their order: start, network, expert, epoch, and by step an order of the images where
@@ -106,7 +106,7 @@ def test_an_update_is_that_of_plain_backpropagation_through_the_student_in_float
 
 
 def test_a_student_whose_rate_is_zero_has_missed_exactly_the_whole_way(
-    toy: Dataset, tmp_path: Path, losses: list[float]
+    toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     made(toy, tmp_path, iterations=3, lr_student=0, lr_lr=0, max_rollbacks=0)
     assert losses == [1.0] * 3
@@ -123,11 +123,11 @@ class Thrice:
 
 
 def batches(
-    toy: Dataset, view: View, *, soft: bool = False, augment: str = "none", **settings: object
+    toy: ImageDataset, view: View, *, soft: bool = False, augment: str = "none", **settings: object
 ) -> list[tuple[list[int], list[int], Tensor, Tensor]]:
     """What a student sees of seven images of three classes: numbers, rounded down, then labels and pixels."""
     numbers = torch.arange(7.0).view(7, 1, 1, 1).expand(7, 1, 8, 8)
-    syn = Synthetic(numbers[:6], 3, view)
+    syn = LearnableSet(numbers[:6], 3, view)
     syn.images = (numbers + 0.01 * torch.arange(8)).contiguous()
     syn.labels = torch.arange(7) % 3
     logits = torch.eye(7, 3) if soft else None
@@ -148,27 +148,29 @@ def batches(
     return seen
 
 
-def test_every_image_is_seen_once_before_one_comes_again_and_the_odd_remainder_first(toy: Dataset) -> None:
-    seen = batches(toy, Plain(), batch_syn=3, syn_steps=7)
+def test_every_image_is_seen_once_before_one_comes_again_and_the_odd_remainder_first(
+    toy: ImageDataset,
+) -> None:
+    seen = batches(toy, IdentityView(), batch_syn=3, syn_steps=7)
     assert [len(numbers) for numbers, *_ in seen] == [1, 3, 3, 1, 3, 3, 1]
     first, second = ([one for numbers, *_ in part for one in numbers] for part in (seen[:3], seen[3:6]))
     assert sorted(first) == sorted(second) == list(range(7)) and first != second
     assert all(labels == [number % 3 for number in numbers] for numbers, labels, *_ in seen)
 
 
-def test_without_a_batch_size_a_step_sees_all_images_and_with_too_large_a_one_too(toy: Dataset) -> None:
+def test_without_a_batch_size_a_step_sees_all_images_and_with_too_large_a_one_too(toy: ImageDataset) -> None:
     for size in (None, 7, 1000):
-        for numbers, *_ in batches(toy, Plain(), batch_syn=size, syn_steps=3):
+        for numbers, *_ in batches(toy, IdentityView(), batch_syn=size, syn_steps=3):
             assert sorted(numbers) == list(range(7))
 
 
 @pytest.mark.parametrize(
     ("view", "size", "stored"),
     [(Mirrored(), 6, 3), (Mirrored(), 5, 2), (Mirrored(), None, 3), (Thrice(), 6, 2), (Thrice(), 1, 1)],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, int | None) else type(value).__name__,
 )
 def test_a_view_with_copies_divides_the_stored_images_of_a_step(
-    toy: Dataset, view: View, size: int | None, stored: int
+    toy: ImageDataset, view: View, size: int | None, stored: int
 ) -> None:
     """As many images as without it go through the student: the copies count."""
     odd = 7 % stored or stored
@@ -181,24 +183,24 @@ def test_a_view_with_copies_divides_the_stored_images_of_a_step(
         )
 
 
-def test_soft_labels_go_with_their_images_through_any_view(toy: Dataset) -> None:
+def test_soft_labels_go_with_their_images_through_any_view(toy: ImageDataset) -> None:
     probabilities = torch.eye(7, 3).softmax(1)
-    for view in (Plain(), Mirrored()):
+    for view in (IdentityView(), Mirrored()):
         for numbers, _, labels, _ in batches(toy, view, soft=True, batch_syn=4, syn_steps=3):
             assert torch.equal(labels, probabilities[numbers])
 
 
 def test_a_step_draws_one_operation_with_parameters_for_each_image_and_the_next_step_anew(
-    toy: Dataset,
+    toy: ImageDataset,
 ) -> None:
-    (_, _, _, one), (_, _, _, two) = batches(toy, Plain(), augment="dsa:color", syn_steps=2)
+    (_, _, _, one), (_, _, _, two) = batches(toy, IdentityView(), augment="dsa:color", syn_steps=2)
     brightness = [sorted((images[:, 0, 0, 0]).tolist()) for images in (one, two)]
     assert brightness[0] != brightness[1]
     assert len({round(float(image.std()), 5) for image in one}) == 7
 
 
 def test_the_learned_rate_is_stored_and_the_published_protocol_trains_with_it(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     one = made(toy, tmp_path, iterations=3, lr_lr=1e-5)
     lr = one.content["hints"]["lr"]
@@ -217,7 +219,7 @@ def test_the_learned_rate_is_stored_and_the_published_protocol_trains_with_it(
 
 
 def test_steps_that_are_taken_back_are_counted_in_the_sets_hints(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = made(toy, tmp_path, iterations=4)
     assert plain.content["hints"]["rollbacks"] == 0
@@ -238,7 +240,7 @@ def test_steps_that_are_taken_back_are_counted_in_the_sets_hints(
 
 
 def test_a_rate_that_would_become_negative_is_kept_positive_or_the_run_is_refused_with_the_remedy(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     one = made(toy, tmp_path, lr_student=0.05, lr_lr=0.002)
     assert one.learned_lr == pytest.approx(0.05) and one.content["hints"]["rollbacks"] == 1
@@ -247,12 +249,12 @@ def test_a_rate_that_would_become_negative_is_kept_positive_or_the_run_is_refuse
 
 
 def test_methods_that_ask_for_the_same_experts_train_them_once(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
     step = Stacked.step
 
-    def counted(self: Stacked, train: Split, epoch: int, batch: int) -> Tensor:
+    def counted(self: Stacked, train: Images, epoch: int, batch: int) -> Tensor:
         steps.append(epoch)
         return step(self, train, epoch, batch)
 

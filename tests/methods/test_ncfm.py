@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condense.augment import dsa
-from condense.data import Dataset
-from condense.distill import Method, Run, Synthetic, Training, distill
-from condense.distill.registry import build, methods
-from condense.distill.trained import trained, untrained
-from condense.distill.view import Decoded
+from condense.data import ImageDataset
+from condense.distillation import ImageMethod, ImageRun, LearnableSet, Training, distill
+from condense.distillation.images.view import DecodedView
+from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
-from condense.measure import Budget
 from condense.networks import Network
 from condense.networks import build as build_network
-from condense.store import DistilledSet, MultiFormation
+from condense.resources import Budget
+from condense.store import ImageSet, MultiFormation
+from condense.training.pretrained import pretrained, untrained
 
 NCFM = methods()["ncfm"]
 ncfm = import_module(NCFM.__module__)
@@ -44,42 +44,42 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     """The loss and the calibration of every iteration, as they are logged."""
     seen: list[tuple[float, float]] = []
     monkeypatch.setattr(
-        Run, "log", lambda self, *, loss, calibration: seen.append((float(loss), float(calibration)))
+        ImageRun, "log", lambda self, *, loss, calibration: seen.append((float(loss), float(calibration)))
     )
     return seen
 
 
-def made_by(settings: Settings | None = None, name: str = "ncfm", ipc: int = 2) -> Method:
+def made_by(settings: Settings | None = None, name: str = "ncfm", ipc: int = 2) -> ImageMethod:
     params = {key: str(value) for key, value in (LIGHT | dict(settings or {})).items()}
     return build(name, "toy", ipc, params)[0]
 
 
 def distilled(
-    toy: Dataset, cache: Path, settings: Settings, *, name: str = "ncfm", ipc: int = 2
-) -> DistilledSet:
+    toy: ImageDataset, cache: Path, settings: Settings, *, name: str = "ncfm", ipc: int = 2
+) -> ImageSet:
     made, run = distill(made_by(settings, name, ipc), toy, ipc=ipc, cache=cache)
     run.done()
     return made
 
 
-def start_of(toy: Dataset, rng: torch.Generator) -> Tensor:
+def start_of(toy: ImageDataset, rng: torch.Generator) -> Tensor:
     """Two images of each class, of 2 x 2 tiles each, as every run draws them first."""
-    run = cast(Run, SimpleNamespace(ipc=2, rng=rng, spec=toy.spec, device=torch.device("cpu")))
+    run = cast(ImageRun, SimpleNamespace(ipc=2, rng=rng, spec=toy.spec, device=torch.device("cpu")))
     train = toy.train.in_space(toy.space("raw"))
-    return Synthetic.mixed(train, run, 2, Decoded(MultiFormation(2))).images.detach()
+    return LearnableSet.mixed(train, run, 2, DecodedView(MultiFormation(2))).images.detach()
 
 
-def ends_of(toy: Dataset, cache: Path, seed: int) -> tuple[Network, Network]:
+def ends_of(toy: ImageDataset, cache: Path, seed: int) -> tuple[Network, Network]:
     """A feature network at its start and at its end."""
     training = made_by().training(seed)  # type: ignore[attr-defined]
     assert isinstance(training, Training)
     train = toy.train.in_space(toy.space("raw"))
-    end = trained(training, train, toy.spec, "raw", cache=cache, budget=Budget()).network
+    end = pretrained(training, train, toy.spec, "raw", cache=cache, budget=Budget()).network
     return untrained(training, toy.spec, torch.device("cpu")), end
 
 
 def test_the_first_update_is_that_of_a_naive_derivation_in_float64(
-    toy: Dataset, cache: Path, losses: list[tuple[float, float]]
+    toy: ImageDataset, cache: Path, losses: list[tuple[float, float]]
 ) -> None:
     made = distilled(
         toy, cache, {"iterations": 1, "optimizer": "sgd", "lr_images": 0.01, "calib_weight": 7.0}
@@ -136,7 +136,7 @@ def test_the_first_update_is_that_of_a_naive_derivation_in_float64(
 
 
 def test_all_real_images_are_no_distance_from_themselves_under_any_network_and_augmentation(
-    toy: Dataset, cache: Path, losses: list[tuple[float, float]]
+    toy: ImageDataset, cache: Path, losses: list[tuple[float, float]]
 ) -> None:
     settings = {"factor": 1, "lr_images": 1e-30, "batch_real": 20, "iterations": 4}
     distilled(toy, cache, settings, ipc=20)
@@ -146,7 +146,7 @@ def test_all_real_images_are_no_distance_from_themselves_under_any_network_and_a
 
 @pytest.mark.parametrize(("calib_weight", "turns"), [(1.0, 6), (0.0, 3)])
 def test_every_class_has_its_turn_and_the_others_coast_on_the_same_optimizer(
-    toy: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch, calib_weight: float, turns: int
+    toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch, calib_weight: float, turns: int
 ) -> None:
     update: Callable[..., Tensor] = ncfm.update
     moved: list[list[bool]] = []
@@ -166,7 +166,7 @@ def test_every_class_has_its_turn_and_the_others_coast_on_the_same_optimizer(
 
 
 def test_each_iteration_blends_one_of_the_networks_with_its_own_start_by_a_share_of_its_own(
-    toy: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
     monkeypatch.setattr(ncfm, "blend_", lambda network, *ends_and_share: drawn.append(ends_and_share))
@@ -187,7 +187,7 @@ def gap(a: Network, b: Network) -> float:
 
 
 def test_the_sampling_network_finds_frequencies_at_which_images_that_stand_still_differ_more(
-    toy: Dataset, cache: Path, losses: list[tuple[float, float]]
+    toy: ImageDataset, cache: Path, losses: list[tuple[float, float]]
 ) -> None:
     for rate in (1e-30, 1e-4):  # a much longer step would overshoot: it raises the loss either way
         settings = {"iterations": 4, "lr_images": 1e-30, "sampling_net": True, "lr_sampling_net": rate}
@@ -197,12 +197,12 @@ def test_the_sampling_network_finds_frequencies_at_which_images_that_stand_still
 
 
 def test_pixels_leave_zero_and_one_only_until_the_next_iteration(
-    toy: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
     of_class: Callable[..., tuple[Tensor, Tensor]] = ncfm.of_class
 
-    def noted(syn: Synthetic, label: int) -> tuple[Tensor, Tensor]:
+    def noted(syn: LearnableSet, label: int) -> tuple[Tensor, Tensor]:
         seen.append(float((syn.images.detach() - 0.5).abs().max()))
         return of_class(syn, label)
 
@@ -213,7 +213,7 @@ def test_pixels_leave_zero_and_one_only_until_the_next_iteration(
 
 @pytest.mark.parametrize("psi", [True, False])
 def test_the_images_rate_alone_is_halved_after_more_iterations_than_patience_without_a_better_loss(
-    toy: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch, psi: bool
+    toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch, psi: bool
 ) -> None:
     seen: list[list[float]] = []
 
@@ -231,7 +231,7 @@ def test_the_images_rate_alone_is_halved_after_more_iterations_than_patience_wit
 
 @pytest.mark.parametrize("psi", [True, False])
 def test_a_stopped_run_goes_on_to_the_same_set(
-    toy: Dataset, cache: Path, tmp_path: Path, spent_after: Callable[[int], Budget], psi: bool
+    toy: ImageDataset, cache: Path, tmp_path: Path, spent_after: Callable[[int], Budget], psi: bool
 ) -> None:
     settings = {"iterations": 6, "patience": 1, "sampling_net": psi, "lr_images": 0.01}
     whole = distilled(toy, cache, settings)
@@ -246,7 +246,7 @@ def test_a_stopped_run_goes_on_to_the_same_set(
 
 
 def test_the_set_is_pixels_within_zero_and_one_that_decode_to_four_images_each(
-    toy: Dataset, cache: Path
+    toy: ImageDataset, cache: Path
 ) -> None:
     made = distilled(toy, cache, {"lr_images": 0.5})
     assert made.content["pixels"]["space"] == "raw" and made.images.min() >= 0 and made.images.max() <= 1
@@ -258,7 +258,7 @@ def test_the_set_is_pixels_within_zero_and_one_that_decode_to_four_images_each(
 
 @pytest.mark.parametrize(("name", "seen"), [("ncfm", 8), ("ncfm+fyi", 16)])
 def test_a_class_is_seen_through_its_tiles_and_through_the_runs_view_beside_at_most_its_real_images(
-    toy: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, seen: int
+    toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, seen: int
 ) -> None:
     counts = []
 
@@ -290,9 +290,9 @@ def test_feature_networks_are_trained_as_published_and_differ_by_their_seed() ->
     ],
 )
 def test_what_makes_no_sense_is_refused_before_any_training(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, said: str
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, said: str
 ) -> None:
-    monkeypatch.setattr(Run, "trained", lambda *_: pytest.fail("trained a network"))
+    monkeypatch.setattr(ImageRun, "pretrained", lambda *_: pytest.fail("trained a network"))
     with pytest.raises(Refused, match=said):
         distilled(toy, tmp_path, settings)
 

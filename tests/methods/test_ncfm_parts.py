@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from condense.distill.registry import methods
+from condense.distillation.registry import methods
 from condense.networks import Network
 from condense.networks import build as build_network
 

@@ -3,12 +3,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from condense.data import Dataset
-from condense.distill import distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset
+from condense.distillation import distill
+from condense.distillation.registry import build, methods
 
 
-def picked(toy: Dataset, cache: Path, ipc: int, seed: int = 0) -> list[list[int]]:
+def picked(toy: ImageDataset, cache: Path, ipc: int, seed: int = 0) -> list[list[int]]:
     """For each class the positions in the training set of the images that were taken."""
     made, _ = distill(build("random_subset", "toy", ipc)[0], toy, ipc=ipc, seed=seed, cache=cache)
     found = places(made.images, toy.train.images)
@@ -24,7 +24,7 @@ def places(images: Tensor, among: Tensor) -> Tensor:
 
 
 def test_the_images_are_rows_of_the_training_set_of_the_right_class_none_twice(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     for ipc in (1, 7, 20):
         for row in picked(toy, tmp_path, ipc):
@@ -32,7 +32,7 @@ def test_the_images_are_rows_of_the_training_set_of_the_right_class_none_twice(
 
 
 def test_seeds_draw_independently_and_within_a_class_every_image_is_as_likely(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     draws = 300
     times = torch.zeros(60)

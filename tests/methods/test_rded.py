@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from condense.data import Dataset, Split
-from condense.distill import Run, distill
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset, Images
+from condense.distillation import ImageRun, distill
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import build as build_network
-from condense.store import DistilledSet
+from condense.store import ImageSet
 from condense.teachers import Teacher
 
 RDED = methods()["rded"]
@@ -25,11 +25,11 @@ def stream(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture
-def teacher(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> Teacher:
+def teacher(toy: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> Teacher:
     """An untrained network, which has opinions too, in place of every teacher."""
     network = build_network("convnet-w32-bn", toy.spec.shape, 3, stream(5)).eval().requires_grad_(False)
     made = Teacher(network, "convnet-w32-bn", "h" * 64, 1, None, toy.spec.classes, "toy")
-    monkeypatch.setattr(Run, "teacher", lambda self, which, training, train: made)
+    monkeypatch.setattr(ImageRun, "teacher", lambda self, which, training, train: made)
     return made
 
 
@@ -42,11 +42,11 @@ def crops_of(m: int, n: int, size: tuple[int, int], rng: torch.Generator, *, sma
     return torch.stack([top, left, height, width], 2)
 
 
-def train_of(toy: Dataset) -> Split:
+def train_of(toy: ImageDataset) -> Images:
     return toy.train.in_space(toy.space("normalized"))
 
 
-def distilled(toy: Dataset, cache: Path, ipc: int, seed: int = 0, **settings: object) -> DistilledSet:
+def distilled(toy: ImageDataset, cache: Path, ipc: int, seed: int = 0, **settings: object) -> ImageSet:
     params = {"teacher": "trained"} | {name: str(value) for name, value in settings.items()}
     return distill(build("rded", "toy", ipc, params)[0], toy, ipc=ipc, seed=seed, cache=cache)[0]
 
@@ -65,7 +65,7 @@ def test_the_best_crops_are_in_the_first_tiles_and_left_over_pixels_go_to_the_fi
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_each_class_keeps_the_crops_of_the_lowest_cross_entropy_each_of_another_image(
-    toy: Dataset, tmp_path: Path, teacher: Teacher, factor: int
+    toy: ImageDataset, tmp_path: Path, teacher: Teacher, factor: int
 ) -> None:
     made = distilled(toy, tmp_path, 2, pool=12, crops=4, factor=factor)
     # The run's draws in their order: for each class its pool and then its crops.
@@ -101,7 +101,7 @@ def test_each_class_keeps_the_crops_of_the_lowest_cross_entropy_each_of_another_
 
 
 def test_one_whole_crop_of_every_image_selects_real_images_as_they_were_loaded(
-    toy: Dataset, tmp_path: Path, teacher: Teacher
+    toy: ImageDataset, tmp_path: Path, teacher: Teacher
 ) -> None:
     made = distilled(toy, tmp_path, 5, crops=1, crop_min=1.0)
     train = train_of(toy)
@@ -113,7 +113,7 @@ def test_one_whole_crop_of_every_image_selects_real_images_as_they_were_loaded(
 
 
 def test_the_teacher_sees_as_few_pixels_at_a_time_as_it_is_told_to_and_says_the_same(
-    toy: Dataset, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = train_of(toy).images[:10]
     boxes = crops_of(3, 10, (8, 8), stream(), smallest=0.1)
@@ -131,7 +131,7 @@ def test_the_teacher_sees_as_few_pixels_at_a_time_as_it_is_told_to_and_says_the_
     assert sizes == [4, 4, 2] * 3
 
 
-def test_more_tiles_than_a_class_has_images_are_refused(toy: Dataset, tmp_path: Path) -> None:
+def test_more_tiles_than_a_class_has_images_are_refused(toy: ImageDataset, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="--ipc 6 in 2 x 2 tiles takes 24 images of each class; .* has 20"):
         distilled(toy, tmp_path, 6, factor=2)
     with pytest.raises(Refused, match="factor = 9, but the images have 8 pixels to a side"):
@@ -147,10 +147,10 @@ def test_more_tiles_than_a_class_has_images_are_refused(toy: Dataset, tmp_path: 
         build("rded", "toy", 1, {"encode": "gif"})
 
 
-def big_classes(toy: Dataset) -> Dataset:
+def big_classes(toy: ImageDataset) -> ImageDataset:
     """The toy with every image five times over."""
-    train = Split.of(toy.train.images.repeat(5, 1, 1, 1), toy.train.labels.repeat(5), 3)
-    return Dataset(toy.spec, train, toy.test)
+    train = Images.of(toy.train.images.repeat(5, 1, 1, 1), toy.train.labels.repeat(5), 3)
+    return ImageDataset(toy.spec, train, toy.test)
 
 
 def test_the_recipes_are_the_authors_batches_under_a_half_cosine_with_the_sets_own_teacher() -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.data import Dataset
-from condense.distill import Run, distill
-from condense.distill.recover import Recovery
-from condense.distill.registry import build, methods
+from condense.data import ImageDataset
+from condense.distillation import ImageRun, distill
+from condense.distillation.inversion.invert import Inversion
+from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.store import DistilledSet
+from condense.store import ImageSet
 
 SRe2L = methods()["sre2l"]
 sre2l = import_module(SRe2L.__module__)
@@ -32,12 +32,12 @@ def method(name: str, **settings: object) -> Any:
     return build(name, "toy", 1, {key: str(value) for key, value in (TAUGHT | settings).items()})[0]
 
 
-def made_by(name: str, toy: Dataset, cache: Path, ipc: int = 2, **settings: object) -> DistilledSet:
-    made: DistilledSet = distill(method(name, **{"iterations": 5, **settings}), toy, ipc=ipc, cache=cache)[0]
+def made_by(name: str, toy: ImageDataset, cache: Path, ipc: int = 2, **settings: object) -> ImageSet:
+    made: ImageSet = distill(method(name, **{"iterations": 5, **settings}), toy, ipc=ipc, cache=cache)[0]
     return made
 
 
-def test_the_set_is_bytes_and_names_the_teacher_that_was_inverted(toy: Dataset, tmp_path: Path) -> None:
+def test_the_set_is_bytes_and_names_the_teacher_that_was_inverted(toy: ImageDataset, tmp_path: Path) -> None:
     made = made_by("sre2l", toy, tmp_path)
     assert made.images.dtype == torch.uint8 and made.content["pixels"]["space"] == "raw"
     assert made.labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -47,19 +47,21 @@ def test_the_set_is_bytes_and_names_the_teacher_that_was_inverted(toy: Dataset, 
     assert made.nbytes()["images"] == 6 * 64
 
 
-def test_images_may_be_stored_as_files_and_are_then_what_these_hold(toy: Dataset, tmp_path: Path) -> None:
+def test_images_may_be_stored_as_files_and_are_then_what_these_hold(
+    toy: ImageDataset, tmp_path: Path
+) -> None:
     plain, png, jpeg = (made_by("sre2l", toy, tmp_path, encode=name) for name in ("none", "png", "jpeg"))
     assert torch.equal(png.images, plain.images) and png.encoded is not None and plain.encoded is None
     assert jpeg.encoded is not None and not torch.equal(jpeg.images, plain.images)
 
 
 def test_every_setting_reaches_the_recovery(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[tuple[Recovery, int]] = []
+    given: list[tuple[Inversion, int]] = []
 
     def noted(
-        run: Run, network: object, recovery: Recovery, start: object, *, block: int, adjust: None
+        run: ImageRun, network: object, recovery: Inversion, start: object, *, block: int, adjust: None
     ) -> Tensor:
         given.append((recovery, block))
         return torch.zeros(3, 1, 8, 8)
@@ -71,7 +73,7 @@ def test_every_setting_reaches_the_recovery(
         "block": 2,
     }  # fmt: skip
     made_by("sre2l", toy, tmp_path, 1, **values)
-    expected = Recovery(
+    expected = Inversion(
         lr=0.3, bn_weight=0.2, variance_weight=2.0, first_bn=4.0, tv_weight=0.1, l2_weight=0.6,
         crops=(0.5,) * 7, flip=True, roll=3, roll_both=True,
     )  # fmt: skip
@@ -79,16 +81,16 @@ def test_every_setting_reaches_the_recovery(
 
 
 def test_images_come_nearer_to_the_teachers_statistics_and_to_its_classes(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses: list[float] = []
-    monkeypatch.setattr(Run, "log", lambda self, *, loss: losses.append(float(loss)))
+    monkeypatch.setattr(ImageRun, "log", lambda self, *, loss: losses.append(float(loss)))
     made_by("sre2l", toy, tmp_path, iterations=150, lr_images=0.1, roll=0)
     assert losses[-1] < 0.25 * losses[-150]
 
 
 def test_the_images_of_one_ipc_are_the_first_of_a_larger_ones_from_noise_and_from_real_images(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     for init in ("noise", "real"):
         two = made_by("sre2l", toy, tmp_path, 2, init=init).images.view(3, 2, 64).int()
@@ -97,7 +99,7 @@ def test_the_images_of_one_ipc_are_the_first_of_a_larger_ones_from_noise_and_fro
         assert (two[:, 0] - two[:, 1]).abs().max() > 1
 
 
-def test_real_starts_are_training_images_of_their_class(toy: Dataset, tmp_path: Path) -> None:
+def test_real_starts_are_training_images_of_their_class(toy: ImageDataset, tmp_path: Path) -> None:
     made = made_by("sre2l", toy, tmp_path, 4, init="real", iterations=1, lr_images=1e-6)
     for label in range(3):
         real = toy.train.images[toy.train.of_class(label)].flatten(1)
@@ -125,7 +127,7 @@ def test_settings_that_mean_nothing_are_refused(field: str, value: object, why: 
         method("sre2l", **{field: value})
 
 
-def test_a_teacher_without_batch_norm_is_refused(toy: Dataset, tmp_path: Path) -> None:
+def test_a_teacher_without_batch_norm_is_refused(toy: ImageDataset, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="convnet-w32 has none; choose another"):
         made_by("sre2l", toy, tmp_path, network="convnet-w32")
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from condense.data import Dataset
-from condense.distill import Experts, distill
-from condense.distill.registry import build, methods
-from condense.distill.unrolled import Batch, Unrolled, as_parameters
+from condense.data import ImageDataset
+from condense.distillation import Experts, distill
+from condense.distillation.matching.unrolled import Batch, Unrolled, as_parameters
+from condense.distillation.registry import build, methods
 from condense.networks import build as build_network
-from condense.store import DistilledSet
+from condense.store import ImageSet
 
 TESLA = methods()["tesla"]
 mtt = import_module(methods()["mtt"].__module__)
@@ -29,7 +29,7 @@ TINY: dict[str, object] = {
 }
 
 
-def made(toy: Dataset, cache: Path, name: str = "tesla", /, **settings: object) -> DistilledSet:
+def made(toy: ImageDataset, cache: Path, name: str = "tesla", /, **settings: object) -> ImageSet:
     params = {key: str(value) for key, value in (TINY | settings).items()}
     one, run = distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)
     run.done()
@@ -68,7 +68,7 @@ def goals(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 def test_it_is_trajectory_matching_with_another_gradient_and_nothing_else(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     plain, exact = made(toy, tmp_path, "mtt"), made(toy, tmp_path, gradient="exact")
     assert torch.equal(exact.images, plain.images) and exact.learned_lr == plain.learned_lr
@@ -80,7 +80,7 @@ def test_it_is_trajectory_matching_with_another_gradient_and_nothing_else(
 
 
 def test_for_a_single_step_its_gradient_is_the_true_one_and_not_half_of_it(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     def moved(name: str) -> Tensor:
         settings = {"syn_steps": 1, "batch_syn": 6}
@@ -92,7 +92,7 @@ def test_for_a_single_step_its_gradient_is_the_true_one_and_not_half_of_it(
 
 
 def test_soft_labels_are_what_the_target_says_of_the_images_without_augmentation(
-    toy: Dataset, tmp_path: Path, goals: list[Tensor]
+    toy: ImageDataset, tmp_path: Path, goals: list[Tensor]
 ) -> None:
     one = made(toy, tmp_path, soft_labels="true")
     start = made(toy, tmp_path, soft_labels="true", lr_images=1e-30).images
@@ -106,7 +106,7 @@ def test_soft_labels_are_what_the_target_says_of_the_images_without_augmentation
 
 
 def test_each_update_has_labels_of_its_own_and_the_set_those_of_the_last(
-    toy: Dataset, tmp_path: Path, seen: list[list[tuple[Tensor, Tensor]]], goals: list[Tensor]
+    toy: ImageDataset, tmp_path: Path, seen: list[list[tuple[Tensor, Tensor]]], goals: list[Tensor]
 ) -> None:
     one = made(toy, tmp_path, iterations=4, soft_labels="true", augment="none", batch_syn=6)
     targets = goals[1::3]
@@ -125,7 +125,7 @@ def test_each_update_has_labels_of_its_own_and_the_set_those_of_the_last(
 
 
 def test_soft_labels_are_no_leaves_of_the_gradient(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_of: list[object] = []
     start = TESLA.start  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ def test_soft_labels_are_no_leaves_of_the_gradient(
 
 
 def test_the_labels_of_an_update_that_is_taken_back_are_not_those_of_the_set(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = made(toy, tmp_path, iterations=1, soft_labels="true")
     count = []
@@ -159,7 +159,7 @@ def test_the_labels_of_an_update_that_is_taken_back_are_not_those_of_the_set(
     assert torch.equal(after.soft, before.soft)
 
 
-def test_without_soft_labels_the_set_has_class_ids_alone(toy: Dataset, tmp_path: Path) -> None:
+def test_without_soft_labels_the_set_has_class_ids_alone(toy: ImageDataset, tmp_path: Path) -> None:
     one = made(toy, tmp_path)
     assert one.soft is None and one.content["label"]["kind"] == "hard"
 

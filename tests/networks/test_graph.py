@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from condense.data import Graphs, GraphSpec, load_graphs
-from condense.data.graph_batch import GraphBatch, batch_of, multi_hot
-from condense.distill import trees
+from condense.data.graphs.batch import GraphBatch, batch_of, multi_hot
+from condense.distillation.graphs import trees
 from condense.errors import Refused
 from condense.networks import GRAPH_NETWORKS, GraphNetwork, build_graph, graph_chunks, in_graph_chunks
 from condense.networks import graph as module

@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 import torch
 
-from condense.data.pixels import PixelSpace, affine
-from condense.store import Content, DistilledSet
+from condense.data.images.pixels import PixelSpace, affine
+from condense.store import ImageContent, ImageSet
 
 
 def make_set(
@@ -21,7 +21,7 @@ def make_set(
     seed: int = 0,
     content: Mapping[str, object] | None = None,
     provenance: Mapping[str, object] | None = None,
-) -> DistilledSet:
+) -> ImageSet:
     """A set of random pixels; `content` overrides top-level keys of the manifest."""
     draw = torch.Generator().manual_seed(seed)
     n, k, c = sum(per_class), len(per_class), shape[0]
@@ -55,17 +55,17 @@ def make_set(
         },
         "seed": seed,
     }
-    return DistilledSet(
+    return ImageSet(
         images=images,
         labels=torch.arange(k).repeat_interleave(torch.tensor(per_class)),
         soft=probabilities.to(soft) if soft else None,
-        content=cast(Content, values | dict(content or {})),
+        content=cast(ImageContent, values | dict(content or {})),
         provenance={"device": "cpu", "seconds": 1.5} if provenance is None else provenance,
     )
 
 
 @pytest.fixture
-def make() -> Callable[..., DistilledSet]:
+def make() -> Callable[..., ImageSet]:
     """The maker of small sets."""
     return make_set
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.data.pixels import PixelSpace, affine
+from condense.data.images.pixels import PixelSpace, affine
 from condense.errors import Refused
 from condense.protocol import HARD_V1
-from condense.store import DistilledSet, MultiFormation, Soft
-from condense.store.decode import Compensated, Compensator, Step, as_compensators, from_description
+from condense.store import ImageSet, MultiFormation, Soft
+from condense.store.images.decode import Compensated, Compensator, Step, as_compensators, from_description
 
-Make = Callable[..., DistilledSet]
+Make = Callable[..., ImageSet]
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 STEP: Step = {"name": "compensated", "version": 1, "networks": 2}
 
@@ -29,7 +29,7 @@ def compensators(g: int = 2, m: int = 2, shape: tuple[int, int, int] = (3, 4, 4)
     return torch.randint(-127, 128, (g, m, *shape), generator=stream(1), dtype=torch.int8)
 
 
-def compensated(make: Make, **given: object) -> DistilledSet:
+def compensated(make: Make, **given: object) -> ImageSet:
     """Two base sets of three classes under two networks: six images, of which students see eighteen."""
     counts = {"stored": 6, "effective": 18, "per_class": [2, 2, 2]}
     plain = make(per_class=(2, 2, 2), **given)
@@ -37,11 +37,11 @@ def compensated(make: Make, **given: object) -> DistilledSet:
     return replace(plain, content=content, compensators=compensators())
 
 
-def seen(stored: DistilledSet) -> Tensor:
+def seen(stored: ImageSet) -> Tensor:
     return torch.stack([stored[index][0] for index in range(len(stored))])
 
 
-def by_hand(stored: DistilledSet) -> Tensor:
+def by_hand(stored: ImageSet) -> Tensor:
     """What students see, in float64: every image, then every image plus its set's first compensator, ..."""
     pixels, u = stored.pixels().double(), compensators().double() / 127
     copies = [pixels] + [
@@ -102,7 +102,7 @@ def test_a_set_with_compensators_comes_back_from_disk_and_its_card_decodes_it(
 ) -> None:
     given = compensated(make, space=raw if dtype == torch.uint8 else None, dtype=dtype)
     given.save(tmp_path / "set")
-    stored = DistilledSet.load(tmp_path / "set")
+    stored = ImageSet.load(tmp_path / "set")
     assert stored.hash == given.hash and torch.equal(seen(stored), seen(given))
     text = (tmp_path / "set" / "README.md").read_text()
     assert "compensated 1: each stored image is seen as it is and" in text and "auxiliary 192" in text

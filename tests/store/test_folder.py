@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import condense
-from condense.data.pixels import PixelSpace, affine
+from condense.data.images.pixels import PixelSpace, affine
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
-from condense.store import DistilledSet, load, save, verify
+from condense.store import ImageSet, load, save, verify
 
-Make = Callable[..., DistilledSet]
+Make = Callable[..., ImageSet]
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_saving_twice_writes_the_same_bytes(make: Make, tmp_path: Path) -> None:
 
 def test_the_package_itself_opens_sets_and_does_not_wait_for_torch(stored: Path) -> None:
     assert condense.load(stored).hash == condense.verify(stored)
-    assert condense.DistilledSet is DistilledSet and isinstance(condense.__version__, str)
+    assert condense.ImageSet is ImageSet and isinstance(condense.__version__, str)
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         condense.lode  # noqa: B018
     code = "import condense, sys; assert condense.__version__; sys.exit('torch' in sys.modules)"
@@ -305,7 +305,7 @@ def test_a_place_that_cannot_be_written_is_refused(make: Make, tmp_path: Path) -
 
 
 def test_a_whitened_set_is_stored_with_or_without_the_whitening_at_hand(make: Make, tmp_path: Path) -> None:
-    from condense.data.pixels import Zca
+    from condense.data.images.pixels import Zca
 
     real = torch.randint(0, 256, (60, 3, 4, 4), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     zca = Zca.fit(real, "f" * 64)

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from condense.audit import audit
-from condense.board.parts import Counts, SetUsed
-from condense.board.records import Record
-from condense.data import Dataset
-from condense.distill import distill
-from condense.distill.registry import build
+from condense.data import ImageDataset
+from condense.distillation import distill
+from condense.distillation.registry import build
 from condense.errors import Refused
-from condense.judge import record_of
+from condense.evaluation.evaluate import record_of
 from condense.protocol import HARD_V1
-from condense.store import DistilledSet
+from condense.records.audit import audit
+from condense.records.parts import Counts, SetUsed
+from condense.records.record import Record
+from condense.store import ImageSet
 from tests.store.graph_sets import make
 
 
 @pytest.fixture
-def judged(toy: Dataset, tmp_path: Path) -> tuple[Path, Record]:
+def judged(toy: ImageDataset, tmp_path: Path) -> tuple[Path, Record]:
     """The folder of a stored set of graphs, and a record of it."""
     method, _ = build("random_subset", toy.spec.name, 2)
     images, _ = distill(method, toy, ipc=2, cache=tmp_path / "cache")
-    assert isinstance(images, DistilledSet)
+    assert isinstance(images, ImageSet)
     record = record_of(images, toy, HARD_V1, "convnet")
     graphs = make(trees=True, weights="whole")
     content_hash = graphs.save(tmp_path / "sets" / "mine")

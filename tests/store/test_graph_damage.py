@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
-from condense.store import DistilledSet, GraphSet, load, verify
+from condense.store import GraphSet, ImageSet, load, verify
 from tests.store.graph_sets import content, make
 
 Tensors = dict[str, torch.Tensor]
@@ -186,7 +186,7 @@ def test_learned_features_that_are_not_finite_are_named(tmp_path: Path) -> None:
 
 def test_a_set_of_graphs_is_not_read_as_images(graphs: Path) -> None:
     with pytest.raises(Refused, match="set is a set of graphs, not of images"):
-        DistilledSet.load(graphs)
+        ImageSet.load(graphs)
 
 
 PATH = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
@@ -234,11 +234,11 @@ def test_every_graph_has_a_node_that_stands_for_it(tmp_path: Path) -> None:
     made = make(graphs=3)
     roots = torch.zeros(len(made.nodes), dtype=torch.bool)
     roots[made.nodes_ptr[[0, 2]]] = True  # the mean over no root would be no number
-    assert make({"roots": roots}, graphs=3).contradiction() == "graph 1 has no root"
+    assert make({"roots": roots}, graphs=3).find_inconsistency() == "graph 1 has no root"
     roots[made.nodes_ptr[1]] = True
     again = make({"roots": roots}, graphs=3)
     again.save(tmp_path / "set")
-    assert again.contradiction() is None and load(tmp_path / "set").hash == again.hash
+    assert again.find_inconsistency() is None and load(tmp_path / "set").hash == again.hash
 
 
 def test_trees_have_one_parent_a_node_and_their_roots_on_top(tmp_path: Path) -> None:

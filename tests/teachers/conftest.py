@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from condense.data import Dataset
+from condense.data import ImageDataset
 from condense.networks import Network, build
 from condense.teachers import Header, Teacher
 
 
 @pytest.fixture(scope="session")
-def header(toy: Dataset) -> Header:
+def header(toy: ImageDataset) -> Header:
     """What is known of `teacher`."""
     spec = toy.spec
     return Header(
@@ -26,7 +26,7 @@ def header(toy: Dataset) -> Header:
 
 
 @pytest.fixture(scope="session")
-def trained(toy: Dataset, header: Header) -> Network:
+def trained(toy: ImageDataset, header: Header) -> Network:
     """A network that has learned the toy data, in float32."""
     net = build(header.network, header.shape, 3, torch.Generator().manual_seed(0))
     train = toy.train.in_space(toy.space("normalized"))

@@ -9,7 +9,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from condense.data import Dataset
+from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.networks import Network, build
 from condense.teachers import Teacher, load, read
@@ -20,18 +20,20 @@ def weights(trained: Network) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in trained.state_dict().items()}
 
 
-def taken(path: Path, toy: Dataset, network: str = "convnet-w32-bn") -> Teacher:
+def taken(path: Path, toy: ImageDataset, network: str = "convnet-w32-bn") -> Teacher:
     return read(path, network=network, spec=toy.spec)
 
 
-def test_a_teacher_of_ours_says_its_structure_itself(teacher: Teacher, toy: Dataset, tmp_path: Path) -> None:
+def test_a_teacher_of_ours_says_its_structure_itself(
+    teacher: Teacher, toy: ImageDataset, tmp_path: Path
+) -> None:
     teacher.save(tmp_path / "ours.safetensors")
     assert taken(tmp_path / "ours.safetensors", toy, "resnet18").hash == teacher.hash
 
 
 @pytest.mark.parametrize("form", ["safetensors", "plain", "state_dict", "model", "module.", "renamed"])
 def test_weights_of_each_form_are_the_same_network(
-    form: str, weights: dict[str, torch.Tensor], teacher: Teacher, toy: Dataset, tmp_path: Path
+    form: str, weights: dict[str, torch.Tensor], teacher: Teacher, toy: ImageDataset, tmp_path: Path
 ) -> None:
     path = tmp_path / ("foreign.safetensors" if form == "safetensors" else "foreign.pt")
     if form == "safetensors":
@@ -56,7 +58,7 @@ def test_weights_of_each_form_are_the_same_network(
 
 
 def test_a_resnet_of_torchvisions_with_the_small_stem_is_read_layer_by_layer(
-    toy: Dataset, tmp_path: Path
+    toy: ImageDataset, tmp_path: Path
 ) -> None:
     with torch.device("meta"):
         theirs = torchvision.models.resnet18(num_classes=3)
@@ -74,7 +76,7 @@ def test_a_resnet_of_torchvisions_with_the_small_stem_is_read_layer_by_layer(
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 @pytest.mark.parametrize("network", ["convnet-bn", "convnet-w32", "resnet18-bn"])
 def test_another_structure_is_refused(
-    suffix: str, network: str, weights: dict[str, torch.Tensor], toy: Dataset, tmp_path: Path
+    suffix: str, network: str, weights: dict[str, torch.Tensor], toy: ImageDataset, tmp_path: Path
 ) -> None:
     path = tmp_path / f"foreign.{suffix}"
     save_file(weights, path) if suffix == "safetensors" else torch.save(weights, path)
@@ -83,7 +85,7 @@ def test_another_structure_is_refused(
 
 
 def test_weights_that_are_no_numbers_are_refused(
-    weights: dict[str, torch.Tensor], toy: Dataset, tmp_path: Path
+    weights: dict[str, torch.Tensor], toy: ImageDataset, tmp_path: Path
 ) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file(weights | {"classifier.bias": torch.zeros(3, dtype=torch.int64)}, path)
@@ -104,14 +106,14 @@ class Trap:
         return open, (str(self.path), "w")
 
 
-def test_nothing_in_a_file_of_pytorchs_is_executed(toy: Dataset, tmp_path: Path) -> None:
+def test_nothing_in_a_file_of_pytorchs_is_executed(toy: ImageDataset, tmp_path: Path) -> None:
     torch.save({"state_dict": Trap(tmp_path / "sprung")}, tmp_path / "trap.pt")
     with pytest.raises(Refused, match="trap.pt cannot be read as plain tensors, and nothing else is read"):
         taken(tmp_path / "trap.pt", toy)
     assert not (tmp_path / "sprung").exists()
 
 
-def test_what_holds_no_state_dict_is_refused(toy: Dataset, tmp_path: Path) -> None:
+def test_what_holds_no_state_dict_is_refused(toy: ImageDataset, tmp_path: Path) -> None:
     path = tmp_path / "foreign.pt"
     for held in ([torch.zeros(1)], {}, {"epoch": 3}, torch.zeros(2)):
         torch.save(held, path)
@@ -128,7 +130,7 @@ def test_what_holds_no_state_dict_is_refused(toy: Dataset, tmp_path: Path) -> No
 
 
 def test_the_hash_goes_by_the_weights_and_by_what_they_are_taken_for(
-    weights: dict[str, torch.Tensor], toy: Dataset, tmp_path: Path
+    weights: dict[str, torch.Tensor], toy: ImageDataset, tmp_path: Path
 ) -> None:
     save_file(weights, tmp_path / "one.safetensors")
     save_file(weights | {"classifier.bias": torch.zeros(3)}, tmp_path / "two.safetensors")

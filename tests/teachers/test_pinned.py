@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from condense.data import Dataset, load
+from condense.data import ImageDataset, load
 from condense.errors import Refused
 from condense.networks import Network
 from condense.teachers import PINNED, Header, Teacher, check_classes, find, fixed, keep, pin, require_pinnable
@@ -39,7 +39,7 @@ def test_the_teacher_of_the_digits_knows_them() -> None:
     assert (found.logits(test.images).argmax(1) == test.labels).float().mean() > 0.95
 
 
-def test_a_dataset_without_one_is_refused_with_the_way_to_one(home: Path, toy: Dataset) -> None:
+def test_a_dataset_without_one_is_refused_with_the_way_to_one(home: Path, toy: ImageDataset) -> None:
     with pytest.raises(Refused) as refused:
         fixed("toy", toy.train.hash)
     assert str(refused.value) == (
@@ -52,7 +52,7 @@ def test_a_dataset_without_one_is_refused_with_the_way_to_one(home: Path, toy: D
 
 
 def test_a_pinned_teacher_is_the_fixed_one_of_its_data_and_of_no_other(
-    home: Path, teacher: Teacher, toy: Dataset
+    home: Path, teacher: Teacher, toy: ImageDataset
 ) -> None:
     path = pin(teacher)
     assert path == home / "teachers" / f"{toy.train.hash}.safetensors"

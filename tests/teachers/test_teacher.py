@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from condense.data import Dataset
+from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.files import canonical
 from condense.networks import Network
@@ -220,18 +220,18 @@ def test_weights_beyond_half_precision_are_refused_and_statistics_are_not(
         Teacher.of(header, {**state, "classifier.bias": torch.tensor([1e6, 0, 0])}, "cpu")
 
 
-def normalized(toy: Dataset) -> tuple[Tensor, Tensor]:
+def normalized(toy: ImageDataset) -> tuple[Tensor, Tensor]:
     train = toy.train.in_space(toy.space("normalized"))
     return train.images, train.labels
 
 
-def test_a_teacher_of_the_classes_is_let_pass(teacher: Teacher, toy: Dataset) -> None:
+def test_a_teacher_of_the_classes_is_let_pass(teacher: Teacher, toy: ImageDataset) -> None:
     check_classes(teacher, *normalized(toy), toy.spec, toy.train.hash)
     check_classes(replace(teacher, accuracy=None), *normalized(toy), toy.spec, toy.train.hash)
 
 
 def test_a_teacher_of_the_same_classes_in_another_order_is_refused_with_its_accuracy(
-    teacher: Teacher, toy: Dataset
+    teacher: Teacher, toy: ImageDataset
 ) -> None:
     x, y = normalized(toy)
     right = 100 * float((teacher.logits(x).argmax(1) == (y + 1) % 3).double().mean())
@@ -244,7 +244,7 @@ def test_a_teacher_of_the_same_classes_in_another_order_is_refused_with_its_accu
 
 @pytest.mark.parametrize(("recorded", "least"), [(80.0, 40), (20.0, 10), (None, 50)])
 def test_it_must_be_right_half_as_often_as_recorded_or_three_times_as_often_as_chance(
-    recorded: float | None, least: int, toy: Dataset
+    recorded: float | None, least: int, toy: ImageDataset
 ) -> None:
     class Half(nn.Module):
         """Right about the first images only: each says by its first pixel how it is to be answered."""
@@ -274,20 +274,22 @@ def test_it_must_be_right_half_as_often_as_recorded_or_three_times_as_often_as_c
     ],
 )
 def test_other_classes_are_refused(
-    teacher: Teacher, toy: Dataset, classes: tuple[str, ...], sentence: str
+    teacher: Teacher, toy: ImageDataset, classes: tuple[str, ...], sentence: str
 ) -> None:
     with pytest.raises(Refused, match=sentence):
         check_classes(teacher, *normalized(toy), replace(toy.spec, classes=classes), toy.train.hash)
 
 
-def test_images_of_another_size_are_refused(teacher: Teacher, toy: Dataset) -> None:
+def test_images_of_another_size_are_refused(teacher: Teacher, toy: ImageDataset) -> None:
     with pytest.raises(Refused, match="takes images of 1 x 8 x 8; those of toy are 1 x 16 x 16"):
         other = replace(toy.spec, shape=(1, 16, 16))
         check_classes(teacher, torch.zeros(3, 1, 16, 16), torch.arange(3), other, toy.train.hash)
 
 
 @pytest.mark.parametrize("which", ["mean", "std"])
-def test_images_that_are_normalised_otherwise_are_refused(teacher: Teacher, toy: Dataset, which: str) -> None:
+def test_images_that_are_normalised_otherwise_are_refused(
+    teacher: Teacher, toy: ImageDataset, which: str
+) -> None:
     (ours,) = getattr(toy.spec, which)
     rounded = replace(toy.spec, **{which: (ours + 5e-5,)})  # type: ignore[arg-type]
     check_classes(teacher, *normalized(toy), rounded, toy.train.hash)
@@ -298,7 +300,7 @@ def test_images_that_are_normalised_otherwise_are_refused(teacher: Teacher, toy:
 
 
 def test_a_teacher_of_another_training_split_is_refused_and_one_of_an_unknown_split_is_not(
-    teacher: Teacher, header: Header, trained: Network, toy: Dataset
+    teacher: Teacher, header: Header, trained: Network, toy: ImageDataset
 ) -> None:
     sentence = f"was trained on the training split {toy.train.hash[:8]}; toy has 00000000, and images of"
     with pytest.raises(Refused, match=sentence):

@@ -1,0 +1,277 @@
+"""Reads graphs from TUDataset's text files and from OGB's tables, in a folder or a zip file.
+
+Both layouts become the same arrays. Every source of a dataset must give the same data hash, so what the
+copies in use differ in is brought to one form: edges are sorted, repeated edges and edges from a node to
+itself are dropped (torch_geometric does the same), and an edge that is listed in one direction gets the
+other. If two nodes have several edge labels between them, the first one listed counts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from condense.data.graphs.spec import Graphs
+from condense.data.graphs.text import Files, opened
+from condense.errors import Refused
+
+PARTS = ("train", "valid", "test")
+
+MAX_VALUES = 2**20
+"""Up to this many possible values, those that occur are found by a table of all instead of by sorting."""
+
+Rows = Int64[np.ndarray, "n c"]
+Column = Int64[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a source of graphs holds.
+
+    Attributes:
+        graphs: All graphs.
+        classes: The number in the file behind each class id, ascending.
+        edge_values: The tuple of edge features behind each edge label.
+        split: Positions of the graphs for each of `PARTS`, ascending; None without a split.
+        where: The source in words, for refusals.
+    """
+
+    graphs: Graphs
+    classes: tuple[int, ...]
+    edge_values: tuple[tuple[int, ...], ...]
+    split: Mapping[str, Column] | None
+    where: str
+
+
+def read(path: Path) -> Held:
+    """Reads a folder or a zip file, in whichever of the two layouts it is.
+
+    Raises:
+        Refused: if it holds neither layout, or not whole.
+    """
+    files = opened(path)
+    names = sorted(name.removesuffix("_A.txt") for name in files.names if name.endswith("_A.txt"))
+    if len(names) > 1:
+        raise Refused(f"{path} holds several datasets: {', '.join(names)}")
+    if names:
+        return _tu(files, names[0])
+    if "edge.csv.gz" in files:
+        return _ogb(files)
+    raise Refused(f"{path} holds neither NAME_A.txt (TUDataset) nor raw/edge.csv.gz (OGB)")
+
+
+def _tu(files: Files, name: str) -> Held:
+    """TUDataset's layout: nodes and graphs are counted from 1, and all edges stand in one file.
+
+    Node features are the columns of ``_node_labels``; without that file those of ``_node_attributes``, which
+    must be whole numbers; without either the degree.
+    """
+    where = files.where
+    indicator, table, adjacency = (f"{name}_{kind}.txt" for kind in ("graph_indicator", "graph_labels", "A"))
+    owners, labels = files.column(indicator) - 1, files.column(table)
+    if not len(owners):
+        raise Refused(f"{indicator} in {where} is empty: there are no nodes")
+    if (back := np.diff(owners) < 0).any():
+        raise Refused(
+            f"line {int(back.argmax()) + 2} of {indicator} in {where} goes back to an earlier graph"
+        )
+    if owners[0] < 0 or owners[-1] + 1 != len(labels):
+        raise Refused(
+            f"{indicator} in {where} has nodes of the graphs {owners[0] + 1} to {owners[-1] + 1}, "
+            f"but {table} has {len(labels)} lines"
+        )
+    sizes = np.bincount(owners)
+    if not sizes.all():
+        raise Refused(f"graph {int(sizes.argmin()) + 1} (counted from 1) in {where} has no nodes")
+    arcs = files.rows(adjacency, 2) - 1
+    outside = ((arcs < 0) | (arcs >= len(owners))).any(1)
+    if outside.any():
+        line = int(outside.argmax())
+        raise Refused(
+            f"line {line + 1} of {adjacency} in {where} joins the nodes {_pair(arcs[line] + 1)}, "
+            f"but {indicator} has {len(owners)} lines"
+        )
+    ends = owners[arcs]
+    if (apart := ends[:, 0] != ends[:, 1]).any():
+        line = int(apart.argmax())
+        raise Refused(
+            f"line {line + 1} of {adjacency} in {where} joins the nodes {_pair(arcs[line] + 1)} "
+            f"of the graphs {_pair(ends[line] + 1)}"
+        )
+    features = None
+    for file in (f"{name}_node_labels.txt", f"{name}_node_attributes.txt"):
+        if features is None and file in files:
+            features = _as_long(files, file, len(owners), indicator)
+    values = None
+    if (file := f"{name}_edge_labels.txt") in files:
+        values = _as_long(files, file, len(arcs), adjacency)
+    return _held(str(where), sizes, arcs, features, values, labels, None)
+
+
+def _ogb(files: Files) -> Held:
+    """OGB's layout: nodes are counted from 0 in each graph, and each edge is listed once.
+
+    Node features are the columns of ``node-feat``; without that file the degree.
+    """
+    where = files.where
+    sizes, bonds = files.column("num-node-list.csv.gz"), files.column("num-edge-list.csv.gz")
+    labels = files.rows("graph-label.csv.gz")
+    if labels.shape[1] > 1:
+        raise Refused(f"graph-label.csv.gz in {where} holds {labels.shape[1]} labels for each graph, not one")
+    for name, column in (("num-edge-list.csv.gz", bonds), ("graph-label.csv.gz", labels)):
+        if len(column) != len(sizes):
+            raise Refused(
+                f"{name} in {where} has {len(column)} lines, but num-node-list.csv.gz has {len(sizes)}"
+            )
+    if not len(sizes):
+        raise Refused(f"num-node-list.csv.gz in {where} is empty: there are no graphs")
+    if sizes.min() < 1:
+        raise Refused(f"graph {int(sizes.argmin())} (counted from 0) in {where} has no nodes")
+    if bonds.min() < 0:
+        raise Refused(f"graph {int(bonds.argmin())} (counted from 0) in {where} has {bonds.min()} edges")
+    edges = _as_long(files, "edge.csv.gz", int(bonds.sum()), "num-edge-list.csv.gz", 2)
+    owners = np.repeat(np.arange(len(sizes)), bonds)
+    outside = ((edges < 0) | (edges >= sizes[owners, None])).any(1)
+    if outside.any():
+        line = int(outside.argmax())
+        raise Refused(
+            f"line {line + 1} of edge.csv.gz in {where} joins the nodes {_pair(edges[line])} of graph "
+            f"{owners[line]} (counted from 0), which has {sizes[owners[line]]} nodes"
+        )
+    features = values = None
+    if "node-feat.csv.gz" in files:
+        features = _as_long(files, "node-feat.csv.gz", int(sizes.sum()), "num-node-list.csv.gz")
+    if "edge-feat.csv.gz" in files:
+        values = _as_long(files, "edge-feat.csv.gz", len(edges), "edge.csv.gz")
+    arcs = edges + (np.cumsum(sizes) - sizes)[owners, None]
+    return _held(str(where), sizes, arcs, features, values, labels[:, 0], _split(files, len(sizes)))
+
+
+def _split(files: Files, count: int) -> Mapping[str, Column] | None:
+    """OGB's own split, which must hold every graph once; None if there is none."""
+    names = {part: f"{part}.csv.gz" for part in PARTS}
+    if not any(name in files for name in names.values()):
+        return None
+    split = {part: np.sort(files.column(name)) for part, name in names.items()}
+    everything = np.sort(np.concatenate(list(split.values())))
+    if not np.array_equal(everything, np.arange(count)):
+        lines = ", ".join(f"{names[part]} {len(index)}" for part, index in split.items())
+        raise Refused(
+            f"the split in {files.where} does not hold each of the {count} graphs once ({lines} lines)"
+        )
+    return split
+
+
+def _as_long(files: Files, name: str, lines: int, other: str, columns: int | None = None) -> Rows:
+    """A file that must have as many lines as another one tells."""
+    rows = files.rows(name, columns)
+    if len(rows) != lines:
+        raise Refused(f"{name} in {files.where} has {len(rows)} lines, but {other} tells of {lines}")
+    return rows
+
+
+def _pair(numbers: Column) -> str:
+    return f"{numbers[0]} and {numbers[1]}"
+
+
+def _held(
+    where: str,
+    sizes: Column,
+    arcs: Rows,
+    features: Rows | None,
+    values: Rows | None,
+    labels: Column,
+    split: Mapping[str, Column] | None,
+) -> Held:
+    """One form for both layouts.
+
+    Args:
+        where: The source.
+        sizes: Nodes of each graph, at least one.
+        arcs: Both ends of each line of the edge file, as global node numbers.
+        features: Of each node; None for the degree.
+        values: Features of each line of the edge file; None without any.
+        labels: Class of each graph, as in the file.
+        split: The source's own split.
+    """
+    nodes = int(sizes.sum())
+    line, edges = _both_ways(arcs, nodes)
+    if features is None:
+        features = np.bincount(edges[0], minlength=nodes)[:, None]
+    for what, rows in (("node", features), ("edge", values)):
+        if rows is not None and rows.size and rows.min() < 0:
+            raise Refused(f"the {what} features in {where} go down to {rows.min()}; they must be 0 or more")
+    node_labels, _ = tuple_ids(features)
+    edge_labels, tuples = tuple_ids(np.zeros((len(line), 0), np.int64) if values is None else values[line])
+    classes, class_ids = np.unique(labels, return_inverse=True)
+    nodes_ptr = np.concatenate([[0], np.cumsum(sizes)])
+    graphs = Graphs(
+        node_labels=torch.from_numpy(node_labels),
+        node_features=torch.from_numpy(np.ascontiguousarray(features)),
+        edges=torch.from_numpy(edges),
+        edge_labels=torch.from_numpy(edge_labels),
+        nodes_ptr=torch.from_numpy(nodes_ptr),
+        edges_ptr=torch.from_numpy(np.searchsorted(edges[0], nodes_ptr)),
+        labels=torch.from_numpy(class_ids),
+        num_classes=len(classes),
+    )
+    return Held(graphs, tuple(classes.tolist()), tuple(map(tuple, tuples.tolist())), split, where)
+
+
+def _both_ways(arcs: Rows, nodes: int) -> tuple[Column, Int64[np.ndarray, "2 e"]]:
+    """Every edge in both directions, once each, sorted by source and target.
+
+    Args:
+        arcs: Both ends of each line of the edge file.
+        nodes: How many nodes there are.
+
+    Returns:
+        For each directed edge the first line that lists it in either direction, and its two ends.
+    """
+    low, high = np.minimum(arcs[:, 0], arcs[:, 1]), np.maximum(arcs[:, 0], arcs[:, 1])
+    proper = np.flatnonzero(low < high)
+    keys, first = np.unique(low[proper] * nodes + high[proper], return_index=True)
+    low, high = np.divmod(keys, nodes)
+    keys = np.concatenate([keys, high * nodes + low])
+    order = np.argsort(keys)  # they are all different
+    return np.tile(proper[first], 2)[order], np.stack(np.divmod(keys[order], nodes))
+
+
+def tuple_ids(rows: Rows) -> tuple[Column, Rows]:
+    """An id for each different row, in the rows' lexicographic order.
+
+    The columns become the digits of one number, which is replaced by its rank wherever it would grow too
+    large to find ranks by a table. Nothing is hashed: different rows never meet.
+
+    Args:
+        rows: Numbers from 0.
+
+    Returns:
+        The id of each row, and the row behind each id.
+    """
+    key, span = np.zeros(len(rows), np.int64), 1
+    for column in rows.T:
+        width = int(column.max(initial=0)) + 1
+        if width > MAX_VALUES:
+            column, width = _ranks(column, width)
+        if span * width > MAX_VALUES:
+            key, span = _ranks(key, span)
+        key, span = key * width + column, span * width
+    ids, count = _ranks(key, span)
+    members = np.zeros(count, np.int64)
+    members[ids] = np.arange(len(rows))
+    return ids, rows[members]
+
+
+def _ranks(numbers: Column, span: int) -> tuple[Column, int]:
+    """The rank of each number among the different ones, and how many those are; all are below ``span``."""
+    if span > MAX_VALUES:
+        different, ranks = np.unique(numbers, return_inverse=True)
+        return ranks, len(different)
+    present = np.zeros(span, bool)
+    present[numbers] = True
+    ranks = np.cumsum(present) - 1
+    return ranks[numbers], int(present.sum())

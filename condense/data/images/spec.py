@@ -1,0 +1,201 @@
+"""What a dataset is: its description, and its two splits as one tensor each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from condense.augment.dsa import flips
+from condense.data.images.pixels import SPACES, PixelSpace, affine, extremes, fitted_zca
+from condense.errors import unknown
+from condense.files import digest, hash_tensors
+
+CHUNK = 256
+"""Images that are brought into a pixel space at a time: few enough to stay in a processor's cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What is known of a dataset without its images.
+
+    Attributes:
+        name: Short name; a resized dataset's ends in its size, ``digits@32``.
+        kind: ``images``.
+        classes: Class names, in the order of the labels.
+        shape: Channels, height and width of one image.
+        mean: Mean of each channel over the training images, of pixels in [0, 1].
+        std: Standard deviation (population) of each channel, likewise.
+        dsa: Its strategy of differentiable augmentation, operations joined by ``_``.
+        protocol: Name of the evaluation protocol that it is judged by unless another is asked for.
+    """
+
+    name: str
+    kind: str = "images"
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dsa: str
+    protocol: str = "hard-v1"
+
+    @property
+    def channels(self) -> int:
+        """Channels of one image: 1 or 3."""
+        return self.shape[0]
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return self.shape[1]
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return self.shape[2]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def flips(self) -> bool:
+        """Whether a mirrored image is still of its class (not so for digits)."""
+        return flips(self.dsa)
+
+    def extremes(self, device: torch.device) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
+        """What black and white are in normalised pixels, for each channel."""
+        return extremes(self.mean, self.std, device)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images and labels, resident on one device.
+
+    Attributes:
+        images: uint8 as loaded, float32 once in a pixel space.
+        labels: Class ids from 0.
+        hash: SHA-256 over the uint8 images and the labels; it stays when the images change space or device.
+        num_classes: Classes of the dataset, whether or not each occurs here.
+    """
+
+    images: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+    hash: str
+    num_classes: int
+
+    @classmethod
+    def of(cls, images: UInt8[Tensor, "n c h w"], labels: Int64[Tensor, " n"], num_classes: int) -> "Images":
+        """A split of uint8 images, with its hash computed."""
+        images, labels = images.contiguous(), labels.contiguous()
+        return cls(images, labels, hash_tensors({"images": images, "labels": labels}), num_classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def _members(self) -> tuple[Int64[Tensor, " _"], ...]:
+        """For each class the positions of its images, ascending, on the CPU."""
+        labels = self.labels.cpu()
+        order = torch.argsort(labels, stable=True)
+        return torch.split(order, torch.bincount(labels, minlength=self.num_classes).tolist())
+
+    @cached_property
+    def _members_here(self) -> tuple[Int64[Tensor, " _"], ...]:
+        return tuple(member.to(self.images.device) for member in self._members)
+
+    def to(self, device: torch.device | str) -> "Images":
+        """The same split on another device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def in_space(self, space: PixelSpace) -> "Images":
+        """The same split in a pixel space, as float32, on the device it is on.
+
+        Args:
+            space: From `ImageDataset.space`.
+
+        Raises:
+            ValueError: if the images are in a space already.
+        """
+        if self.images.dtype != torch.uint8:
+            raise ValueError(f"these images are {self.images.dtype}, so they are in a pixel space already")
+        space = space.to(self.images.device)
+        images = torch.empty(self.images.shape, dtype=torch.float32, device=self.images.device)
+        for start in range(0, len(images), CHUNK):
+            images[start : start + CHUNK] = space.encode(self.images[start : start + CHUNK])
+        return replace(self, images=images)
+
+    def of_class(self, label: int) -> Int64[Tensor, " m"]:
+        """Positions of a class's images, ascending, on the images' device (computed once)."""
+        return self._members_here[label]
+
+    def counts(self) -> tuple[int, ...]:
+        """How many images each class has."""
+        return tuple(len(member) for member in self._members)
+
+    def draw(
+        self, per_class: int, generator: torch.Generator, classes: Sequence[int] | None = None
+    ) -> Float[Tensor, "k b c h w"] | UInt8[Tensor, "k b c h w"]:
+        """Draws a batch of every class, without replacement inside a class.
+
+        A class with fewer images gives all of them in shuffled order, then the same order again.
+
+        Args:
+            per_class: b, images of each class.
+            generator: On the CPU, whatever the device of the images.
+            classes: Which classes, in which order; all by default.
+
+        Raises:
+            ValueError: if a class has no image here.
+        """
+        labels = range(self.num_classes) if classes is None else classes
+        positions = [self._positions(label, per_class, generator) for label in labels]
+        index = torch.cat(positions).to(self.images.device, non_blocking=True)
+        batch = self.images.index_select(0, index)
+        return batch.view(len(positions), per_class, *self.images.shape[1:])
+
+    def _positions(self, label: int, count: int, generator: torch.Generator) -> Int64[Tensor, " b"]:
+        members = self._members[label]
+        if not len(members):
+            raise ValueError(f"class {label} has no image in this split")
+        order = torch.randperm(len(members), generator=generator)
+        if count > len(members):
+            order = order.repeat(-(-count // len(members)))
+        return members[order[:count]]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """A dataset: its description, what to train on, and what only a finished student sees."""
+
+    spec: ImageSpec
+    train: Images
+    test: Images
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of both splits' hashes."""
+        return digest([self.train.hash, self.test.hash])
+
+    @cached_property
+    def _zca(self) -> PixelSpace:
+        return fitted_zca(self.train.images, self.train.hash)
+
+    def space(self, name: str) -> PixelSpace:
+        """A pixel space of this dataset.
+
+        Args:
+            name: ``raw`` (pixels in [0, 1]), ``normalized`` (by the dataset's mean and std) or ``zca``
+                (whitened; fitted on the training images once, then kept below the home folder).
+
+        Raises:
+            Refused: if there is no such space, or the images are too large to whiten.
+        """
+        if name in ("raw", "normalized"):
+            return affine(name, self.spec.mean, self.spec.std)
+        if name == "zca":
+            return self._zca
+        raise unknown("pixel space", name, SPACES)

@@ -1,0 +1,43 @@
+"""Making sets: methods, their registry, and what they run on."""
+
+from condense.distillation.coreset import select_by_features
+from condense.distillation.engine import distill
+from condense.distillation.graphs.method_tmp import GraphMethod
+from condense.distillation.graphs.run import GraphRun
+from condense.distillation.images.run import ImageRun
+from condense.distillation.images.synthetic import LearnableSet, tiled
+from condense.distillation.images.taught import TeacherMethod
+from condense.distillation.images.view import ChainedView, DecodedView, IdentityView, View
+from condense.distillation.matching.rollback import Rollback
+from condense.distillation.method import ImageMethod, Method, Recipe
+from condense.distillation.registry import register
+from condense.distillation.wrapper import Wrapper
+from condense.training.experts import Experts, ExpertTraining
+from condense.training.graph_pretrained import GraphTraining
+from condense.training.pretrained import Training, feature_extractor
+
+__all__ = [
+    "Method",
+    "DecodedView",
+    "ExpertTraining",
+    "Experts",
+    "GraphMethod",
+    "GraphRun",
+    "GraphTraining",
+    "ImageMethod",
+    "IdentityView",
+    "Recipe",
+    "Rollback",
+    "ImageRun",
+    "LearnableSet",
+    "TeacherMethod",
+    "ChainedView",
+    "Training",
+    "View",
+    "Wrapper",
+    "distill",
+    "feature_extractor",
+    "register",
+    "select_by_features",
+    "tiled",
+]

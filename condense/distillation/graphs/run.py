@@ -1,0 +1,134 @@
+"""What a method that distils graphs may ask of its surroundings."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Float32, Int, Int64
+from torch import Tensor
+
+from condense.data import Graphs, GraphSpec
+from condense.distillation.graphs.method_tmp import GraphMethod
+from condense.distillation.method import Recipe
+from condense.distillation.run import Run
+from condense.networks.graph import in_graph_chunks
+from condense.resources import Budget
+from condense.store.graphs.graph_set import GraphSet
+from condense.store.graphs.manifest import GraphContent
+from condense.training.graph_pretrained import GraphTraining, graph_pretrained
+
+
+class GraphRun(Run):
+    """A method's surroundings. It holds no test data.
+
+    Attributes:
+        spec: The dataset's description.
+        ipc: Graphs per class to make.
+    """
+
+    def __init__(
+        self,
+        method: GraphMethod,
+        *,
+        spec: GraphSpec,
+        train_hash: str,
+        ipc: int,
+        seed: int,
+        recipe: Recipe | None,
+        device: torch.device,
+        budget: Budget,
+        cache: Path,
+    ) -> None:
+        super().__init__(
+            method, dataset=spec.name, train_hash=train_hash, ipc=ipc, seed=seed, recipe=recipe,
+            device=device, budget=budget, cache=cache,
+        )  # fmt: skip
+        self.spec = spec
+
+    def features(self, train: Graphs, network: str) -> Float[Tensor, "g h"]:
+        """What a network makes of each graph before its classifier, once it is trained on all of them.
+
+        It is the pinned one (`GraphTraining`): from the cache, or trained now. Its cost counts as the run's.
+
+        Args:
+            train: The graphs that the method was given.
+            network: Its name.
+        """
+        training = GraphTraining(network=network)
+        make = partial(graph_pretrained, training, train, self.spec, cache=self.cache, budget=self._budget)
+        return in_graph_chunks(self._charged(make).network.features, train, self.spec.features)
+
+    def selected(self, train: Graphs, indices: Int64[Tensor, " g"]) -> GraphSet:
+        """The finished set, from real graphs of equal weight.
+
+        Args:
+            train: The graphs that the method was given.
+            indices: Which of them to keep, class-major.
+        """
+        kept = train.select(indices)
+        return self.distilled(
+            nodes=kept.node_features, edges=kept.edges, edge_labels=kept.edge_labels,
+            nodes_ptr=kept.nodes_ptr, edges_ptr=kept.edges_ptr, labels=kept.labels,
+        )  # fmt: skip
+
+    def distilled(
+        self,
+        *,
+        nodes: Int64[Tensor, "z f"] | Float32[Tensor, "z d"],
+        edges: Int64[Tensor, "2 e"],
+        nodes_ptr: Int64[Tensor, " g+1"],
+        edges_ptr: Int64[Tensor, " g+1"],
+        labels: Int64[Tensor, " g"],
+        edge_labels: Int64[Tensor, " e"] | None = None,
+        weights: Int[Tensor, " g"] | Float32[Tensor, " g"] | None = None,
+        roots: Bool[Tensor, " z"] | None = None,
+        degrees: Int64[Tensor, " z"] | None = None,
+        to_parent: bool = False,
+    ) -> GraphSet:
+        """The finished set; `GraphSet` says what its parts mean.
+
+        Args:
+            nodes: Columns of the dataset's features, or learned features as wide as a student's input.
+            edges: Source and target of each message, as global node numbers.
+            nodes_ptr: Where each graph's nodes begin, and z.
+            edges_ptr: Where each graph's edges begin, and e.
+            labels: Class ids.
+            edge_labels: Ids of the edges' features; None where all are 0.
+            weights: Of each graph in a student's loss; None for equal ones.
+            roots: The nodes that stand for their graph; all of them if None.
+            degrees: The nodes' numbers of neighbours, where the edges do not show them.
+            to_parent: Whether the graphs are trees whose nodes send to their parent only; else every edge is
+                there in both directions.
+        """
+        spec = self.spec
+        counts = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
+        content: GraphContent = {
+            "format": "condense-set",
+            "version": 1,
+            "kind": spec.kind,
+            "key": self._key,
+            "dataset": {
+                "name": spec.name,
+                "classes": list(spec.classes),
+                "features": list(spec.features),
+                "split": spec.split,
+                "train_hash": self._train_hash,
+            },
+            "ipc": self.ipc,
+            "counts": {"stored": len(labels), "effective": len(labels), "per_class": counts},
+            "nodes": {
+                "encoding": "dense" if nodes.is_floating_point() else "columns",
+                "width": sum(spec.features),
+            },
+            "edges": "to-parent" if to_parent else "both",
+            "label": {"kind": "hard", "temperature": 1.0, "teacher": None},
+            "protocol": self._protocol(),
+            "method": self._described(),
+            "seed": self._seed,
+        }
+        made = GraphSet(
+            nodes=nodes.detach(), edges=edges, edge_labels=edge_labels, nodes_ptr=nodes_ptr,
+            edges_ptr=edges_ptr, labels=labels, weights=weights, roots=roots, degrees=degrees,
+            content=content, provenance=self._provenance(),
+        )  # fmt: skip
+        return made.to("cpu")

@@ -1,0 +1,110 @@
+"""Steps that are taken back: what keeps a learned learning rate positive and a loss finite."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from condense.errors import Refused
+from condense.training.loop import copied
+
+
+class Rollback:
+    """Watches learned tensors: a step that spoils them is undone, and every later step is half as long.
+
+    A step spoils them if it makes the learning rate negative (or zero), or if the loss at what it leads to is
+    not finite. What was learned, and the optimiser with its momentum, go back to where they were before that
+    step; its learning rates are halved. This happens a limited number of times; with none allowed, nothing is
+    watched.
+
+    Args:
+        learned: What the optimiser changes, by name.
+        lr: The learned learning rate, one of them; it must stay positive.
+        optimizer: Over all of them.
+        most: How often a step may be undone.
+        remedy: The setting to change when that was not enough.
+
+    Attributes:
+        count: Steps undone so far.
+    """
+
+    def __init__(
+        self,
+        learned: Mapping[str, Tensor],
+        lr: Float[Tensor, ""],
+        optimizer: torch.optim.Optimizer,
+        *,
+        most: int,
+        remedy: str,
+    ) -> None:
+        self._learned, self._lr, self._optimizer = dict(learned), lr, optimizer
+        self._most, self._remedy = most, remedy
+        self._before: dict[str, object] | None = None
+        self.count = 0
+
+    def step(self, step: int, loss: Float[Tensor, ""], also: Sequence[Tensor] = ()) -> bool:
+        """Takes the optimiser's step if the loss is finite and the learning rate stays positive.
+
+        Args:
+            step: Its number, for the message.
+            loss: At the tensors as they are; their gradients are in place.
+            also: Other values that must be finite.
+
+        Returns:
+            Whether the step was taken; if not, an earlier state is back in its place.
+
+        Raises:
+            Refused: if a step is to be undone once too often.
+        """
+        if self._most == 0:
+            self._optimizer.step()
+            return True
+        values = [loss, *also, *(t.grad for t in self._learned.values() if t.grad is not None)]
+        if not bool(torch.stack([torch.isfinite(value).all() for value in values]).all()):
+            self._undo(step, "the loss is not finite")
+            return False
+        self._before = {
+            "learned": copied(self._learned),
+            "optimizer": copied(self._optimizer.state_dict()),
+        }
+        self._optimizer.step()
+        if (lr := float(self._lr.detach())) <= 0:
+            self._undo(step, f"the learned learning rate would become {lr:.3g}")
+            return False
+        return True
+
+    def _undo(self, step: int, reason: str) -> None:
+        if self._before is None:
+            raise Refused(f"{reason} at step {step}, before any step was taken; {self._remedy}")
+        if self.count == self._most:
+            raise Refused(f"{reason} at step {step}, although {self.count} steps were undone; {self._remedy}")
+        self.count += 1
+        rates = [0.5 * group["lr"] for group in self._optimizer.param_groups]
+        self._restore(self._before)
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        print(
+            f"{reason} at step {step}: its last step is undone, and the next ones are half as long "
+            f"({self.count} of at most {self._most})",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _restore(self, before: Mapping[str, object]) -> None:
+        learned, optimizer = before["learned"], before["optimizer"]
+        assert isinstance(learned, Mapping) and isinstance(optimizer, dict)
+        with torch.no_grad():
+            for name, tensor in self._learned.items():
+                tensor.copy_(learned[name])
+        self._optimizer.load_state_dict(copied(optimizer))  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, object]:
+        """The count, and what the next undoing would go back to."""
+        return {"count": self.count, "before": self._before or {}}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Takes over what `state_dict` gave."""
+        assert isinstance(state["count"], int) and isinstance(state["before"], dict)
+        self.count, self._before = state["count"], state["before"] or None

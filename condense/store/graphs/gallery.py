@@ -1,0 +1,302 @@
+"""A picture of a distilled set of graphs: the heaviest of each class, trees from their roots down."""
+
+import io
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Int
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from condense.store.graphs import layout as graph_layout
+from condense.store.graphs.layout import Edges, Paths
+
+if TYPE_CHECKING:
+    from condense.store.graphs.graph_set import GraphSet
+
+ITEMS = 10
+"""At most this many graphs of a class are drawn."""
+NODES = 40
+"""At most this many nodes of a graph are drawn."""
+CLASSES = 12
+"""At most this many classes are drawn."""
+KINDS = 10
+"""So many kinds of nodes have a colour of their own."""
+COLOURS = (
+    "#9ecae9", "#ffbf79", "#8cd17d", "#ff9d9a", "#d4a6c8",
+    "#f1ce63", "#86bcb6", "#d7b5a6", "#f5a8d6", "#c0d45f",
+)  # fmt: skip
+OTHER = "#e4e8ec"
+STYLES = ("-", (0, (3, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
+"""Lines of the most frequent labels of edges."""
+
+WIDE = 12.0
+"""Inches of paper from side to side."""
+EDGE = 0.15
+"""Inches around each graph."""
+TITLE = 0.42
+"""Inches over each graph, for its two lines of title."""
+LEAST = 1.5
+"""Inches that a title needs."""
+NODE = 0.075
+"""Radius of a node in inches."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One graph, or what is drawn of it, with n nodes at their places and e edges."""
+
+    title: str
+    places: Paths
+    edges: Edges
+    edge_labels: Int[np.ndarray, " e"]
+    kinds: Int[np.ndarray, " n"]
+    roots: Bool[np.ndarray, " n"]
+
+    @property
+    def wide(self) -> float:
+        return max(LEAST, float(np.ptp(self.places[:, 0])) + 2 * NODE) + 2 * EDGE
+
+    @property
+    def high(self) -> float:
+        return TITLE + float(np.ptp(self.places[:, 1])) + 2 * NODE + 2 * EDGE
+
+
+def gallery(made: "GraphSet") -> bytes:
+    """Draws the first graphs of each class, the heaviest first; equal sets give equal bytes.
+
+    Args:
+        made: The set, on the CPU.
+
+    Returns:
+        A PNG file.
+    """
+    names, kinds = _kinds(made)
+    frequent = [kind for kind, _ in Counter(kinds.tolist()).most_common(KINDS)]
+    classes = made.content["dataset"]["classes"]
+    weights = made.weighting.numpy()
+    lines: list[str | list[_Item]] = []
+    for label in range(min(len(classes), CLASSES)):
+        members = np.flatnonzero(made.labels.numpy() == label)
+        members = members[np.argsort(-weights[members], kind="stable")]
+        shown = members[:ITEMS]
+        rest = f"; the {'heaviest' if made.weights is not None else 'first'} {ITEMS}" * (len(members) > ITEMS)
+        lines.append(f"class {classes[label]}: {len(members)} graph{'s' * (len(members) != 1)}{rest}")
+        row: list[_Item] = []
+        for number in shown.tolist():
+            item = _item(made, number, kinds)
+            if row and sum(one.wide for one in row) + item.wide > WIDE:
+                lines.append(row)
+                row = []
+            row.append(item)
+        lines += [row] if row else []
+    if len(classes) > CLASSES:
+        lines.append(f"and {len(classes) - CLASSES} classes more")
+    return _sheet(made, lines, {kind: names[kind] for kind in frequent}, len(names))
+
+
+def _kinds(made: "GraphSet") -> tuple[list[str], Int[np.ndarray, " z"]]:
+    """The names of all kinds of nodes that occur, and which of them each node is of."""
+    nodes = made.nodes.numpy()
+    if nodes.dtype.kind == "f":
+        found, kinds = np.unique(nodes.argmax(1), return_inverse=True)
+        return [f"{column}" for column in found], kinds.reshape(-1)
+    found, kinds = np.unique(nodes, axis=0, return_inverse=True)
+    return [" ".join(map(str, row)) for row in found], kinds.reshape(-1)
+
+
+def _item(made: "GraphSet", number: int, kinds: Int[np.ndarray, " z"]) -> _Item:
+    first, last = made.nodes_ptr[number : number + 2].tolist()
+    begin, end = made.edges_ptr[number : number + 2].tolist()
+    edges = made.edges[:, begin:end].numpy() - first
+    labels = (
+        np.zeros(end - begin, dtype=np.int64)
+        if made.edge_labels is None
+        else made.edge_labels[begin:end].numpy()
+    )
+    trees = made.content["edges"] == "to-parent"
+    drawn, said = _some_trees(edges, last - first) if trees else _some_nodes(edges, last - first)
+    place = np.full(last - first, -1)
+    place[drawn] = np.arange(len(drawn))
+    kept = (place[edges] >= 0).all(0) & (trees | (edges[0] < edges[1]))
+    edges, labels = place[edges[:, kept]], labels[kept]
+    total = f"node{'s' * (last - first != 1)}"
+    title = f"{number}: {f'{said} of ' if said else ''}{last - first} {total}"
+    if made.weights is not None:
+        weight = made.weights[number].item()
+        title += f"\nweight {weight:.4g}" + f" ({100 * float(made.weighting[number]):.2g} %)"
+    else:
+        title += f"\n{(end - begin) // (1 if trees else 2)} edges"
+    roots = np.zeros(len(drawn), dtype=bool) if made.roots is None else made.roots.numpy()[first:last][drawn]
+    layout = graph_layout.trees if trees else graph_layout.graph
+    return _Item(title, layout(edges, len(drawn)), edges, labels, kinds[first:last][drawn], roots)
+
+
+def _some_trees(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
+    """The nodes of as many whole trees as there is room for, of the first at least, and what to say of it."""
+    top = np.arange(nodes)
+    top[edges[0]] = edges[1]
+    for _ in range(nodes.bit_length()):
+        top = top[top]
+    roots, sizes = np.unique(top, return_counts=True)
+    fits = max(1, int((sizes.cumsum() <= NODES).sum()))
+    drawn = np.flatnonzero(np.isin(top, roots[:fits]))[: 2 * NODES]
+    whole = len(drawn) == nodes
+    return drawn, "" if whole else f"{len(drawn)}"
+
+
+def _some_nodes(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
+    """All nodes if there is room, else those nearest to the one with most edges, and what to say of it."""
+    if nodes <= NODES:
+        return np.arange(nodes), ""
+    degrees = np.bincount(edges[1], minlength=nodes)
+    near, frontier = [int(degrees.argmax())], [int(degrees.argmax())]
+    seen = set(near)
+    while frontier and len(near) < NODES:
+        fresh = sorted(set(edges[1, np.isin(edges[0], frontier)].tolist()) - seen)
+        near, frontier = near + fresh, fresh
+        seen |= set(fresh)
+    more = [node for node in range(nodes) if node not in seen]
+    return np.array(sorted((near + more)[:NODES])), f"{NODES}"
+
+
+def _sheet(made: "GraphSet", lines: list[str | list[_Item]], names: dict[int, str], kinds: int) -> bytes:
+    """The finished picture: the legend, then lines of headings and graphs."""
+    short = all(len(name) <= 2 for name in names.values())
+    marks = {
+        kind: name if short else string.ascii_lowercase[place]
+        for place, (kind, name) in enumerate(names.items())
+    }
+    legend = _legend(made, names, marks, kinds)
+    tall = sum(0.42 if isinstance(line, str) else max(item.high for item in line) for line in lines)
+    height = 0.35 * len(legend) + 0.2 + tall
+    figure = Figure(figsize=(WIDE, height))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, WIDE)
+    axes.set_ylim(height, 0)
+    y = 0.28
+    for row in legend:
+        _draw_legend(axes, row, y)
+        y += 0.35
+    for line in lines:
+        if isinstance(line, str):
+            axes.text(EDGE, y + 0.2, line, fontsize=12, weight="bold", va="center")
+            axes.plot([EDGE, WIDE - EDGE], [y + 0.34] * 2, color="#b0b0b0", linewidth=0.8)
+            y += 0.42
+            continue
+        x = 0.0
+        for item in line:
+            _draw(axes, item, (x, y), marks, _styles(made))
+            x += item.wide
+        y += max(item.high for item in line)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _styles(made: "GraphSet") -> dict[int, object]:
+    """The line of each label of edges, if there are few: the most frequent is drawn whole."""
+    if made.edge_labels is None:
+        return {}
+    found = [label for label, _ in Counter(made.edge_labels.tolist()).most_common()]
+    return dict(zip(found, STYLES, strict=False)) if len(found) <= len(STYLES) else {}
+
+
+Entry = tuple[str, str, object]
+"""A part of the legend: its kind, its text (of a node its mark, a bar and its name), its colour or line."""
+
+
+def _legend(made: "GraphSet", names: dict[int, str], marks: dict[int, str], kinds: int) -> list[list[Entry]]:
+    """The legend, in as many rows as it takes."""
+    dense = made.nodes.is_floating_point()
+    columns = len(made.content["dataset"]["features"])
+    head = "largest feature" if dense else "node label" if columns == 1 else "node features"
+    entries: list[Entry] = [("text", f"{head}:", None)]
+    for place, (kind, name) in enumerate(names.items()):
+        entries.append(("node", f"{marks[kind]}|{'' if marks[kind] == name else name}", COLOURS[place]))
+    if kinds > len(names):
+        entries.append(("node", f"|{kinds - len(names)} others", OTHER))
+    if made.roots is not None:
+        entries.append(("root", "|root", "white"))
+    if styles := _styles(made):
+        entries.append(("text", "edge label:", None))
+        entries += [("line", f"{label}", style) for label, style in styles.items()]
+    elif made.edge_labels is not None:
+        entries.append(("text", "labels of edges are not drawn", None))
+    rows: list[list[Entry]] = [[]]
+    used = 0.0
+    for entry in entries:
+        wide = _wide(entry)
+        if used + wide > WIDE - 2 * EDGE and rows[-1]:
+            rows.append([])
+            used = 0.0
+        rows[-1].append(entry)
+        used += wide
+    return rows
+
+
+def _wide(entry: Entry) -> float:
+    kind, text, _ = entry
+    return {"text": 0.2, "node": 0.3, "root": 0.4, "line": 0.7}[kind] + 0.085 * len(text)
+
+
+def _draw_legend(axes: Axes, row: Sequence[Entry], y: float) -> None:
+    x = EDGE
+    for entry in row:
+        kind, text, what = entry
+        if kind == "text":
+            axes.text(x, y, text, fontsize=10, va="center")
+        elif kind == "line":
+            axes.plot([x, x + 0.4], [y, y], color="#606060", linewidth=1.3, linestyle=what)
+            axes.text(x + 0.48, y, text, fontsize=10, va="center")
+        else:
+            mark, _, name = text.partition("|")
+            _dots(axes, np.array([[x + NODE, y]]), [str(what)], [mark], kind == "root")
+            axes.text(x + 0.24, y, name, fontsize=10, va="center")
+        x += _wide(entry)
+
+
+def _draw(
+    axes: Axes, item: _Item, corner: tuple[float, float], marks: dict[int, str], styles: dict[int, object]
+) -> None:
+    x, y = corner
+    axes.text(x + EDGE, y + TITLE / 2 + 0.02, item.title, fontsize=9, va="center", linespacing=1.15)
+    shift = np.array([x + EDGE + NODE, y + TITLE + NODE + 0.05]) - item.places.min(0)
+    places = item.places + shift
+    segments = places[item.edges.T]
+    lines = [styles.get(int(label), "-") for label in item.edge_labels]
+    width = 1.3 if len(lines) <= 2 * len(places) else 0.6
+    axes.add_collection(
+        LineCollection(segments, colors="#606060", linewidths=width, linestyles=lines, zorder=1)
+    )
+    order = list(marks)
+    colours = [COLOURS[order.index(kind)] if kind in marks else OTHER for kind in item.kinds.tolist()]
+    texts = [marks.get(kind, "") for kind in item.kinds.tolist()]
+    for flag in (False, True):
+        chosen = np.flatnonzero(item.roots == flag)
+        _dots(axes, places[chosen], [colours[i] for i in chosen], [texts[i] for i in chosen], flag)
+
+
+def _dots(axes: Axes, places: Paths, colours: Sequence[str], texts: Sequence[str], roots: bool) -> None:
+    """Nodes with their marks in them; roots are square and have a black rim."""
+    size = (2 * NODE * 72) ** 2
+    axes.scatter(
+        places[:, 0],
+        places[:, 1],
+        s=size,
+        c=list(colours),
+        marker="s" if roots else "o",
+        edgecolors="black" if roots else "#404040",
+        linewidths=1.8 if roots else 0.5,
+        zorder=2,
+    )
+    for (x, y), text in zip(places.tolist(), texts, strict=True):
+        axes.text(x, y, text, fontsize=6.5, ha="center", va="center_baseline", zorder=3)

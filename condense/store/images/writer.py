@@ -1,0 +1,136 @@
+"""Writing the labels that `condense.store.images.replay` reads: a file an epoch, each there whole or not at all."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int64
+from safetensors.torch import save
+from torch import Tensor
+
+from condense.augment.views import Views
+from condense.errors import Refused
+from condense.files import hash_tensors, write_atomic
+from condense.store.images.replay import METADATA, Layout, entry
+from condense.store.manifest import Shard, shard_name
+
+MAX_CLASSES = 2**16
+"""The most classes whose ids 16 bits hold."""
+
+
+class Writer:
+    """Writes labels shard by shard, one epoch in memory at a time.
+
+    A loop's state can hold it: it is saved as the hashes of the shards that are done, and the others are
+    written anew.
+
+    Attributes:
+        shards: What is done, as a manifest lists it.
+    """
+
+    def __init__(self, folder: Path, layout: Layout, images: str, shards: int) -> None:
+        """Says how much room the labels take, before there are any.
+
+        Args:
+            folder: Where to write.
+            layout: Of each shard.
+            images: The hash of the images that are labelled.
+            shards: How many there will be.
+
+        Raises:
+            Refused: if the disk cannot hold them, or the classes are too many for 16 bits.
+        """
+        if layout.top_k is not None and layout.classes > MAX_CLASSES:
+            raise Refused(f"the ids of {layout.classes} classes do not fit 16 bits: store all logits")
+        self.folder, self.layout, self.images = folder, layout, images
+        self.shards: list[Shard] = []
+        self._batches: list[dict[str, Tensor]] = []
+        require_room(folder, shards, layout.nbytes)
+
+    def add(self, order: Int64[Tensor, " n"], views: Views, logits: Float[Tensor, "n k"]) -> None:
+        """Adds a batch to the epoch at hand.
+
+        Args:
+            order: Which images it shows.
+            views: How.
+            logits: What the teacher says of them, on any device, where what is stored of them stays until the
+                epoch is written.
+        """
+        labels = self.layout.labels(logits.detach().float())
+        view = {"order": order.cpu().int(), "boxes": views.boxes, "flips": views.flips}
+        mixture = {
+            "partners": views.partners,
+            "shares": torch.tensor([views.share], dtype=torch.float32),
+            "pastes": torch.tensor([views.paste], dtype=torch.int16),
+        }
+        self._batches.append(labels | view | mixture)
+
+    def close(self) -> None:
+        """Writes the epoch at hand.
+
+        Raises:
+            Refused: if its logits do not fit half precision, or the file cannot be written.
+        """
+        epoch, text = len(self.shards), entry(self.images, len(self.shards))
+        names = self.layout.tensors()
+        tensors = {name: torch.cat([one[name] for one in self._batches]).cpu() for name in names}
+        self._batches = []
+        for name, (dtype, shape) in self.layout.tensors().items():
+            assert (tensors[name].dtype, tensors[name].shape) == (dtype, shape), name
+            if dtype == torch.float16 and not bool(tensors[name].isfinite().all()):
+                raise Refused(f"the teacher's logits of epoch {epoch} do not fit half precision")
+        write_atomic(self.folder / shard_name(epoch), save(tensors, metadata={METADATA: text}))
+        self.shards.append(
+            {
+                "file": shard_name(epoch),
+                "hash": hash_tensors(tensors, prefix=text),
+                "bytes": self.layout.nbytes,
+            }
+        )
+
+    def state_dict(self) -> dict[str, object]:
+        """The hashes of the shards that are done."""
+        return {"hashes": [shard["hash"] for shard in self.shards]}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Takes up where `state_dict` was.
+
+        Raises:
+            Refused: if a file is gone.
+        """
+        hashes = cast(list[str], state["hashes"])
+        for epoch in range(len(hashes)):
+            if not (path := self.folder / shard_name(epoch)).exists():
+                run = self.folder.parent
+                raise Refused(f"{path} of an unfinished run is gone: delete {run} to start over")
+        self._batches = []
+        self.shards = [
+            {"file": shard_name(epoch), "hash": known, "bytes": self.layout.nbytes}
+            for epoch, known in enumerate(hashes)
+        ]
+
+
+def require_room(folder: Path, shards: int, nbytes: int) -> None:
+    """Says how much room some shards take, and makes sure that there is as much.
+
+    Raises:
+        Refused: if there is not.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    done = sum(path.stat().st_size for path in folder.glob(shard_name(0).replace("00000", "*")))
+    free, need = shutil.disk_usage(there).free + done, shards * nbytes
+    sizes = f"{shards} files of {_size(nbytes)}, {_size(need)} in all"
+    print(f"labels: {sizes}, in {folder}", file=sys.stderr, flush=True)
+    if need > free:
+        raise Refused(f"the labels would take {sizes}, and {there} has {_size(free)} left")
+
+
+def _size(nbytes: float) -> str:
+    for unit in ("kB", "MB"):
+        nbytes /= 1000
+        if nbytes < 1000:
+            return f"{nbytes:.1f} {unit}"
+    return f"{nbytes / 1000:.1f} GB"

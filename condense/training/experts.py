@@ -1,0 +1,265 @@
+"""Expert trajectories: networks trained on real data, with all their parameters after each epoch.
+
+They lie in the cache (``experts/<key>/``), shared by every method that asks for the same training on the same
+images. Training goes on where it was stopped, and for more epochs from where it had ended; a file that is
+damaged is named, and its expert trained again.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from time import monotonic
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from condense.data import Images, ImageSpec
+from condense.errors import Refused
+from condense.files import digest
+from condense.resources import Budget, PeakMemory
+from condense.training.expert_files import Damaged, Expert, Rows, read, tensor_bytes, write
+from condense.training.expert_steps import ExpertTraining, Stacked
+from condense.training.loop import Loop, State
+
+__all__ = ["ExpertTraining", "Experts", "experts"]
+
+AT_ONCE = 10
+"""Experts that are trained side by side on a GPU, memory allowing."""
+
+SHARE_OF_MEMORY = 0.6
+"""How much of a GPU's memory they may take."""
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Trained experts, read snapshot by snapshot.
+
+    Attributes:
+        stored: The experts' files; they may hold more epochs than were asked for.
+        epochs: How many were asked for.
+        device: Where snapshots are given.
+    """
+
+    stored: tuple[Expert, ...]
+    epochs: int
+    device: torch.device
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.stored)
+
+    def at(self, expert: int, epoch: int) -> Float[Tensor, " p"]:
+        """An expert's parameters after an epoch, in the order of ``parameters()``.
+
+        Args:
+            expert: From 0.
+            epoch: 0 is the initialisation.
+
+        Raises:
+            IndexError: if there is no such expert, or the epoch was not asked for.
+        """
+        if not (0 <= expert < len(self) and 0 <= epoch <= self.epochs):
+            raise IndexError(f"expert {expert}, epoch {epoch} of {len(self)} experts, {self.epochs} epochs")
+        return self.stored[expert].snapshot(epoch).to(self.device)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all snapshots that were asked for."""
+        return digest([list(one.rows[: self.epochs + 1]) for one in self.stored])
+
+    @property
+    def seconds(self) -> float:
+        """The time that the epochs asked for took, whoever trained them."""
+        return sum(one.seconds * self.epochs / one.epochs for one in self.stored)
+
+
+def experts(
+    training: ExpertTraining,
+    count: int,
+    epochs: int,
+    train: Images,
+    spec: ImageSpec,
+    space: str,
+    *,
+    cache: Path,
+    budget: Budget,
+    say: Callable[[str], None],
+) -> Experts:
+    """The experts that a recipe gives on a training set: from the cache, or trained now.
+
+    Expert e is drawn from the seed e, so that more experts, or more epochs, extend what is there.
+
+    Args:
+        training: The recipe.
+        count: How many experts, at least one.
+        epochs: For how many epochs each, at least one.
+        train: Training images in the pixel space ``space``, on the device to train on.
+        spec: The dataset.
+        space: Name of the pixel space.
+        cache: Folder for what is shared between runs.
+        budget: When to stop; the next call goes on from there.
+        say: Told what is about to be trained and at what cost, and which files are damaged.
+
+    Raises:
+        Refused: if the disk has no room for them, or a loss is not finite.
+        Stopped: when the budget has run out.
+    """
+    pixels = {"space": space, "mean": spec.mean, "std": spec.std}
+    values = {"training": training.describe(), "train": train.hash, "pixels": pixels, "dsa": spec.dsa}
+    folder = cache / "experts" / digest(values)[:32]
+    found = {expert: _found(folder, expert, say) for expert in range(count)}
+    missing = {expert: there for expert, there in found.items() if _epochs(there) < epochs}
+    if missing:
+        job = _Job(training, epochs, train, spec, folder, budget)
+        at_once = job.announce(missing, say)
+        for group in _groups(missing, at_once):
+            found |= job.train(group)
+    stored = tuple(one for one in found.values() if one is not None)
+    return Experts(stored, epochs, train.images.device)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The training of what is missing: see `experts` for the fields."""
+
+    training: ExpertTraining
+    epochs: int
+    train_split: Images
+    spec: ImageSpec
+    folder: Path
+    budget: Budget
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return -(-len(self.train_split) // self.training.batch)
+
+    @property
+    def device(self) -> torch.device:
+        """Where to train."""
+        return self.train_split.images.device
+
+    def announce(self, missing: Mapping[int, Expert | None], say: Callable[[str], None]) -> int:
+        """Says what is to be trained and at what cost, from three steps of a network that is thrown away.
+
+        Returns:
+            How many experts to train side by side.
+
+        Raises:
+            Refused: if the disk has no room for them.
+        """
+        memory = PeakMemory(self.device)
+        idle = memory.peak()
+        scratch = Stacked(self.training, self.spec, [0], self.device)
+        scratch.begin(0, len(self.train_split))
+        times = []
+        for step in range(3):
+            started = monotonic()
+            float(scratch.step(self.train_split, 0, step % self.steps))
+            times.append(monotonic() - started)
+        epochs = sum(self.epochs - _epochs(there) for there in missing.values())
+        need = len(missing) * tensor_bytes(scratch.theta.shape[1], self.epochs)
+        free = shutil.disk_usage(next(p for p in (self.folder, *self.folder.parents) if p.exists())).free
+        noun = "expert" if len(missing) == 1 else "experts"
+        what = (
+            f"{len(missing)} {noun} ({self.training.network} on {self.spec.name}, {self.epochs} epochs) take"
+        )
+        if free < need:
+            raise Refused(
+                f"{what} {_mebibytes(need)} in {self.folder}, where {_mebibytes(free)} are free: set "
+                "CONDENSE_HOME to a roomier folder, or ask for fewer"
+            )
+        # The first step is slower than those after it.
+        time = _duration(sum(times[1:]) / 2 * self.steps * epochs)
+        say(f"{what} about {time}, and {_mebibytes(need)} in {self.folder}")
+        return _at_once(self.device, memory.peak() - idle)
+
+    def train(self, group: Mapping[int, Expert | None]) -> dict[int, Expert]:
+        """Trains experts side by side to the last epoch and stores them.
+
+        Args:
+            group: What is stored of each; all are as far along.
+        """
+        stacked = Stacked(self.training, self.spec, list(group), self.device)
+        before = [_begun(stacked, place, there) for place, there in enumerate(group.values())]
+        done, numbers = _epochs(next(iter(group.values()))), "-".join(map(str, group))
+        work = self.folder / f"training-{numbers}-from-{done}-to-{self.epochs}"
+        with Rows(work, stacked.theta.shape) as rows:
+            loop = Loop(
+                work, torch.Generator(), device=self.device, budget=self.budget,
+                title=f"expert {numbers} on {self.spec.name}", remedy="lower the experts' learning rate",
+            )  # fmt: skip
+            state: State = {"experts": stacked}
+            for step in loop.steps((self.epochs - done) * self.steps, state, phase="train"):
+                epoch, batch = divmod(step, self.steps)
+                if batch == 0:
+                    stacked.begin(done + epoch, len(self.train_split))
+                loop.log(loss=stacked.step(self.train_split, done + epoch, batch).mean())
+                if batch == self.steps - 1:
+                    rows.write(epoch, stacked.theta)
+            after = rows.read()
+        made = {}
+        for place, (expert, there) in enumerate(group.items()):
+            snapshots = torch.cat([before[place], after[:, place]])
+            seconds = loop.seconds / len(group) + (there.seconds if there else 0.0)
+            end = stacked.velocity[place], stacked.rngs[place].get_state()
+            made[expert] = write(_file(self.folder, expert), snapshots, *end, seconds)
+        shutil.rmtree(work, ignore_errors=True)
+        return made
+
+
+def _begun(stacked: Stacked, place: int, there: Expert | None) -> Float[Tensor, "rows p"]:
+    """The snapshots so far; one of the networks is put where the stored training had ended."""
+    if there is None:
+        return stacked.theta[place : place + 1].cpu().clone()
+    snapshots, velocity, rng = there.whole()
+    stacked.theta[place] = snapshots[-1].to(stacked.theta.device)
+    stacked.velocity[place] = velocity.to(stacked.theta.device)
+    stacked.rngs[place].set_state(rng)
+    return snapshots
+
+
+def _groups(missing: Mapping[int, Expert | None], at_once: int) -> Iterator[dict[int, Expert | None]]:
+    """Those that can be trained side by side: in order, as far along as each other, and not too many."""
+    for _, alike in groupby(missing.items(), key=lambda item: _epochs(item[1])):
+        items = list(alike)
+        for first in range(0, len(items), at_once):
+            yield dict(items[first : first + at_once])
+
+
+def _at_once(device: torch.device, each: int) -> int:
+    """How many experts to train side by side, by the memory that a step of one takes in bytes."""
+    if device.type != "cuda":
+        return 1
+    total = torch.cuda.get_device_properties(device).total_memory
+    return max(1, min(AT_ONCE, int(SHARE_OF_MEMORY * total / max(each, 1))))
+
+
+def _file(folder: Path, expert: int) -> Path:
+    return folder / f"expert-{expert:04d}.safetensors"
+
+
+def _found(folder: Path, expert: int, say: Callable[[str], None]) -> Expert | None:
+    path = _file(folder, expert)
+    try:
+        return read(path)
+    except Damaged:
+        say(f"{path} is damaged: expert {expert} is trained again")
+        return None
+
+
+def _epochs(there: Expert | None) -> int:
+    return there.epochs if there else 0
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,330 @@
+"""The resumable loop under every long computation: phases, progress, time budget, checkpoints, events.
+
+A loop that was killed at any instant and started again ends in the same bits as one that was not (same
+machine, thread count and versions), because a checkpoint holds all that the loop body depends on: the state
+that the caller names, the random generator, and the results of finished phases.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from condense.errors import Refused
+from condense.resources import Budget, PeakMemory
+from condense.training.checkpoint import Checkpoints, Tree
+
+State = dict[str, object]
+"""What a loop body changes: a flat mapping to tensors, numbers, or objects with ``state_dict``."""
+
+_EVENT_SECONDS = 1.0
+_LINE_SECONDS = 10.0
+
+
+def checkpoint_seconds() -> float:
+    """Least time between two checkpoints: ``$CONDENSE_CHECKPOINT_SECONDS``, else ten seconds.
+
+    Raises:
+        Refused: if the variable holds no time.
+    """
+    text = os.environ.get("CONDENSE_CHECKPOINT_SECONDS") or "10"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise Refused(f"CONDENSE_CHECKPOINT_SECONDS={text} is no number of seconds")
+    return seconds
+
+
+def capture(state: State) -> dict[str, object]:
+    """The state's values as a tree that a checkpoint can hold."""
+    return {
+        name: value.state_dict() if hasattr(value, "state_dict") else value for name, value in state.items()
+    }
+
+
+def copied(tree: object) -> object:
+    """A tree that shares no memory with this one, so that later steps cannot change it."""
+    if isinstance(tree, Tensor):
+        return tree.detach().clone()
+    if isinstance(tree, Mapping):
+        return {key: copied(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [copied(value) for value in tree]
+    return tree
+
+
+def restore(state: State, saved: dict[str | int, Tree], without: Collection[str] = ()) -> None:
+    """Puts saved values back: tensors and objects in place, numbers into the mapping.
+
+    Args:
+        state: What to restore.
+        saved: The values.
+        without: Names that are left as they are.
+    """
+    for name, value in state.items():
+        if name in without:
+            continue
+        old = saved[name]
+        if isinstance(value, Tensor):
+            assert isinstance(old, Tensor)
+            with torch.no_grad():
+                value.copy_(old)
+        elif hasattr(value, "load_state_dict"):
+            value.load_state_dict(copied(old))  # an optimiser would keep the very tensors
+        else:
+            state[name] = old
+
+
+class Loop:
+    """Steps that survive a kill, keep to a budget and say how they get on.
+
+    Args:
+        folder: Holds the checkpoints and ``events.jsonl``.
+        rng: The generator that the body draws from; saved and restored with the state.
+        device: Where the body computes: its peak memory is what is measured.
+        budget: When to stop.
+        title: Shown in front of the progress.
+        remedy: The setting to change when the loss is not finite.
+        every_seconds: Least time between two checkpoints, which is also kept above twenty times the time that
+            writing one takes; None is `checkpoint_seconds`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        rng: torch.Generator,
+        *,
+        device: torch.device,
+        budget: Budget,
+        title: str,
+        remedy: str,
+        every_seconds: float | None = None,
+    ) -> None:
+        self.rng = rng
+        self.title = title
+        self.remedy = remedy
+        self._events = folder / "events.jsonl"
+        self._checkpoints = Checkpoints(folder)
+        self._budget = budget
+        self._memory = PeakMemory(device)
+        self._every = checkpoint_seconds() if every_seconds is None else every_seconds
+        self._finished: dict[str, object] = {}
+        self._current: tuple[str, dict[str | int, Tree]] | None = None
+        self._phases: set[str] = set()
+        self._before = 0.0
+        self._started = time.monotonic()
+        self._extra = 0.0
+        self._values: dict[str, Tensor | float] = {}
+        self._step: int | None = None
+        self._bad = torch.tensor(-1, device=device)
+        self._good_step = 0
+        self._read()
+
+    # The caller's side -----------------------------------------------------------------------------------
+
+    def steps(
+        self, n: int, state: State, phase: str = "distil", *, passing: Collection[str] = ()
+    ) -> Iterator[int]:
+        """The loop: yields the numbers of the steps still to be done, from the last checkpoint on.
+
+        The body of a step is what runs between two yields. A phase that is already finished restores its end
+        state and yields nothing.
+
+        Args:
+            n: Steps in all.
+            state: What the body changes; restored in place on resumption.
+            phase: A name, each used once a run.
+            passing: Names of the state that only the steps need: no end state holds them, nor is a finished
+                phase's restored.
+
+        Yields:
+            The step's number, from 0 to n - 1.
+
+        Raises:
+            Stopped: when the budget has run out; a checkpoint is written first.
+            Refused: when a logged loss is not finite.
+        """
+        assert phase not in self._phases, f"the phase {phase!r} was already run"
+        self._phases.add(phase)
+        if phase in self._finished:
+            self._resume(state, self._finished[phase], passing)
+            return
+        start = 0
+        if self._current is not None and self._current[0] == phase:
+            start = self._resume(state, self._current[1])
+        written, cost = time.monotonic(), 0.0
+        self._good_step = start
+        progress = _Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)
+        try:
+            for step in range(start, n):
+                self._step = step
+                yield step
+                now = time.monotonic()
+                if progress.due(now):
+                    self._check_finite(phase)
+                    progress.show(step + 1, self._numbers(), self.seconds, self._memory.peak())
+                out = self._budget.spent(now)
+                if out or now - written > max(self._every, 20 * cost):
+                    self._write(phase, step + 1, state)
+                    written = time.monotonic()
+                    cost = written - now
+                if out and step + 1 < n:
+                    raise self._budget.stop(f"{self.title}, phase {phase}, step {step + 1} of {n}")
+            self._check_finite(phase)
+            progress.show(n, self._numbers(), self.seconds, self._memory.peak())
+        finally:
+            progress.close()
+        kept: State = {name: value for name, value in state.items() if name not in passing}
+        self._finished[phase] = copied(self._snapshot(n, kept))
+        self._current = None
+        self._save()
+
+    def log(self, **values: Tensor | float) -> None:
+        """Notes a step's values (a loss, a rate); they are read off the device only when shown.
+
+        A value that is not finite stops the run with the number of the first step where it was not.
+        """
+        self._values = {k: v.detach() if isinstance(v, Tensor) else v for k, v in values.items()}
+        if self._step is None:
+            return
+        for value in self._values.values():
+            fine = torch.isfinite(value).all() if isinstance(value, Tensor) else math.isfinite(value)
+            self._bad = torch.where((self._bad >= 0) | fine, self._bad, self._step)
+
+    def charge(self, seconds: float, elapsed: float) -> None:
+        """Counts work that others may share at what it once cost, not at what it took this time.
+
+        Args:
+            seconds: What it cost when it was done, whoever did it.
+            elapsed: The part of this process's time that went by in it, which is not counted again.
+        """
+        self._extra += seconds
+        self._started += elapsed
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, over all restarts, with what was charged."""
+        return self._before + time.monotonic() - self._started + self._extra
+
+    @property
+    def peak_bytes(self) -> int:
+        """Peak memory so far, over all restarts: allocated on a GPU, resident in the process on a CPU."""
+        return self._memory.peak()
+
+    def keep_peak(self) -> None:
+        """Holds on to the peak memory so far, before something within measures its own."""
+        self._memory.at_least(self._memory.peak())
+
+    def done(self) -> None:
+        """Removes the checkpoints; the events stay."""
+        self._checkpoints.remove()
+
+    # Checkpoints -----------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        tree = self._checkpoints.read()
+        then = "starting over" if tree is None else "going on from the one before it"
+        for path in self._checkpoints.damaged:
+            print(f"{path.name} is damaged; {then}", file=sys.stderr)
+        if tree is None:
+            return
+        seconds, peak, finished = tree["seconds"], tree["peak_bytes"], tree["finished"]
+        assert isinstance(seconds, float) and isinstance(peak, int) and isinstance(finished, dict)
+        self._before = seconds
+        self._memory.at_least(peak)
+        self._finished = {str(name): value for name, value in finished.items()}
+        if isinstance(current := tree["current"], dict):
+            snapshot = current["snapshot"]
+            assert isinstance(snapshot, dict)
+            self._current = (str(current["phase"]), snapshot)
+
+    def _snapshot(self, step: int, state: State) -> dict[str, object]:
+        return {"step": step, "state": capture(state), "rng": self.rng.get_state()}
+
+    def _resume(self, state: State, snapshot: object, without: Collection[str] = ()) -> int:
+        assert isinstance(snapshot, dict) and isinstance(snapshot["step"], int)
+        restore(state, snapshot["state"], without)
+        self.rng.set_state(snapshot["rng"])
+        return snapshot["step"]
+
+    def _write(self, phase: str, step: int, state: State) -> None:
+        self._check_finite(phase)
+        self._good_step = step
+        self._save({"phase": phase, "snapshot": self._snapshot(step, state)})
+
+    def _save(self, current: dict[str, object] | None = None) -> None:
+        # What was charged is charged again by the code that reruns, so it is not saved.
+        tree = {
+            "seconds": self.seconds - self._extra,
+            "peak_bytes": self._memory.peak(),
+            "finished": self._finished,
+            "current": current,
+        }
+        self._checkpoints.write(tree)
+
+    # Reports ---------------------------------------------------------------------------------------------
+
+    def _numbers(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self._values.items()}
+
+    def _check_finite(self, phase: str) -> None:
+        if (step := int(self._bad)) >= 0:
+            raise Refused(
+                f"the loss is not finite at step {step} of phase {phase}; the last good state is that of "
+                f"step {self._good_step}; {self.remedy}"
+            )
+
+
+class _Progress:
+    """A bar on a terminal, elsewhere a line every ten seconds; a JSON line a second in the events file."""
+
+    def __init__(self, title: str, start: int, n: int, events: Path, seconds: float) -> None:
+        self.title, self.n = title, n
+        self._events = events
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=n, initial=start, desc=title, disable=not self._terminal, leave=False)
+        self._start = (start, time.monotonic())
+        self._event_at = self._line_at = time.monotonic()
+        self._shown = start
+        events.parent.mkdir(parents=True, exist_ok=True)
+        if start:
+            self._note({"event": "resumed", "phase": title, "step": start, "seconds": round(seconds, 3)})
+
+    def due(self, now: float) -> bool:
+        """Whether a second has gone by since the last report."""
+        return now - self._event_at >= _EVENT_SECONDS
+
+    def show(self, step: int, values: dict[str, float], seconds: float, peak: int) -> None:
+        """Reports that ``step`` steps are done, unless that was said before."""
+        if step == self._shown:
+            return
+        self._shown = step
+        now = self._event_at = time.monotonic()
+        rate = (step - self._start[0]) / max(now - self._start[1], 1e-9)
+        event = {"event": "step", "phase": self.title, "step": step, "of": self.n, "rate": round(rate, 4)}
+        self._note(event | values | {"seconds": round(seconds, 3), "peak_bytes": peak})
+        if self._terminal:
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif now - self._line_at >= _LINE_SECONDS or step == self.n:
+            self._line_at = now
+            left = (self.n - step) / rate if rate > 0 else 0.0
+            told = "".join(f", {name} {value:.4g}" for name, value in values.items())
+            print(f"{self.title}: {step}/{self.n}{told}, {rate:.3g}/s, {left:.0f} s left", file=sys.stderr)
+
+    def _note(self, event: dict[str, object]) -> None:
+        with self._events.open("a") as file:
+            file.write(json.dumps(event) + "\n")
+
+    def close(self) -> None:
+        """Takes the bar off the terminal."""
+        self._bar.close()

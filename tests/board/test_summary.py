@@ -1,0 +1,109 @@
+"""What the board says of graphs: counted from the records, and kept in a page between its marks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from condense.board.summary import BEGIN, END, inserted, verdict
+from condense.errors import Refused
+from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1
+from condense.records.record import Record
+
+Make = Callable[..., Record]
+
+
+def reference(graphs: Make, name: str, auc: float, **given: object) -> Record:
+    plain = {"kind": "reference", "ipc": 0, "protocol": REFERENCE_V1, "student": "none"}
+    return graphs(name, (auc,), **(plain | given))
+
+
+def test_without_mirage_or_without_the_node_count_nothing_is_said(graphs: Make) -> None:
+    count = reference(graphs, "num_nodes", 60.0)
+    assert verdict([count]) == verdict([graphs()]) == verdict([]) == ""
+    assert verdict([count, graphs(protocol=GRAPH_SELECT_V1)]) == ""
+    assert verdict([count, graphs()]) != ""
+
+
+def test_a_cell_is_above_only_by_more_than_its_interval(graphs: Make) -> None:
+    records = [
+        reference(graphs, "num_nodes", 60.0),
+        graphs(student="gcn-sum", aucs=(70.0, 71.0)),  # 70.5 +- 6.4
+        graphs(student="gat-sum", aucs=(60.0, 70.0)),  # 65 +- 63.5
+        graphs(student="gin-sum", aucs=(50.0, 50.5)),  # 50.3 +- 3.2
+        graphs(student="gin-mean", aucs=(61.0, 61.0)),
+        graphs(student="gat-mean", aucs=(99.0,)),  # of one student nobody knows
+    ]
+    told = verdict(records)
+    assert "- sum pooling: Mirage is above the bare node count in 1, below in 1 of 3 cells" in told
+    assert "- mean pooling: Mirage is above the bare node count in 1, below in 0 of 2 cells" in told
+    assert "On 1 graph data sets" in told and "no random graphs" in told
+
+
+def test_random_graphs_of_equal_number_are_compared_and_those_of_equal_bytes_are_not(graphs: Make) -> None:
+    def drawn(seed: int, auc: float, room: int) -> Record:
+        return graphs("random_subset", (auc,), seed=seed, config={"room": room})
+
+    few = [drawn(seed, 50.0 + seed, 0) for seed in range(3)]
+    many = [drawn(seed, 90.0 + seed, 300) for seed in range(3)]
+    records = [reference(graphs, "num_nodes", 60.0), graphs(aucs=(70.0, 70.0)), *many]
+    assert "no random graphs" in verdict(records)
+    told = verdict([*records, *few])
+    assert "above as many random graphs a class in 1, below in 0 of 1." in told  # 70 over 51 +- 2.5
+    assert "| mutag    | 1   | 60.0       | 70.0        | 51.0" in told
+
+
+def test_the_table_is_of_the_largest_ipc_with_the_whole_set_beside_it(graphs: Make) -> None:
+    records = [
+        reference(graphs, "num_nodes", 60.0),
+        graphs(student="gcn-sum", aucs=(70.0,)),
+        graphs(student="gcn-sum", aucs=(80.0,), ipc=10),
+        graphs(student="gin-sum", aucs=(90.0,), ipc=10),
+        reference(graphs, "whole", 95.0, protocol=GRAPH_WHOLE_V1, student="gcn-sum"),
+        graphs(student="gin-mean", aucs=(60.0,), ipc=10),
+    ]
+    # Of the sum networks the whole set has one: the others' means are of that one too.
+    assert lines(verdict(records)) == [["mutag", "10", "60.0", "80.0", "-", "95.0", "60.0", "-", "-"]]
+    assert lines(verdict(records[:4]))[0][3] == "85.0"
+
+
+def lines(told: str) -> list[list[str]]:
+    """The table's rows."""
+    found = [line for line in told.splitlines() if line.startswith("| mutag")]
+    return [[text.strip() for text in line.split("|")[1:-1]] for line in found]
+
+
+def test_each_of_several_settings_has_its_line_whichever_is_the_best(graphs: Make) -> None:
+    records = [reference(graphs, "num_nodes", 60.0)]
+    records += [graphs(aucs=(auc,), config={"hops": hops}) for hops, auc in ((1, 70.0), (2, 80.0), (3, 75.0))]
+    assert [(line[0], line[3]) for line in lines(verdict(records))] == [
+        ("mutag (hops=1)", "70.0"), ("mutag (hops=2)", "80.0"), ("mutag (hops=3)", "75.0"),
+    ]  # fmt: skip
+
+
+def test_data_that_are_judged_by_the_accuracy_are_left_out(graphs: Make) -> None:
+    records = [reference(graphs, "num_nodes", 60.0), graphs()]
+    plain = [
+        replace(record, entries=tuple(replace(entry, auc=None) for entry in record.entries))
+        for record in records
+    ]
+    assert verdict(records) and not verdict(plain)
+
+
+def test_it_does_not_depend_on_the_order_of_the_records(graphs: Make) -> None:
+    records = [reference(graphs, "num_nodes", 60.0), graphs(), replace(graphs(), student="gin-mean")]
+    assert verdict(records) == verdict(records[::-1])
+
+
+def test_a_page_takes_it_between_its_marks_and_stays_as_it_is_without_them() -> None:
+    page = f"# Title\n\n{BEGIN}\nold\n{END}\nmore\n"
+    told = inserted(page, "new", "README.md")
+    assert told == f"# Title\n\n{BEGIN}\n\nnew\n{END}\nmore\n"
+    assert inserted(told, "new", "README.md") == told
+    assert inserted("# Title\n", "new", "README.md") == "# Title\n"
+
+
+@pytest.mark.parametrize("page", [f"{BEGIN}\n", f"{END}\n", f"{END}\n{BEGIN}\n"])
+def test_a_page_with_one_of_the_marks_or_both_the_wrong_way_round_is_refused(page: str) -> None:
+    with pytest.raises(Refused, match=r"README\.md holds one of the marks"):
+        inserted(page, "new", "README.md")

@@ -1,0 +1,131 @@
+"""Pixel spaces: what they compute, and that they compute back."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from condense.data.images import pixels
+from condense.errors import Refused
+
+
+def made(count: int = 400, channels: int = 3) -> Tensor:
+    """Correlated uint8 images: smooth patterns and a little noise."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(4, channels * 16, generator=generator)
+    mixed = torch.randn(count, 4, generator=generator) @ basis
+    noisy = 128 + 30 * mixed + 5 * torch.randn(count, channels * 16, generator=generator)
+    return noisy.clamp(0, 255).to(torch.uint8).view(count, channels, 4, 4)
+
+
+def flat(images: Tensor) -> Tensor:
+    return images.flatten(1).double() / 255
+
+
+def test_raw_pixels_are_uint8_over_255_and_floats_are_left_alone() -> None:
+    raw = pixels.affine("raw", (0.0,) * 3, (1.0,) * 3)
+    images = made()
+    assert torch.equal(raw.encode(images), images.float() / 255)
+    assert torch.equal(raw.decode(raw.encode(images)), images.float() / 255)
+    assert raw.encode(images.half() / 255).dtype == torch.float32
+
+
+def test_normalised_pixels_have_mean_0_and_standard_deviation_1_under_the_images_own_statistics() -> None:
+    images = made()
+    unit = images.double() / 255
+    mean, std = unit.mean((0, 2, 3)), unit.std((0, 2, 3), correction=0)
+    x = pixels.affine("normalized", mean.tolist(), std.tolist()).encode(images)
+    torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+
+
+def test_uint8_and_float_pixels_encode_alike_and_the_input_is_not_changed() -> None:
+    space = pixels.affine("normalized", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    images = made()
+    unit = images.float() / 255
+    before = unit.clone()
+    torch.testing.assert_close(space.encode(unit), space.encode(images))
+    torch.testing.assert_close(space.decode(space.encode(unit)), unit)
+    assert torch.equal(unit, before)
+
+
+def test_float64_pixels_keep_their_precision() -> None:
+    space = pixels.affine("normalized", (0.4914,), (0.2023,))
+    x = torch.linspace(0, 1, 16, dtype=torch.float64).view(1, 1, 4, 4)
+    torch.testing.assert_close(space.encode(x), (x - 0.4914) / 0.2023, atol=1e-15, rtol=0)
+
+
+def test_gradients_reach_float_pixels_through_every_space() -> None:
+    images = made()
+    for space in (pixels.affine("normalized", (0.4,) * 3, (0.2,) * 3), pixels.Zca.fit(images, "hash")):
+        x = (images[:3].double() / 255).requires_grad_()
+        assert torch.autograd.gradcheck(space.encode, (x,))
+        assert torch.autograd.gradcheck(space.decode, (x,))
+
+
+def test_the_whitened_covariance_has_the_spectrum_s_over_s_plus_eps() -> None:
+    images = made()
+    spectrum = torch.linalg.eigvalsh(torch.cov(flat(images).T))
+    whitened = pixels.Zca.fit(images, "hash").encode(images).flatten(1).double()
+    after = torch.linalg.eigvalsh(torch.cov(whitened.T))
+    torch.testing.assert_close(after, spectrum / (spectrum + 0.1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(whitened.mean(0), torch.zeros(48, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_whitening_equals_a_naive_float64_eigendecomposition() -> None:
+    images = made()
+    x = flat(images)
+    centred = x - x.mean(0)
+    values, vectors = torch.linalg.eigh(centred.T @ centred / (len(x) - 1))
+    naive = centred @ vectors @ torch.diag((values + 0.1).rsqrt()) @ vectors.T
+    space = pixels.Zca.fit(images, "hash")
+    torch.testing.assert_close(space.encode(images).flatten(1).double(), naive, atol=1e-5, rtol=0)
+
+
+def test_decoding_whitened_images_gives_the_pixels_back_even_for_constant_pixels() -> None:
+    images = made()
+    images[:, :, 0] = 7  # a border that never changes: its covariance is singular
+    space = pixels.Zca.fit(images, "hash")
+    torch.testing.assert_close(space.decode(space.encode(images)), images.float() / 255, atol=1e-4, rtol=0)
+
+
+def test_a_fit_is_kept_and_read_back_and_a_damaged_file_is_fitted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONDENSE_HOME", str(tmp_path))
+    images = made()
+    first = pixels.fitted_zca(images, "one")
+    [file] = (tmp_path / "zca").rglob("*.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(pixels.Zca, "fit", None)  # a second fit would fail
+        assert torch.equal(pixels.fitted_zca(images, "one").matrix, first.matrix)
+    file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(pixels.fitted_zca(images, "one").inverse, first.inverse)
+    assert file.stat().st_size > 100
+
+
+def test_images_too_large_to_whiten_are_refused() -> None:
+    with pytest.raises(Refused, match="3 x 128 x 128 are too large for zca.*49152"):
+        pixels.Zca.fit(torch.zeros(2, 3, 128, 128, dtype=torch.uint8), "hash")
+
+
+def test_an_affine_space_is_built_again_from_its_description() -> None:
+    images = made()
+    for name, mean, std in (
+        ("raw", (0.0,) * 3, (1.0,) * 3),
+        ("normalized", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)),
+    ):
+        space = pixels.affine(name, mean, std)
+        told = space.describe()
+        assert told == {"space": name, "mean": list(mean), "std": list(std)}
+        assert torch.equal(pixels.from_description(told).encode(images), space.encode(images))
+
+
+def test_a_description_that_cannot_be_followed_is_refused() -> None:
+    told = pixels.Zca.fit(made(), "0123456789abcdef").describe()
+    assert told["eps"] == 0.1 and told["fitted_on"] == "0123456789abcdef"
+    with pytest.raises(Refused, match="zca space.*0123456789ab"):
+        pixels.from_description(told)
+    with pytest.raises(Refused, match="unknown pixel space 'hsv'"):
+        pixels.from_description({"space": "hsv"})

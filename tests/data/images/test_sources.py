@@ -1,0 +1,228 @@
+"""Datasets from names and arrays: what they hold, and what is refused."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from condense.data import NAMES, load
+from condense.data.images import sources
+from condense.data.images.known import KNOWN, SUBSETS, TINY_IMAGENET
+from condense.errors import Refused
+
+Arrays = dict[str, np.ndarray]
+
+
+def made(shape: tuple[int, ...], classes: int = 10, train: int = 40, test: int = 20) -> Arrays:
+    """Random images of every class, as an .npz file holds them."""
+    stream = np.random.RandomState(0)
+    return {
+        "train_images": stream.randint(0, 256, (train, *shape), np.uint8),
+        "train_labels": np.arange(train) % classes,
+        "test_images": stream.randint(0, 256, (test, *shape), np.uint8),
+        "test_labels": np.arange(test) % classes,
+    }
+
+
+def written(path: Path, arrays: Arrays) -> Path:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def test_the_digits_are_frozen() -> None:
+    digits = load("digits")
+    assert (len(digits.train), len(digits.test)) == (1347, 450)
+    assert digits.train.hash == "b6536b565eeeafba1d93fa1262b308b74224c9a28cc09457cce76f9221c6b2c9"
+    assert digits.test.hash == "11b6729bfad196dc4f27a9614423daced5aa3a3b52d30eed61af6675869610d5"
+    assert digits.spec.shape == (1, 8, 8) and digits.spec.classes == tuple("0123456789")
+    assert (digits.spec.mean, digits.spec.std) == ((0.3054,), (0.3757,)) and not digits.spec.flips
+    assert int(digits.train.images.max()) == 255 and min(digits.train.counts()) > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("mnist", (28, 28)), ("fashion-mnist", (28, 28, 1)), ("svhn", (32, 32, 3)), ("cifar10", (32, 32, 3))],
+)
+def test_a_file_and_torchvision_give_the_same_description_and_hash(
+    name: str, shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = made(shape)
+
+    class Fake:
+        """Torchvision's dataset as far as it is used: arrays in torchvision's own layouts."""
+
+        def __init__(self, root: str, download: bool, train: bool = True, split: str = "") -> None:
+            assert download and root.startswith(str(tmp_path))
+            part = split or ("train" if train else "test")
+            images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+            if name == "svhn":
+                self.data, self.labels = images.transpose(0, 3, 1, 2), labels
+            else:
+                self.data, self.targets = images, labels.tolist()
+
+    kind = KNOWN[name].torchvision
+    assert kind is not None
+    monkeypatch.setattr(torchvision.datasets, kind, Fake)
+    monkeypatch.setenv("CONDENSE_HOME", str(tmp_path / "home"))
+    downloaded = load(name, data_dir=tmp_path)
+    written(tmp_path / f"{name}.npz", arrays)
+    monkeypatch.delattr(torchvision.datasets, kind)
+    for read in (load(name, data_dir=tmp_path), load(str(tmp_path / f"{name}.npz"))):
+        assert read.spec == downloaded.spec and read.hash == downloaded.hash
+        assert torch.equal(read.train.images, downloaded.train.images)
+    assert downloaded.spec.mean == KNOWN[name].mean
+    first = arrays["train_images"][0].reshape(*KNOWN[name].shape[1:], -1)
+    assert torch.equal(downloaded.train.images[0], torch.from_numpy(first).permute(2, 0, 1))
+
+
+def test_a_failed_download_tells_where_to_place_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(**_: object) -> None:
+        raise RuntimeError("no route to host\nmore")
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", unreachable)
+    monkeypatch.setenv("CONDENSE_HOME", str(tmp_path / "home"))
+    with pytest.raises(
+        Refused, match=r"cannot download cifar10 \(no route to host\).*cifar10.npz.*train_images"
+    ):
+        load("cifar10", data_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_data_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path / "mnist.npz", made((28, 28)))
+    monkeypatch.setenv("CONDENSE_DATA", str(tmp_path))
+    assert load("mnist").spec.name == "mnist"
+
+
+def test_a_users_file_is_described_by_what_it_holds(tmp_path: Path) -> None:
+    arrays = made((6, 8, 3), classes=4)
+    arrays["train_labels"] = arrays["train_labels"][:, None].astype(np.uint8)  # as MedMNIST has them
+    arrays["test_labels"] = arrays["test_labels"][:, None].astype(np.uint8)
+    data = load(str(written(tmp_path / "bloods.npz", arrays)))
+    assert (data.spec.name, data.spec.shape, data.spec.classes) == ("bloods", (3, 6, 8), ("0", "1", "2", "3"))
+    assert data.spec.flips and data.train.counts() == (10, 10, 10, 10)
+    pixels = arrays["train_images"].astype(np.float64) / 255
+    np.testing.assert_allclose(data.spec.mean, pixels.mean((0, 1, 2)), atol=6e-5)
+    np.testing.assert_allclose(data.spec.std, pixels.std((0, 1, 2)), atol=6e-5)
+    assert not load(str(written(tmp_path / "grey.npz", made((6, 8), classes=4)))).spec.flips
+
+
+def test_statistics_of_constant_images_can_be_divided_by() -> None:
+    assert sources.statistics(torch.full((2, 1, 4, 4), 51, dtype=torch.uint8)) == ((0.2,), (1.0,))
+
+
+def test_a_size_changes_name_shape_statistics_and_hash_and_its_own_size_changes_nothing() -> None:
+    plain, large = load("digits"), load("digits", size=16)
+    assert (large.spec.name, large.spec.shape) == ("digits@16", (1, 16, 16))
+    assert large.hash != plain.hash and large.spec.std != plain.spec.std
+    assert torch.equal(large.train.labels, plain.train.labels)
+    again = load("digits@16")
+    assert again.spec == large.spec and again.hash == large.hash
+    same = load("digits", size=8)
+    assert same.spec == plain.spec and same.hash == plain.hash
+    with pytest.raises(Refused, match="contradicts"):
+        load("digits@16", size=32)
+
+
+@pytest.mark.parametrize("size", [3, 0, -8])
+def test_a_size_below_four_is_refused(size: int) -> None:
+    with pytest.raises(Refused, match=f"the size {size} is too small"):
+        load("digits", size=size)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match="unknown dataset 'minst'; nearest: mnist"):
+        load("minst")
+    assert "digits" in NAMES and "imagewoof" in NAMES
+
+
+def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="there is no file .*none.npz"):
+        load(str(tmp_path / "none.npz"))
+    with pytest.raises(Refused, match="there is no file or folder"):
+        load(str(tmp_path / "none"))
+    (tmp_path / "table.csv").write_text("a,b")
+    with pytest.raises(Refused, match="neither an .npz file nor a folder"):
+        load(str(tmp_path / "table.csv"))
+
+
+def test_a_known_name_is_not_given_to_something_else(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="digits.npz bears the name of a known dataset"):
+        load(str(written(tmp_path / "digits.npz", made((8, 8)))))
+    with pytest.raises(Refused, match="holds images of 8 x 8 x 1, but mnist's are 28 x 28 x 1"):
+        load(str(written(tmp_path / "mnist.npz", made((8, 8)))))
+
+
+def test_files_that_are_no_whole_npz_are_refused(tmp_path: Path) -> None:
+    whole = written(tmp_path / "whole.npz", made((8, 8))).read_bytes()
+    one = tmp_path / "one.npy"
+    np.save(one, np.zeros(3))
+    bodies = (b"", b"not a zip", whole[: len(whole) // 2], whole[:200] + b"\xff" * 99 + whole[299:])
+    for number, body in enumerate((*bodies, one.read_bytes())):
+        path = tmp_path / f"broken{number}.npz"
+        path.write_bytes(body)
+        with pytest.raises(Refused, match=re.escape(str(path))):
+            load(str(path))
+
+
+BAD: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
+    "no key": ({"test_labels": None}, "holds no 'test_labels', only test_images, train_images, train_labels"),
+    "float images": ({"train_images": np.zeros((40, 8, 8))}, "float64; images must be uint8"),
+    "four channels": ({"test_images": np.zeros((20, 8, 8, 4), np.uint8)}, r"shape \(20, 8, 8, 4\)"),
+    "no images": ({"test_images": np.zeros((0, 8, 8), np.uint8)}, r"shape \(0, 8, 8\)"),
+    "float labels": ({"train_labels": np.zeros(40)}, "float64; labels must be integers"),
+    "one-hot labels": ({"train_labels": np.zeros((40, 10), int)}, r"shape \(40, 10\); labels must be"),
+    "negative labels": ({"train_labels": np.arange(40) % 10 - 1}, "go down to -1"),
+    "label count": ({"test_labels": np.arange(19) % 10}, "20 test images, but 19 test labels"),
+    "test label": ({"test_labels": np.arange(20)}, "test label 19, but its classes are 0 to 9"),
+    "empty class": ({"train_labels": np.arange(40) % 9 * 2}, "no training image of the class '1' .8 such"),
+    "huge label": ({"train_labels": np.arange(40) * 10**12}, "labels up to 39000000000000, but only 40"),
+    "one class": ({"train_labels": np.zeros(40, int), "test_labels": np.zeros(20, int)}, "one class only"),
+    "two shapes": (
+        {"test_images": np.zeros((20, 9, 9), np.uint8)},
+        r"\(1, 8, 8\) and test images of \(1, 9, 9\)",
+    ),
+    "pickle": ({"train_images": np.array([{}] * 40)}, "not a whole .npz file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_unsound_arrays_are_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
+    changes, sentence = BAD[case]
+    arrays = {key: value for key, value in (made((8, 8)) | changes).items() if value is not None}
+    with pytest.raises(Refused, match=sentence) as refused:
+        load(str(written(tmp_path / "own.npz", arrays)))
+    assert "\n" not in str(refused.value)
+
+
+def test_the_known_datasets_are_sound() -> None:
+    counts = {name: len(known.classes) for name, known in KNOWN.items()}
+    assert counts == dict.fromkeys(KNOWN, 10) | {"cifar100": 100, "tiny-imagenet": 200}
+    for known in KNOWN.values():
+        assert len(set(known.classes)) == len(known.classes)
+        assert known.mean is None or len(known.mean) == len(known.std or ()) == known.shape[0]
+    assert {name for name, known in KNOWN.items() if "flip" not in known.dsa} == {"digits", "mnist", "svhn"}
+    assert list(KNOWN["cifar100"].classes) == sorted(KNOWN["cifar100"].classes)
+    assert list(TINY_IMAGENET) == sorted(TINY_IMAGENET)
+
+
+def test_the_wordnet_ids_are_those_of_the_classes_by_name() -> None:
+    ids = {
+        "imagenette": {0: "n01440764", 1: "n02102040", 9: "n03888257"},  # tench, English springer, parachute
+        "imagewoof": {2: "n02111889", 3: "n02088364", 8: "n02099601"},  # Samoyed, beagle, golden retriever
+        "imagefruit": {0: "n07753275", 1: "n07753592", 9: "n07742313"},  # pineapple, banana, Granny Smith
+        "imageyellow": {0: "n02206856", 5: "n04146614", 7: "n02129165"},  # bee, school bus, lion
+        "imagemeow": {0: "n02123045", 6: "n02129604", 9: "n02127052"},  # tabby, tiger, lynx
+        "imagesquawk": {0: "n01806143", 1: "n02007558", 7: "n01518878"},  # peacock, flamingo, ostrich
+    }
+    assert {name: {at: SUBSETS[name][at] for at in known} for name, known in ids.items()} == ids
+    assert SUBSETS["imageyellow"][2] == SUBSETS["imagefruit"][1] and SUBSETS["imagemeow"][5] == "n02129165"
+    assert set(SUBSETS) == set(ids)

@@ -1,0 +1,252 @@
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol as Interface
+
+import pytest
+import torch
+
+from condense.data import ImageDataset, Images
+from condense.distillation import ImageMethod, ImageRun, Recipe, Training, distill
+from condense.distillation.images.run import run_key
+from condense.distillation.registry import build
+from condense.errors import Refused
+from condense.networks import build as build_network
+from condense.protocol import HARD_V1, Protocol
+from condense.resources import Budget
+from condense.store import ImageSet
+
+CPU = torch.device("cpu")
+
+
+class Clock(Interface):
+    now: float
+
+
+def make_run(
+    toy: ImageDataset,
+    cache: Path,
+    method: ImageMethod | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+) -> ImageRun:
+    method = method or build("dm", "toy", 2)[0]
+    return ImageRun(
+        method,
+        spec=toy.spec,
+        space=toy.space(method.pixel_space),
+        train_hash=toy.train.hash,
+        ipc=2,
+        seed=seed,
+        recipe=recipe,
+        device=CPU,
+        budget=Budget(),
+        cache=cache,
+    )
+
+
+def firsts(train: Images, per_class: int = 2) -> torch.Tensor:
+    """Positions of the first images of each class, class-major."""
+    return torch.cat([train.of_class(label)[:per_class] for label in range(train.num_classes)])
+
+
+def test_a_recipe_is_cited_with_the_settings_that_were_changed() -> None:
+    method = build("dm", "toy", 2)[0]
+    recipe = Recipe(method=method, protocol=replace(HARD_V1, name="published"), source="here")
+    assert recipe.cited_by(method) == "here"
+    changed = build("dm", "toy", 2, {"iterations": "7", "momentum": "0.25"})[0]
+    assert recipe.cited_by(changed) == "here; changed: iterations, momentum"
+
+
+def test_the_key_covers_method_settings_data_ipc_and_seed_and_no_more() -> None:
+    method = build("dm", "toy", 2)[0]
+    versioned = type("DM", (type(method),), {"version": 2})()
+    keys = [
+        run_key(method, "a", 2, 0),
+        run_key(build("herding", "toy", 2)[0], "a", 2, 0),
+        run_key(build("dm", "toy", 2, {"momentum": "0.25"})[0], "a", 2, 0),
+        run_key(versioned, "a", 2, 0),
+        run_key(method, "b", 2, 0),
+        run_key(method, "a", 3, 0),
+        run_key(method, "a", 2, 1),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert run_key(build("dm", "other", 9)[0], "a", 2, 0) == keys[0]
+
+
+def test_a_distilled_set_holds_the_images_as_given_and_states_where_it_comes_from(
+    toy: ImageDataset, tmp_path: Path
+) -> None:
+    recipe = Recipe(
+        method=build("dm", "toy", 2)[0], protocol=replace(HARD_V1, name="published"), source="here"
+    )
+    run = make_run(toy, tmp_path, recipe=recipe, seed=4)
+    images = torch.randn(6, 1, 8, 8, requires_grad=True)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    made = run.distilled(images, labels, lr=0.03, augment="none")
+    content = made.content
+    assert torch.equal(made.images, images) and not made.images.requires_grad
+    assert torch.equal(made.labels, labels) and made.soft is None and made.learned_lr == 0.03
+    assert content["pixels"]["space"] == "normalized" and content["label"]["kind"] == "hard"
+    assert content["key"] == run_key(recipe.method, toy.train.hash, 2, 4) and content["seed"] == 4
+    assert content["counts"] == {"stored": 6, "effective": 6, "per_class": [2, 2, 2]}
+    assert content["dataset"]["train_hash"] == toy.train.hash and content["method"]["source"] == "here"
+    own = content["protocol"]
+    assert own is not None and Protocol.from_json(own) == recipe.protocol
+    assert made.provenance["device"] and made.provenance["threads"] == torch.get_num_threads()
+    soft = run.distilled(images, labels, soft=torch.full((6, 3), 1 / 3))
+    assert soft.content["label"]["kind"] == "soft" and soft.soft is not None
+    unpublished = make_run(toy, tmp_path, recipe=replace(recipe, protocol=None)).distilled(images, labels)
+    assert unpublished.content["protocol"] is None and unpublished.content["method"]["source"] == "here"
+
+
+def test_where_and_when_a_set_was_made_does_not_change_its_hash(toy: ImageDataset, tmp_path: Path) -> None:
+    images, labels = torch.zeros(3, 1, 8, 8), torch.arange(3)
+    one = make_run(toy, tmp_path / "one").distilled(images, labels)
+    other = make_run(toy, tmp_path / "two").distilled(images, labels)
+    assert one.hash == other.hash == replace(one, provenance={"device": "elsewhere"}).hash
+    assert make_run(toy, tmp_path, seed=1).distilled(images, labels).hash != one.hash
+
+
+@pytest.mark.parametrize("space", ["normalized", "raw"])
+def test_selected_images_are_stored_as_the_very_bytes_that_were_loaded(
+    toy: ImageDataset, tmp_path: Path, space: str
+) -> None:
+    run = make_run(toy, tmp_path, replace(build("random_subset", "toy", 2)[0], pixel_space=space))
+    chosen = firsts(toy.train)
+    made = run.selected(toy.train.in_space(run.space), chosen)
+    assert made.images.dtype == torch.uint8 and torch.equal(made.images, toy.train.images[chosen])
+    assert made.evaluation_space == "normalized"
+    seen = torch.stack([made[index][0] for index in range(len(made))])
+    torch.testing.assert_close(seen, toy.train.in_space(toy.space("normalized")).images[chosen])
+
+
+def test_images_selected_by_a_whitened_method_are_stored_whitened(
+    toy: ImageDataset, tmp_path: Path, home: Path
+) -> None:
+    run = make_run(toy, tmp_path, replace(build("random_subset", "toy", 2)[0], pixel_space="zca"))
+    train = toy.train.in_space(run.space)
+    made = run.selected(train, firsts(train))
+    assert made.evaluation_space == "zca" and torch.equal(made.images, train.images[firsts(train)])
+
+
+def test_a_runs_networks_come_from_its_own_generator_one_after_the_other(
+    toy: ImageDataset, tmp_path: Path
+) -> None:
+    run = make_run(toy, tmp_path, seed=5)
+    rng = torch.Generator().manual_seed(5)
+    for name in (None, "mlp"):
+        found = run.network(name)
+        expected = build_network(name or "convnet", toy.spec.shape, 3, rng)
+        assert found.training
+        for a, b in zip(found.parameters(), expected.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_trained_network_is_charged_at_its_price_once_even_where_it_was_in_the_cache(
+    toy: ImageDataset, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("condense.training.pretrained")
+    step: Callable[..., torch.Tensor] = module.train_step
+
+    def slow(*arguments: object) -> torch.Tensor:
+        clock.now += 10
+        return step(*arguments)
+
+    monkeypatch.setattr(module, "train_step", slow)
+    training = Training(network="convnet-w32", steps=2, batch=8)
+    train = toy.train.in_space(toy.space("normalized"))
+    for seed in (0, 0, 1):  # anew, restarted, and another run that finds the network in the cache
+        run = make_run(toy, tmp_path, seed=seed)
+        run.pretrained(training, train)
+        for _ in run.steps(3, {}):
+            clock.now += 1
+        made = run.distilled(torch.zeros(3, 1, 8, 8), torch.arange(3))
+        assert made.provenance["seconds"] == 2 * 10 + 3, seed
+
+
+def test_a_run_gives_no_way_to_the_test_images(toy: ImageDataset, tmp_path: Path) -> None:
+    seen: list[object] = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Nosy(ImageMethod):
+        name = "nosy"
+
+        def distill(self, train: Images, run: ImageRun) -> ImageSet:
+            seen.extend((train, run))
+            return run.selected(train, firsts(train, 1))
+
+    distill(Nosy(), toy, ipc=1, cache=tmp_path)
+    todo, known = list(seen), set()
+    while todo:
+        value = todo.pop()
+        if id(value) in known:
+            continue
+        known.add(id(value))
+        assert value is not toy and value is not toy.test
+        if isinstance(value, torch.Tensor):
+            assert value.shape != toy.test.images.shape
+        elif isinstance(value, dict):
+            todo.extend(value.values())
+        elif isinstance(value, list | tuple):
+            todo.extend(value)
+        elif hasattr(value, "__dict__"):
+            todo.extend(vars(value).values())
+
+
+def test_what_cannot_work_is_refused_before_any_work(
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageMethod, "distill", None)
+    file = tmp_path / "file"
+    file.write_text("")
+    cases = [
+        ("random_subset", {}, 0, tmp_path, "--ipc 0: at least one image per class is needed"),
+        ("random_subset", {}, 21, tmp_path, "--ipc 21: class '0' of toy has 20 training images"),
+        ("dm", {}, 21, tmp_path, "--ipc 21: class '0' of toy has 20 training images"),
+        ("dm", {"network": "convnt"}, 1, tmp_path, "unknown network 'convnt'; nearest: convnet"),
+        ("dm", {"network": "resnet18"}, 1, tmp_path, "resnet18 needs images of at least"),
+        ("dm", {"pixel_space": "rgb"}, 1, tmp_path, "unknown pixel space 'rgb'"),
+        ("dm", {}, 1, file / "cache", f"cannot write to {file}/cache: {file} is not a folder"),
+    ]
+    for name, params, ipc, cache, sentence in cases:
+        with pytest.raises(Refused) as refusal:
+            distill(build(name, "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)
+        assert str(refusal.value).startswith(sentence)
+
+
+def test_a_command_killed_at_any_instant_ends_in_the_hash_of_an_uninterrupted_one(
+    toy: ImageDataset, toy_file: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"iterations": "300", "network": "convnet-w32", "batch_real": "32"}
+    whole, _ = distill(build("dm", "toy", 1, params)[0], toy, ipc=1, cache=tmp_path / "whole")
+    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
+    command = [sys.executable, "-m", "condense", "distill", "--dataset", str(toy_file), "--device", "cpu"]
+    command += ["--out", str(tmp_path / "sets")]
+    for key, value in params.items():
+        command += ["--param", f"{key}={value}"]
+
+    def newest() -> int:
+        return max((int(path.stem[-8:]) for path in home.rglob("checkpoint-*.safetensors")), default=-1)
+
+    kills = 0
+    for delay in (0.0, 0.05):
+        wanted = newest() + 1
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while newest() < wanted and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills > 0, "it ended before it could be killed"
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    made = ImageSet.load(Path(ended.stdout.strip()))
+    assert made.hash == whole.hash
+    assert not list(home.rglob("*checkpoint-*"))
+    events = next(home.rglob("events.jsonl")).read_text()
+    assert events.count('"resumed"') == kills

@@ -1,0 +1,332 @@
+"""Sets that a teacher labels: who that is, what it says, which pixels are seen, and what the record tells."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from condense import protocol as protocols
+from condense.data import ImageDataset
+from condense.distillation import Recipe
+from condense.distillation.registry import build as build_method
+from condense.distillation.registry import methods
+from condense.errors import Refused
+from condense.evaluation import Labeller, Outcome, Trainable
+from condense.evaluation.evaluate import evaluate_set, record_of
+from condense.evaluation.labels import labelled_by, labelling_teacher, without_stored_labels
+from condense.networks import build
+from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
+from condense.records.record import Record, read_all
+from condense.resources import Budget
+from condense.runner.cell import CellSpec, Paths, make_set, prepare, run_cell
+from condense.runner.reevaluate import reevaluate
+from condense.store import ImageSet
+from condense.store.manifest import ImageContent
+from condense.store.targets import Distilled, Hard
+from condense.teachers import Header, Teacher, keep, pin
+
+CPU = torch.device("cpu")
+SOFT = replace(SOFT_V1, name="tiny-soft", stages=(Stage(epochs=2),))
+OWN = replace(
+    SOFT, name="published", labels="own", teacher_mode="train", temperature=4.0, squared=True, seeds=2
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_protocols(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protocol of two epochs beside the suite's own, and a home of the test's own."""
+    monkeypatch.setattr(protocols, "PROTOCOLS", {**protocols.PROTOCOLS, "tiny-soft": SOFT})
+
+
+def taught(toy: ImageDataset, seed: int = 0, accuracy: float | None = 91.5) -> Teacher:
+    """A teacher with batch norm for the toy data."""
+    spec = toy.spec
+    header = Header(
+        network="convnet-w32-bn", dataset=spec.name, classes=spec.classes, shape=spec.shape, mean=spec.mean,
+        std=spec.std, train_hash=toy.train.hash, accuracy=accuracy, training={},
+    )  # fmt: skip
+    network = build("convnet-w32-bn", spec.shape, spec.num_classes, torch.Generator().manual_seed(seed))
+    return Teacher.of(header, network.state_dict(), CPU)
+
+
+@pytest.fixture
+def teacher(toy: ImageDataset) -> Teacher:
+    """The fixed teacher of the toy data, pinned by the user."""
+    found = taught(toy)
+    pin(found)
+    return found
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Paths:
+    return Paths(out=tmp_path / "sets", results=tmp_path / "results")
+
+
+Make = Callable[..., CellSpec]
+
+
+@pytest.fixture
+def cell(toy_file: Path) -> Make:
+    def make(**given: object) -> CellSpec:
+        usual: dict[str, object] = {
+            "method": "random_subset", "dataset": str(toy_file), "protocol": "tiny-soft", "student": "mlp",
+            "seeds": (0,), "ipc": 2,
+        }  # fmt: skip
+        return CellSpec(**(usual | given))  # type: ignore[arg-type]
+
+    return make
+
+
+def run(cell: CellSpec, places: Paths) -> list[Record]:
+    return run_cell(cell, places, CPU, Budget())
+
+
+def made(cell: CellSpec, places: Paths, **content: object) -> ImageSet:
+    """A set of the cell, with other content."""
+    found, _ = make_set(prepare(cell, places, judged=False), 0, places, CPU, Budget())
+    assert isinstance(found, ImageSet)
+    return replace(found, content=cast(ImageContent, {**found.content, **content}))
+
+
+def named_by(teacher: Teacher) -> dict[str, object]:
+    """What a set says of the teacher that its method inverted."""
+    return {
+        "hash": teacher.hash, "network": teacher.name, "bytes": teacher.nbytes, "accuracy": teacher.accuracy
+    }  # fmt: skip
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Trainable, Any, dict[str, Any]]]:
+    """What is handed to the training of students, which is left out."""
+    seen: list[tuple[Trainable, Any, dict[str, Any]]] = []
+
+    def noted(source: Trainable, test: Any, spec: Any, protocol: Protocol, **given: Any) -> Outcome:
+        seen.append((source, test, given))
+        return Outcome(50.0, 0.0)
+
+    monkeypatch.setattr("condense.evaluation.kinds.train_student", noted)
+    return seen
+
+
+def test_under_soft_v1_every_record_names_the_fixed_teacher(
+    cell: Make, places: Paths, teacher: Teacher
+) -> None:
+    (record,) = run(cell(eval_seeds=3), places)
+    assert (record.teacher, record.teacher_bytes, record.teacher_accuracy) == (
+        teacher.hash, teacher.nbytes, 91.5
+    )  # fmt: skip
+    assert record.protocol == SOFT and record.space == "normalized" and len(record.entries) == 3
+    assert read_all(places.results) == [record]
+
+
+def test_random_subsets_run_under_soft_v1_with_the_seed_modulo_three(
+    cell: Make, places: Paths, teacher: Teacher, trainings: list[Any]
+) -> None:
+    records = run(cell(seeds=None), places)
+    assert [[entry.seed for entry in record.entries] for record in records] == [[s % 3] for s in range(10)]
+    assert all(given["labeller"] is not None for _, _, given in trainings)
+
+
+def test_a_full_record_of_the_fixed_teacher_is_up_to_date_and_of_another_teacher_is_not(
+    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, trainings: list[Any], home: Path
+) -> None:
+    (first,) = run(cell(eval_seeds=3), places)
+    assert run(cell(eval_seeds=3), places) == [first] and len(trainings) == 3
+    for path in (home / "teachers").glob("*.safetensors"):
+        path.unlink()
+    pin(taught(toy, seed=1))
+    (second,) = run(cell(eval_seeds=3), places)
+    assert len(trainings) == 6 and second.teacher != first.teacher
+    assert sorted(read_all(places.results), key=lambda one: one.teacher or "") == sorted(
+        [first, second], key=lambda one: one.teacher or ""
+    )
+
+
+def test_data_without_a_fixed_teacher_are_refused_before_any_work_and_say_how_to_make_one(
+    cell: Make, places: Paths, toy: ImageDataset, toy_file: Path
+) -> None:
+    with pytest.raises(Refused) as refused:
+        run(cell(), places)
+    assert str(refused.value) == (
+        "toy has no fixed teacher; make one and pin it with condense teach "
+        f"--dataset {toy_file} --network convnet-w32-bn --epochs 20 --pin"
+    )
+    assert not list(places.out.parent.glob("sets/*"))
+    one = made(cell(), places)
+    with pytest.raises(Refused, match="toy has no fixed teacher"):
+        evaluate_set(one, toy, SOFT, "mlp", [0], places.results, CPU, Budget())
+    assert not places.results.exists() or not read_all(places.results)
+
+
+def test_a_labeller_gives_the_teachers_logits_of_the_images_at_the_protocols_temperature(
+    teacher: Teacher,
+) -> None:
+    images = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    ids = torch.arange(40) % 3
+    found = labelled_by(teacher, SOFT)(images, Hard(ids))
+    assert isinstance(found, Distilled) and torch.equal(found.ids, ids)
+    assert found.temperature == 20.0 and not found.squared
+    torch.testing.assert_close(found.logits, teacher.network(images))
+    by_batch = labelled_by(teacher, OWN)(images, Hard(ids))
+    assert isinstance(by_batch, Distilled) and by_batch.temperature == 4.0 and by_batch.squared
+    trained = taught_network(teacher).train()
+    torch.testing.assert_close(by_batch.logits, trained(images).detach(), rtol=1e-4, atol=1e-5)
+    assert float((by_batch.logits - found.logits).abs().max()) > 1e-2
+
+
+def taught_network(teacher: Teacher) -> torch.nn.Module:
+    """A copy of a teacher's network."""
+    network = build(teacher.name, (1, 8, 8), 3, torch.Generator())
+    network.load_state_dict(teacher.network.state_dict())
+    return network
+
+
+def test_a_whitened_set_is_seen_with_its_whitening_undone(
+    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, trainings: list[Any]
+) -> None:
+    (plain,) = run(cell(eval_seeds=1), places)
+    (whitened,) = run(cell(eval_seeds=1, params={"pixel_space": "zca"}), places)
+    assert plain.space == whitened.space == "normalized" and plain.key != whitened.key
+    images = [next(first(source)) for source, _, _ in trainings]
+    torch.testing.assert_close(images[0], images[1], rtol=1e-3, atol=1e-3)
+    tests = [test.images for _, test, _ in trainings]
+    assert torch.equal(tests[0], tests[1])
+    # Under a protocol without a teacher it keeps its own space, and so does its record.
+    job = prepare(cell(params={"pixel_space": "zca"}), places)
+    assert job.space == "normalized" and replace(job, protocol=protocols.HARD_V1).space == "zca"
+    stored, _ = make_set(job, 0, places, CPU, Budget())
+    assert record_of(stored, toy, protocols.HARD_V1, "mlp").space == "zca"
+
+
+def first(source: Trainable) -> Iterator[Tensor]:
+    for images, _ in source.batches(0, SOFT, torch.Generator()):
+        yield images
+
+
+def test_a_set_is_labelled_by_its_own_teacher_where_the_papers_protocol_says_so(
+    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, home: Path, trainings: list[Any]
+) -> None:
+    own = taught(toy, seed=5, accuracy=None)
+    one = made(cell(), places, teacher=named_by(own))
+    with pytest.raises(Refused, match=f"the teacher {own.hash[:8]} is not here"):
+        evaluate_set(one, toy, OWN, "mlp", [0], places.results, CPU, Budget())
+    keep(own, home)
+    found = labelling_teacher(one, toy, OWN, CPU)
+    assert found is not None and found.hash == own.hash != teacher.hash
+    record = evaluate_set(one, toy, OWN, "mlp", [0], places.results, CPU, Budget())
+    assert (record.teacher, record.teacher_bytes, record.teacher_accuracy) == (own.hash, own.nbytes, None)
+    labeller: Labeller = trainings[-1][2]["labeller"]
+    images = torch.randn(9, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = labeller(images, Hard(torch.zeros(9, dtype=torch.long)))
+    assert isinstance(labels, Distilled)
+    torch.testing.assert_close(labels.logits, own.logits(images, batch_statistics=True))
+    # soft-v1's labeller stays the fixed one, whatever the set was made with.
+    fixed = labelling_teacher(one, toy, SOFT, CPU)
+    assert fixed is not None and fixed.hash == teacher.hash
+
+
+def test_a_set_without_a_teacher_of_its_own_is_refused_where_that_should_label(
+    cell: Make, places: Paths, toy: ImageDataset
+) -> None:
+    sentence = "published has a set labelled by its own teacher, and this set of random_subset names none"
+    with pytest.raises(Refused, match=sentence):
+        evaluate_set(made(cell(), places), toy, OWN, "mlp", [0], places.results, CPU, Budget())
+
+
+def test_a_full_published_record_is_found_though_its_teacher_is_known_only_with_the_set(
+    cell: Make,
+    places: Paths,
+    toy: ImageDataset,
+    home: Path,
+    trainings: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = taught(toy, seed=5)
+    keep(own, home)
+    method, _ = build_method("random_subset", "toy", 2)
+    recipe = Recipe(method=method, protocol=OWN, source="a table")
+    kind = methods()["random_subset"]
+    distil = kind.distill
+
+    def with_teacher(self: Any, train: Any, run: Any) -> ImageSet:
+        found = distil(self, train, run)
+        return replace(found, content=cast(ImageContent, {**found.content, "teacher": named_by(own)}))
+
+    monkeypatch.setattr(kind, "recipes", {("toy", 2): recipe})
+    monkeypatch.setattr(kind, "distill", with_teacher)
+    wanted = cell(protocol="published", eval_seeds=2)
+    (record,) = run(wanted, places)
+    assert record.teacher == own.hash and len(trainings) == 2
+    monkeypatch.setattr(kind, "distill", None)
+    for folder in places.out.iterdir():
+        folder.rename(places.out.parent / folder.name)
+    assert run(wanted, places) == [record] and len(trainings) == 2
+
+
+def test_a_stored_set_that_another_fixed_teacher_labelled_is_refused(
+    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, home: Path
+) -> None:
+    job = prepare(cell(method="random_subset+fkd", params={"fkd.epochs": "2"}), places)
+    made, folder = make_set(job, 0, places, CPU, Budget())
+    assert make_set(job, 0, places, CPU, Budget())[0].hash == made.hash
+    (home / "teachers" / f"{toy.train.hash}.safetensors").unlink()
+    other = taught(toy, seed=1)
+    pin(other)
+    with pytest.raises(Refused) as refused:
+        make_set(job, 0, places, CPU, Budget())
+    assert str(refused.value) == (
+        f"{folder} was made with the teacher {teacher.hash[:8]}, and the fixed one of toy is "
+        f"{other.hash[:8]} now; move it away or choose another --out"
+    )
+
+
+def test_a_set_without_stored_labels_is_refused_under_replay_v1(
+    cell: Make, places: Paths, toy: ImageDataset, toy_file: Path
+) -> None:
+    sentence = (
+        "replay-v1 trains on labels that are stored with a set's views, and a set of random_subset "
+        r"stores none; condense run --method random_subset\+fkd makes one that does, but toy has no fixed "
+        "teacher; make one and pin it with condense teach --dataset "
+    )
+    with pytest.raises(Refused, match=sentence):
+        run(cell(protocol="replay-v1"), places)
+    assert not places.out.exists() and not places.results.exists()
+    one = made(cell(), places)
+    with pytest.raises(Refused, match=sentence):
+        evaluate_set(one, toy, REPLAY_V1, "mlp", [0], places.results, CPU, Budget())
+    (folder,) = places.out.iterdir()
+    with pytest.raises(Refused, match=sentence):
+        reevaluate(folder, str(toy_file), None, "replay-v1", "mlp", None, places, CPU, Budget())
+    assert not list(places.results.glob("*/*.json"))
+
+
+def test_the_way_to_stored_labels_that_is_told_is_one_that_can_be_gone(
+    cell: Make, places: Paths, toy: ImageDataset
+) -> None:
+    told = without_stored_labels(REPLAY_V1, "sre2l", toy, taught=True)
+    assert str(told).endswith(
+        "; condense run --method sre2l+fkd --param fkd.teacher=host makes one that does"
+    )
+    pin(taught(toy))
+    for own in (False, True):
+        told = without_stored_labels(REPLAY_V1, "dm", toy, taught=own)
+        assert str(told).endswith("; condense run --method dm+fkd makes one that does")
+
+
+def test_a_set_with_stored_labels_runs_under_replay_v1_beside_those_of_the_same_teacher_alone(
+    cell: Make, places: Paths, teacher: Teacher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = {"fkd.epochs": "2", "fkd.batch": "4"}
+    (record,) = run(cell(method="random_subset+fkd", protocol="replay-v1", params=params), places)
+    assert record.protocol == REPLAY_V1 and record.teacher == teacher.hash and record.space == "normalized"
+    capsys.readouterr()
+    assert run(cell(method="random_subset+fkd", protocol="replay-v1", params=params), places) == [record]
+    assert "up to date" in capsys.readouterr().err
+    assert record.set is not None and record.set.label == "replayed" and record.set.bytes["replay"] > 0
+    # Under soft-v1 the same set is labelled anew, like all others.
+    (soft,) = run(cell(method="random_subset+fkd", params=params), places)
+    assert soft.teacher == teacher.hash and soft.set == record.set

@@ -1,0 +1,280 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from condense.data import Graphs, GraphSpec, load_graphs
+from condense.data.graphs.batch import GraphBatch, batch_of
+from condense.errors import Refused, Stopped
+from condense.evaluation import WholeGraphs, train_graph_student
+from condense.evaluation import graph_student as module
+from condense.evaluation.graph_student import _batches, rated, score
+from condense.networks import GraphNetwork, build_graph
+from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1, HARD_V1
+from condense.resources import Budget
+from condense.store import GraphSet
+from tests.store.graph_sets import content
+
+MUTAG = load_graphs("mutag")
+SPEC = MUTAG.spec
+WHOLE = WholeGraphs(MUTAG.train, SPEC.features)
+
+
+class Weighted:
+    """The first training graphs as a set that weighs them."""
+
+    def __init__(self, weights: list[float]) -> None:
+        self.graphs = MUTAG.train.select(torch.arange(len(weights)))
+        self.weighting = torch.tensor(weights) / sum(weights)
+
+    def __len__(self) -> int:
+        return len(self.weighting)
+
+    def batch(self, index: Tensor | None) -> GraphBatch:
+        return batch_of(self.graphs if index is None else self.graphs.select(index), SPEC.features)
+
+
+SET = Weighted([3.0, 1.0, 0.0, 2.0, 2.0])
+
+
+@pytest.fixture
+def students(monkeypatch: pytest.MonkeyPatch) -> list[GraphNetwork]:
+    """Every student that is tested, in order."""
+    tested = []
+
+    def seen(network: GraphNetwork, graphs: Graphs, spec: GraphSpec) -> tuple[float, float | None]:
+        tested.append(network)
+        return score(network, graphs, spec)
+
+    monkeypatch.setattr(module, "score", seen)
+    return tested
+
+
+def weights(network: torch.nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def naive(steps: int, student: str, seed: int, lr: float = 1e-3, decay: float = 1e-2) -> Tensor:
+    """Adam with L2 on the weighted loss, written out."""
+    net = build_graph(student, sum(SPEC.features), 2, torch.Generator().manual_seed(seed))
+    batch = SET.batch(None)
+    parameters = list(net.parameters())
+    first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    for step in range(1, steps + 1):
+        losses = [
+            weight * cross_entropy(logits, label)
+            for weight, logits, label in zip(SET.weighting, net(batch), batch.labels, strict=True)
+        ]
+        grads = torch.autograd.grad(sum(losses, torch.zeros(())), parameters)
+        for p, grad, m, v in zip(parameters, grads, first, second, strict=True):
+            grad = grad + decay * p.detach()
+            m += 0.1 * (grad - m)
+            v += 0.001 * (grad**2 - v)
+            p.data -= lr * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
+    return weights(net)
+
+
+@pytest.mark.parametrize("student", ["gcn-sum", "gat-mean", "gin-mean"])
+def test_a_student_is_adam_on_the_loss_weighted_by_the_sets_weights(
+    student: str, students: list[GraphNetwork]
+) -> None:
+    protocol = replace(GRAPH_V1, steps=4)
+    train_graph_student(SET, MUTAG.test, SPEC, protocol, student=student, seed=3)
+    expected = naive(4, student, 3)
+    torch.testing.assert_close(weights(students[0]), expected, rtol=1e-4, atol=1e-6)
+    for change in (
+        replace(protocol, steps=5),
+        replace(protocol, weight_decay=0.0),
+        replace(protocol, lr=2e-3),
+        replace(protocol, momentum=0.0),
+        replace(protocol, optimizer="adamw"),
+    ):
+        train_graph_student(SET, MUTAG.test, SPEC, change, student=student, seed=3)
+        assert (weights(students[-1]) - expected).abs().max() > 1e-4
+    train_graph_student(Weighted([1.0] * 5), MUTAG.test, SPEC, protocol, student=student, seed=3)
+    assert (weights(students[-1]) - expected).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("batch", [512, 4])
+def test_a_stored_set_of_real_graphs_teaches_what_the_graphs_themselves_teach(
+    batch: int, students: list[GraphNetwork]
+) -> None:
+    graphs = MUTAG.train.select([3, 1, 40, 7, 100, 9])
+    parts = {name: value for name, value in graphs.tensors().items() if "node_" not in name}
+    stored = GraphSet(
+        **parts,  # type: ignore[arg-type]
+        nodes=graphs.node_features,
+        content=content(graphs.labels, SPEC.features),
+    )
+    protocol = replace(GRAPH_V1, steps=5, batch=batch)
+    for source in (stored, WholeGraphs(graphs, SPEC.features)):
+        train_graph_student(source, MUTAG.test, SPEC, protocol, student="gat-sum", seed=0)
+    torch.testing.assert_close(weights(students[0]), weights(students[1]))
+
+
+def test_an_outcome_is_its_seeds_alone() -> None:
+    before = torch.random.get_rng_state()
+    protocol = replace(GRAPH_WHOLE_V1, steps=3)
+    outcomes = [
+        train_graph_student(WHOLE, MUTAG.test, SPEC, protocol, student="gin-sum", seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    values = [(outcome.accuracy, outcome.auc) for outcome in outcomes]
+    assert values[0] == values[1] != values[2]
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_whole_training_set_teaches_to_tell_its_test_graphs_apart() -> None:
+    protocol = replace(GRAPH_WHOLE_V1, steps=80)
+    outcome = train_graph_student(WHOLE, MUTAG.test, SPEC, protocol, student="gin-sum", seed=0)
+    assert outcome.auc is not None and outcome.auc > 85 and outcome.seconds > 0
+
+
+def test_the_whole_set_comes_in_batches_of_each_graph_once_an_epoch() -> None:
+    order: list[Tensor] = []
+
+    class Watched(WholeGraphs):
+        def batch(self, index: Tensor | None) -> GraphBatch:
+            assert index is not None
+            order.append(index)
+            return super().batch(index)
+
+    batches = _batches(Watched(MUTAG.train, SPEC.features), GRAPH_WHOLE_V1, torch.Generator().manual_seed(0))
+    taken = list(itertools.islice(batches, 4))
+    assert [len(batch) for batch, _ in taken] == [128, 22, 128, 22]
+    for first in (0, 2):
+        assert torch.cat(order[first : first + 2]).sort().values.tolist() == list(range(150))
+    assert not torch.equal(order[0], order[2])
+    for batch, counts in taken:
+        torch.testing.assert_close(counts, torch.full((len(batch),), 1 / len(batch)))
+
+
+def test_of_more_items_than_a_batch_as_many_are_drawn_by_weight_and_count_alike() -> None:
+    protocol = replace(GRAPH_V1, batch=4)
+    drawn: list[int] = []
+
+    class Watched(Weighted):
+        def batch(self, index: Tensor | None) -> GraphBatch:
+            assert index is not None
+            drawn.extend(index.tolist())
+            return super().batch(index)
+
+    batches = _batches(Watched([3.0, 1.0, 0.0, 2.0, 2.0]), protocol, torch.Generator().manual_seed(0))
+    for batch, counts in itertools.islice(batches, 1000):
+        assert len(batch) == 4 and counts.tolist() == [0.25] * 4
+    shares = torch.bincount(torch.tensor(drawn), minlength=5) / len(drawn)
+    # Of 4000 draws a share's standard deviation is below 0.008.
+    torch.testing.assert_close(shares, SET.weighting, rtol=0, atol=0.03)
+    assert shares[2] == 0
+
+
+def test_a_set_as_large_as_a_batch_is_taken_whole_and_never_drawn() -> None:
+    rng = torch.Generator().manual_seed(0)
+    before = rng.get_state()
+    batches = _batches(SET, replace(GRAPH_V1, batch=5), rng)
+    for batch, counts in itertools.islice(batches, 3):
+        assert torch.equal(batch.labels, SET.graphs.labels) and torch.equal(counts, SET.weighting)
+    assert torch.equal(before, rng.get_state())
+
+
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float | None]]
+) -> tuple[list[Graphs], list[Tensor]]:
+    """Scores in their order in place of the students' own, and what was asked for."""
+    graphs, seen, left = [], [], iter(scores)
+
+    def told(network: GraphNetwork, asked: Graphs, spec: GraphSpec) -> tuple[float, float | None]:
+        graphs.append(asked)
+        seen.append(weights(network).clone())
+        return next(left)
+
+    monkeypatch.setattr(module, "score", told)
+    return graphs, seen
+
+
+@pytest.mark.parametrize("auc", [True, False])
+def test_a_protocol_that_selects_tests_the_student_as_it_was_at_its_first_best_every_tenth_step(
+    monkeypatch: pytest.MonkeyPatch, auc: bool
+) -> None:
+    marks = [50.0, 70.0, 70.0, 60.0, 99.0]
+    scores: list[tuple[float, float | None]] = [(0.0, mark) if auc else (mark, None) for mark in marks]
+    graphs, seen = scripted(monkeypatch, scores)
+    outcome = train_graph_student(
+        SET,
+        MUTAG.test,
+        SPEC,
+        replace(GRAPH_SELECT_V1, steps=35),
+        student="gcn-mean",
+        seed=0,
+        valid=MUTAG.valid,
+    )
+    assert [one is MUTAG.valid for one in graphs] == [True, True, True, True, False]
+    assert graphs[-1] is MUTAG.test and (outcome.accuracy, outcome.auc) == scores[-1]
+    assert torch.equal(seen[4], seen[1]) and not torch.equal(seen[1], seen[2])
+    torch.testing.assert_close(seen[0], naive(10, "gcn-mean", 0), rtol=1e-3, atol=1e-5)
+
+
+def test_any_other_protocol_leaves_the_validation_graphs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs, _ = scripted(monkeypatch, [(1.0, None)])
+    train_graph_student(
+        SET, MUTAG.test, SPEC, replace(GRAPH_V1, steps=20), student="gcn-sum", seed=0, valid=MUTAG.valid
+    )
+    assert len(graphs) == 1 and graphs[0] is MUTAG.test
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": None}, "graph-select-v1 does not say how many steps, or at what rate"),
+        ({"lr": None}, "graph-select-v1 does not say how many steps, or at what rate"),
+        ({"optimizer": "lbfgs"}, "graph-select-v1: lbfgs trains no networks"),
+    ],
+)
+def test_a_protocol_that_cannot_train_networks_for_graphs_is_refused(
+    change: dict[str, object], words: str
+) -> None:
+    protocol = replace(GRAPH_SELECT_V1, **change)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match=words):
+        train_graph_student(SET, MUTAG.test, SPEC, protocol, student="gcn-sum", seed=0, valid=MUTAG.valid)
+
+
+def test_images_protocols_and_a_selection_from_nothing_are_refused() -> None:
+    with pytest.raises(Refused, match="hard-v1 does not say how many steps"):
+        train_graph_student(SET, MUTAG.test, SPEC, HARD_V1, student="gcn-sum", seed=0)
+    for valid in (None, MUTAG.valid.select([])):
+        with pytest.raises(Refused, match="graph-select-v1 selects students by validation graphs, and there"):
+            train_graph_student(
+                SET, MUTAG.test, SPEC, GRAPH_SELECT_V1, student="gcn-sum", seed=0, valid=valid
+            )
+
+
+def test_a_spent_budget_stops_a_student() -> None:
+    budget = Budget(1e-9)
+    with pytest.raises(Stopped, match="gcn-sum 0, step 0 of 300"):
+        train_graph_student(SET, MUTAG.test, SPEC, GRAPH_V1, student="gcn-sum", seed=0, budget=budget)
+
+
+def test_the_curve_counts_the_pairs_in_order_and_half_of_those_that_are_equal() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 4, (40, 2), generator=rng).float()
+    labels = torch.randint(0, 2, (40,), generator=rng)
+    gap = logits[:, 1] - logits[:, 0]
+    pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in gap[labels == 1] for b in gap[labels == 0]]
+    accuracy, auc = rated(logits, labels)
+    assert auc == pytest.approx(100 * sum(pairs) / len(pairs))
+    assert accuracy == pytest.approx(100 * float((logits.argmax(1) == labels).double().mean()))
+
+
+def test_graphs_are_ranked_by_differences_where_probabilities_have_run_out_of_digits() -> None:
+    logits = torch.tensor([[0.0, 300.0], [0.0, 200.0]])
+    assert logits.softmax(1)[0, 1] == logits.softmax(1)[1, 1]
+    assert rated(logits, torch.tensor([1, 0])) == (50.0, 100.0)
+    assert rated(torch.full((2, 2), torch.nan), torch.tensor([1, 0]))[1] == 50.0
+
+
+def test_there_is_no_curve_for_three_classes_or_for_one() -> None:
+    assert rated(torch.eye(3), torch.arange(3)) == (100.0, None)
+    assert rated(torch.eye(2), torch.zeros(2, dtype=torch.long)) == (50.0, None)

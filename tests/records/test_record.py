@@ -1,0 +1,241 @@
+"""Records: strict to read, never edited, keyed by everything that a student depends on."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from condense.errors import Refused
+from condense.files import canonical
+from condense.protocol import HARD_V1, SOFT_V1, WHOLE_V1
+from condense.records.record import Entry, Paper, Record, evaluation_key, read, read_all
+
+Make = Callable[..., Record]
+MakeEntry = Callable[[int, float], Entry]
+
+RESULTS = Path(__file__).parents[2] / "results"
+HISTORIC = sorted((Path(__file__).parent.parent / "historic_records").glob("*.json"))
+PAPER = Paper(value=63.0, error=None, source="a table", verified=False, protocol="its own")
+
+
+def plain(record: Record) -> Any:
+    return json.loads(json.dumps(record.to_json()))
+
+
+def test_a_record_reads_back_as_it_was_written(made: Make, tmp_path: Path) -> None:
+    known: dict[str, Any] = {"protocol": SOFT_V1, "teacher": "f" * 64, "teacher_bytes": 51234}
+    for record in (
+        made(paper=PAPER, teacher="f" * 64),
+        made(**known),
+        made(**known, teacher_accuracy=91.25),
+        made("whole", ipc=0, kind="reference"),
+    ):
+        path = record.write(tmp_path)
+        assert path == record.path(tmp_path)
+        assert read(path) == record
+
+
+def test_what_is_not_known_of_a_teacher_stays_out_of_the_file(made: Make) -> None:
+    told = {"teacher_bytes", "teacher_accuracy"}
+    assert not told & set(plain(made())) and not told & set(plain(made(teacher="f" * 64)))
+    both = plain(made(teacher="f" * 64, teacher_bytes=51234, teacher_accuracy=91.25))
+    assert both["teacher_bytes"] == 51234 and both["teacher_accuracy"] == 91.25
+    for key, wrong in (("teacher_bytes", "many"), ("teacher_bytes", 1.5), ("teacher_accuracy", "good")):
+        with pytest.raises(Refused, match=f"some.json: {key} cannot be"):
+            Record.from_json(both | {key: wrong}, "some.json")
+
+
+def test_what_only_graphs_have_stays_out_of_the_file_of_images(made: Make) -> None:
+    record = made()
+    assert record.set is not None
+    graphs = replace(
+        record, valid_bytes=1234, set=replace(record.set, dense_bytes=5678),
+        entries=tuple(replace(entry, auc=75.5) for entry in record.entries),
+    )  # fmt: skip
+    told, untold = plain(graphs), plain(record)
+    assert Record.from_json(told) == graphs and Record.from_json(untold) == record
+    assert (told["valid_bytes"], told["set"]["dense_bytes"], told["entries"][0]["auc"]) == (1234, 5678, 75.5)
+    assert "valid_bytes" not in untold and "dense_bytes" not in untold["set"]
+    assert not any("auc" in entry for entry in untold["entries"])
+    assert graphs.evaluation_key(0) == record.evaluation_key(0)
+    assert [entry.score for entry in graphs.entries] == [75.5] * 3 and record.entries[0].score == 70.0
+    told["entries"][0]["auc"] = "good"
+    with pytest.raises(Refused, match="some.json: entries: auc cannot be 'good'"):
+        Record.from_json(told, "some.json")
+
+
+def test_every_record_of_the_board_is_written_as_it_lies_there() -> None:
+    paths = [path for path in RESULTS.glob("*/*.json") if path.name != "set.json"]
+    assert len(paths) > 50
+    for path in paths:
+        assert canonical(read(path).to_json(), indent=1) + "\n" == path.read_text()
+
+
+def test_what_is_known_of_a_teacher_changes_no_key(made: Make) -> None:
+    plainly, known = made(teacher="f" * 64), made(teacher="f" * 64, teacher_bytes=1, teacher_accuracy=2.0)
+    assert plainly.evaluation_key(0) == known.evaluation_key(0) != made().evaluation_key(0)
+
+
+def test_the_file_name_tells_the_record(made: Make, tmp_path: Path) -> None:
+    record = made("mtt+fyi", ipc=10, seed=3, dataset="digits@32")
+    path = record.path(tmp_path)
+    assert path.parent == tmp_path / "digits@32"
+    assert path.name == f"mtt+fyi-ipc10-seed3-hard-v1-convnet-{record.evaluation_key()[:8]}.json"
+
+
+def test_a_name_with_a_slash_stays_below_the_results(made: Make, tmp_path: Path) -> None:
+    assert made(dataset="../../x").path(tmp_path).parent.parent == tmp_path
+
+
+@pytest.mark.parametrize("path", HISTORIC, ids=lambda path: path.stem)
+def test_a_historic_record_loads_and_is_rewritten_without_change(path: Path) -> None:
+    record = read(path)
+    assert record.method.name == "dm"
+    assert [entry.accuracy for entry in record.entries] == [96.12, 96.3]
+    assert plain(record) == json.loads(path.read_text())
+
+
+def test_there_is_a_historic_record() -> None:
+    assert HISTORIC
+
+
+def test_the_evaluation_key_changes_with_each_part() -> None:
+    base: dict[str, Any] = {
+        "run_key": "a",
+        "test_hash": "b",
+        "protocol_hash": "c",
+        "teacher": None,
+        "student": "d",
+        "space": "e",
+        "seed": 0,
+    }
+    changed = [evaluation_key(**base | {part: 1 if part == "seed" else "other"}) for part in base]
+    assert len({evaluation_key(**base), evaluation_key(**base | {"seed": None}), *changed}) == len(base) + 2
+
+
+def test_the_evaluation_key_ignores_time_and_device(made: Make) -> None:
+    record = made()
+    assert record.set is not None
+    moved = replace(record, set=replace(record.set, device="other", seconds=9.0), entries=())
+    assert moved.evaluation_key(0) == record.evaluation_key(0) != record.evaluation_key(1)
+
+
+def test_the_same_seed_twice_is_refused(made: Make, entry: MakeEntry) -> None:
+    record = made(accuracies=(70.0,))
+    with pytest.raises(Refused, match="already has evaluation seed 0"):
+        record.with_entry(entry(0, 70.0))
+    assert record.with_entry(entry(1, 71.0)).has(1) and not record.has(1)
+
+
+def test_entries_stand_in_order_of_seed(made: Make, entry: MakeEntry) -> None:
+    record = made(accuracies=())
+    for seed in (2, 0, 1):
+        record = record.with_entry(entry(seed, 50.0 + seed))
+    assert [one.seed for one in record.entries] == [0, 1, 2]
+
+
+def test_writing_never_edits_or_loses_an_entry(made: Make, entry: MakeEntry, tmp_path: Path) -> None:
+    record = made(accuracies=(70.0,))
+    record.write(tmp_path)
+    record.with_entry(entry(1, 71.0)).write(tmp_path)
+    for worse in (record, replace(record, entries=(entry(0, 99.0), entry(1, 71.0)))):
+        with pytest.raises(Refused, match="edited or lost"):
+            worse.write(tmp_path)
+    assert [one.accuracy for one in read(record.path(tmp_path)).entries] == [70.0, 71.0]
+
+
+def every_key(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The places of all keys whose names are fixed: configurations, versions, bytes and protocols are not."""
+    places: list[tuple[Any, ...]] = []
+    if isinstance(values, dict):
+        for key, value in values.items():
+            places.append((*path, key))
+            if key not in ("config", "versions", "bytes", "protocol"):
+                places += every_key(value, (*path, key))
+    elif isinstance(values, list):
+        for i, value in enumerate(values):
+            places += every_key(value, (*path, i))
+    return places
+
+
+def test_every_missing_key_is_refused_by_name(made: Make) -> None:
+    good = plain(made(paper=PAPER))
+    places = every_key(good)
+    assert len(places) > 40
+    for place in places:
+        broken = json.loads(json.dumps(good))
+        inner = broken
+        for step in place[:-1]:
+            inner = inner[step]
+        del inner[place[-1]]
+        with pytest.raises(Refused, match=f"some.json.*'{place[-1]}' is missing"):
+            Record.from_json(broken, "some.json")
+
+
+@pytest.mark.parametrize("part", [None, "dataset", "method", "set", "paper"])
+def test_an_unknown_key_is_refused_by_name(made: Make, part: str | None) -> None:
+    values = plain(made(paper=PAPER))
+    (values[part] if part else values)["mood"] = "good"
+    with pytest.raises(Refused, match=r"some\.json.*'mood' is unknown"):
+        Record.from_json(values, "some.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"format": "condense-set"}, "no condense-record"),
+        ({"ipc": "10"}, "ipc cannot be '10'"),
+        ({"ipc": True}, "ipc cannot be True"),
+        ({"kind": "reference"}, "kind 'reference'"),
+        ({"protocol_hash": "0" * 64}, "not 00000000 as it says"),
+        ({"protocol": {"name": "hard-v1"}}, "protocol is incomplete"),
+        ({"entries": [1]}, "entries is no JSON object"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_sentence(made: Make, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused, match=said) as refusal:
+        Record.from_json(plain(made()) | change, "some.json")
+    assert str(refusal.value).startswith("some.json") and "\n" not in str(refusal.value)
+
+
+def test_a_seed_that_stands_twice_in_a_file_is_refused(made: Make) -> None:
+    values = plain(made())
+    values["entries"][1]["seed"] = 0
+    with pytest.raises(Refused, match="not ascending and distinct"):
+        Record.from_json(values)
+
+
+def test_read_all_takes_records_by_path_and_leaves_manifests(made: Make, tmp_path: Path) -> None:
+    records = [made(seed=seed, dataset=name) for name in ("b", "a") for seed in (1, 0)]
+    for record in records:
+        record.write(tmp_path)
+    (tmp_path / "a" / "set.json").write_text("{}")
+    (tmp_path / "a" / "deeper").mkdir()
+    (tmp_path / "a" / "deeper" / "x.json").write_text("{}")
+    found = read_all(tmp_path)
+    assert [(one.dataset.name, one.seed) for one in found] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert read_all(tmp_path / "nowhere") == []
+
+
+def test_read_all_names_a_broken_file(made: Make, tmp_path: Path) -> None:
+    path = made().write(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(Refused, match=f"{path.name} is no JSON"):
+        read_all(tmp_path)
+
+
+def test_a_copied_file_does_not_count_twice(made: Make, tmp_path: Path) -> None:
+    path = made().write(tmp_path)
+    (path.parent / "copy.json").write_bytes(path.read_bytes())
+    with pytest.raises(Refused, match="hold the same record"):
+        read_all(tmp_path)
+
+
+def test_two_protocols_of_one_name_have_two_files(made: Make, tmp_path: Path) -> None:
+    changed = replace(HARD_V1, lr=0.02)
+    paths = {made(protocol=protocol).path(tmp_path) for protocol in (HARD_V1, changed, WHOLE_V1)}
+    assert len(paths) == 3

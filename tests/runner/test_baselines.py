@@ -1,0 +1,98 @@
+"""The coresets beside a cell: which they are, how they are judged, and that they can be made."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from condense.data import ImageDataset
+from condense.errors import Refused
+from condense.networks import build
+from condense.runner.baselines import baselines, prepared
+from condense.runner.cell import CellSpec, Paths
+from condense.teachers import Header, Teacher, pin
+
+NAMES = ("random_subset", "herding", "k_center")
+
+
+def told(cell: CellSpec) -> list[tuple[str, str | None, str, int | None]]:
+    return [(one.method, one.protocol, one.data, one.eval_seeds) for one in baselines(cell)]
+
+
+def test_the_baselines_beside_a_cell_are_judged_as_it_is() -> None:
+    cell = CellSpec(
+        method="dm", dataset="mnist", protocol="soft-v1", eval_seeds=1, params={"iterations": "9"}
+    )
+    assert told(cell) == [(name, "soft-v1", "mnist", None) for name in NAMES]
+    assert not any(one.params for one in baselines(cell))
+    assert told(replace(cell, protocol="published")) == [(name, None, "mnist", None) for name in NAMES]
+    labels = {"fkd.epochs": "3", "iterations": "9"}
+    stored = replace(cell, method="dm+fkd", protocol="replay-v1", params=labels, teacher="file")
+    assert told(stored) == [(f"{name}+fkd", "replay-v1", "mnist", None) for name in NAMES]
+    assert all(one.params == {"fkd.epochs": "3"} and one.teacher == "file" for one in baselines(stored))
+
+
+def test_around_a_coreset_stands_only_what_stores_labels() -> None:
+    params = {"fyi.flip_first": "true", "fkd.epochs": "3"}
+    cell = CellSpec(method="dm+fyi+fkd", dataset="mnist", protocol="replay-v1", params=params)
+    assert [row[0] for row in told(cell)] == [f"{name}+fkd" for name in NAMES]
+    assert all(one.params == {"fkd.epochs": "3"} for one in baselines(cell))
+    assert [row[0] for row in told(replace(cell, protocol=None))] == list(NAMES)
+
+
+def test_a_coreset_is_labelled_by_the_very_teacher_that_the_host_would_have() -> None:
+    params = {"fkd.teacher": "host", "fkd.epochs": "3"}
+    cell = CellSpec(method="sre2l+fkd", dataset="mnist", protocol="replay-v1", params=params)
+    for inner in ("fixed", "0a" * 32):
+        assert all(one.params == params | {"fkd.teacher": inner} for one in baselines(cell, inner))
+    sentence = "--param fkd.teacher=host: no baseline can have the teacher that sre2l.fkd trains"
+    with pytest.raises(Refused, match=sentence):
+        baselines(cell, "trained")
+    assert len(baselines(replace(cell, protocol="hard-v1"), "trained")) == 3
+
+
+@pytest.fixture
+def cell(home: Path, toy_file: Path) -> Callable[..., CellSpec]:
+    def make(**given: object) -> CellSpec:
+        usual: dict[str, object] = {"dataset": str(toy_file), "student": "mlp", "protocol": "hard-v1"}
+        return CellSpec(**(usual | given))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Paths:
+    return Paths(out=tmp_path / "sets", results=tmp_path / "results")
+
+
+def test_baselines_are_prepared_with_the_cell_and_what_cannot_work_is_refused_before_any_work(
+    cell: Callable[..., CellSpec], places: Paths
+) -> None:
+    fine = cell(method="dc", ipc=20)
+    assert [row.method for row in prepared(fine, places)] == list(NAMES)
+    with pytest.raises(Refused, match=r"--ipc 21: class '0' .* \(a baseline: --no-baselines leaves it out\)"):
+        prepared(replace(fine, ipc=21), places)
+    with pytest.raises(Refused, match="unknown method 'dn'"):
+        prepared(replace(fine, method="dn"), places)
+    assert [row.method for row in prepared(cell(method="whole"), places)] == list(NAMES)
+    assert not places.out.exists() and not places.results.exists()
+
+
+def test_the_teacher_of_the_method_goes_by_its_settings(
+    cell: Callable[..., CellSpec], places: Paths, toy: ImageDataset
+) -> None:
+    spec = toy.spec
+    header = Header(
+        network="convnet-w32-bn", dataset=spec.name, classes=spec.classes, shape=spec.shape, mean=spec.mean,
+        std=spec.std, train_hash=toy.train.hash, accuracy=90.0, training={},
+    )  # fmt: skip
+    network = build("convnet-w32-bn", spec.shape, 3, torch.Generator().manual_seed(0))
+    pin(Teacher.of(header, network.state_dict(), "cpu"))
+    params = {"fkd.teacher": "host", "network": "convnet-w32-bn"}
+    wanted = cell(method="sre2l+fkd", protocol="replay-v1", params=params)
+    assert [row.params for row in prepared(wanted, places)] == [{"fkd.teacher": "fixed"}] * 3
+    trained = replace(wanted, params=params | {"teacher": "trained"})
+    with pytest.raises(Refused, match="no baseline can have the teacher that"):
+        prepared(trained, places)
