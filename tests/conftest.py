@@ -1,8 +1,10 @@
-"""What tests of several packages need: an own home folder, a tiny dataset, and time that obeys."""
+"""Fixtures that tests of several packages share: a home folder, a tiny dataset, records, and a clock."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 # Tiny tensors gain nothing from threads, and on a busy machine two threads wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,7 +14,12 @@ import pytest
 import torch
 
 from condense.data import ImageDataset, load
+from condense.files import digest
+from condense.protocol import GRAPH_V1, HARD_V1, Protocol
+from condense.records.record import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed
 from condense.resources import Budget
+
+Make = Callable[..., Record]
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
@@ -82,3 +89,97 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("condense.training.loop.time", own)
     monkeypatch.setattr("condense.resources.time", own)
     return own
+
+
+def make_entry(seed: int, accuracy: float) -> Entry:
+    return Entry(
+        seed=seed,
+        accuracy=accuracy,
+        seconds=12.5,
+        device="cpu",
+        threads=2,
+        versions={"torch": "2.6.0"},
+        time="2026-01-01T00:00:00+00:00",
+    )
+
+
+def make_record(
+    method: str = "dm",
+    *,
+    ipc: int = 1,
+    seed: int = 0,
+    accuracies: Sequence[float] = (70.0, 71.0, 72.0),
+    seeds: Sequence[int] | None = None,
+    dataset: str = "digits",
+    train_hash: str = "1" * 64,
+    protocol: Protocol = HARD_V1,
+    student: str = "convnet",
+    space: str = "normalized",
+    teacher: str | None = None,
+    teacher_bytes: int | None = None,
+    teacher_accuracy: float | None = None,
+    label: str = "hard",
+    replay: int = 0,
+    config: Mapping[str, object] | None = None,
+    paper: Paper | None = None,
+    kind: str = "set",
+    copies: int = 1,
+) -> Record:
+    chain = ({"name": method, "version": 1, "config": dict(config or {"lr_img": 1.0})},)
+    images = 10 * ipc
+    used = SetUsed(
+        hash=digest([method, ipc, seed]),
+        bytes={"images": 64 * images, "labels": images, "replay": replay},
+        counts=Counts(stored=images, effective=copies * images, per_class=(ipc,) * 10),
+        label=label,
+        seconds=2.0 * ipc,
+        peak_bytes=100 * 2**20,
+        device="cpu",
+    )
+    numbers = range(len(accuracies)) if seeds is None else seeds
+    return Record(
+        kind=kind,
+        key=digest([chain, train_hash, ipc, seed]),
+        dataset=DataUsed(name=dataset, kind="images", train_hash=train_hash, test_hash="2" * 64),
+        method=MethodUsed(name=method, chain=chain, source=None),
+        ipc=ipc,
+        seed=seed,
+        set=used if kind == "set" else None,
+        space=space,
+        protocol=protocol,
+        student=student,
+        teacher=teacher,
+        teacher_bytes=teacher_bytes,
+        teacher_accuracy=teacher_accuracy,
+        paper=paper,
+        entries=tuple(make_entry(s, a) for s, a in zip(numbers, accuracies, strict=True)),
+    )
+
+
+@pytest.fixture(scope="session")
+def made() -> Make:
+    """A function that makes a record."""
+    return make_record
+
+
+@pytest.fixture(scope="session")
+def entry() -> Callable[[int, float], Entry]:
+    """A function that makes an entry of a seed and an accuracy."""
+    return make_entry
+
+
+@pytest.fixture
+def graphs(made: Make) -> Make:
+    """A function that makes a record of graphs: AUC, and accuracy ten below it."""
+
+    def make(method: str = "mirage", aucs: Sequence[float] = (70.0, 72.0), **given: Any) -> Record:
+        plain = {"student": "gcn-sum", "protocol": GRAPH_V1, "space": "multi-hot"}
+        record = made(method, accuracies=[auc - 10 for auc in aucs], **(plain | given))
+        used = record.set and replace(
+            record.set, bytes={"graphs": 300 * record.ipc, "labels": 4}, dense_bytes=2000 * record.ipc
+        )
+        entries = tuple(replace(entry, auc=auc) for entry, auc in zip(record.entries, aucs, strict=True))
+        data = DataUsed(name="mutag", kind="graphs", train_hash="1" * 64, test_hash="2" * 64)
+        return replace(record, dataset=data, set=used, entries=entries)
+
+    return make
