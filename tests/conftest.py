@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from condense.data import ImageDataset, load
+from condense.data import ImageDataset, load_images
 from condense.files import digest
 from condense.protocol import GRAPH_V1, HARD_V1, Protocol
 from condense.records.record import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed
@@ -51,7 +51,7 @@ def toy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy(toy_file: Path) -> ImageDataset:
     """The dataset of `toy_file`."""
-    return load(str(toy_file))
+    return load_images(str(toy_file))
 
 
 class Asked(Budget):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense.data import ImageDataset, load
+from condense.data import ImageDataset, load_images
 from condense.distillation import ImageMethod
 from condense.distillation.engine import distill
 from condense.distillation.registry import build, methods
@@ -31,7 +31,7 @@ MARGIN = 2.0
 
 @pytest.fixture(scope="session")
 def digits() -> ImageDataset:
-    return load("digits")
+    return load_images("digits")
 
 
 @pytest.fixture(scope="session")

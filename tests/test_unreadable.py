@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from condense.cli.app import app
-from condense.data import load
+from condense.data import load_images
 from condense.errors import Refused
 from condense.protocol import HARD_V1, Stage
 from condense.records.record import read_all
@@ -79,7 +79,7 @@ def test_every_verb_refuses_the_file_and_leaves_it_out_when_it_is_told_to(
         assert f"left out: {told}" in done.said
     (folder / "train" / "b" / "cut.png").unlink()
     used = {record.dataset.train_hash for record in read_all(Path("results"))}
-    assert used == {load(str(folder)).train.hash}
+    assert used == {load_images(str(folder)).train.hash}
 
 
 def test_teaching_heeds_it_too(folder: Path, condense: Condense) -> None:

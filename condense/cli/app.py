@@ -173,13 +173,13 @@ def teach(
     data_dir: DataDir = None,
 ) -> None:
     """Train a teacher on the training images: for --teacher, or, pinned, for protocols that label."""
-    from condense.data import load
+    from condense.data import load_images
     from condense.distillation.images.taught import check_teaching, teach, teacher_training
     from condense.teachers import pin as pin_it
 
     on, limit = device_of(device), budget_of(budget)
     existing(data_dir)
-    data = load(dataset, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
+    data = load_images(dataset, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
     training = teacher_training(network, epochs=epochs, lr=lr, batch=batch)
     check_teaching(training, data, out, pin)
     made = teach(training, data, on, limit)

@@ -1,29 +1,30 @@
-"""Datasets: what they are, where they come from, and the pixel spaces that they are seen in."""
+"""Datasets of images and of graphs, their loaders, and the pixel spaces that images are encoded in."""
 
+from condense.data.base import KINDS, Dataset, DatasetSpec, Samples
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
 from condense.data.graphs.spec import GraphDataset, Graphs, GraphSpec
 from condense.data.images.pixels import SPACES, PixelSpace
-from condense.data.images import sources
-from condense.data.images.sources import NAMES
+from condense.data.images.sources import NAMES, load_images
 from condense.data.images.spec import ImageDataset, Images, ImageSpec
-from condense.data.load import Dataset, holds_graphs, load_dataset
-
-load = sources.load  # after the module of that name, which would hide it
+from condense.data.load import holds_graphs, load_dataset
 
 __all__ = [
     "GRAPH_NAMES",
+    "KINDS",
     "NAMES",
     "SPACES",
     "Dataset",
-    "ImageDataset",
-    "ImageSpec",
+    "DatasetSpec",
     "GraphDataset",
     "GraphSpec",
     "Graphs",
-    "PixelSpace",
+    "ImageDataset",
+    "ImageSpec",
     "Images",
+    "PixelSpace",
+    "Samples",
     "holds_graphs",
-    "load",
     "load_dataset",
     "load_graphs",
+    "load_images",
 ]

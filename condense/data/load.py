@@ -1,18 +1,14 @@
-"""Datasets of either kind by name or path: what holds graphs is read as graphs, all else as images."""
+"""Loads any dataset by its name or path."""
 
 from pathlib import Path
 
+from condense.data.base import Dataset
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
-from condense.data.graphs.spec import GraphDataset
-from condense.data.images.sources import NAMES, load
-from condense.data.images.spec import ImageDataset
+from condense.data.images.sources import NAMES, load_images
 from condense.errors import Refused
 
-Dataset = ImageDataset | GraphDataset
-"""A dataset, of whichever kind."""
-
-LAYOUTS = ("*_A.txt", "raw/*_A.txt", "edge.csv.gz", "raw/edge.csv.gz")
-"""What only a folder of graphs has: the edges, in TUDataset's layout and in OGB's."""
+EDGE_FILES = ("*_A.txt", "raw/*_A.txt", "edge.csv.gz", "raw/edge.csv.gz")
+"""Files with the edges of graphs, in TUDataset's layout and in OGB's: a folder of images has none."""
 
 
 def load_dataset(
@@ -22,33 +18,32 @@ def load_dataset(
     size: int | None = None,
     skip_unreadable: bool = False,
 ) -> Dataset:
-    """`condense.data.load`, or `condense.data.load_graphs` for what holds graphs.
-
-    Graphs are what bears a name of `GRAPH_NAMES`, a zip file, or a folder with the edges of graphs in it.
+    """Loads a dataset: graphs with `load_graphs` where `holds_graphs` says so, else images with `load_images`.
 
     Args:
-        name_or_path: What to load.
-        data_dir: Where files of named datasets lie.
-        size: Side to resize images to.
-        skip_unreadable: Whether to leave out pictures that cannot be read.
+        name_or_path: Name of the dataset, or the path of its file or folder.
+        data_dir: Folder with the files of named datasets.
+        size: Side in pixels to resize images to.
+        skip_unreadable: Whether to leave out images that cannot be read.
 
     Raises:
-        Refused: in one sentence, if there is no such dataset, it is not sound, or it is of graphs and an
-            option is given that is for pictures.
+        Refused: If there is no such dataset, it is damaged, or it holds graphs and ``size`` or
+            ``skip_unreadable`` is given.
     """
-    if holds_graphs(name_or_path):
-        if size is not None:
-            raise Refused(f"--size {size}: {name_or_path} holds graphs, which have no pixels to resize")
-        if skip_unreadable:
-            raise Refused(f"--skip-unreadable: {name_or_path} holds graphs, no pictures")
-        return load_graphs(name_or_path, data_dir=data_dir)
-    return load(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
+    if not holds_graphs(name_or_path):
+        return load_images(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
+    if size is not None:
+        reason = f"{name_or_path} holds graphs, which have no pixels to resize"
+        raise Refused(reason, setting="size", value=size)
+    if skip_unreadable:
+        raise Refused(f"{name_or_path} holds graphs, not images", setting="skip_unreadable", value=True)
+    return load_graphs(name_or_path, data_dir=data_dir)
 
 
 def holds_graphs(name_or_path: str) -> bool:
-    """Whether a dataset is of graphs, as far as its name or the names of its files tell."""
+    """Returns whether a dataset holds graphs, judging by its name and the names of its files alone."""
     if name_or_path in NAMES:
         return False
     path = Path(name_or_path)
     named = name_or_path in GRAPH_NAMES or path.suffix == ".zip"
-    return named or any(any(path.glob(one)) for one in LAYOUTS)
+    return named or any(any(path.glob(pattern)) for pattern in EDGE_FILES)

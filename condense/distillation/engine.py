@@ -8,7 +8,7 @@ from typing import overload
 
 import torch
 
-from condense.data import GraphDataset, ImageDataset
+from condense.data import Dataset, GraphDataset, ImageDataset
 from condense.distillation.graphs.method_tmp import GraphMethod
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
@@ -25,7 +25,7 @@ from condense.training.checkpoint import Checkpoints
 
 def check(
     method: Method,
-    dataset: ImageDataset | GraphDataset,
+    dataset: Dataset,
     ipc: int,
     *,
     teachers: Mapping[str, Path] | None = None,
@@ -106,7 +106,7 @@ def distill(
 @overload
 def distill(
     method: Method,
-    dataset: ImageDataset | GraphDataset,
+    dataset: Dataset,
     *,
     ipc: int,
     seed: int = 0,
@@ -118,7 +118,7 @@ def distill(
 ) -> tuple[ImageSet, ImageRun] | tuple[GraphSet, GraphRun]: ...
 def distill(
     method: Method,
-    dataset: ImageDataset | GraphDataset,
+    dataset: Dataset,
     *,
     ipc: int,
     seed: int = 0,

@@ -227,7 +227,10 @@ KINDS: Mapping[str, type[ImageKind] | type[GraphKind]] = {"images": ImageKind, "
 
 def kind_of(dataset: Dataset) -> Kind:
     """The bench of a dataset."""
-    return ImageKind(dataset) if isinstance(dataset, ImageDataset) else GraphKind(dataset)
+    if isinstance(dataset, ImageDataset):
+        return ImageKind(dataset)
+    assert isinstance(dataset, GraphDataset)
+    return GraphKind(dataset)
 
 
 def data_for(name: str) -> str:

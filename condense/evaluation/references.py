@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from condense.data import GraphDataset, Graphs, ImageDataset
+from condense.data import Dataset, GraphDataset, Graphs
 from condense.errors import Refused, unknown
 from condense.evaluation.graph_student import rated
 from condense.evaluation.student import Outcome
@@ -55,7 +55,7 @@ REFERENCES = ("majority", *FEATURES)
 """References without a network by name."""
 
 
-def reference(name: str, dataset: ImageDataset | GraphDataset) -> Outcome:
+def reference(name: str, dataset: Dataset) -> Outcome:
     """Fits a reference on the training set and tests it once, as `condense.protocol.REFERENCE_V1` says.
 
     Args:

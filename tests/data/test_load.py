@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from condense.data import GraphDataset, ImageDataset, holds_graphs, load, load_dataset, load_graphs
+from condense.data import GraphDataset, ImageDataset, holds_graphs, load_dataset, load_graphs, load_images
 from condense.data.graphs.sources import MUTAG
 from condense.errors import Refused
 
@@ -30,8 +30,8 @@ def test_a_name_or_a_file_gives_data_of_its_kind(toy_file: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("mutag", {"size": 8}, "--size 8: mutag holds graphs, which have no pixels to resize"),
-        ("mutag", {"skip_unreadable": True}, "--skip-unreadable: mutag holds graphs, no pictures"),
+        ("mutag", {"size": 8}, "size=8: mutag holds graphs, which have no pixels to resize"),
+        ("mutag", {"skip_unreadable": True}, "skip_unreadable=True: mutag holds graphs, not images"),
         ("mutagg", {}, "unknown dataset 'mutagg'; nearest: mutag"),
         ("digts", {}, "unknown dataset 'digts'; nearest: digits"),
         ("no/such/folder", {}, "there is no file or folder no/such/folder"),
@@ -45,4 +45,4 @@ def test_what_cannot_be_meant_is_refused(name: str, options: dict[str, object], 
 
 def test_where_images_are_needed_graphs_are_refused() -> None:
     with pytest.raises(Refused, match="mutag holds graphs, and images are needed here"):
-        load("mutag")
+        load_images("mutag")

@@ -17,7 +17,7 @@ from condense.distillation.graphs.itemsets import Itemset, Transactions, choose,
 from condense.distillation.graphs.trees import build, colours, degrees, sizes, transactions
 from condense.errors import Refused
 
-MOLBACE = Path(__file__).parents[1] / "data" / "ogbg_molbace.zip"
+MOLBACE = Path(__file__).parents[1] / "data" / "graphs" / "ogbg_molbace.zip"
 
 
 @cache

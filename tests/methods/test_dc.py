@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from condense.data import Images, load
+from condense.data import Images, load_images
 from condense.distillation import distill
 from condense.distillation.registry import build as build_method
 from condense.distillation.registry import methods
@@ -190,10 +190,10 @@ def test_the_recipes_are_the_cells_of_the_readmes_table() -> None:
 
 
 def digits() -> Images:
-    dataset = load("digits")
+    dataset = load_images("digits")
     return dataset.train.in_space(dataset.space("normalized"))
 
 
 def distilled(cache: Path, name: str, settings: dict[str, str], ipc: int) -> Tensor:
     method, _ = build_method(name, "digits", ipc, settings)
-    return distill(method, load("digits"), ipc=ipc, cache=cache)[0].images
+    return distill(method, load_images("digits"), ipc=ipc, cache=cache)[0].images

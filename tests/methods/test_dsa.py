@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from condense.augment import dsa as augmentation
-from condense.data import load
+from condense.data import load_images
 from condense.distillation import distill
 from condense.distillation.registry import build as build_method
 from condense.distillation.registry import methods
@@ -20,7 +20,7 @@ STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 def distilled(cache: Path, name: str, settings: dict[str, str], ipc: int = 1) -> Tensor:
     method, _ = build_method(name, "digits", ipc, {"network": "convnet-w32", "batch_real": "4"} | settings)
-    return distill(method, load("digits"), ipc=ipc, cache=cache)[0].images
+    return distill(method, load_images("digits"), ipc=ipc, cache=cache)[0].images
 
 
 @pytest.mark.parametrize("op", STRATEGY.split("_"))
@@ -58,12 +58,12 @@ def test_it_augments_both_sides_of_a_match_and_every_training_batch_between(
     monkeypatch.setattr(augmentation, "siamese", noted_siamese)
     monkeypatch.setattr(augmentation, "augment", noted_augment)
     distilled(tmp_path, "dsa", {"iterations": "1", "outer_steps": "2", "inner_epochs": "1"})
-    own = load("digits").spec.dsa
+    own = load_images("digits").spec.dsa
     assert strategies == [f"both {own}", own, f"both {own}"]
 
 
 def test_it_starts_from_real_images(tmp_path: Path) -> None:
-    dataset = load("digits")
+    dataset = load_images("digits")
     start = distilled(tmp_path, "dsa", {"iterations": "1", "lr_images": "0"})
     train = dataset.train.in_space(dataset.space("normalized"))
     gaps = torch.cdist(start.flatten(1), train.images.flatten(1))

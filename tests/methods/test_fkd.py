@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from condense.augment import crop
-from condense.data import ImageDataset, load
+from condense.data import ImageDataset, load_images
 from condense.distillation import ImageRun, distill
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused, Stopped
@@ -29,7 +29,7 @@ QUICK = {"fkd.epochs": "3", "fkd.batch": "8"}
 
 @pytest.fixture(scope="module")
 def digits() -> ImageDataset:
-    return load("digits")
+    return load_images("digits")
 
 
 def make(

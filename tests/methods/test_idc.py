@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from condense.augment import dsa
-from condense.data import Images, load
+from condense.data import Images, load_images
 from condense.data.images.pixels import affine
 from condense.distillation import ChainedView, DecodedView, ImageRun, LearnableSet, distill, tiled
 from condense.distillation.images.view import IdentityView
@@ -57,7 +57,7 @@ def before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, see: Calla
 
 def distilled(cache: Path, settings: dict[str, str] | None = None, ipc: int = 1) -> ImageSet:
     method, _ = build_method("idc", "digits", ipc, LIGHT | (settings or {}))
-    return distill(method, load("digits"), ipc=ipc, cache=cache)[0]
+    return distill(method, load_images("digits"), ipc=ipc, cache=cache)[0]
 
 
 def test_the_distances_are_sums_over_the_convolutions_gradients_alone() -> None:
@@ -204,7 +204,7 @@ def test_each_tile_starts_as_a_real_image_of_its_class_down_scaled_and_no_image_
     tmp_path: Path,
 ) -> None:
     made = distilled(tmp_path, {"lr_images": "0", "iterations": "1"}, ipc=3)
-    train = load("digits").train
+    train = load_images("digits").train
     small = (train.images[:, :, ::2, ::2] / 255).flatten(1)
     taken: set[int] = set()
     for image, label in zip(made.images, made.labels, strict=True):
@@ -244,7 +244,7 @@ def test_with_factor_one_mixed_tiles_are_random_real_images(tmp_path: Path) -> N
     settings = {"lr_images": "0", "iterations": "1", "factor": "1"}
     mix, whole = (distilled(tmp_path, settings | {"init": init}) for init in ("mix", "random"))
     assert torch.equal(mix.images, whole.images)
-    train = load("digits").train.images / 255
+    train = load_images("digits").train.images / 255
     for image in whole.images:
         assert (train - image).abs().amax((1, 2, 3)).min() < 1e-6
 
@@ -334,7 +334,7 @@ def test_a_wrapper_sees_the_decoded_images(tmp_path: Path, monkeypatch: pytest.M
     method, _ = build_method(
         "idc+fyi", "digits", 2, {f"idc.{k}": v for k, v in LIGHT.items()} | {"idc.iterations": "1"}
     )
-    made, _ = distill(method, load("digits"), ipc=2, cache=tmp_path)
+    made, _ = distill(method, load_images("digits"), ipc=2, cache=tmp_path)
     assert shapes == {(10, 2 * 4 * 2, 1, 8, 8)}
     assert len(made) == 80
 

@@ -17,7 +17,7 @@ from condense.errors import Refused
 from condense.networks.graph import build_graph
 from condense.store import GraphSet
 
-MOLBACE = Path(__file__).parents[1] / "data" / "ogbg_molbace.zip"
+MOLBACE = Path(__file__).parents[1] / "data" / "graphs" / "ogbg_molbace.zip"
 PAIR, PATH, DOT = [(0, 1)], [(0, 1), (1, 2)], list[tuple[int, int]]()
 
 

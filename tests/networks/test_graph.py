@@ -16,7 +16,7 @@ from condense.networks import graph as module
 from condense.networks.graph import geometric
 
 MUTAG = load_graphs("mutag")
-MOLBACE = load_graphs(str(Path(__file__).parents[1] / "data" / "ogbg_molbace.zip"))
+MOLBACE = load_graphs(str(Path(__file__).parents[1] / "data" / "graphs" / "ogbg_molbace.zip"))
 SPEC = MUTAG.spec
 
 

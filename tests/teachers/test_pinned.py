@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from condense.data import ImageDataset, load
+from condense.data import ImageDataset, load_images
 from condense.errors import Refused
 from condense.networks import Network
 from condense.teachers import PINNED, Header, Teacher, check_classes, find, fixed, keep, pin, require_pinnable
@@ -31,7 +31,7 @@ def test_a_shipped_teacher_has_the_hash_and_the_data_that_it_is_pinned_by(name: 
 
 
 def test_the_teacher_of_the_digits_knows_them() -> None:
-    digits = load("digits")
+    digits = load_images("digits")
     found = fixed("digits", digits.train.hash)
     space = digits.space("normalized")
     train, test = digits.train.in_space(space), digits.test.in_space(space)

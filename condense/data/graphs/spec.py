@@ -6,7 +6,7 @@ all graphs as they stand, and a network takes them without further batching. One
 graphs, z nodes, e directed edges, f columns of node features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,42 +14,32 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from condense.files import digest, hash_tensors
+from condense.data.base import Dataset, DatasetSpec, Samples
+from condense.files import hash_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphSpec:
-    """What is known of a graph dataset without its graphs.
+class GraphSpec(DatasetSpec):
+    """Specification of a graph dataset; the classes of TUDataset are named by the numbers in its file.
 
     Attributes:
-        name: Short name.
-        kind: ``graphs``.
-        classes: Class names, in the order of the labels; TUDataset's are the numbers in its file.
         features: For each column of node features how many values it is coded with, 0 to n - 1 (the largest
             value of all graphs, plus one).
         node_labels: How many whole feature tuples occur: node labels are 0 to n - 1.
         edge_values: The tuple of edge features behind each edge label; empty tuples where edges have none.
         split: ``official`` (OGB's scaffold split) or ``seeded`` (`condense.data.graphs.sources.seeded`).
-        protocol: Name of the evaluation protocol that it is judged by unless another is asked for.
     """
 
-    name: str
     kind: str = "graphs"
-    classes: tuple[str, ...]
     features: tuple[int, ...]
     node_labels: int
     edge_values: tuple[tuple[int, ...], ...]
     split: str
     protocol: str = "graph-v1"
 
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.classes)
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Graphs:
+class Graphs(Samples):
     """Many graphs, flat, resident on one device.
 
     Attributes:
@@ -73,15 +63,12 @@ class Graphs:
     labels: Int64[Tensor, " g"]
     num_classes: int
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def tensors(self) -> dict[str, Tensor]:
         """All arrays by name."""
         return {name: getattr(self, name) for name in ARRAYS}
 
     @cached_property
-    def hash(self) -> str:
+    def hash(self) -> str:  # type: ignore[override]  # computed when asked for
         """SHA-256 over all arrays (computed once, when asked for); it stays when the device changes."""
         return hash_tensors(self.tensors())
 
@@ -90,20 +77,6 @@ class Graphs:
         """For each node the position of its graph."""
         graphs = torch.arange(len(self), device=self.labels.device)
         return graphs.repeat_interleave(self.nodes_ptr.diff(), output_size=len(self.node_labels))
-
-    @cached_property
-    def _members(self) -> tuple[Int64[Tensor, " _"], ...]:
-        """For each class the positions of its graphs, ascending."""
-        order = torch.argsort(self.labels, stable=True)
-        return torch.split(order, torch.bincount(self.labels, minlength=self.num_classes).tolist())
-
-    def of_class(self, label: int) -> Int64[Tensor, " m"]:
-        """Positions of a class's graphs, ascending, on the graphs' device (computed once)."""
-        return self._members[label]
-
-    def counts(self) -> tuple[int, ...]:
-        """How many graphs each class has."""
-        return tuple(len(member) for member in self._members)
 
     def to(self, device: torch.device | str) -> "Graphs":
         """The same graphs on another device."""
@@ -159,7 +132,7 @@ def members_of(
 
 
 @dataclass(frozen=True, eq=False)
-class GraphDataset:
+class GraphDataset(Dataset):
     """A graph dataset: its description, what to train on, and what only a finished student sees.
 
     Attributes:
@@ -174,7 +147,7 @@ class GraphDataset:
     valid: Graphs
     test: Graphs
 
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 of the three parts' hashes: it records the split as well."""
-        return digest([self.train.hash, self.valid.hash, self.test.hash])
+    @property
+    def parts(self) -> Mapping[str, Graphs]:
+        """The splits by name; the hash covers them in this order."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}

@@ -165,4 +165,4 @@ KNOWN: Mapping[str, Known] = {
 }
 
 NAMES: tuple[str, ...] = tuple(KNOWN)
-"""Every dataset that `condense.data.load` knows by name."""
+"""Every dataset that `load_images` knows by name."""

@@ -18,13 +18,13 @@ from condense.data.images.spec import ImageDataset, Images, ImageSpec
 from condense.errors import Refused, unknown
 from condense.files import digest, home
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "load_images"]
 
 MAX_IDS_IN_NAME = 20
 """A name is a folder in the results, and file systems stop at 255 characters."""
 
 
-def load(
+def load_images(
     name_or_path: str,
     *,
     data_dir: Path | None = None,

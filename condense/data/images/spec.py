@@ -1,6 +1,6 @@
 """What a dataset is: its description, and its two splits as one tensor each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,32 +9,27 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from condense.augment.dsa import flips
+from condense.data.base import Dataset, DatasetSpec, Samples
 from condense.data.images.pixels import SPACES, PixelSpace, affine, extremes, fitted_zca
 from condense.errors import unknown
-from condense.files import digest, hash_tensors
+from condense.files import hash_tensors
 
 CHUNK = 256
 """Images that are brought into a pixel space at a time: few enough to stay in a processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSpec:
-    """What is known of a dataset without its images.
+class ImageSpec(DatasetSpec):
+    """Specification of an image dataset; the name of a resized one ends in its size, ``digits@32``.
 
     Attributes:
-        name: Short name; a resized dataset's ends in its size, ``digits@32``.
-        kind: ``images``.
-        classes: Class names, in the order of the labels.
         shape: Channels, height and width of one image.
-        mean: Mean of each channel over the training images, of pixels in [0, 1].
-        std: Standard deviation (population) of each channel, likewise.
-        dsa: Its strategy of differentiable augmentation, operations joined by ``_``.
-        protocol: Name of the evaluation protocol that it is judged by unless another is asked for.
+        mean: Mean of each channel over the training images, for pixels in [0, 1].
+        std: Population standard deviation of each channel, for pixels in [0, 1].
+        dsa: Strategy of differentiable augmentation: operations joined by ``_``.
     """
 
-    name: str
     kind: str = "images"
-    classes: tuple[str, ...]
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -57,11 +52,6 @@ class ImageSpec:
         return self.shape[2]
 
     @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.classes)
-
-    @property
     def flips(self) -> bool:
         """Whether a mirrored image is still of its class (not so for digits)."""
         return flips(self.dsa)
@@ -72,14 +62,11 @@ class ImageSpec:
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """Images and labels, resident on one device.
+class Images(Samples):
+    """Labelled images; the hash covers the uint8 images and does not change with the pixel space.
 
     Attributes:
-        images: uint8 as loaded, float32 once in a pixel space.
-        labels: Class ids from 0.
-        hash: SHA-256 over the uint8 images and the labels; it stays when the images change space or device.
-        num_classes: Classes of the dataset, whether or not each occurs here.
+        images: The images: uint8 as loaded, float32 in a pixel space.
     """
 
     images: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
@@ -92,20 +79,6 @@ class Images:
         """A split of uint8 images, with its hash computed."""
         images, labels = images.contiguous(), labels.contiguous()
         return cls(images, labels, hash_tensors({"images": images, "labels": labels}), num_classes)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @cached_property
-    def _members(self) -> tuple[Int64[Tensor, " _"], ...]:
-        """For each class the positions of its images, ascending, on the CPU."""
-        labels = self.labels.cpu()
-        order = torch.argsort(labels, stable=True)
-        return torch.split(order, torch.bincount(labels, minlength=self.num_classes).tolist())
-
-    @cached_property
-    def _members_here(self) -> tuple[Int64[Tensor, " _"], ...]:
-        return tuple(member.to(self.images.device) for member in self._members)
 
     def to(self, device: torch.device | str) -> "Images":
         """The same split on another device."""
@@ -128,14 +101,6 @@ class Images:
             images[start : start + CHUNK] = space.encode(self.images[start : start + CHUNK])
         return replace(self, images=images)
 
-    def of_class(self, label: int) -> Int64[Tensor, " m"]:
-        """Positions of a class's images, ascending, on the images' device (computed once)."""
-        return self._members_here[label]
-
-    def counts(self) -> tuple[int, ...]:
-        """How many images each class has."""
-        return tuple(len(member) for member in self._members)
-
     def draw(
         self, per_class: int, generator: torch.Generator, classes: Sequence[int] | None = None
     ) -> Float[Tensor, "k b c h w"] | UInt8[Tensor, "k b c h w"]:
@@ -152,13 +117,13 @@ class Images:
             ValueError: if a class has no image here.
         """
         labels = range(self.num_classes) if classes is None else classes
-        positions = [self._positions(label, per_class, generator) for label in labels]
+        positions = [self._drawn(label, per_class, generator) for label in labels]
         index = torch.cat(positions).to(self.images.device, non_blocking=True)
         batch = self.images.index_select(0, index)
         return batch.view(len(positions), per_class, *self.images.shape[1:])
 
-    def _positions(self, label: int, count: int, generator: torch.Generator) -> Int64[Tensor, " b"]:
-        members = self._members[label]
+    def _drawn(self, label: int, count: int, generator: torch.Generator) -> Int64[Tensor, " b"]:
+        members = self._positions[label]
         if not len(members):
             raise ValueError(f"class {label} has no image in this split")
         order = torch.randperm(len(members), generator=generator)
@@ -168,17 +133,17 @@ class Images:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageDataset:
-    """A dataset: its description, what to train on, and what only a finished student sees."""
+class ImageDataset(Dataset):
+    """An image dataset."""
 
     spec: ImageSpec
     train: Images
     test: Images
 
-    @cached_property
-    def hash(self) -> str:
-        """SHA-256 of both splits' hashes."""
-        return digest([self.train.hash, self.test.hash])
+    @property
+    def parts(self) -> Mapping[str, Images]:
+        """The splits by name."""
+        return {"train": self.train, "test": self.test}
 
     @cached_property
     def _zca(self) -> PixelSpace:

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
-from condense.data import load
+from condense.data import load_images
 from condense.data.images import folders
 from condense.data.images.known import SUBSETS, TINY_IMAGENET
 from condense.data.images.resize import centred, resized
@@ -32,7 +32,7 @@ def test_a_folder_with_train_and_test_is_read_in_the_order_of_its_names(tmp_path
     picture(root / "train" / "dog" / "2.png", seed=3)
     test = picture(root / "test" / "dog" / "9.png", seed=4)
     (root / "train" / "dog" / ".DS_Store").write_text("left alone")
-    data = load(str(root))
+    data = load_images(str(root))
     assert (data.spec.name, data.spec.classes, data.spec.shape) == ("pets", ("cat", "dog"), (3, 6, 6))
     assert data.train.labels.tolist() == [0, 1, 1] and data.test.labels.tolist() == [1]
     for image, pixels in (
@@ -49,7 +49,7 @@ def test_a_folder_without_a_split_gives_a_fifth_of_each_class_to_the_test_split_
     for name, count in (("a", 10), ("b", 3)):
         for number in range(count):
             picture(tmp_path / "one" / name / f"{number}.png", (5, 5), seed=100 * ord(name) + number)
-    data, again = load(str(tmp_path / "one")), load(str(tmp_path / "one"))
+    data, again = load_images(str(tmp_path / "one")), load_images(str(tmp_path / "one"))
     assert data.train.counts() == (8, 2) and data.test.counts() == (2, 1)
     assert data.hash == again.hash
     seen = {image.numpy().tobytes() for image in torch.cat([data.train.images, data.test.images])}
@@ -64,7 +64,7 @@ def test_grey_and_colour_pictures_together_are_colour_and_it_is_said(
     grey = {name: picture(root / "train" / name / "0.png", (5, 5), seed) for seed, name in enumerate("ab")}
     colour = picture(root / "train" / "b" / "1.png", (5, 5, 3))
     picture(root / "test" / "a" / "0.png", (5, 5))
-    data = load(str(root))
+    data = load_images(str(root))
     assert data.spec.shape == (3, 5, 5)
     for image, pixels in zip(data.train.images, grey.values(), strict=False):
         assert all(np.array_equal(channel, pixels) for channel in image.numpy())
@@ -77,8 +77,8 @@ def test_pictures_of_several_sizes_need_a_size(tmp_path: Path) -> None:
         picture(tmp_path / "own" / name / "0.png", (5, 7, 3))
         picture(tmp_path / "own" / name / "1.png", (9, 5, 3))
     with pytest.raises(Refused, match="is 7 x 5 pixels, but .* is 5 x 9: .* need --size"):
-        load(str(tmp_path / "own"))
-    data = load(str(tmp_path / "own"), size=4)
+        load_images(str(tmp_path / "own"))
+    data = load_images(str(tmp_path / "own"), size=4)
     assert (data.spec.name, data.spec.shape) == ("own@4", (3, 4, 4))
 
 
@@ -86,7 +86,7 @@ def test_the_size_that_a_folder_has_already_changes_nothing(tmp_path: Path) -> N
     for name in ("a", "b"):
         for number in range(2):
             picture(tmp_path / "own" / name / f"{number}.png", seed=number)
-    plain, sized = load(str(tmp_path / "own")), load(str(tmp_path / "own"), size=6)
+    plain, sized = load_images(str(tmp_path / "own")), load_images(str(tmp_path / "own"), size=6)
     assert sized.spec == plain.spec and sized.hash == plain.hash
 
 
@@ -102,7 +102,7 @@ def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> N
     (root / "b" / "0.png").unlink()
     (root / "b" / "0.png").mkdir()
     with pytest.raises(Refused) as refusal:
-        load(str(root))
+        load_images(str(root))
     told = str(refusal.value).replace(f"{root}/", "")
     assert told.startswith("4 of 8 pictures cannot be read as 8-bit images: a/3.png (no picture), ")
     assert "b/0.png (is a directory), b/1.png (" in told and "b/2.png" not in told
@@ -113,7 +113,7 @@ def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> N
     picture(root / "b" / "0.png")
     (root / "b" / "1.png").write_bytes(whole)
     with pytest.raises(Refused, match=r"1 of 8 pictures .*b/2.png \(not 8 bits a channel\);"):
-        load(str(root))
+        load_images(str(root))
 
 
 def test_what_is_skipped_is_said_and_the_data_are_those_of_a_folder_without_it(
@@ -126,19 +126,19 @@ def test_what_is_skipped_is_said_and_the_data_are_those_of_a_folder_without_it(
                 picture(name, (6, 6), seed=number + 10 * count)
     for root in (tmp_path / "whole", tmp_path / "broken"):
         shutil.copytree(tmp_path / "without", root, dirs_exist_ok=True)
-    assert load(str(tmp_path / "whole")).hash == load(str(tmp_path / "without")).hash
+    assert load_images(str(tmp_path / "whole")).hash == load_images(str(tmp_path / "without")).hash
     colour = tmp_path / "broken" / "train" / "b" / "a-colour.png"  # the first of its class
     picture(colour, (6, 6, 3))
     colour.write_bytes(colour.read_bytes()[:80])
     (tmp_path / "broken" / "test" / "a" / "notes.txt").write_text("no picture")
-    plain = load(str(tmp_path / "without"))
+    plain = load_images(str(tmp_path / "without"))
     assert capsys.readouterr().err == ""
-    skipped = load(str(tmp_path / "broken"), skip_unreadable=True)
+    skipped = load_images(str(tmp_path / "broken"), skip_unreadable=True)
     assert skipped.hash == plain.hash and skipped.spec.shape == plain.spec.shape == (1, 6, 6)
     told = capsys.readouterr().err
     assert told.startswith("left out: 2 of 14 pictures cannot be read") and "a-colour.png" in told
     (tmp_path / "whole" / "train" / "a" / "0.png").write_bytes(b"")
-    less = load(str(tmp_path / "whole"), skip_unreadable=True)
+    less = load_images(str(tmp_path / "whole"), skip_unreadable=True)
     assert less.train.hash != plain.train.hash and less.test.hash == plain.test.hash
 
 
@@ -147,11 +147,11 @@ def test_a_skipped_picture_moves_no_other_to_the_test_split(tmp_path: Path) -> N
     for name in "ab":
         for number in range(10):
             picture(root / name / f"{number}.png", seed=100 * ord(name) + number)
-    whole = load(str(root))
+    whole = load_images(str(root))
     broken = root / "a" / "4.png"
     pixels = np.array(Image.open(broken)).transpose(2, 0, 1)
     broken.write_bytes(broken.read_bytes()[:50])
-    rest = load(str(root), skip_unreadable=True)
+    rest = load_images(str(root), skip_unreadable=True)
     assert len(rest.train) + len(rest.test) == 19
     for before, after in ((whole.train, rest.train), (whole.test, rest.test)):
         kept = [image for image in before.images.numpy() if not np.array_equal(image, pixels)]
@@ -166,11 +166,11 @@ def test_skipping_never_empties_a_class(tmp_path: Path) -> None:
     for name in "bc":
         (root / "test" / name / "0.png").write_bytes(b"")
     with pytest.raises(Refused, match=r"no test picture of the class 'b' in .*own can be read \(2 such"):
-        load(str(root), skip_unreadable=True)
+        load_images(str(root), skip_unreadable=True)
     picture(root / "test" / "b" / "0.png")
     (root / "train" / "c" / "0.png").write_bytes(b"")
     with pytest.raises(Refused, match="no training picture of the class 'c'"):
-        load(str(root), skip_unreadable=True)
+        load_images(str(root), skip_unreadable=True)
 
 
 def test_pictures_in_the_colours_of_print_become_rgb(
@@ -181,7 +181,7 @@ def test_pictures_in_the_colours_of_print_become_rgb(
         for part in ("train", "test"):
             (tmp_path / "own" / part / name).mkdir(parents=True)
             Image.new("CMYK", (8, 8), ink).save(tmp_path / "own" / part / name / "0.jpg", quality=95)
-    data = load(str(tmp_path / "own"))
+    data = load_images(str(tmp_path / "own"))
     assert data.spec.classes == ("green", "grey", "red")
     wanted = torch.tensor([[0, 255, 0], [128, 128, 128], [255, 0, 0]])
     found = data.train.images.float().mean((2, 3))
@@ -214,26 +214,26 @@ def test_every_class_folder_that_is_missing_or_empty_is_counted(tmp_path: Path) 
 def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     with pytest.raises(Refused, match="bare has no folders"):
-        load(str(tmp_path / "bare"))
+        load_images(str(tmp_path / "bare"))
     picture(tmp_path / "half" / "train" / "a" / "0.png")
     with pytest.raises(Refused, match="a folder train but no folder test"):
-        load(str(tmp_path / "half"))
+        load_images(str(tmp_path / "half"))
     picture(tmp_path / "half" / "test" / "b" / "0.png")
     with pytest.raises(Refused, match="has the class 'b'"):
-        load(str(tmp_path / "half"))
+        load_images(str(tmp_path / "half"))
     (tmp_path / "empty" / "a").mkdir(parents=True)
     with pytest.raises(Refused, match="1 of 1 class folders is empty: .*empty/a$"):
-        load(str(tmp_path / "empty"))
+        load_images(str(tmp_path / "empty"))
     picture(tmp_path / "single" / "a" / "0.png")
     with pytest.raises(Refused, match="has one picture, so none is left"):
-        load(str(tmp_path / "single"))
+        load_images(str(tmp_path / "single"))
     picture(tmp_path / "alone" / "a" / "0.png")
     picture(tmp_path / "alone" / "a" / "1.png")
     with pytest.raises(Refused, match="one class only, 'a'"):
-        load(str(tmp_path / "alone"))
+        load_images(str(tmp_path / "alone"))
     picture(tmp_path / "cifar10" / "a" / "0.png")
     with pytest.raises(Refused, match="cifar10 bears the name of a known dataset"):
-        load(str(tmp_path / "cifar10"))
+        load_images(str(tmp_path / "cifar10"))
 
 
 def test_tiny_imagenet_takes_its_validation_part_for_the_test_split(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_tiny_imagenet_takes_its_validation_part_for_the_test_split(tmp_path: Pa
     with pytest.raises(Refused, match="line 1 of .* names no class"):
         folders.read_tiny(tmp_path, wnids)
     with pytest.raises(Refused, match="tiny-imagenet is not at"):
-        load("tiny-imagenet", data_dir=tmp_path / "elsewhere")
+        load_images("tiny-imagenet", data_dir=tmp_path / "elsewhere")
 
 
 def imagenet(root: Path, wnids: tuple[str, ...]) -> None:
@@ -264,7 +264,7 @@ def imagenet(root: Path, wnids: tuple[str, ...]) -> None:
 def test_an_imagenet_subset_is_cropped_to_128_unless_a_size_is_asked_for(tmp_path: Path) -> None:
     imagenet(tmp_path, ("n02102040", "n01440764"))
     name = "imagenet:n02102040,n01440764"
-    data, small = load(name, data_dir=tmp_path), load(name, data_dir=tmp_path, size=64)
+    data, small = load_images(name, data_dir=tmp_path), load_images(name, data_dir=tmp_path, size=64)
     assert data.spec.classes == ("n02102040", "n01440764")  # in the order asked for
     assert (data.spec.name, data.spec.shape, data.spec.mean) == (name, (3, 128, 128), (0.485, 0.456, 0.406))
     assert (small.spec.name, small.spec.shape) == (f"{name}@64", (3, 64, 64))
@@ -274,30 +274,30 @@ def test_an_imagenet_subset_is_cropped_to_128_unless_a_size_is_asked_for(tmp_pat
 def test_imagenet_subsets_that_cannot_be_had_are_refused(tmp_path: Path) -> None:
     imagenet(tmp_path, ("n01440764",))
     with pytest.raises(Refused, match="^18 of 20 class folders .*imagenet/train/n02102040, .*NAME.npz"):
-        load("imagenette", data_dir=tmp_path)
+        load_images("imagenette", data_dir=tmp_path)
     (tmp_path / "imagenet" / "val" / "n01440764" / "cut.JPEG").write_bytes(b"cut")
     with pytest.raises(Refused, match=r"^1 of 3 pictures .*val/n01440764/cut.JPEG \(no picture\)"):
-        load("imagenet:n01440764", data_dir=tmp_path)
+        load_images("imagenet:n01440764", data_dir=tmp_path)
     with pytest.raises(Refused, match="'tench' is no WordNet id"):
-        load("imagenet:tench", data_dir=tmp_path)
+        load_images("imagenet:tench", data_dir=tmp_path)
     with pytest.raises(Refused, match="n01440764 is named 2 times"):
-        load("imagenet:n01440764,n01440764", data_dir=tmp_path)
+        load_images("imagenet:n01440764,n01440764", data_dir=tmp_path)
     with pytest.raises(Refused, match="one class only"):
-        load("imagenet:n01440764", data_dir=tmp_path, skip_unreadable=True)
+        load_images("imagenet:n01440764", data_dir=tmp_path, skip_unreadable=True)
 
 
 def test_files_of_named_datasets_can_be_left_out_as_well(tmp_path: Path) -> None:
     imagenet(tmp_path, SUBSETS["imagenette"])
-    whole = load("imagenette", data_dir=tmp_path)
+    whole = load_images("imagenette", data_dir=tmp_path)
     (tmp_path / "imagenet" / "train" / SUBSETS["imagenette"][3] / "cut.JPEG").write_bytes(b"cut")
-    assert load("imagenette", data_dir=tmp_path, skip_unreadable=True).hash == whole.hash
+    assert load_images("imagenette", data_dir=tmp_path, skip_unreadable=True).hash == whole.hash
     root = tmp_path / "tiny-imagenet-200"
     for wnid in TINY_IMAGENET:
         picture(root / "train" / wnid / "images" / "0.JPEG", (64, 64))
     picture(root / "val" / "images" / "0.JPEG", (64, 64))
     lines = [f"{file}\t{TINY_IMAGENET[7]}\t0\t0\t63\t63" for file in ("0.JPEG", "1.JPEG")]
     (root / "val" / "val_annotations.txt").write_text("\n".join(lines))
-    data = load("tiny-imagenet", data_dir=tmp_path, skip_unreadable=True)
+    data = load_images("tiny-imagenet", data_dir=tmp_path, skip_unreadable=True)
     assert (len(data.train), data.test.labels.tolist(), data.spec.shape) == (200, [7], (3, 64, 64))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision
 
-from condense.data import NAMES, load
+from condense.data import NAMES, load_images
 from condense.data.images import sources
 from condense.data.images.known import KNOWN, SUBSETS, TINY_IMAGENET
 from condense.errors import Refused
@@ -33,7 +33,7 @@ def written(path: Path, arrays: Arrays) -> Path:
 
 
 def test_the_digits_are_frozen() -> None:
-    digits = load("digits")
+    digits = load_images("digits")
     assert (len(digits.train), len(digits.test)) == (1347, 450)
     assert digits.train.hash == "b6536b565eeeafba1d93fa1262b308b74224c9a28cc09457cce76f9221c6b2c9"
     assert digits.test.hash == "11b6729bfad196dc4f27a9614423daced5aa3a3b52d30eed61af6675869610d5"
@@ -67,10 +67,10 @@ def test_a_file_and_torchvision_give_the_same_description_and_hash(
     assert kind is not None
     monkeypatch.setattr(torchvision.datasets, kind, Fake)
     monkeypatch.setenv("CONDENSE_HOME", str(tmp_path / "home"))
-    downloaded = load(name, data_dir=tmp_path)
+    downloaded = load_images(name, data_dir=tmp_path)
     written(tmp_path / f"{name}.npz", arrays)
     monkeypatch.delattr(torchvision.datasets, kind)
-    for read in (load(name, data_dir=tmp_path), load(str(tmp_path / f"{name}.npz"))):
+    for read in (load_images(name, data_dir=tmp_path), load_images(str(tmp_path / f"{name}.npz"))):
         assert read.spec == downloaded.spec and read.hash == downloaded.hash
         assert torch.equal(read.train.images, downloaded.train.images)
     assert downloaded.spec.mean == KNOWN[name].mean
@@ -89,27 +89,27 @@ def test_a_failed_download_tells_where_to_place_the_file(
     with pytest.raises(
         Refused, match=r"cannot download cifar10 \(no route to host\).*cifar10.npz.*train_images"
     ):
-        load("cifar10", data_dir=tmp_path)
+        load_images("cifar10", data_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_data_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path / "mnist.npz", made((28, 28)))
     monkeypatch.setenv("CONDENSE_DATA", str(tmp_path))
-    assert load("mnist").spec.name == "mnist"
+    assert load_images("mnist").spec.name == "mnist"
 
 
 def test_a_users_file_is_described_by_what_it_holds(tmp_path: Path) -> None:
     arrays = made((6, 8, 3), classes=4)
     arrays["train_labels"] = arrays["train_labels"][:, None].astype(np.uint8)  # as MedMNIST has them
     arrays["test_labels"] = arrays["test_labels"][:, None].astype(np.uint8)
-    data = load(str(written(tmp_path / "bloods.npz", arrays)))
+    data = load_images(str(written(tmp_path / "bloods.npz", arrays)))
     assert (data.spec.name, data.spec.shape, data.spec.classes) == ("bloods", (3, 6, 8), ("0", "1", "2", "3"))
     assert data.spec.flips and data.train.counts() == (10, 10, 10, 10)
     pixels = arrays["train_images"].astype(np.float64) / 255
     np.testing.assert_allclose(data.spec.mean, pixels.mean((0, 1, 2)), atol=6e-5)
     np.testing.assert_allclose(data.spec.std, pixels.std((0, 1, 2)), atol=6e-5)
-    assert not load(str(written(tmp_path / "grey.npz", made((6, 8), classes=4)))).spec.flips
+    assert not load_images(str(written(tmp_path / "grey.npz", made((6, 8), classes=4)))).spec.flips
 
 
 def test_statistics_of_constant_images_can_be_divided_by() -> None:
@@ -117,22 +117,22 @@ def test_statistics_of_constant_images_can_be_divided_by() -> None:
 
 
 def test_a_size_changes_name_shape_statistics_and_hash_and_its_own_size_changes_nothing() -> None:
-    plain, large = load("digits"), load("digits", size=16)
+    plain, large = load_images("digits"), load_images("digits", size=16)
     assert (large.spec.name, large.spec.shape) == ("digits@16", (1, 16, 16))
     assert large.hash != plain.hash and large.spec.std != plain.spec.std
     assert torch.equal(large.train.labels, plain.train.labels)
-    again = load("digits@16")
+    again = load_images("digits@16")
     assert again.spec == large.spec and again.hash == large.hash
-    same = load("digits", size=8)
+    same = load_images("digits", size=8)
     assert same.spec == plain.spec and same.hash == plain.hash
     with pytest.raises(Refused, match="contradicts"):
-        load("digits@16", size=32)
+        load_images("digits@16", size=32)
 
 
 @pytest.mark.parametrize("size", [3, 0, -8])
 def test_a_size_below_four_is_refused(size: int) -> None:
     with pytest.raises(Refused, match=f"the size {size} is too small"):
-        load("digits", size=size)
+        load_images("digits", size=size)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_ones(
@@ -140,25 +140,25 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match="unknown dataset 'minst'; nearest: mnist"):
-        load("minst")
+        load_images("minst")
     assert "digits" in NAMES and "imagewoof" in NAMES
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="there is no file .*none.npz"):
-        load(str(tmp_path / "none.npz"))
+        load_images(str(tmp_path / "none.npz"))
     with pytest.raises(Refused, match="there is no file or folder"):
-        load(str(tmp_path / "none"))
+        load_images(str(tmp_path / "none"))
     (tmp_path / "table.csv").write_text("a,b")
     with pytest.raises(Refused, match="neither an .npz file nor a folder"):
-        load(str(tmp_path / "table.csv"))
+        load_images(str(tmp_path / "table.csv"))
 
 
 def test_a_known_name_is_not_given_to_something_else(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="digits.npz bears the name of a known dataset"):
-        load(str(written(tmp_path / "digits.npz", made((8, 8)))))
+        load_images(str(written(tmp_path / "digits.npz", made((8, 8)))))
     with pytest.raises(Refused, match="holds images of 8 x 8 x 1, but mnist's are 28 x 28 x 1"):
-        load(str(written(tmp_path / "mnist.npz", made((8, 8)))))
+        load_images(str(written(tmp_path / "mnist.npz", made((8, 8)))))
 
 
 def test_files_that_are_no_whole_npz_are_refused(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_files_that_are_no_whole_npz_are_refused(tmp_path: Path) -> None:
         path = tmp_path / f"broken{number}.npz"
         path.write_bytes(body)
         with pytest.raises(Refused, match=re.escape(str(path))):
-            load(str(path))
+            load_images(str(path))
 
 
 BAD: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
@@ -199,7 +199,7 @@ def test_unsound_arrays_are_refused_in_one_sentence(case: str, tmp_path: Path) -
     changes, sentence = BAD[case]
     arrays = {key: value for key, value in (made((8, 8)) | changes).items() if value is not None}
     with pytest.raises(Refused, match=sentence) as refused:
-        load(str(written(tmp_path / "own.npz", arrays)))
+        load_images(str(written(tmp_path / "own.npz", arrays)))
     assert "\n" not in str(refused.value)
 
 

@@ -1,0 +1,102 @@
+"""What datasets of images and of graphs share: a specification, and splits of labelled samples."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from condense.files import digest
+
+KINDS = ("images", "graphs")
+"""The kinds of data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """Specification of a dataset: everything that is known of it without its samples.
+
+    Attributes:
+        name: Short name of the dataset.
+        kind: Kind of data, one of `KINDS`.
+        classes: Names of the classes, in the order of the labels.
+        protocol: Name of the evaluation protocol that is used by default.
+    """
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    protocol: str
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+
+class Samples(ABC):
+    """Labelled samples, all on one device.
+
+    Attributes:
+        labels: Class ids, starting from 0.
+        hash: SHA-256 of the samples as they were loaded; it does not depend on the device.
+        num_classes: Number of classes of the dataset, including classes that do not occur here.
+    """
+
+    labels: Int64[Tensor, " n"]
+    hash: str
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Self:
+        """Returns the same samples on another device."""
+
+    @cached_property
+    def _positions(self) -> tuple[Int64[Tensor, " _"], ...]:
+        """Positions of each class's samples, on the CPU."""
+        labels = self.labels.cpu()
+        order = torch.argsort(labels, stable=True)
+        return torch.split(order, torch.bincount(labels, minlength=self.num_classes).tolist())
+
+    @cached_property
+    def _positions_on_device(self) -> tuple[Int64[Tensor, " _"], ...]:
+        return tuple(positions.to(self.labels.device) for positions in self._positions)
+
+    def of_class(self, label: int) -> Int64[Tensor, " m"]:
+        """Returns the positions of a class's samples, ascending, on the samples' device."""
+        return self._positions_on_device[label]
+
+    def counts(self) -> tuple[int, ...]:
+        """Returns the number of samples of each class."""
+        return tuple(len(positions) for positions in self._positions)
+
+
+class Dataset(ABC):
+    """A dataset.
+
+    Attributes:
+        spec: Specification of the dataset.
+        train: Samples that a method distils.
+        test: Samples that only a finished student is tested on.
+    """
+
+    spec: DatasetSpec
+    train: Samples
+    test: Samples
+
+    @property
+    @abstractmethod
+    def parts(self) -> Mapping[str, Samples]:
+        """The splits by name."""
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the splits' hashes."""
+        return digest([samples.hash for samples in self.parts.values()])
