@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from condense.augment import dsa
 from condense.benchmarks.common import SPEC, framework_pooling, timed
 from condense.data import Images
-from condense.networks import build
+from condense.networks import build_network
 from condense.resources import device_name, keep_freed_memory
 from condense.training.expert_steps import Stacked
 from condense.training.experts import ExpertTraining
@@ -49,7 +49,7 @@ def ours(training: ExpertTraining, train: Images) -> Tensor:
 def plain(training: ExpertTraining, train: Images) -> Tensor:
     """The same by a plain loop."""
     rng = torch.Generator().manual_seed(0)
-    network = framework_pooling(build(training.network, SPEC.shape, 10, rng, train.images.device))
+    network = framework_pooling(build_network(training.network, SPEC.shape, 10, rng, train.images.device))
     optimizer = torch.optim.SGD(
         network.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from condense.benchmarks.common import timed
 from condense.distillation.inversion.invert import Inversion, objective
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.resources import device_name, keep_freed_memory
 
 NUMBERS = Inversion(lr=0.25, bn_weight=0.01, crops=(1.0,))
@@ -26,7 +26,7 @@ NUMBERS = Inversion(lr=0.25, bn_weight=0.01, crops=(1.0,))
 
 def teacher(name: str, shape: tuple[int, int, int], classes: int, device: torch.device) -> Network:
     """A network in evaluation mode, its weights asking for gradients."""
-    return build(name, shape, classes, torch.Generator().manual_seed(0), device).eval()
+    return build_network(name, shape, classes, torch.Generator().manual_seed(0), device).eval()
 
 
 def published(network: Network, seen: Tensor, labels: Tensor) -> Tensor:

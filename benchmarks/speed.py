@@ -30,7 +30,7 @@ from condense.data import Images
 from condense.distillation import IdentityView, ImageMethod, ImageRun, LearnableSet
 from condense.distillation.registry import methods
 from condense.files import write_atomic
-from condense.networks import CHUNK, Network, build, features_in_chunks
+from condense.networks import CHUNK, Network, build_network, features_in_chunks
 from condense.resources import device_name, keep_freed_memory, versions
 from condense.store import ImageSet
 from condense.store.targets import Hard
@@ -63,7 +63,7 @@ class Bare(ImageRun):
 
     def network(self, name: str | None = None) -> Network:
         """A ConvNet of width 128, in the default precision."""
-        return build("convnet", SPEC.shape, CLASSES, self.rng, self.device)
+        return build_network("convnet", SPEC.shape, CLASSES, self.rng, self.device)
 
     def distilled(self, images: Tensor, labels: Tensor, **rest: object) -> ImageSet:
         """Keeps the images."""
@@ -237,7 +237,7 @@ def trains(step: Callable[..., object], change: Callable[[Network], Network]) ->
     def side(steps: int, train: Images) -> Tensor:
         rng = torch.Generator().manual_seed(0)
         device = train.images.device
-        network = change(build("convnet", SPEC.shape, CLASSES, rng, device))
+        network = change(build_network("convnet", SPEC.shape, CLASSES, rng, device))
         optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         for _ in range(10 * steps):
             chosen = torch.randperm(len(train.labels), generator=rng)[: CLASSES * IPC].to(device)
@@ -331,7 +331,7 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
 
 def share(train: Images, device: torch.device, repeats: int) -> dict[str, float]:
     """The rate of DM's pass over the real images against that of a float32 matrix product."""
-    network = build("convnet", SPEC.shape, CLASSES, torch.Generator().manual_seed(0), device)
+    network = build_network("convnet", SPEC.shape, CLASSES, torch.Generator().manual_seed(0), device)
     square = torch.randn(2048, 2048, device=device)
     sides: list[Callable[[], object]] = [
         lambda: features_in_chunks(network, train.images),

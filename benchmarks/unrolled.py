@@ -23,7 +23,7 @@ from torch import Tensor
 from condense.augment import dsa
 from condense.benchmarks.common import SPEC, timed
 from condense.distillation.matching.unrolled import GRADIENTS, flatten, unroll
-from condense.networks import build
+from condense.networks import build_network
 from condense.resources import PeakMemory, device_name, keep_freed_memory
 
 MIB = 2**20
@@ -43,7 +43,7 @@ def update(gradient: str, images: int, steps: int, device: torch.device) -> Call
         device: Where.
     """
     rng = torch.Generator().manual_seed(0)
-    network = build("convnet", SPEC.shape, SPEC.num_classes, rng, device)
+    network = build_network("convnet", SPEC.shape, SPEC.num_classes, rng, device)
     start = flatten(network)
     goal = start + 0.01 * torch.randn(len(start), generator=rng).to(device)
     pixels = torch.randn(images, *SPEC.shape, generator=rng).to(device).requires_grad_()
@@ -70,7 +70,7 @@ def memory(device: torch.device, images: int = 20) -> dict[str, dict[int, float]
     Besides, it prints how often the peak of "unrolled" holds that of "exact", and what "exact" needs
     beyond the vectors that it stores, one a step.
     """
-    vector = 4 * len(flatten(build("convnet", SPEC.shape, SPEC.num_classes, torch.Generator()))) / MIB
+    vector = 4 * len(flatten(build_network("convnet", SPEC.shape, SPEC.num_classes, torch.Generator()))) / MIB
     print(f"peak memory of an update in MiB, {images} images a step; a stored vector is {vector:.2f} MiB")
     titles = ("steps", *GRADIENTS, "unrolled/exact", "exact beyond vectors")
     print("".join(f"{title:>{len(title) + 3}}" for title in titles))

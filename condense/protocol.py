@@ -70,7 +70,7 @@ class Protocol:
         reset: Whether each stage starts with a fresh optimiser (the momentum is forgotten).
         augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own),
             ``dsa-flip-first``, ``crop-flip``, ``resized-flip``, ``none``, or ``dc:crop_scale_rotate`` (a
-            legacy augmentation with its operations): `condense.augment.named.by_name` says what each is.
+            legacy augmentation with its operations): `condense.augment.named.named_augmentation` says what each is.
         cutmix: Probability that an augmented batch is mixed by `condense.augment.cutmix`.
         seeds: How many evaluation seeds the protocol has: 0 .. seeds - 1.
         kind: The kind of data it judges: ``images``, ``graphs`` or ``any``.
@@ -258,7 +258,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }  # fmt: skip
 
 
-def named(name: str) -> Protocol:
+def named_protocol(name: str) -> Protocol:
     """One of the suite's own protocols.
 
     Raises:

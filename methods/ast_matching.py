@@ -45,7 +45,7 @@ from condense.data import Images
 from condense.distillation import Experts, ExpertTraining, ImageRun, LearnableSet, Recipe, register
 from condense.distillation.matching.unrolled import Vector
 from condense.errors import Refused, unknown
-from condense.networks import build
+from condense.networks import build_network
 from condense.protocol import Stage, dc_evaluation
 
 from .mtt import MTT, Learned, Match, answers, integer, trajectory_loss
@@ -219,7 +219,7 @@ def convolutions(network: str, shape: tuple[int, int, int], num_classes: int) ->
         num_classes: How many logits it has.
     """
     places, at = [], 0
-    for parameter in build(network, shape, num_classes, torch.Generator()).parameters():
+    for parameter in build_network(network, shape, num_classes, torch.Generator()).parameters():
         if parameter.ndim == 4:
             places.append(slice(at, at + parameter.numel()))
         at += parameter.numel()

@@ -39,7 +39,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from condense.augment.views import CROPS, Views, draw
+from condense.augment.views import CROPS, Views, draw_views
 from condense.data import Images
 from condense.distillation import ImageRun, Wrapper, register
 from condense.distillation.images.taught import FIXED, TeacherMethod, require_teacher, teacher_training
@@ -154,7 +154,7 @@ class FKD(Wrapper):
             order = torch.arange(len(shown))
         size = (shown.images.shape[-2], shown.images.shape[-1])
         for index in torch.split(order, self.batch):
-            views = draw(
+            views = draw_views(
                 len(index), size, generator,
                 crops=self.crop, flip=flip, cutmix_probability=self.cutmix, mixup_beta=self.mixup,
             )  # fmt: skip

@@ -53,7 +53,7 @@ from condense.data import Images
 from condense.distillation import ImageRun, TeacherMethod, Training, register
 from condense.distillation.inversion.invert import Inversion, invert
 from condense.errors import Refused
-from condense.networks import build
+from condense.networks import build_network
 from condense.store import Compensated, ImageSet, as_compensators
 from condense.teachers import Teacher
 
@@ -173,7 +173,7 @@ class INFER(TeacherMethod):
         names = self._names()
         for name in names:
             # All of them, before the first is trained.
-            build(name, run.spec.shape, run.spec.num_classes, torch.Generator())
+            build_network(name, run.spec.shape, run.spec.num_classes, torch.Generator())
         if not names:
             return [run.teacher(self, None, train)]
         trainings = [replace(self.training(), network=name) for name in names]

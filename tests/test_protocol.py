@@ -21,7 +21,7 @@ from condense.protocol import (
     Stage,
     dc_evaluation,
     milestones,
-    named,
+    named_protocol,
     whole_epochs,
 )  # fmt: skip
 
@@ -349,6 +349,6 @@ def test_the_dc_evaluation_has_the_authors_off_by_ones(epochs: int, stages: list
 
 
 def test_a_protocol_is_found_by_name_or_refused_with_the_nearest_names() -> None:
-    assert named("hard-v1") is HARD_V1 and named("whole-v1") is WHOLE_V1
+    assert named_protocol("hard-v1") is HARD_V1 and named_protocol("whole-v1") is WHOLE_V1
     with pytest.raises(Refused, match="unknown protocol 'hard-v2'; nearest: hard-v1"):
-        named("hard-v2")
+        named_protocol("hard-v2")

@@ -1,5 +1,5 @@
 """Augmentations, as pure functions of images and a generator."""
 
-from condense.augment.named import Augmentation, by_name
+from condense.augment.named import Augmentation, named_augmentation
 
-__all__ = ["Augmentation", "by_name"]
+__all__ = ["Augmentation", "named_augmentation"]

@@ -15,7 +15,7 @@ FLIP = 0.5
 """Probability of a flip."""
 
 
-def augment(
+def random_crop(
     x: Float[Tensor, "n c h w"], generator: torch.Generator, *, flip: bool
 ) -> Float[Tensor, "n c h w"]:
     """Shifts each image by whole pixels, up to an eighth of each side, and mirrors it or not.
@@ -25,13 +25,13 @@ def augment(
         generator: A CPU generator.
         flip: Whether images are mirrored, left to right, with probability 1/2.
     """
-    down, right, flips = draw(len(x), (x.shape[-2], x.shape[-1]), generator, flip=flip)
+    down, right, flips = draw_crops(len(x), (x.shape[-2], x.shape[-1]), generator, flip=flip)
     rows, columns = (side // PADDING for side in x.shape[-2:])
     cropped = shifted(x, down.to(x.device), right.to(x.device), rows, columns)
     return cropped if flips is None else flipped(cropped, flips.to(x.device))
 
 
-def draw(
+def draw_crops(
     n: int, size: tuple[int, int], generator: torch.Generator, *, flip: bool
 ) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"], Bool[Tensor, " n"] | None]:
     """Draws how far each image is shifted, and whether it is mirrored.

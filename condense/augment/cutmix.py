@@ -48,7 +48,7 @@ class Mix:
         return replace(self, order=self.order.to(device))
 
 
-def draw(n: int, size: tuple[int, int], generator: torch.Generator) -> Mix:
+def draw_cutmix(n: int, size: tuple[int, int], generator: torch.Generator) -> Mix:
     """Draws a box and a permutation.
 
     Args:

@@ -232,7 +232,7 @@ def parse(strategy: str) -> tuple[tuple[str, ...], ...]:
     return lotteries
 
 
-def flips(strategy: str) -> bool:
+def has_flip(strategy: str) -> bool:
     """Whether a strategy has a flip in one of its lotteries.
 
     Raises:

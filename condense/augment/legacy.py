@@ -1,7 +1,7 @@
 """The augmentation of gradient matching before DSA, for the published protocol of DC alone.
 
 Zhao, Mopuri and Bilen, "Dataset Condensation with Gradient Matching" (ICLR 2021, https://arxiv.org/abs/2006.05929);
-https://github.com/VICO-UoE/DatasetCondensation, ``utils.py``, ``augment``. Each image gets one operation of
+https://github.com/VICO-UoE/DatasetCondensation, ``utils.py``, ``augment_legacy``. Each image gets one operation of
 its own, by a loop on the CPU (the rotation is SciPy's), without gradients. New work wants
 `condense.augment.dsa`. What surprises in the authors' code is kept:
 
@@ -82,7 +82,7 @@ def _noise(image: Float[Tensor, "c h w"], batch: _Batch) -> Float[Tensor, "c h w
     return image + NOISE * torch.randn(image.shape, generator=batch.generator, dtype=image.dtype)
 
 
-OPS: Mapping[str, Callable[[Tensor, _Batch], Tensor]] = {
+LEGACY_OPS: Mapping[str, Callable[[Tensor, _Batch], Tensor]] = {
     "crop": _crop,
     "scale": _scale,
     "rotate": _rotate,
@@ -91,7 +91,7 @@ OPS: Mapping[str, Callable[[Tensor, _Batch], Tensor]] = {
 """The operations by name."""
 
 
-def parse(operations: str) -> tuple[str, ...]:
+def parse_legacy(operations: str) -> tuple[str, ...]:
     """The operations of a string that joins their names by ``_``: none for ``""`` and ``"none"``.
 
     Raises:
@@ -101,13 +101,13 @@ def parse(operations: str) -> tuple[str, ...]:
         return ()
     names = tuple(operations.split("_"))
     for name in names:
-        if name not in OPS:
-            raise unknown("augmentation of dc", name, OPS)
+        if name not in LEGACY_OPS:
+            raise unknown("augmentation of dc", name, LEGACY_OPS)
     return names
 
 
 @torch.no_grad()
-def augment(
+def augment_legacy(
     x: Float[Tensor, "n c h w"], operations: str, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
     """Gives each image one operation, drawn uniformly.
@@ -120,11 +120,11 @@ def augment(
     Raises:
         Refused: if an operation is unknown.
     """
-    names = parse(operations)
+    names = parse_legacy(operations)
     if not names:
         return x
     images = x.cpu()
     batch = _Batch(images.mean(dim=(0, 2, 3))[:, None, None], generator)
     choices = torch.randint(len(names), (len(x),), generator=generator).tolist()
-    done = [OPS[names[choice]](image, batch) for choice, image in zip(choices, images, strict=True)]
+    done = [LEGACY_OPS[names[choice]](image, batch) for choice, image in zip(choices, images, strict=True)]
     return torch.stack(done).to(x.device)

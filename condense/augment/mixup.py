@@ -11,7 +11,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 
-def draw(n: int, beta: float, generator: torch.Generator) -> tuple[Int64[Tensor, " n"], float]:
+def draw_mixup(n: int, beta: float, generator: torch.Generator) -> tuple[Int64[Tensor, " n"], float]:
     """Draws a permutation and a share.
 
     Args:

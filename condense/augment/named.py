@@ -19,7 +19,7 @@ FORMS = (
 """What names look like."""
 
 
-def by_name(augment: str, spec_strategy: str) -> Augmentation:
+def named_augmentation(augment: str, spec_strategy: str) -> Augmentation:
     """The augmentation that a protocol names.
 
     Args:
@@ -39,15 +39,15 @@ def by_name(augment: str, spec_strategy: str) -> Augmentation:
     if augment == "dsa-flip-first":
         return partial(_dsa, strategy=dsa.flip_first(spec_strategy))
     if augment == "crop-flip":
-        return partial(_crop, flip=dsa.flips(spec_strategy))
+        return partial(_crop, flip=dsa.has_flip(spec_strategy))
     if augment == "resized-flip":
-        return partial(_resized, flip=dsa.flips(spec_strategy))
+        return partial(_resized, flip=dsa.has_flip(spec_strategy))
     if family == "dsa":
         strategy = operations if colon else spec_strategy
         dsa.parse(strategy)
         return partial(_dsa, strategy=strategy)
     if family == "dc" and colon:
-        legacy.parse(operations)
+        legacy.parse_legacy(operations)
         return partial(_dc, operations=operations)
     raise unknown("augmentation", augment, FORMS)
 
@@ -61,12 +61,12 @@ def _dsa(x: Tensor, generator: torch.Generator, *, strategy: str) -> Tensor:
 
 
 def _crop(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
-    return crop.augment(x, generator, flip=flip)
+    return crop.random_crop(x, generator, flip=flip)
 
 
 def _resized(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
-    return resized.augment(x, generator, flip=flip)
+    return resized.random_resized_crop(x, generator, flip=flip)
 
 
 def _dc(x: Tensor, generator: torch.Generator, *, operations: str) -> Tensor:
-    return legacy.augment(x, operations, generator)
+    return legacy.augment_legacy(x, operations, generator)

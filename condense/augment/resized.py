@@ -23,7 +23,7 @@ TRIES = 10
 """Boxes that are drawn for an image; if none fits, it is the largest central one of a fitting aspect."""
 
 
-def augment(
+def random_resized_crop(
     x: Float[Tensor, "n c h w"], generator: torch.Generator, *, flip: bool
 ) -> Float[Tensor, "n c h w"]:
     """Shows a box of each image in its full size, and mirrors it or not.

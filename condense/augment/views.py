@@ -94,7 +94,7 @@ class Views:
         return images if self.share == 1 else mixup.mix(images, partners, self.share)
 
 
-def draw(
+def draw_views(
     n: int,
     size: tuple[int, int],
     generator: torch.Generator,
@@ -121,7 +121,7 @@ def draw(
     h, w = size
     flips: Tensor | None
     if crops == "crop-flip":
-        down, right, flips = crop.draw(n, size, generator, flip=flip)
+        down, right, flips = crop.draw_crops(n, size, generator, flip=flip)
         extent = torch.tensor([h, w]).expand(n, 2)
         corner = torch.stack([down - h // crop.PADDING, right - w // crop.PADDING], 1)
         boxes = torch.cat([corner, extent], 1)
@@ -132,11 +132,11 @@ def draw(
         raise unknown("crop", crops, CROPS)
     partners, share, paste = torch.arange(n), 1.0, (0, 0, 0, 0)
     if cutmix_probability and float(torch.rand((), generator=generator)) < cutmix_probability:
-        drawn = cutmix.draw(n, size, generator)
+        drawn = cutmix.draw_cutmix(n, size, generator)
         top, bottom, left, right_end = drawn.box
         partners, share, paste = drawn.order, drawn.share, (top, left, bottom - top, right_end - left)
     elif mixup_beta:
-        partners, share = mixup.draw(n, mixup_beta, generator)
+        partners, share = mixup.draw_mixup(n, mixup_beta, generator)
     return Views(
         boxes=boxes.to(torch.int16),
         flips=torch.zeros(n, dtype=torch.uint8) if flips is None else flips.to(torch.uint8),

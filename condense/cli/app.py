@@ -219,7 +219,7 @@ def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]
 @app.command("list")
 def list_() -> None:
     """Name the methods, datasets, networks and protocols."""
-    from condense.data import GRAPH_NAMES, NAMES
+    from condense.data import GRAPH_NAMES, IMAGE_NAMES
     from condense.distillation.registry import methods, wrappers
     from condense.networks import GRAPH_NETWORKS, NETWORKS
     from condense.protocol import PROTOCOLS
@@ -229,7 +229,7 @@ def list_() -> None:
             typer.echo(f"method    {name}{of}: {(method.__doc__ or '').strip().splitlines()[0]}")
     for name, wrapper in wrappers().items():
         typer.echo(f"wrapper   +{name}: {(wrapper.__doc__ or '').strip().splitlines()[0]}")
-    for name in [*NAMES, *(f"{name} (graphs)" for name in GRAPH_NAMES)]:
+    for name in [*IMAGE_NAMES, *(f"{name} (graphs)" for name in GRAPH_NAMES)]:
         typer.echo(f"dataset   {name}")
     for name in [*NETWORKS, *(f"{name} (graphs)" for name in GRAPH_NETWORKS)]:
         typer.echo(f"network   {name}")

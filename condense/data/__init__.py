@@ -4,14 +4,14 @@ from condense.data.base import KINDS, Dataset, DatasetSpec, Samples
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
 from condense.data.graphs.spec import GraphDataset, Graphs, GraphSpec
 from condense.data.images.pixels import SPACES, PixelSpace
-from condense.data.images.sources import NAMES, load_images
+from condense.data.images.sources import IMAGE_NAMES, load_images
 from condense.data.images.spec import ImageDataset, Images, ImageSpec
 from condense.data.load import holds_graphs, load_dataset
 
 __all__ = [
     "GRAPH_NAMES",
+    "IMAGE_NAMES",
     "KINDS",
-    "NAMES",
     "SPACES",
     "Dataset",
     "DatasetSpec",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from condense.data.base import Dataset
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
-from condense.data.images.sources import NAMES, load_images
+from condense.data.images.sources import IMAGE_NAMES, load_images
 from condense.errors import Refused
 
 EDGE_FILES = ("*_A.txt", "raw/*_A.txt", "edge.csv.gz", "raw/edge.csv.gz")
@@ -42,7 +42,7 @@ def load_dataset(
 
 def holds_graphs(name_or_path: str) -> bool:
     """Returns whether a dataset holds graphs, judging by its name and the names of its files alone."""
-    if name_or_path in NAMES:
+    if name_or_path in IMAGE_NAMES:
         return False
     path = Path(name_or_path)
     named = name_or_path in GRAPH_NAMES or path.suffix == ".zip"

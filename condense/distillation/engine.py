@@ -16,7 +16,7 @@ from condense.distillation.images.taught import require_fixed, require_invertibl
 from condense.distillation.method import ImageMethod, Method, Recipe
 from condense.errors import Refused
 from condense.files import home, require_writable
-from condense.networks import build
+from condense.networks import build_network
 from condense.resources import Budget, keep_freed_memory
 from condense.store import ImageSet
 from condense.store.graphs.graph_set import GraphSet
@@ -72,7 +72,7 @@ def _check_networks(
     method: ImageMethod, dataset: ImageDataset, teachers: Mapping[str, Path], cache: Path
 ) -> None:
     spec = dataset.spec
-    build(method.network, spec.shape, spec.num_classes, torch.Generator())
+    build_network(method.network, spec.shape, spec.num_classes, torch.Generator())
     require_fixed(method, spec, dataset.train.hash)
     require_invertible(method, spec, dataset.train.hash, teachers, cache)
 

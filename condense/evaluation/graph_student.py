@@ -20,7 +20,7 @@ from condense.data import Graphs, GraphSpec
 from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused
 from condense.evaluation.student import Outcome, make_optimizer
-from condense.networks import GraphNetwork, build_graph, in_graph_chunks
+from condense.networks import GraphNetwork, build_graph_network, in_graph_chunks
 from condense.protocol import Protocol
 from condense.resources import Budget, keep_freed_memory
 
@@ -108,7 +108,7 @@ def train_graph_student(
     if protocol.select is not None and (valid is None or not len(valid)):
         raise Refused(f"{protocol.name} selects students by validation graphs, and there are none")
     rng = torch.Generator().manual_seed(seed)
-    network = build_graph(student, sum(spec.features), spec.num_classes, rng, test.labels.device)
+    network = build_graph_network(student, sum(spec.features), spec.num_classes, rng, test.labels.device)
     optimizer = make_optimizer(network, protocol.lr, protocol)
     best, kept = float("-inf"), network
     steps = zip(range(1, protocol.steps + 1), _batches(source, protocol, rng), strict=False)

@@ -24,7 +24,7 @@ from condense.evaluation import (
     train_student,
 )
 from condense.evaluation.labels import labelled_by, labelling_teacher, space_of, without_stored_labels
-from condense.networks import GRAPH_NETWORKS, NETWORKS, build, build_graph
+from condense.networks import GRAPH_NETWORKS, NETWORKS, build_graph_network, build_network
 from condense.protocol import Protocol
 from condense.resources import Budget
 from condense.store import DistilledSet, GraphSet, ImageSet
@@ -118,7 +118,7 @@ class ImageKind(Kind):
     def check_student(self, student: str) -> None:
         if student in GRAPH_NETWORKS:
             raise of_other_data(student, "graphs", self.data)
-        build(student, self.data.spec.shape, self.data.spec.num_classes, torch.Generator())
+        build_network(student, self.data.spec.shape, self.data.spec.num_classes, torch.Generator())
 
     def check_labels(self, made: DistilledSet, protocol: Protocol) -> None:
         assert isinstance(made, ImageSet)
@@ -180,7 +180,9 @@ class GraphKind(Kind):
         spec = self.data.spec
         if student in NETWORKS:
             raise of_other_data(student, "images", self.data)
-        build_graph(student, sum(spec.features), spec.num_classes, torch.Generator(), torch.device("cpu"))
+        build_graph_network(
+            student, sum(spec.features), spec.num_classes, torch.Generator(), torch.device("cpu")
+        )
 
     def check_labels(self, made: DistilledSet, protocol: Protocol) -> None:
         del made, protocol  # every set of graphs has class ids, and no protocol for graphs asks for more

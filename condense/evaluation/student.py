@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from condense.augment import by_name
+from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.errors import Refused
-from condense.networks import build
+from condense.networks import build_network
 from condense.protocol import Protocol
 from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
@@ -165,8 +165,8 @@ def train_student(
     started = time.perf_counter()
     keep_freed_memory()
     rng = torch.Generator().manual_seed(seed)
-    network = build(student, spec.shape, spec.num_classes, rng, test.images.device)
-    augment = by_name(protocol.augment, spec.dsa)
+    network = build_network(student, spec.shape, spec.num_classes, rng, test.images.device)
+    augment = named_augmentation(protocol.augment, spec.dsa)
     lr = learning_rate(source, protocol)
     stages = protocol.lasting(None if protocol.stages else source.epochs)
     epochs = sum(stage.epochs for stage in stages)

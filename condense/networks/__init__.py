@@ -1,4 +1,4 @@
-"""The networks that sets are distilled with and judged by, built by name for the images or graphs at hand."""
+"""The networks that sets are distilled with and evaluated with, built by name for images or for graphs."""
 
 from condense.networks.base import (
     CHUNK,
@@ -8,8 +8,14 @@ from condense.networks.base import (
     initialise_,
     network_in_chunks,
 )
-from condense.networks.graph import GRAPH_NETWORKS, GraphNetwork, build_graph, graph_chunks, in_graph_chunks
-from condense.networks.registry import NETWORKS, build
+from condense.networks.graph import (
+    GRAPH_NETWORKS,
+    GraphNetwork,
+    build_graph_network,
+    graph_chunks,
+    in_graph_chunks,
+)
+from condense.networks.registry import NETWORKS, build_network
 
 __all__ = [
     "CHUNK",
@@ -17,8 +23,8 @@ __all__ = [
     "NETWORKS",
     "GraphNetwork",
     "Network",
-    "build",
-    "build_graph",
+    "build_graph_network",
+    "build_network",
     "features_in_chunks",
     "graph_chunks",
     "in_chunks",

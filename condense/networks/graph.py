@@ -32,7 +32,7 @@ from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.data.graphs.spec import Graphs
 from condense.errors import Refused, unknown
 
-CHUNK = 65_536
+GRAPH_CHUNK = 65_536
 """Nodes and messages in a chunk of graphs: the messages of 64 values then hold some 16 MiB."""
 
 
@@ -155,7 +155,7 @@ class GraphNetwork(nn.Module):
         return logits
 
 
-def build_graph(
+def build_graph_network(
     name: str,
     width: int,
     num_classes: int,
@@ -215,7 +215,7 @@ def _initialise_(net: GraphNetwork, generator: torch.Generator) -> None:
         buffer.zero_()
 
 
-def graph_chunks(graphs: Graphs, widths: Sequence[int], size: int = CHUNK) -> Iterator[GraphBatch]:
+def graph_chunks(graphs: Graphs, widths: Sequence[int], size: int = GRAPH_CHUNK) -> Iterator[GraphBatch]:
     """All graphs in their order, batch by batch, so that little of them is spread out at a time.
 
     Args:
@@ -234,7 +234,7 @@ def graph_chunks(graphs: Graphs, widths: Sequence[int], size: int = CHUNK) -> It
 
 @torch.no_grad()
 def in_graph_chunks(
-    function: Callable[[GraphBatch], Tensor], graphs: Graphs, widths: Sequence[int], size: int = CHUNK
+    function: Callable[[GraphBatch], Tensor], graphs: Graphs, widths: Sequence[int], size: int = GRAPH_CHUNK
 ) -> Float[Tensor, "g d"]:
     """A function of independent graphs, such as `GraphNetwork.features`, chunk by chunk without gradients.
 

@@ -41,7 +41,7 @@ then needs two.
 """
 
 
-def build(
+def build_network(
     name: str,
     shape: tuple[int, int, int],
     num_classes: int,

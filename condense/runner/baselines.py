@@ -7,7 +7,7 @@ from condense.board.tables import BASELINES, PUBLISHED
 from condense.distillation.images.taught import TRAINED
 from condense.distillation.registry import methods, wrappers
 from condense.errors import Refused
-from condense.protocol import named
+from condense.protocol import named_protocol
 from condense.records.record import Record
 from condense.runner.cell import CellSpec, Job, Paths, prepare
 
@@ -34,7 +34,7 @@ def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
     """
     protocol = None if cell.protocol == PUBLISHED else cell.protocol
     params, suffix = {}, ""
-    if protocol is not None and named(protocol).labels == "stored":
+    if protocol is not None and named_protocol(protocol).labels == "stored":
         _, *around = cell.method.split("+")
         known = wrappers()
         around = [name for name in around if name in known and known[name].labels_views]

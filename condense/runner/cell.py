@@ -23,7 +23,7 @@ from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate
 from condense.evaluation.kinds import KINDS, WHOLE, data_for, fitting, kind_of
 from condense.evaluation.labels import ready
 from condense.files import require_writable
-from condense.protocol import REFERENCE_V1, Protocol, named
+from condense.protocol import REFERENCE_V1, Protocol, named_protocol
 from condense.records.record import MethodUsed, Record, read
 from condense.resources import Budget
 from condense.runner.naming_tmp import data_options, first_seeds, resolve, students_of, telling_of
@@ -308,7 +308,7 @@ def references(cell: CellSpec, places: Paths, device: torch.device, budget: Budg
         able = next(kind for kind, other in KINDS.items() if name in other.references)
         raise Refused(f"{name} is a reference for {able}; {dataset.spec.name} holds {kind.kind}")
     usual = kind.whole if name == WHOLE else REFERENCE_V1.name
-    protocol = fitting(named(cell.protocol or usual), dataset)
+    protocol = fitting(named_protocol(cell.protocol or usual), dataset)
     if not protocol.whole or (protocol.name == REFERENCE_V1.name) != (name != WHOLE):
         what = "the whole training set" if name == WHOLE else name
         raise Refused(f"{what} is judged by {usual}, not by {protocol.name}")

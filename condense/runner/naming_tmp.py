@@ -8,7 +8,7 @@ from pathlib import Path
 from condense.data import Dataset
 from condense.errors import Refused
 from condense.evaluation.kinds import fitting, kind_of
-from condense.protocol import Protocol, named
+from condense.protocol import Protocol, named_protocol
 from condense.teachers import NoFixed
 
 
@@ -65,7 +65,7 @@ def resolve(name: str | None, published: Protocol | None, what: str, dataset: Da
         if published is None:
             raise Refused(f"{what}: there is no published protocol for it; choose {dataset.spec.protocol}")
         return fitting(published, dataset)
-    protocol = fitting(named(name), dataset)
+    protocol = fitting(named_protocol(name), dataset)
     if protocol.whole:
         raise Refused(
             f"{what}: {name} judges the whole training set and the like (evaluate --reference), no other set"

@@ -17,7 +17,7 @@ from torch import Tensor
 from condense.data import ImageSpec
 from condense.errors import Refused
 from condense.files import hash_tensors
-from condense.networks import build
+from condense.networks import build_network
 from condense.teachers.header import Header
 from condense.teachers.teacher import COUNTER, KEY, Teacher, load
 
@@ -67,7 +67,7 @@ def read(path: Path, device: torch.device | str = "cpu", *, network: str, spec: 
         accuracy=None,
         training={"foreign": hash_tensors(state)},
     )
-    ours = build(network, spec.shape, spec.num_classes, torch.Generator()).state_dict()
+    ours = build_network(network, spec.shape, spec.num_classes, torch.Generator()).state_dict()
     wanted = {name: value.shape for name, value in ours.items() if not name.endswith(COUNTER)}
     return Teacher.of(header, _matched(state, wanted, ordered, f"{path} does not hold a {network}"), device)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from condense.data import ImageSpec
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors, write_atomic
-from condense.networks import Network, build, network_in_chunks
+from condense.networks import Network, build_network, network_in_chunks
 from condense.teachers.header import Header
 
 KEY = "teacher"
@@ -226,7 +226,7 @@ def stored(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
 
 def _assembled(header: Header, tensors: Mapping[str, Tensor], device: torch.device | str) -> Teacher:
     """The teacher of tensors as they are stored."""
-    network = build(header.network, header.shape, len(header.classes), torch.Generator(), device)
+    network = build_network(header.network, header.shape, len(header.classes), torch.Generator(), device)
     state = network.state_dict()
     expected = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
     if odd := sorted(expected.keys() ^ tensors.keys()):

@@ -32,11 +32,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
-from condense.augment import by_name
+from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.distillation.matching.unrolled import as_parameters, flatten
 from condense.errors import unknown
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.training.step import chunks
 
 OPTIMIZERS = ("sgd", "gsam")
@@ -177,7 +177,7 @@ class Stacked:
         """
         self.rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
         networks = [
-            build(training.network, spec.shape, spec.num_classes, rng, device).requires_grad_(False)
+            build_network(training.network, spec.shape, spec.num_classes, rng, device).requires_grad_(False)
             for rng in self.rngs
         ]
         self.theta = torch.stack([flatten(network) for network in networks])
@@ -185,7 +185,7 @@ class Stacked:
         self._orders = torch.empty(0)
         self._training = training
         self._network = _without_running_statistics(networks[0])
-        self._augment = by_name(training.augment, spec.dsa)
+        self._augment = named_augmentation(training.augment, spec.dsa)
         self._together = device.type != "cpu" if together is None else together
 
     def begin(self, epoch: int, images: int) -> None:

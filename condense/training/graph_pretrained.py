@@ -9,7 +9,7 @@ from torch.nn import functional
 from condense.data import Graphs, GraphSpec
 from condense.data.graphs.batch import batch_of
 from condense.files import digest
-from condense.networks.graph import GraphNetwork, build_graph
+from condense.networks.graph import GraphNetwork, build_graph_network
 from condense.resources import Budget
 from condense.training import parameters as weights
 from condense.training.loop import Loop, State
@@ -73,7 +73,7 @@ def graph_pretrained(
     """
     device = train.labels.device
     rng = torch.Generator().manual_seed(training.seed)
-    network = build_graph(training.network, sum(spec.features), spec.num_classes, rng, device)
+    network = build_graph_network(training.network, sum(spec.features), spec.num_classes, rng, device)
     key = digest({"training": asdict(training), "train": train.hash, "features": spec.features})
     folder = cache / "trained" / key[:32]
     if (found := _read(folder, network)) is not None:

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from condense.augment import by_name
+from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.data.images.pixels import affine
 from condense.files import digest
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.protocol import whole_epochs
 from condense.resources import Budget
 from condense.store.targets import Hard
@@ -195,7 +195,7 @@ def pretrained(
         folder, rng, device=device, budget=budget, title=f"{training.network} on {spec.name}",
         remedy=remedy,
     )  # fmt: skip
-    augment = by_name(training.augment, spec.dsa)
+    augment = named_augmentation(training.augment, spec.dsa)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
     )
@@ -262,7 +262,7 @@ def untrained(training: Training, spec: ImageSpec, device: torch.device) -> Netw
 def _start(training: Training, spec: ImageSpec, device: torch.device) -> tuple[Network, torch.Generator]:
     """The fresh network, and the generator that has drawn it."""
     rng = torch.Generator().manual_seed(training.seed)
-    return build(training.network, spec.shape, spec.num_classes, rng, device), rng
+    return build_network(training.network, spec.shape, spec.num_classes, rng, device), rng
 
 
 def _sight(space: str, spec: ImageSpec, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:

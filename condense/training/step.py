@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from condense.augment import mixup as mixing
-from condense.augment.cutmix import draw
+from condense.augment.cutmix import draw_cutmix
 from condense.networks import CHUNK, Network
 from condense.store.targets import Mixed, Target
 
@@ -62,7 +62,7 @@ def cutmix(
     """
     if probability == 0 or float(torch.rand((), generator=generator)) >= probability:
         return images, target
-    mix = draw(len(images), (images.shape[-2], images.shape[-1]), generator).to(images.device)
+    mix = draw_cutmix(len(images), (images.shape[-2], images.shape[-1]), generator).to(images.device)
     return mix(images), Mixed(target, target[mix.order], mix.share)
 
 
@@ -82,7 +82,7 @@ def mixup(
     """
     if not beta:
         return images, target
-    order, share = mixing.draw(len(images), beta, generator)
+    order, share = mixing.draw_mixup(len(images), beta, generator)
     order = order.to(images.device)
     return mixing.mix(images, order, share), Mixed(target, target[order], share)
 

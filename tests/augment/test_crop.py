@@ -40,7 +40,7 @@ def test_every_image_is_shifted_by_up_to_an_eighth_of_each_side_over_zeros_and_m
     h, w = size
     x = torch.randn(60, 2, h, w, generator=seeded())
     found = set()
-    for before, after in zip(x, crop.augment(x, seeded(5), flip=flip), strict=True):
+    for before, after in zip(x, crop.random_crop(x, seeded(5), flip=flip), strict=True):
         (way,) = ways(before, after, (h // 8 + 1, w // 8 + 1))
         found.add(way)
     assert {down for down, _, _ in found} == set(range(-(h // 8), h // 8 + 1))
@@ -51,7 +51,7 @@ def test_every_image_is_shifted_by_up_to_an_eighth_of_each_side_over_zeros_and_m
 def test_each_shift_and_each_side_of_the_coin_comes_equally_often() -> None:
     x = torch.zeros(20000, 1, 8, 8)
     x[:, 0, 3, 3] = 1
-    place = crop.augment(x, seeded(), flip=True).flatten(1).argmax(1)
+    place = crop.random_crop(x, seeded(), flip=True).flatten(1).argmax(1)
     rows = torch.bincount(place // 8, minlength=8) / len(x)
     columns = torch.bincount(place % 8, minlength=8) / len(x)
     # Down by -1, 0 or 1; to the column 2, 3 or 4, of which the mirror makes 5, 4 or 3.
@@ -62,14 +62,14 @@ def test_each_shift_and_each_side_of_the_coin_comes_equally_often() -> None:
 def test_the_draws_are_the_generators_and_the_images_stay_as_they_were() -> None:
     x = torch.randn(8, 3, 16, 16, generator=seeded())
     before, state = x.clone(), torch.random.get_rng_state()
-    one, two, other = (crop.augment(x, seeded(seed), flip=True) for seed in (1, 1, 2))
+    one, two, other = (crop.random_crop(x, seeded(seed), flip=True) for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert torch.equal(x, before) and torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_the_gradient_of_a_pixel_is_the_number_of_times_it_is_seen() -> None:
     x = torch.randn(6, 1, 8, 8, generator=seeded(), requires_grad=True)
-    (found,) = torch.autograd.grad(crop.augment(x, seeded(1), flip=True).sum(), x)
+    (found,) = torch.autograd.grad(crop.random_crop(x, seeded(1), flip=True).sum(), x)
     marks = torch.arange(1.0, 6 * 64 + 1).view(6, 1, 8, 8)
-    seen = torch.isin(marks, crop.augment(marks, seeded(1), flip=True))
+    seen = torch.isin(marks, crop.random_crop(marks, seeded(1), flip=True))
     assert torch.equal(found, seen.float()) and not bool(seen.all())

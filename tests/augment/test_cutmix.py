@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from condense.augment.cutmix import Mix, draw
+from condense.augment.cutmix import Mix, draw_cutmix
 
 SIZES = [(8, 8), (5, 9), (32, 32), (1, 1)]
 
@@ -19,7 +19,7 @@ def test_the_share_is_the_counted_share_of_pixels_that_stay(size: tuple[int, int
     constant = torch.arange(6.0)[:, None, None, None].expand(6, 2, *size)
     shares = set()
     for seed in range(60):
-        mix = draw(6, size, seeded(seed))
+        mix = draw_cutmix(6, size, seeded(seed))
         mixed = mix(constant)
         for image in range(6):
             giver = int(mix.order[image])
@@ -34,7 +34,7 @@ def test_the_share_is_the_counted_share_of_pixels_that_stay(size: tuple[int, int
 def test_a_pixel_in_the_box_comes_from_the_same_place_of_its_giver() -> None:
     x = torch.randn(5, 3, 8, 6, generator=seeded())
     for seed in range(20):
-        mix = draw(5, (8, 6), seeded(seed))
+        mix = draw_cutmix(5, (8, 6), seeded(seed))
         top, bottom, left, right = mix.box
         mixed = mix(x)
         for image in range(5):
@@ -59,7 +59,7 @@ def test_the_box_reaches_half_of_a_uniform_areas_root_to_both_sides_of_a_uniform
             inside = [p for p in range(side) if -(int(side * area**0.5) // 2) <= p - centre]
             inside = [p for p in inside if p - centre < int(side * area**0.5) // 2]
             box.append(inside)
-        mix = draw(4, size, seeded(seed))
+        mix = draw_cutmix(4, size, seeded(seed))
         assert torch.equal(mix.order, order)
         top, bottom, left, right = mix.box
         assert list(range(top, bottom)) == box[0] and list(range(left, right)) == box[1]
@@ -68,7 +68,7 @@ def test_the_box_reaches_half_of_a_uniform_areas_root_to_both_sides_of_a_uniform
 def test_the_area_is_uniform_before_the_image_clips_it() -> None:
     sides = []
     for seed in range(2000):
-        top, bottom, left, right = draw(1, (1000, 1000), seeded(seed)).box
+        top, bottom, left, right = draw_cutmix(1, (1000, 1000), seeded(seed)).box
         # An unclipped side is known whole; of one clipped on one side the other half is.
         rows = (bottom - top, top > 0 and bottom < 1000)
         columns = (right - left, left > 0 and right < 1000)
@@ -105,6 +105,6 @@ def test_the_gradient_of_a_pixel_is_what_it_was_used_for() -> None:
 
 def test_a_draw_depends_on_its_generator_alone() -> None:
     state = torch.random.get_rng_state()
-    one, two = draw(9, (8, 8), seeded(3)), draw(9, (8, 8), seeded(3)).to("cpu")
+    one, two = draw_cutmix(9, (8, 8), seeded(3)), draw_cutmix(9, (8, 8), seeded(3)).to("cpu")
     assert torch.equal(one.order, two.order) and one.box == two.box and one.share == two.share
     assert torch.equal(torch.random.get_rng_state(), state)

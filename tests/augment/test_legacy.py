@@ -23,7 +23,7 @@ def images(*shape: int) -> Tensor:
 def test_a_crop_s_offset_is_0_to_7_and_never_8(axis: str) -> None:
     ramp = torch.arange(28.0).expand(28, 28)
     ramp = (ramp.mT if axis == "rows" else ramp).expand(2000, 1, 28, 28)
-    middle = legacy.augment(ramp, "crop", seeded())[:, 0, 14, 14]
+    middle = legacy.augment_legacy(ramp, "crop", seeded())[:, 0, 14, 14]
     counts = torch.stack([(middle == 14 + shift).sum() for shift in range(-4, 4)])
     assert counts.sum() == 2000
     assert ((counts - 250) ** 2 / 250).sum() < 24.3  # chi-square, 7 degrees of freedom, p = 0.001
@@ -31,7 +31,7 @@ def test_a_crop_s_offset_is_0_to_7_and_never_8(axis: str) -> None:
 
 def test_a_crop_fills_with_the_batch_s_mean_of_each_channel() -> None:
     x = images(40, 2, 12, 12)
-    y = legacy.augment(x, "crop", seeded())
+    y = legacy.augment_legacy(x, "crop", seeded())
     for image, cropped in zip(x, y, strict=True):
         for channel in range(2):
             new = cropped[channel][~torch.isin(cropped[channel], image[channel])]
@@ -41,7 +41,7 @@ def test_a_crop_fills_with_the_batch_s_mean_of_each_channel() -> None:
 
 def test_scaling_keeps_values_or_fills_with_zero_about_the_middle() -> None:
     x = images(60, 1, 20, 20) + 10
-    y = legacy.augment(x, "scale", seeded())
+    y = legacy.augment_legacy(x, "scale", seeded())
     sides = set()
     for image, scaled in zip(x, y, strict=True):
         inside = scaled[0] != 0
@@ -62,7 +62,7 @@ def test_a_rotation_turns_a_ramp_by_whole_degrees_about_the_middle() -> None:
     side = 41
     rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
     x = torch.from_numpy(columns.copy()).expand(300, 1, side, side).contiguous()
-    y = legacy.augment(x, "rotate", seeded())[:, 0]
+    y = legacy.augment_legacy(x, "rotate", seeded())[:, 0]
     centre = side // 2
     # A turned ramp has the gradient (cos, sin) of its angle.
     across = (y[:, centre, centre + 5] - y[:, centre, centre - 5]) / 10
@@ -77,18 +77,18 @@ def test_a_rotation_turns_a_ramp_by_whole_degrees_about_the_middle() -> None:
 
 def test_a_rotation_fills_with_the_mean_of_the_batch() -> None:
     x = torch.full((20, 2, 16, 16), 3.0)
-    torch.testing.assert_close(legacy.augment(x, "rotate", seeded()), x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(legacy.augment_legacy(x, "rotate", seeded()), x, atol=1e-5, rtol=0)
 
 
 def test_noise_has_a_thousandth_as_its_deviation() -> None:
     x = images(20, 3, 16, 16)
-    noise = legacy.augment(x, "noise", seeded()) - x
+    noise = legacy.augment_legacy(x, "noise", seeded()) - x
     assert abs(noise.std() / 0.001 - 1) < 5 / math.sqrt(2 * noise.numel())
 
 
 def test_each_image_gets_one_operation_of_its_own() -> None:
     x = images(300, 1, 16, 16)
-    y = legacy.augment(x, "noise_crop", seeded())
+    y = legacy.augment_legacy(x, "noise_crop", seeded())
     noisy = int(((y - x).abs().amax((1, 2, 3)) < 0.01).sum())
     # Half get noise; of the others 1 in 64 is cropped without a shift.
     assert abs(noisy - 300 * (0.5 + 0.5 / 64)) < 5 * math.sqrt(75)
@@ -100,7 +100,7 @@ def test_it_is_a_pure_function_of_images_and_generator(operations: str, shape: t
     before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     x = images(*shape).float()
     kept = x.clone()
-    first, again = (legacy.augment(x, operations, seeded()) for _ in range(2))
+    first, again = (legacy.augment_legacy(x, operations, seeded()) for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(x, kept)
     assert (first.shape, first.dtype) == (x.shape, x.dtype)
@@ -110,9 +110,9 @@ def test_it_is_a_pure_function_of_images_and_generator(operations: str, shape: t
 
 def test_no_operation_is_the_identity() -> None:
     x = images(2, 1, 8, 8)
-    assert legacy.augment(x, "none", seeded()) is x
+    assert legacy.augment_legacy(x, "none", seeded()) is x
 
 
 def test_an_unknown_operation_is_refused_by_name() -> None:
     with pytest.raises(Refused, match="unknown augmentation of dc 'rotates'; nearest: rotate"):
-        legacy.augment(images(1, 1, 8, 8), "crop_rotates", seeded())
+        legacy.augment_legacy(images(1, 1, 8, 8), "crop_rotates", seeded())

@@ -30,7 +30,7 @@ def test_shares_of_a_tiny_parameter_are_finite_and_near_the_ends() -> None:
 
 def test_a_mixed_pixel_is_the_mean_of_two_images_of_the_batch_by_the_share() -> None:
     x = torch.randn(5, 2, 3, 4, generator=seeded(), dtype=torch.float64)
-    order, share = mixup.draw(5, 0.8, seeded(2))
+    order, share = mixup.draw_mixup(5, 0.8, seeded(2))
     mixed = mixup.mix(x, order, share)
     assert sorted(order.tolist()) == list(range(5)) and 0 < share < 1
     for i in range(5):
@@ -41,7 +41,7 @@ def test_a_mixed_pixel_is_the_mean_of_two_images_of_the_batch_by_the_share() -> 
 
 def test_the_draws_are_the_generators() -> None:
     state = torch.random.get_rng_state()
-    one, two, other = (mixup.draw(50, 0.8, seeded(seed)) for seed in (1, 1, 2))
+    one, two, other = (mixup.draw_mixup(50, 0.8, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(one[0], two[0]) and one[1] == two[1]
     assert not torch.equal(one[0], other[0]) and one[1] != other[1]
     assert torch.equal(torch.random.get_rng_state(), state)

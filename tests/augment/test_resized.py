@@ -108,7 +108,7 @@ def test_where_no_box_fits_the_largest_central_one_is_shown() -> None:
 
 def test_images_are_mirrored_by_coins_after_they_are_enlarged() -> None:
     x = images(40, 8, 8)
-    plain, flipped = (resized.augment(x, seeded(3), flip=flip) for flip in (False, True))
+    plain, flipped = (resized.random_resized_crop(x, seeded(3), flip=flip) for flip in (False, True))
     coins = [torch.equal(a.flip(-1), b) for a, b in zip(plain, flipped, strict=True)]
     assert all(coin or torch.equal(a, b) for coin, a, b in zip(coins, plain, flipped, strict=True))
     assert 8 < sum(coins) < 32
@@ -116,7 +116,7 @@ def test_images_are_mirrored_by_coins_after_they_are_enlarged() -> None:
 
 def test_the_draws_are_the_generators_and_each_image_has_its_own_box() -> None:
     x, state = images(1, 8, 8).expand(6, 2, 8, 8), torch.random.get_rng_state()
-    one, two, other = (resized.augment(x, seeded(seed), flip=False) for seed in (1, 1, 2))
+    one, two, other = (resized.random_resized_crop(x, seeded(seed), flip=False) for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert len({image.sum().item() for image in one}) > 3
     assert torch.equal(torch.random.get_rng_state(), state)

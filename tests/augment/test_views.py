@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from condense.augment import crop, resized
-from condense.augment.mixup import draw as draw_mixup
-from condense.augment.mixup import mix
-from condense.augment.views import Views, draw
+from condense.augment.mixup import draw_mixup, mix
+from condense.augment.views import Views, draw_views
 from condense.errors import Refused
 from condense.store.targets import Hard
 from condense.training.step import cutmix
@@ -37,12 +36,14 @@ def plain(boxes: list[list[int]], flips: list[int] | None = None) -> Views:
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize(("crops", "augment"), [("crop-flip", crop.augment), ("resized", resized.augment)])
+@pytest.mark.parametrize(
+    ("crops", "augment"), [("crop-flip", crop.random_crop), ("resized", resized.random_resized_crop)]
+)
 def test_drawn_views_show_what_the_augmentation_makes_of_the_same_stream(
     crops: str, augment: object, flip: bool
 ) -> None:
     x, ours, theirs = pictures(), stream(3), stream(3)
-    views = draw(len(x), (16, 24), ours, crops=crops, flip=flip)
+    views = draw_views(len(x), (16, 24), ours, crops=crops, flip=flip)
     assert torch.equal(views(x), augment(x, theirs, flip=flip))  # type: ignore[operator]
     assert torch.equal(ours.get_state(), theirs.get_state())
     assert bool(views.flips.any()) == flip
@@ -53,8 +54,12 @@ def test_views_with_boxes_pasted_are_those_of_training_draw_for_draw(probability
     x, ours, theirs = pictures(), stream(5), stream(5)
     pasted = []
     for _ in range(8):
-        views = draw(len(x), (16, 24), ours, crops="crop-flip", flip=True, cutmix_probability=probability)
-        expected, _ = cutmix(crop.augment(x, theirs, flip=True), Hard(torch.arange(6)), theirs, probability)
+        views = draw_views(
+            len(x), (16, 24), ours, crops="crop-flip", flip=True, cutmix_probability=probability
+        )
+        expected, _ = cutmix(
+            crop.random_crop(x, theirs, flip=True), Hard(torch.arange(6)), theirs, probability
+        )
         assert torch.equal(views(x), expected)
         pasted.append(views.paste[2] * views.paste[3] > 0)
     assert any(pasted) == (probability > 0) and (all(pasted) or probability < 1)
@@ -62,8 +67,8 @@ def test_views_with_boxes_pasted_are_those_of_training_draw_for_draw(probability
 
 def test_averaged_views_keep_the_share_that_mixup_draws() -> None:
     x, ours, theirs = pictures(), stream(7), stream(7)
-    views = draw(len(x), (16, 24), ours, crops="crop-flip", flip=False, mixup_beta=0.8)
-    shifted = crop.augment(x, theirs, flip=False)
+    views = draw_views(len(x), (16, 24), ours, crops="crop-flip", flip=False, mixup_beta=0.8)
+    shifted = crop.random_crop(x, theirs, flip=False)
     order, share = draw_mixup(len(x), 0.8, theirs)
     torch.testing.assert_close(views(x), mix(shifted, order, share))
     assert 0 < views.share < 1 and views.share == pytest.approx(share, abs=1e-7)
@@ -120,4 +125,4 @@ def test_numbers_that_are_no_view_of_an_image_are_found(change: dict[str, object
 
 def test_an_unknown_kind_of_crop_is_refused_with_those_there_are() -> None:
     with pytest.raises(Refused, match="unknown crop 'centre'; known: crop-flip, resized"):
-        draw(2, (8, 8), stream(), crops="centre", flip=False)
+        draw_views(2, (8, 8), stream(), crops="centre", flip=False)

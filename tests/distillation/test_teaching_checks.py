@@ -11,7 +11,7 @@ from condense.distillation import ImageMethod, ImageRun, TeacherMethod, Wrapper
 from condense.distillation.engine import check, distill
 from condense.distillation.images.taught import given, require_same_fixed, teach
 from condense.errors import Refused
-from condense.networks import build
+from condense.networks import build_network
 from condense.resources import Budget
 from condense.store import ImageSet
 from condense.teachers import Teacher, keep, pin
@@ -115,7 +115,7 @@ def test_a_teacher_without_batch_norms_is_refused_wherever_it_comes_from(
     toy: ImageDataset, home: Path, tmp_path: Path, own: Teacher
 ) -> None:
     assert own.header is not None
-    network = build("convnet-w32", toy.spec.shape, 3, torch.Generator().manual_seed(0))
+    network = build_network("convnet-w32", toy.spec.shape, 3, torch.Generator().manual_seed(0))
     plain = Teacher.of(replace(own.header, network="convnet-w32"), network.state_dict(), "cpu")
     sentence = "inverts matches its teacher's batch norms, and convnet-w32 has none; --param teacher=trained"
     plain.save(tmp_path / "plain.safetensors")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from condense.data import Graphs, load_graphs
-from condense.data.graphs.files import read
+from condense.data.graphs.files import read_graphs
 from condense.data.graphs.sources import MUTAG
 from condense.distillation.graphs.itemsets import Itemset, Transactions, choose, exclusive, mine
 from condense.distillation.graphs.trees import build, colours, degrees, sizes, transactions
@@ -35,7 +35,7 @@ def elsewhere(name: str) -> Path:
 
 def dd() -> Graphs:
     """The training part of the authors' split of DD; all labels but the 16 of their list are one."""
-    graphs = read(elsewhere("DD")).graphs
+    graphs = read_graphs(elsewhere("DD")).graphs
     train = np.random.RandomState(0).permutation(len(graphs))[: int(0.8 * len(graphs))]
     graphs = graphs.select(torch.from_numpy(train))
     listed = torch.tensor([1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 17, 19, 20])
@@ -89,7 +89,7 @@ def supports(found: list[Itemset]) -> set[int]:
 
 
 def test_mutag_has_as_many_tree_nodes_as_published() -> None:
-    graphs = read(MUTAG).graphs
+    graphs = read_graphs(MUTAG).graphs
     per_depth = [sizes(graphs.edges, len(graphs.node_labels), depth) for depth in (1, 2, 3)]
     assert [round(int(one.sum()) / 1000, 1) for one in per_depth] == [10.8, 29.1, 73.3]
     assert [int(one.max()) for one in per_depth[1:]] == [13, 39]

@@ -18,7 +18,7 @@ from condense.errors import Refused
 from condense.evaluation import Labeller, Outcome, Trainable
 from condense.evaluation.evaluate import evaluate_set, record_of
 from condense.evaluation.labels import labelled_by, labelling_teacher, without_stored_labels
-from condense.networks import build
+from condense.networks import build_network
 from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
 from condense.records.record import Record, read_all
 from condense.resources import Budget
@@ -49,7 +49,9 @@ def taught(toy: ImageDataset, seed: int = 0, accuracy: float | None = 91.5) -> T
         network="convnet-w32-bn", dataset=spec.name, classes=spec.classes, shape=spec.shape, mean=spec.mean,
         std=spec.std, train_hash=toy.train.hash, accuracy=accuracy, training={},
     )  # fmt: skip
-    network = build("convnet-w32-bn", spec.shape, spec.num_classes, torch.Generator().manual_seed(seed))
+    network = build_network(
+        "convnet-w32-bn", spec.shape, spec.num_classes, torch.Generator().manual_seed(seed)
+    )
     return Teacher.of(header, network.state_dict(), CPU)
 
 
@@ -180,7 +182,7 @@ def test_a_labeller_gives_the_teachers_logits_of_the_images_at_the_protocols_tem
 
 def taught_network(teacher: Teacher) -> torch.nn.Module:
     """A copy of a teacher's network."""
-    network = build(teacher.name, (1, 8, 8), 3, torch.Generator())
+    network = build_network(teacher.name, (1, 8, 8), 3, torch.Generator())
     network.load_state_dict(teacher.network.state_dict())
     return network
 

@@ -12,7 +12,7 @@ from condense.errors import Refused, Stopped
 from condense.evaluation import WholeGraphs, train_graph_student
 from condense.evaluation import graph_student as module
 from condense.evaluation.graph_student import _batches, rated, score
-from condense.networks import GraphNetwork, build_graph
+from condense.networks import GraphNetwork, build_graph_network
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1, HARD_V1
 from condense.resources import Budget
 from condense.store import GraphSet
@@ -59,7 +59,7 @@ def weights(network: torch.nn.Module) -> Tensor:
 
 def naive(steps: int, student: str, seed: int, lr: float = 1e-3, decay: float = 1e-2) -> Tensor:
     """Adam with L2 on the weighted loss, written out."""
-    net = build_graph(student, sum(SPEC.features), 2, torch.Generator().manual_seed(seed))
+    net = build_graph_network(student, sum(SPEC.features), 2, torch.Generator().manual_seed(seed))
     batch = SET.batch(None)
     parameters = list(net.parameters())
     first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))

@@ -13,7 +13,7 @@ from condense.distillation import distill
 from condense.distillation.registry import build as build_method
 from condense.errors import Refused, Stopped
 from condense.evaluation import Outcome, Trainable, Whole, train_student
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.protocol import OPTIMIZERS, Protocol, Stage
 from condense.resources import Budget
 from condense.store import ImageSet
@@ -67,7 +67,7 @@ def weights(network: Network) -> Tensor:
 def naive(source: Trainable, spec_dsa: str, protocol: Protocol, seed: int, student: str = STUDENT) -> Tensor:
     """The weights after a plain loop: whole batches, with mixing, SGD and AdamW written out."""
     rng = torch.Generator().manual_seed(seed)
-    network = build(student, (1, 8, 8), 3, rng)
+    network = build_network(student, (1, 8, 8), 3, rng)
     parameters = list(network.parameters())
     assert protocol.lr is not None
     for number, stage in enumerate(protocol.stages):
@@ -224,7 +224,7 @@ def test_a_reset_forgets_the_momentum_so_that_a_stage_at_rate_zero_changes_nothi
     for reset, stages in ((True, (zero, Stage(epochs=1))), (False, (zero, Stage(epochs=1)))):
         protocol = replace(TINY, reset=reset, stages=stages, augment="none", weight_decay=0.0)
         trained(Repeated(toy), unseen, toy, protocol)
-    fresh = build(STUDENT, (1, 8, 8), 3, torch.Generator().manual_seed(0))
+    fresh = build_network(STUDENT, (1, 8, 8), 3, torch.Generator().manual_seed(0))
     images, target = Repeated(toy).batch
     gradients = torch.autograd.grad(target.loss(fresh(images)), list(fresh.parameters()))
     gradient = torch.cat([g.flatten() for g in gradients])

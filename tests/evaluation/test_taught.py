@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from condense.augment import by_name, cutmix, mixup
+from condense.augment import cutmix, mixup, named_augmentation
 from condense.data import ImageDataset, Images
 from condense.errors import Refused
 from condense.evaluation import Labeller, Trainable, Whole, train_student
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
 from condense.store.targets import Distilled, Hard, Target
 
@@ -68,7 +68,7 @@ def weights(network: Network) -> Tensor:
 
 
 def teacher() -> Network:
-    return build("mlp", (1, 8, 8), 3, torch.Generator().manual_seed(77)).requires_grad_(False)
+    return build_network("mlp", (1, 8, 8), 3, torch.Generator().manual_seed(77)).requires_grad_(False)
 
 
 def label(images: Tensor, target: Target) -> Target:
@@ -80,7 +80,7 @@ def naive(
 ) -> Tensor:
     """A plain loop with the rates, the mixing, the loss and both optimisers written out."""
     rng = torch.Generator().manual_seed(seed)
-    network = build("mlp", (1, 8, 8), 3, rng)
+    network = build_network("mlp", (1, 8, 8), 3, rng)
     parameters = list(network.parameters())
     first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     assert protocol.lr is not None
@@ -92,14 +92,14 @@ def naive(
             fall = 0.5 * (1 + torch.cos(torch.pi * turn * epoch / epochs))
             rate = protocol.lr * stage.scale * float(fall)
             for images, target in source.batches(epoch, protocol, rng):
-                x = by_name(protocol.augment, dsa)(images, rng)
+                x = named_augmentation(protocol.augment, dsa)(images, rng)
                 p = one_hot(target.ids, 3).float()
                 if protocol.cutmix is not None:
                     torch.rand((), generator=rng)  # the coin, which always falls on one side here
-                    box = cutmix.draw(len(x), (8, 8), rng)
+                    box = cutmix.draw_cutmix(len(x), (8, 8), rng)
                     x, p = box(x), box.share * p + (1 - box.share) * p[box.order]
                 if protocol.mixup is not None:
-                    order, share = mixup.draw(len(x), protocol.mixup, rng)
+                    order, share = mixup.draw_mixup(len(x), protocol.mixup, rng)
                     x = torch.stack([share * x[i] + (1 - share) * x[j] for i, j in enumerate(order)])
                     p = share * p + (1 - share) * p[order]
                 z = network(x)

@@ -17,7 +17,7 @@ from condense.distillation import Experts, ExpertTraining, ImageMethod, ImageRun
 from condense.distillation.matching.unrolled import as_parameters, flatten
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.networks import build as build_network
+from condense.networks import build_network
 from condense.store import ImageSet
 
 AST = methods()["ast"]

@@ -11,8 +11,7 @@ from condense.data import ImageDataset
 from condense.distillation import ImageRun, distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.networks import Network, initialise_
-from condense.networks import build as build_network
+from condense.networks import Network, build_network, initialise_
 
 DataDAM = methods()["datadam"]
 datadam = import_module(DataDAM.__module__)

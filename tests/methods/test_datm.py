@@ -13,7 +13,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation import Experts, ImageMethod, ImageRun, distill
 from condense.distillation.matching.unrolled import Unrolled, as_parameters
 from condense.distillation.registry import build, methods
-from condense.networks import build as build_network
+from condense.networks import build_network
 from condense.store import ImageSet
 
 DATM = methods()["datm"]

@@ -12,7 +12,7 @@ from condense.distillation import distill
 from condense.distillation.registry import build as build_method
 from condense.distillation.registry import methods
 from condense.errors import Refused
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 
 DC = methods()["dc"]
 dc = import_module(DC.__module__)
@@ -28,7 +28,7 @@ def gradients(seed: int = 0) -> list[Tensor]:
 
 
 def network(name: str = "convnet-w32") -> Network:
-    return build(name, (1, 8, 8), 3, torch.Generator().manual_seed(1)).double()
+    return build_network(name, (1, 8, 8), 3, torch.Generator().manual_seed(1)).double()
 
 
 def naive(net: Network, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ def test_matching_leaves_the_network_and_its_gradients_alone() -> None:
 
 
 def test_only_batch_norms_are_frozen_and_their_statistics_move_once_by_a_tenth() -> None:
-    net = build("convnet-w32-bn", (1, 8, 8), 10, torch.Generator().manual_seed(1))
+    net = build_network("convnet-w32-bn", (1, 8, 8), 10, torch.Generator().manual_seed(1))
     train = digits()
     dc.refresh_batch_norm(net, train, torch.Generator().manual_seed(2))
     first = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
@@ -124,7 +124,7 @@ def test_only_batch_norms_are_frozen_and_their_statistics_move_once_by_a_tenth()
 def test_a_network_without_batch_norm_is_not_refreshed_and_nothing_is_drawn() -> None:
     rng = torch.Generator().manual_seed(2)
     before = rng.get_state()
-    dc.refresh_batch_norm(build("convnet-w32", (1, 8, 8), 10, rng.clone_state()), digits(), rng)
+    dc.refresh_batch_norm(build_network("convnet-w32", (1, 8, 8), 10, rng.clone_state()), digits(), rng)
     assert torch.equal(rng.get_state(), before)
 
 

@@ -9,8 +9,7 @@ from condense.augment import dsa
 from condense.data import ImageDataset, Images
 from condense.distillation import ImageRun, distill
 from condense.distillation.registry import build, methods
-from condense.networks import build as build_network
-from condense.networks import initialise_
+from condense.networks import build_network, initialise_
 
 DM = methods()["dm"]
 dm = import_module(DM.__module__)

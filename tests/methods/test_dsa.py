@@ -10,7 +10,7 @@ from condense.data import load_images
 from condense.distillation import distill
 from condense.distillation.registry import build as build_method
 from condense.distillation.registry import methods
-from condense.networks import build
+from condense.networks import build_network
 
 DSA = methods()["dsa"]
 dc = import_module(methods()["dc"].__module__)
@@ -25,7 +25,7 @@ def distilled(cache: Path, name: str, settings: dict[str, str], ipc: int = 1) ->
 
 @pytest.mark.parametrize("op", STRATEGY.split("_"))
 def test_equal_batches_under_one_draw_are_no_distance_apart(op: str) -> None:
-    net = build("convnet-w32", (1, 8, 8), 3, torch.Generator().manual_seed(1)).double()
+    net = build_network("convnet-w32", (1, 8, 8), 3, torch.Generator().manual_seed(1)).double()
     images = torch.randn(3, 5, 1, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     draw = augmentation.siamese(op, (8, 8), 3, torch.Generator().manual_seed(3))
     loss, _ = dc.match(net, draw(images), draw(images.clone()), dc.cosine)

@@ -12,8 +12,7 @@ from torch.nn.functional import cross_entropy
 from condense.data import ImageDataset
 from condense.distillation import distill
 from condense.distillation.registry import build, methods
-from condense.networks import Network
-from condense.networks import build as build_network
+from condense.networks import Network, build_network
 
 DWA = methods()["dwa"]
 dwa = import_module(DWA.__module__)

@@ -66,7 +66,7 @@ class Online:
     ) -> Iterator[tuple[Tensor, Target]]:
         small = replace(SOFT_V1, batch=self.batch, labels=None, temperature=None)
         for images, target in self.shown.batches(epoch, small, self.rng):
-            images = crop.augment(images, self.rng, flip=False)
+            images = crop.random_crop(images, self.rng, flip=False)
             images, _ = cutmix(images, target, self.rng, SOFT_V1.cutmix or 0.0)
             logits = self.teacher.logits(images).half().float()
             yield images, Distilled(logits, target.ids, 20.0)

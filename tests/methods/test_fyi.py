@@ -11,7 +11,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation import IdentityView, ImageMethod, ImageRun, LearnableSet, distill
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused
-from condense.networks import build as build_network
+from condense.networks import build_network
 from condense.protocol import HARD_V1, dc_evaluation
 from condense.store import ImageSet
 

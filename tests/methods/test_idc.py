@@ -17,7 +17,7 @@ from condense.distillation.images.view import IdentityView
 from condense.distillation.registry import build as build_method
 from condense.distillation.registry import methods
 from condense.errors import Refused
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.store import ImageSet, MultiFormation
 
 IDC = methods()["idc"]
@@ -41,7 +41,7 @@ def gradients(seed: int = 0) -> list[Tensor]:
 
 
 def network(name: str = "convnet-w32") -> Network:
-    return build(name, (2, 8, 8), 3, torch.Generator().manual_seed(1)).double()
+    return build_network(name, (2, 8, 8), 3, torch.Generator().manual_seed(1)).double()
 
 
 def before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, see: Callable[..., object]) -> None:
@@ -277,7 +277,7 @@ def test_a_new_network_starts_without_the_momentum_of_the_one_before_it(
     held: list[int] = []
     before(monkeypatch, idc, "train_step", lambda _, trainer, *__: held.append(len(trainer.state)))
     distilled(tmp_path, {"iterations": "2", "matches": "3"})
-    parameters = len(list(build("convnet-w32", (1, 8, 8), 10, torch.Generator()).parameters()))
+    parameters = len(list(build_network("convnet-w32", (1, 8, 8), 10, torch.Generator()).parameters()))
     assert held == [0, parameters] * 2
 
 

@@ -13,8 +13,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation import ImageRun, TeacherMethod, Training, distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.networks import Network
-from condense.networks import build as build_network
+from condense.networks import Network, build_network
 from condense.protocol import HARD_V1
 from condense.store import ImageSet, Soft
 from condense.teachers import Teacher

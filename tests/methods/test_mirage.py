@@ -14,7 +14,7 @@ from condense.distillation import distill
 from condense.distillation.graphs.itemsets import Chosen, Transactions, choose
 from condense.distillation.registry import build
 from condense.errors import Refused
-from condense.networks.graph import build_graph
+from condense.networks.graph import build_graph_network
 from condense.store import GraphSet
 
 MOLBACE = Path(__file__).parents[1] / "data" / "graphs" / "ogbg_molbace.zip"
@@ -212,7 +212,7 @@ def test_to_a_gin_the_roots_of_a_set_are_nodes_of_exactly_as_many_graphs_as_its_
 ) -> None:
     data = load_graphs("mutag")
     made = make(data, tmp_path, 2, edge_labels=False)  # the network does not look at bonds
-    net = build_graph("gin-sum", 7, 2, torch.Generator().manual_seed(0)).double()
+    net = build_graph_network("gin-sum", 7, 2, torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         real, ours = batch_of(data.train, data.spec.features), made.batch()
         everywhere = net.nodes(replace(real, nodes=real.nodes.double()))

@@ -16,8 +16,7 @@ from condense.distillation.matching.unrolled import Unrolled
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused
 from condense.evaluation import train_student
-from condense.networks import Network
-from condense.networks import build as build_network
+from condense.networks import Network, build_network
 from condense.protocol import Protocol, Stage
 from condense.resources import Budget
 from condense.store import ImageSet

@@ -15,8 +15,7 @@ from condense.distillation import ImageMethod, ImageRun, LearnableSet, Training,
 from condense.distillation.images.view import DecodedView
 from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
-from condense.networks import Network
-from condense.networks import build as build_network
+from condense.networks import Network, build_network
 from condense.resources import Budget
 from condense.store import ImageSet, MultiFormation
 from condense.training.pretrained import pretrained, untrained

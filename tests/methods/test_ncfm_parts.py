@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from condense.distillation.registry import methods
-from condense.networks import Network
-from condense.networks import build as build_network
+from condense.networks import Network, build_network
 
 ncfm = import_module(methods()["ncfm"].__module__)
 

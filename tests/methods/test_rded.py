@@ -12,7 +12,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation import ImageRun, distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.networks import build as build_network
+from condense.networks import build_network
 from condense.store import ImageSet
 from condense.teachers import Teacher
 

@@ -11,7 +11,7 @@ from condense.data import ImageDataset
 from condense.distillation import Experts, distill
 from condense.distillation.matching.unrolled import Batch, Unrolled, as_parameters
 from condense.distillation.registry import build, methods
-from condense.networks import build as build_network
+from condense.networks import build_network
 from condense.store import ImageSet
 
 TESLA = methods()["tesla"]

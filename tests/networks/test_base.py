@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from condense.networks import build, network_in_chunks
+from condense.networks import build_network, network_in_chunks
 from condense.networks.resnet import Residual
 
 MAPS = {"convnet-w32": 3, "convnet-d2-bn": 2, "alexnet": 5, "vgg11": 8, "resnet18": 9, "resnet18-ap-bn": 9}
@@ -26,7 +26,7 @@ def images(n: int) -> Tensor:
 
 @pytest.mark.parametrize("name", MAPS)
 def test_the_maps_are_those_that_hooks_capture_and_the_features_the_features(name: str) -> None:
-    net = build(name, (1, 32, 32), 3, seeded())
+    net = build_network(name, (1, 32, 32), 3, seeded())
     captured: list[Tensor] = []
     layers = [layer for layer in net.body if isinstance(layer, nn.ReLU | Residual)]
     hooks = [layer.register_forward_hook(lambda *call: captured.append(call[2].clone())) for layer in layers]
@@ -44,7 +44,7 @@ def test_the_maps_are_those_that_hooks_capture_and_the_features_the_features(nam
 
 @pytest.mark.parametrize("name", FLAT)
 def test_flat_values_are_channels_of_a_single_pixel(name: str) -> None:
-    net = build(name, (1, 32, 32), 3, seeded())
+    net = build_network(name, (1, 32, 32), 3, seeded())
     with torch.no_grad():
         features, maps = net.features_and_maps(images(2), lambda x: x)
     assert [x.shape[1] for x in maps] == FLAT[name]
@@ -52,7 +52,7 @@ def test_flat_values_are_channels_of_a_single_pixel(name: str) -> None:
 
 
 def test_gradients_flow_through_what_is_made_of_a_map() -> None:
-    net = build("convnet-w32", (1, 32, 32), 3, seeded()).double()
+    net = build_network("convnet-w32", (1, 32, 32), 3, seeded()).double()
     x = images(2).double().requires_grad_()
     _, sums = net.features_and_maps(x, lambda maps: maps.sum())
     (gradient,) = torch.autograd.grad(sums[1], x)
@@ -63,7 +63,7 @@ def test_gradients_flow_through_what_is_made_of_a_map() -> None:
 
 
 def test_no_map_outlives_the_next_one() -> None:
-    net = build("convnet-w32", (1, 32, 32), 3, seeded())
+    net = build_network("convnet-w32", (1, 32, 32), 3, seeded())
     seen: list[weakref.ref[Tensor]] = []
 
     def alone(x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def test_no_map_outlives_the_next_one() -> None:
 def test_a_function_of_a_forward_sees_chunks_unless_the_network_mixes_samples(
     name: str, sizes: list[int]
 ) -> None:
-    net = build(name, (1, 8, 8), 3, seeded())
+    net = build_network(name, (1, 8, 8), 3, seeded())
     x = torch.randn(70, 1, 8, 8, generator=seeded(1))
     seen: list[int] = []
 

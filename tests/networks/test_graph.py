@@ -11,7 +11,7 @@ from condense.data import Graphs, GraphSpec, load_graphs
 from condense.data.graphs.batch import GraphBatch, batch_of, multi_hot
 from condense.distillation.graphs import trees
 from condense.errors import Refused
-from condense.networks import GRAPH_NETWORKS, GraphNetwork, build_graph, graph_chunks, in_graph_chunks
+from condense.networks import GRAPH_NETWORKS, GraphNetwork, build_graph_network, graph_chunks, in_graph_chunks
 from condense.networks import graph as module
 from condense.networks.graph import geometric
 
@@ -21,7 +21,7 @@ SPEC = MUTAG.spec
 
 
 def fresh(name: str, spec: GraphSpec = SPEC, seed: int = 0) -> GraphNetwork:
-    return build_graph(name, sum(spec.features), 2, torch.Generator().manual_seed(seed))
+    return build_graph_network(name, sum(spec.features), 2, torch.Generator().manual_seed(seed))
 
 
 def double(batch: GraphBatch) -> GraphBatch:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condense.errors import Refused
-from condense.networks import NETWORKS, Network, build, features_in_chunks, in_chunks, initialise_
+from condense.networks import NETWORKS, Network, build_network, features_in_chunks, in_chunks, initialise_
 from condense.networks.convnet import usual_depth
 from condense.networks.registry import smallest_side
 
@@ -105,7 +105,7 @@ def test_the_depth_leaves_a_4_x_4_map_and_2048_features_from_8_pixels_on(side: i
 
 
 def test_the_convnet_is_its_definition_written_out() -> None:
-    net = build("convnet-d2", (2, 8, 8), 5, seeded()).double()
+    net = build_network("convnet-d2", (2, 8, 8), 5, seeded()).double()
     x = map_ = torch.randn(3, 2, 8, 8, generator=seeded(1), dtype=torch.float64)
     weights = dict(net.named_parameters())
     with torch.no_grad():
@@ -126,14 +126,14 @@ def test_the_convnet_is_its_definition_written_out() -> None:
 @pytest.mark.parametrize("name", ["convnet-w32", "alexnet", "vgg11", "lenet", "convnet-w32-bn"])
 def test_a_28_pixel_image_is_seen_as_32_pixels_with_a_zero_border(name: str) -> None:
     x = torch.randn(2, 3, 28, 28, generator=seeded())
-    small, large = (build(name, (3, side, side), 10, seeded()) for side in (28, 32))
+    small, large = (build_network(name, (3, side, side), 10, seeded()) for side in (28, 32))
     with torch.no_grad():
         torch.testing.assert_close(small(x), large(F.pad(x, (2, 2, 2, 2))))
 
 
 @pytest.mark.parametrize("name", ["convnet-w32", "vgg11", "resnet18", "resnet18-ap", "lenet", "mlp"])
 def test_an_image_does_not_see_the_others_of_its_batch(name: str) -> None:
-    net = build(name, (1, 32, 32), 3, seeded())
+    net = build_network(name, (1, 32, 32), 3, seeded())
     x = torch.randn(3, 1, 32, 32, generator=seeded(1))
     with torch.no_grad():
         torch.testing.assert_close(net(x)[:1], net(x[:1]))
@@ -141,7 +141,7 @@ def test_an_image_does_not_see_the_others_of_its_batch(name: str) -> None:
 
 
 def test_batch_norm_sees_the_batch_in_training_and_not_in_evaluation() -> None:
-    net = build("convnet-w32-bn", (1, 8, 8), 3, seeded())
+    net = build_network("convnet-w32-bn", (1, 8, 8), 3, seeded())
     x = torch.randn(3, 1, 8, 8, generator=seeded(1))
     with torch.no_grad():
         assert not torch.allclose(net(x)[:1], net(x[:1]))
@@ -153,7 +153,7 @@ def test_batch_norm_sees_the_batch_in_training_and_not_in_evaluation() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "resnet18-bn"])
 def test_the_strides_of_a_resnet_halve_the_map_three_times_and_the_pooled_variant_agrees(name: str) -> None:
     for variant in (name, name.replace("resnet18", "resnet18-ap")):
-        net = build(variant, (3, 32, 32), 10, seeded())
+        net = build_network(variant, (3, 32, 32), 10, seeded())
         x, sides = torch.randn(2, 3, 32, 32, generator=seeded()), []
         with torch.no_grad():
             for layer in net.body:
@@ -184,7 +184,7 @@ SMALLEST = {
 @pytest.mark.parametrize(("name", "side"), SMALLEST.items())
 def test_the_smallest_side_works_and_one_pixel_less_is_refused(name: str, side: int) -> None:
     assert smallest_side(name) == side
-    net = build(name, (3, side, side), 4, seeded())
+    net = build_network(name, (3, side, side), 4, seeded())
     with torch.no_grad():
         logits = net(torch.randn(8, 3, side, side, generator=seeded()))
     assert logits.shape == (8, 4)
@@ -194,18 +194,18 @@ def test_the_smallest_side_works_and_one_pixel_less_is_refused(name: str, side: 
         with pytest.raises(
             Refused, match=f"^{name} needs images of at least {side} x {side} pixels; these are"
         ):
-            build(name, (3, side - 1, side - 1), 4, seeded())
+            build_network(name, (3, side - 1, side - 1), 4, seeded())
 
 
 def test_a_refusal_is_one_sentence_with_both_sizes() -> None:
     with pytest.raises(Refused) as refused:
-        build("vgg11", (1, 8, 8), 10, seeded())
+        build_network("vgg11", (1, 8, 8), 10, seeded())
     assert str(refused.value) == "vgg11 needs images of at least 32 x 32 pixels; these are 8 x 8"
 
 
 def test_an_unknown_network_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(Refused, match="unknown network 'convnt'; nearest: convnet"):
-        build("convnt", (3, 32, 32), 10, seeded())
+        build_network("convnt", (3, 32, 32), 10, seeded())
 
 
 @pytest.mark.parametrize("name", ["convnet-w32", "alexnet", "resnet18-ap", "lenet", "mlp"])
@@ -213,7 +213,7 @@ def test_an_unknown_network_is_refused_with_the_nearest_names() -> None:
 def test_images_that_are_not_square_get_a_classifier_that_fits(
     name: str, shape: tuple[int, int, int]
 ) -> None:
-    net = build(name, shape, 3, seeded())
+    net = build_network(name, shape, 3, seeded())
     x = torch.randn(2, *shape, generator=seeded())
     with torch.no_grad():
         assert net.features(x).shape == (2, net.feature_dim)
@@ -232,7 +232,7 @@ def expected_bound(module: nn.Module) -> float:
 
 @pytest.mark.parametrize("name", ["convnet", "resnet18-ap-bn", "lenet"])
 def test_weights_and_biases_are_uniform_up_to_one_over_the_root_of_the_fan_in(name: str) -> None:
-    net = build(name, (3, 32, 32), 10, seeded())
+    net = build_network(name, (3, 32, 32), 10, seeded())
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             b = expected_bound(module)
@@ -250,7 +250,7 @@ def test_weights_and_biases_are_uniform_up_to_one_over_the_root_of_the_fan_in(na
 
 
 def test_the_distribution_is_the_framework_s_own() -> None:
-    net = build("convnet-w64", (3, 32, 32), 10, seeded())
+    net = build_network("convnet-w64", (3, 32, 32), 10, seeded())
     generator = torch.random.get_rng_state()
     try:
         torch.manual_seed(0)
@@ -269,31 +269,33 @@ def test_the_distribution_is_the_framework_s_own() -> None:
 
 @pytest.mark.parametrize("name", ["convnet-w32-bn", "lenet"])
 def test_equal_generators_give_equal_networks_and_others_do_not(name: str) -> None:
-    a, b, c = (build(name, (1, 16, 16), 4, seeded(seed)).state_dict() for seed in (3, 3, 4))
+    a, b, c = (build_network(name, (1, 16, 16), 4, seeded(seed)).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert not all(torch.equal(a[key], c[key]) for key in a)
 
 
 @pytest.mark.gpu
 def test_equal_generators_give_equal_networks_on_every_device() -> None:
-    here, there = (build("convnet-w32-bn", (1, 8, 8), 4, seeded(), device) for device in ("cpu", "cuda"))
+    here, there = (
+        build_network("convnet-w32-bn", (1, 8, 8), 4, seeded(), device) for device in ("cpu", "cuda")
+    )
     assert there.classifier.weight.is_cuda
     assert all(torch.equal(value.cpu(), here.state_dict()[key]) for key, value in there.state_dict().items())
 
 
 def test_redrawing_is_building_again_whatever_was_learned_since() -> None:
-    net = build("convnet-w32-bn", (1, 8, 8), 4, seeded(1))
+    net = build_network("convnet-w32-bn", (1, 8, 8), 4, seeded(1))
     net(torch.randn(4, 1, 8, 8, generator=seeded())).sum().backward()
     with torch.no_grad():
         for p in net.parameters():
             p.fill_(7)
     initialise_(net, seeded(2))
-    fresh = build("convnet-w32-bn", (1, 8, 8), 4, seeded(2)).state_dict()
+    fresh = build_network("convnet-w32-bn", (1, 8, 8), 4, seeded(2)).state_dict()
     assert all(torch.equal(value, fresh[key]) for key, value in net.state_dict().items())
 
 
 def test_the_parameters_are_cut_from_one_draw_in_their_order() -> None:
-    net = build("mlp", (1, 2, 2), 3, seeded(5))
+    net = build_network("mlp", (1, 2, 2), 3, seeded(5))
     drawn = torch.rand(sum(p.numel() for p in net.parameters()), generator=seeded(5)) * 2 - 1
     scaled = [p.detach().flatten() / b for p, b in zip(net.parameters(), net.bounds, strict=True) if b]
     torch.testing.assert_close(torch.cat(scaled), drawn)
@@ -303,18 +305,18 @@ def test_building_and_drawing_leave_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
     for name in NETWORKS:
         skeleton(name, (3, 64, 64))
-    build("convnet-w32", (3, 32, 32), 10, seeded())
+    build_network("convnet-w32", (3, 32, 32), 10, seeded())
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_network_comes_in_training_mode_with_gradients() -> None:
-    net = build("convnet-w32", (1, 8, 8), 4, seeded())
+    net = build_network("convnet-w32", (1, 8, 8), 4, seeded())
     assert net.training
     assert all(p.requires_grad and p.is_leaf and p.device.type == "cpu" for p in net.parameters())
 
 
 def test_features_in_chunks_are_the_features_without_a_gradient() -> None:
-    net = build("convnet-w32", (1, 8, 8), 4, seeded())
+    net = build_network("convnet-w32", (1, 8, 8), 4, seeded())
     x = torch.randn(70, 1, 8, 8, generator=seeded(1))
     chunked = features_in_chunks(net, x)
     torch.testing.assert_close(chunked, net.features(x).detach())
@@ -335,7 +337,7 @@ def test_chunks_on_a_cpu_hold_at_most_32_images() -> None:
 
 
 def test_batch_norm_in_training_gets_its_whole_batch() -> None:
-    net = build("convnet-w32-bn", (1, 8, 8), 4, seeded())
+    net = build_network("convnet-w32-bn", (1, 8, 8), 4, seeded())
     x = torch.randn(70, 1, 8, 8, generator=seeded(1))
     torch.testing.assert_close(features_in_chunks(net, x), net.features(x).detach())
     net.eval()

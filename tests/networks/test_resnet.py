@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from condense.networks import NETWORKS, Network, build
+from condense.networks import NETWORKS, Network, build_network
 from condense.networks.registry import smallest_side
 
 STEM_OF_IMAGENET = 49 * 3 * 64
@@ -42,7 +42,7 @@ def test_the_parameters_are_torchvisions_but_for_stem_and_classes(name: str, nor
 @pytest.mark.parametrize("name", TORCHVISION)
 @pytest.mark.parametrize("training", [False, True])
 def test_with_batch_norm_it_is_torchvisions_network_tensor_by_tensor(name: str, training: bool) -> None:
-    ours, other = build(f"{name}-bn", (3, 16, 16), 10, seeded()).double(), theirs(name).double()
+    ours, other = build_network(f"{name}-bn", (3, 16, 16), 10, seeded()).double(), theirs(name).double()
     state = ours.state_dict()
     for key, value in state.items():
         if key.endswith("running_var"):
@@ -58,7 +58,7 @@ def test_with_batch_norm_it_is_torchvisions_network_tensor_by_tensor(name: str, 
 
 @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
 def test_one_map_leaves_each_block(name: str) -> None:
-    net = build(f"{name}-bn", (3, 8, 8), 10, seeded()).eval()
+    net = build_network(f"{name}-bn", (3, 8, 8), 10, seeded()).eval()
 
     def side(x: Tensor) -> Tensor:
         return torch.tensor(x.shape[-1])

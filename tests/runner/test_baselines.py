@@ -9,7 +9,7 @@ import torch
 
 from condense.data import ImageDataset
 from condense.errors import Refused
-from condense.networks import build
+from condense.networks import build_network
 from condense.runner.baselines import baselines, prepared
 from condense.runner.cell import CellSpec, Paths
 from condense.teachers import Header, Teacher, pin
@@ -88,7 +88,7 @@ def test_the_teacher_of_the_method_goes_by_its_settings(
         network="convnet-w32-bn", dataset=spec.name, classes=spec.classes, shape=spec.shape, mean=spec.mean,
         std=spec.std, train_hash=toy.train.hash, accuracy=90.0, training={},
     )  # fmt: skip
-    network = build("convnet-w32-bn", spec.shape, 3, torch.Generator().manual_seed(0))
+    network = build_network("convnet-w32-bn", spec.shape, 3, torch.Generator().manual_seed(0))
     pin(Teacher.of(header, network.state_dict(), "cpu"))
     params = {"fkd.teacher": "host", "network": "convnet-w32-bn"}
     wanted = cell(method="sre2l+fkd", protocol="replay-v1", params=params)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from condense.data import GRAPH_NAMES, NAMES, holds_graphs
+from condense.data import GRAPH_NAMES, IMAGE_NAMES, holds_graphs
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import GRAPH_NETWORKS, NETWORKS
@@ -20,7 +20,7 @@ def test_every_cell_of_a_shipped_queue_names_what_exists_and_comes_once(path: Pa
     assert len({(cell.title, str(cell.params), cell.seeds) for cell in cells}) == len(cells)
     for cell in cells:
         graphs = holds_graphs(cell.data)
-        assert cell.data in (GRAPH_NAMES if graphs else NAMES)
+        assert cell.data in (GRAPH_NAMES if graphs else IMAGE_NAMES)
         assert cell.student in (None, *(GRAPH_NETWORKS if graphs else NETWORKS))
         if cell.reference:
             continue

@@ -10,7 +10,7 @@ import torch
 from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.evaluation import Outcome
-from condense.networks import build
+from condense.networks import build_network
 from condense.protocol import SOFT_V1, Stage
 from condense.records.record import Record
 from condense.resources import Budget
@@ -42,7 +42,7 @@ def teacher(toy: ImageDataset) -> Teacher:
         network="convnet-w32-bn", dataset=spec.name, classes=spec.classes, shape=spec.shape, mean=spec.mean,
         std=spec.std, train_hash=toy.train.hash, accuracy=90.0, training={},
     )  # fmt: skip
-    network = build("convnet-w32-bn", spec.shape, 3, torch.Generator().manual_seed(0))
+    network = build_network("convnet-w32-bn", spec.shape, 3, torch.Generator().manual_seed(0))
     return Teacher.of(header, network.state_dict(), CPU)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condense.data import ImageDataset
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.teachers import Header, Teacher
 
 
@@ -28,7 +28,7 @@ def header(toy: ImageDataset) -> Header:
 @pytest.fixture(scope="session")
 def trained(toy: ImageDataset, header: Header) -> Network:
     """A network that has learned the toy data, in float32."""
-    net = build(header.network, header.shape, 3, torch.Generator().manual_seed(0))
+    net = build_network(header.network, header.shape, 3, torch.Generator().manual_seed(0))
     train = toy.train.in_space(toy.space("normalized"))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     for _ in range(20):

@@ -11,7 +11,7 @@ from torch import nn
 
 from condense.data import ImageDataset
 from condense.errors import Refused
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.teachers import Teacher, load, read
 
 
@@ -64,7 +64,7 @@ def test_a_resnet_of_torchvisions_with_the_small_stem_is_read_layer_by_layer(
         theirs = torchvision.models.resnet18(num_classes=3)
         theirs.conv1, theirs.maxpool = nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.Identity()
     theirs.to_empty(device="cpu")
-    drawn = build("resnet18-bn", toy.spec.shape, 3, torch.Generator().manual_seed(2)).state_dict()
+    drawn = build_network("resnet18-bn", toy.spec.shape, 3, torch.Generator().manual_seed(2)).state_dict()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), drawn.values(), strict=True)))
     torch.save(theirs.state_dict(), tmp_path / "resnet.pt")
     found = taken(tmp_path / "resnet.pt", toy, "resnet18-bn")

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from condense.augment import dsa
 from condense.data import ImageDataset, Images
 from condense.errors import Refused
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.training.expert_steps import ExpertTraining, Stacked, ascent, descent
 
 CPU = torch.device("cpu")
@@ -62,7 +62,7 @@ def penalty(network: Network, images: Tensor) -> Tensor:
 def naive(training: ExpertTraining, toy: ImageDataset, train: Images, seed: int, epochs: int = 2) -> Tensor:
     """The parameters (p,) after some epochs of the authors' loops: whole batches, torch's SGD."""
     rng = torch.Generator().manual_seed(seed)
-    network = build(training.network, toy.spec.shape, 3, rng)
+    network = build_network(training.network, toy.spec.shape, 3, rng)
     lr = training.lr
 
     def loss(images: Tensor, seen: Tensor, labels: Tensor, epoch: int) -> Tensor:
@@ -226,7 +226,7 @@ def test_an_epoch_sees_each_image_once_in_an_order_of_its_own_and_its_last_batch
 
 def test_the_loss_that_a_step_reports_is_that_before_it(toy: ImageDataset, train: Images) -> None:
     stacked = Stacked(replace(PLAIN, augment="none", batch=60), toy.spec, [4], CPU)
-    network = build(PLAIN.network, toy.spec.shape, 3, torch.Generator().manual_seed(4))
+    network = build_network(PLAIN.network, toy.spec.shape, 3, torch.Generator().manual_seed(4))
     stacked.begin(0, 60)
     close(stacked.step(train, 0, 0)[0], cross_entropy(network(train.images), train.labels).detach())
 

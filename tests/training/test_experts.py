@@ -15,7 +15,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation import ImageRun
 from condense.distillation.registry import build as build_method
 from condense.errors import Refused, Stopped
-from condense.networks import build
+from condense.networks import build_network
 from condense.resources import Budget
 from condense.training.expert_files import Rows
 from condense.training.expert_steps import Stacked
@@ -74,7 +74,7 @@ def test_a_snapshot_is_taken_before_training_and_after_each_epoch(toy: ImageData
     found = make(toy, tmp_path, count=2, epochs=2)
     train = toy.train.in_space(toy.space("normalized"))
     for expert in range(2):
-        network = build(TINY.network, toy.spec.shape, 3, torch.Generator().manual_seed(expert))
+        network = build_network(TINY.network, toy.spec.shape, 3, torch.Generator().manual_seed(expert))
         stacked = Stacked(TINY, toy.spec, [expert], CPU)
         for epoch in range(3):
             snapshot = found.at(expert, epoch)

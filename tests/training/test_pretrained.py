@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.augment import by_name
+from condense.augment import named_augmentation
 from condense.data import ImageDataset, Images
 from condense.distillation import ImageRun, Training, feature_extractor, registry
 from condense.errors import Stopped
 from condense.files import digest
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.resources import Budget
 from condense.store.targets import Hard, Target
 from condense.training.pretrained import Pretrained, divided, pretrained, untrained
@@ -145,7 +145,7 @@ def test_by_default_a_network_is_that_of_the_first_versions_loop_to_the_bit(
     toy: ImageDataset, tmp_path: Path, augment: str
 ) -> None:
     rng = torch.Generator().manual_seed(0)
-    plain = build("convnet-w32", toy.spec.shape, 3, rng)
+    plain = build_network("convnet-w32", toy.spec.shape, 3, rng)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     train = toy.train.in_space(toy.space("normalized"))
     order = torch.randperm(60, generator=rng)
@@ -156,7 +156,7 @@ def test_by_default_a_network_is_that_of_the_first_versions_loop_to_the_bit(
         if at == 0 and step > 0:
             order = torch.randperm(60, generator=rng)
         chosen = order[at : at + 16]
-        images = by_name(augment, toy.spec.dsa)(train.images[chosen], rng)
+        images = named_augmentation(augment, toy.spec.dsa)(train.images[chosen], rng)
         train_step(plain, optimizer, images, Hard(train.labels[chosen]))
     network = make(toy, tmp_path, replace(TINY, augment=augment)).network
     for a, b in zip(network.parameters(), plain.parameters(), strict=True):
@@ -239,10 +239,10 @@ def test_batches_are_mixed_after_their_augmentation(
 ) -> None:
     make(toy, tmp_path, replace(TINY, steps=1, augment="crop-flip", cutmix=1.0))
     rng = torch.Generator().manual_seed(0)
-    build("convnet-w32", toy.spec.shape, 3, rng)
+    build_network("convnet-w32", toy.spec.shape, 3, rng)
     chosen = torch.randperm(60, generator=rng)[:16]
     train = toy.train.in_space(toy.space("normalized"))
-    images = by_name("crop-flip", toy.spec.dsa)(train.images[chosen], rng)
+    images = named_augmentation("crop-flip", toy.spec.dsa)(train.images[chosen], rng)
     images, target = cutmix(images, Hard(train.labels[chosen]), rng, 1.0)
     assert torch.equal(steps[0][1], images) and not torch.equal(images, train.images[chosen])
     logits = torch.randn(16, 3, generator=rng)
@@ -264,7 +264,9 @@ def test_a_network_untrained_is_the_one_that_its_training_starts_from(
 ) -> None:
     for training in (TINY, replace(TINY, seed=4, network="convnet-w32-bn", epochs=3, cutmix=0.5)):
         start = untrained(training, toy.spec, torch.device("cpu"))
-        fresh = build(training.network, toy.spec.shape, 3, torch.Generator().manual_seed(training.seed))
+        fresh = build_network(
+            training.network, toy.spec.shape, 3, torch.Generator().manual_seed(training.seed)
+        )
         still = make(toy, tmp_path, replace(training, lr=0.0)).network
         for a, b, c in zip(start.parameters(), fresh.parameters(), still.parameters(), strict=True):
             assert torch.equal(a, b) and torch.equal(a, c)
@@ -343,7 +345,7 @@ def test_the_first_step_is_that_of_plain_sgd_on_the_network_of_the_seed(
     # A single step is in the second half, at a tenth of the rate.
     network = make(toy, tmp_path, replace(TINY, steps=1, weight_decay=0.0, seed=5)).network
     rng = torch.Generator().manual_seed(5)
-    plain = build("convnet-w32", toy.spec.shape, 3, rng)
+    plain = build_network("convnet-w32", toy.spec.shape, 3, rng)
     order = torch.randperm(60, generator=rng)[:16]
     train = toy.train.in_space(toy.space("normalized"))
     loss = torch.nn.functional.cross_entropy(plain(train.images[order]), train.labels[order])

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from condense.augment.cutmix import draw
-from condense.networks import Network, build
+from condense.augment.cutmix import draw_cutmix
+from condense.networks import Network, build_network
 from condense.store.targets import Hard, Mixed, Soft, Target
 from condense.training.step import accuracy, chunks, cutmix, train_step
 
@@ -16,7 +16,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def network(name: str = "convnet-w32") -> Network:
-    return build(name, (1, 8, 8), 4, torch.Generator().manual_seed(1)).double()
+    return build_network(name, (1, 8, 8), 4, torch.Generator().manual_seed(1)).double()
 
 
 def sgd(net: Network) -> torch.optim.SGD:
@@ -88,7 +88,7 @@ def test_a_mixed_batch_is_a_coin_then_the_box_then_both_labels_by_their_share_of
     images, target = drawn(9, 1, 8, 8), SOFT[:9]
     rng = torch.Generator().manual_seed(4)
     torch.rand((), generator=rng)
-    mix = draw(9, (8, 8), rng)
+    mix = draw_cutmix(9, (8, 8), rng)
     mixed, labels = cutmix(images, target, torch.Generator().manual_seed(4), 1.0)
     assert isinstance(labels, Mixed) and torch.equal(mixed, mix(images))
     assert labels.first is target and labels.share == mix.share

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int64
 
 from condense.data.graphs.spec import Graphs
-from condense.data.graphs.text import Files, opened
+from condense.data.graphs.text import Files, open_files
 from condense.errors import Refused
 
 PARTS = ("train", "valid", "test")
@@ -28,7 +28,7 @@ Column = Int64[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class RawGraphs:
     """What a source of graphs holds.
 
     Attributes:
@@ -46,13 +46,13 @@ class Held:
     where: str
 
 
-def read(path: Path) -> Held:
+def read_graphs(path: Path) -> RawGraphs:
     """Reads a folder or a zip file, in whichever of the two layouts it is.
 
     Raises:
         Refused: if it holds neither layout, or not whole.
     """
-    files = opened(path)
+    files = open_files(path)
     names = sorted(name.removesuffix("_A.txt") for name in files.names if name.endswith("_A.txt"))
     if len(names) > 1:
         raise Refused(f"{path} holds several datasets: {', '.join(names)}")
@@ -63,7 +63,7 @@ def read(path: Path) -> Held:
     raise Refused(f"{path} holds neither NAME_A.txt (TUDataset) nor raw/edge.csv.gz (OGB)")
 
 
-def _tu(files: Files, name: str) -> Held:
+def _tu(files: Files, name: str) -> RawGraphs:
     """TUDataset's layout: nodes and graphs are counted from 1, and all edges stand in one file.
 
     Node features are the columns of ``_node_labels``; without that file those of ``_node_attributes``, which
@@ -111,7 +111,7 @@ def _tu(files: Files, name: str) -> Held:
     return _held(str(where), sizes, arcs, features, values, labels, None)
 
 
-def _ogb(files: Files) -> Held:
+def _ogb(files: Files) -> RawGraphs:
     """OGB's layout: nodes are counted from 0 in each graph, and each edge is listed once.
 
     Node features are the columns of ``node-feat``; without that file the degree.
@@ -185,7 +185,7 @@ def _held(
     values: Rows | None,
     labels: Column,
     split: Mapping[str, Column] | None,
-) -> Held:
+) -> RawGraphs:
     """One form for both layouts.
 
     Args:
@@ -218,7 +218,7 @@ def _held(
         labels=torch.from_numpy(class_ids),
         num_classes=len(classes),
     )
-    return Held(graphs, tuple(classes.tolist()), tuple(map(tuple, tuples.tolist())), split, where)
+    return RawGraphs(graphs, tuple(classes.tolist()), tuple(map(tuple, tuples.tolist())), split, where)
 
 
 def _both_ways(arcs: Rows, nodes: int) -> tuple[Column, Int64[np.ndarray, "2 e"]]:

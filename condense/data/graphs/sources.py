@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from condense.data.graphs.files import PARTS, Held, read
+from condense.data.graphs.files import PARTS, RawGraphs, read_graphs
 from condense.data.graphs.spec import GraphDataset, GraphSpec
 from condense.errors import Refused, unknown
 from condense.files import digest, home, require_writable
@@ -84,7 +84,7 @@ def load_graphs(name_or_path: str, *, data_dir: Path | None = None) -> GraphData
     - A path to a folder or zip file in TUDataset's or OGB's layout. One whose name is a known dataset's *is*
       that dataset.
 
-    What comes with a split (OGB's) keeps it, all else is split by `seeded`. Labels become class ids in order.
+    What comes with a split (OGB's) keeps it, all else is split by `seeded_split`. Labels become class ids in order.
 
     Args:
         name_or_path: What to load.
@@ -97,20 +97,20 @@ def load_graphs(name_or_path: str, *, data_dir: Path | None = None) -> GraphData
     if name_or_path in KNOWN_GRAPHS:
         folder = data_dir or Path(os.environ.get("CONDENSE_DATA") or home() / "data")
         known = KNOWN_GRAPHS[name_or_path]
-        return _known(name_or_path, known, read(_place(name_or_path, known, folder)))
+        return _known(name_or_path, known, read_graphs(_place(name_or_path, known, folder)))
     if not path.exists():
         if "/" in name_or_path or os.sep in name_or_path or path.suffix == ".zip":
             raise Refused(f"there is no file or folder {path}")
         raise unknown("graph dataset", name_or_path, GRAPH_NAMES)
     stem = path.resolve().name.removesuffix(".zip")
     if stem in FOLDERS:
-        return _known(FOLDERS[stem], KNOWN_GRAPHS[FOLDERS[stem]], read(path))
+        return _known(FOLDERS[stem], KNOWN_GRAPHS[FOLDERS[stem]], read_graphs(path))
     if stem.lower() in KNOWN_GRAPHS:
         raise Refused(
             f"{path} bears the name of a known dataset, whose files are {KNOWN_GRAPHS[stem.lower()].folder}: "
             "rename it, so that results are not mixed up"
         )
-    return _dataset(stem, read(path))
+    return _dataset(stem, read_graphs(path))
 
 
 def _place(name: str, known: KnownGraphs, data_dir: Path) -> Path:
@@ -143,7 +143,7 @@ def _place(name: str, known: KnownGraphs, data_dir: Path) -> Path:
         return got.replace(downloads / f"{known.folder}.zip")
 
 
-def _known(name: str, known: KnownGraphs, held: Held) -> GraphDataset:
+def _known(name: str, known: KnownGraphs, held: RawGraphs) -> GraphDataset:
     """A known dataset from its graphs, which must have its counts and labels."""
     found, nodes = len(held.graphs), len(held.graphs.node_labels)
     if (found, nodes) != (known.graphs, known.nodes):
@@ -165,7 +165,7 @@ def _listed(labels: tuple[int, ...]) -> str:
     return f"{few} and {len(labels) - 5} more" if len(labels) > 5 else few
 
 
-def seeded(count: int) -> dict[str, Int64[np.ndarray, " _"]]:
+def seeded_split(count: int) -> dict[str, Int64[np.ndarray, " _"]]:
     """The seeded split: a tenth for tests, a tenth for validation (both rounded up), the rest to train.
 
     The order is ``torch.randperm(count)`` under the seed 0 on the CPU; the test graphs come first in it, then
@@ -188,12 +188,12 @@ def split_hash(split: Mapping[str, Int64[np.ndarray, " _"]]) -> str:
     return digest({part: index.tolist() for part, index in split.items()})
 
 
-def _dataset(name: str, held: Held) -> GraphDataset:
+def _dataset(name: str, held: RawGraphs) -> GraphDataset:
     """Splits the graphs and describes them."""
     graphs, where = held.graphs, held.where
     if len(held.classes) < 2:
         raise Refused(f"{where} has one class only, {held.classes[0]}; there is nothing to tell apart")
-    split = held.split or seeded(len(graphs))
+    split = held.split or seeded_split(len(graphs))
     recorded = KNOWN_GRAPHS[name].split if name in KNOWN_GRAPHS else None
     if recorded is not None and split_hash(split)[:16] != recorded:
         raise Refused(

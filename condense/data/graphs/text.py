@@ -70,7 +70,7 @@ class Files:
         return self.rows(name, 1)[:, 0]
 
 
-def opened(path: Path) -> Files:
+def open_files(path: Path) -> Files:
     """The files of a folder or of a zip file, which may have folders of its own.
 
     Raises:

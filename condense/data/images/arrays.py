@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from condense.data.images.known import Known
+from condense.data.images.known import KnownImages
 from condense.errors import Refused
 from condense.files import home, require_writable
 
@@ -19,7 +19,7 @@ LAYOUT = "train_images and test_images (N, H, W, C) uint8, train_labels and test
 
 
 @dataclass(frozen=True, eq=False)
-class Arrays:
+class RawImages:
     """Both splits as they come from a source, not yet checked against each other.
 
     Attributes:
@@ -41,7 +41,7 @@ class Arrays:
     changed: bool = False
 
 
-def read_npz(path: Path) -> Arrays:
+def read_npz(path: Path) -> RawImages:
     """Reads an ``.npz`` file with MedMNIST's keys (its ``val`` arrays are left alone).
 
     Args:
@@ -72,10 +72,10 @@ def read_npz(path: Path) -> Arrays:
     labels = {
         part: _labels(arrays[f"{part}_labels"], f"{part}_labels in {path}") for part in ("train", "test")
     }
-    return Arrays(images["train"], labels["train"], images["test"], labels["test"], None, str(path))
+    return RawImages(images["train"], labels["train"], images["test"], labels["test"], None, str(path))
 
 
-def digits() -> Arrays:
+def read_digits() -> RawImages:
     """Scikit-learn's copy of the UCI handwritten digits: 1797 real 8 x 8 images, no download.
 
     Values 0 .. 16 become uint8 by rounding ``x * 255 / 16``. The split is frozen: the order is
@@ -89,10 +89,12 @@ def digits() -> Arrays:
     pixels = np.rint(held.images * (255 / 16)).astype(np.uint8)[order]
     images = torch.from_numpy(pixels).unsqueeze(1)
     labels = torch.from_numpy(held.target.astype(np.int64)[order])
-    return Arrays(images[:1347], labels[:1347], images[1347:], labels[1347:], None, "scikit-learn's digits")
+    return RawImages(
+        images[:1347], labels[:1347], images[1347:], labels[1347:], None, "scikit-learn's digits"
+    )
 
 
-def download(name: str, known: Known, data_dir: Path) -> Arrays:
+def download(name: str, known: KnownImages, data_dir: Path) -> RawImages:
     """A named dataset through torchvision, which downloads it below the home folder once.
 
     SVHN is its ``train`` and ``test`` parts without ``extra``; class 0 is the digit 0.
@@ -126,7 +128,7 @@ def download(name: str, known: Known, data_dir: Path) -> Arrays:
         if name == "svhn":  # torchvision keeps SVHN's channels first
             pixels = pixels.transpose(0, 2, 3, 1)
         parts += [_images(pixels, f"{name}'s images"), _labels(labels, f"{name}'s labels")]
-    return Arrays(parts[0], parts[1], parts[2], parts[3], None, f"torchvision's {known.torchvision}")
+    return RawImages(parts[0], parts[1], parts[2], parts[3], None, f"torchvision's {known.torchvision}")
 
 
 def _images(array: np.ndarray, what: str) -> UInt8[Tensor, "n c h w"]:

@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from condense.data.images.arrays import Arrays
+from condense.data.images.arrays import RawImages
 from condense.data.images.resize import centred, resized
 from condense.errors import Refused
 
@@ -52,7 +52,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, eq=False)
-class DecodedView:
+class DecodedImage:
     """A picture as it was read.
 
     Attributes:
@@ -66,7 +66,7 @@ class DecodedView:
     extent: tuple[int, int]
 
 
-def read(root: Path, size: int | None, *, skip_unreadable: bool = False) -> Arrays:
+def read_folder(root: Path, size: int | None, *, skip_unreadable: bool = False) -> RawImages:
     """A user's folder: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*`` alone.
 
     Classes and files are taken in the order of their names; hidden files are left alone, and everything else
@@ -106,7 +106,7 @@ def read(root: Path, size: int | None, *, skip_unreadable: bool = False) -> Arra
     return _arrays(train, test, classes, root, prepare, skip_unreadable, grey=True)
 
 
-def read_tiny(root: Path, classes: tuple[str, ...], *, skip_unreadable: bool = False) -> Arrays:
+def read_tiny(root: Path, classes: tuple[str, ...], *, skip_unreadable: bool = False) -> RawImages:
     """Tiny-ImageNet as it is distributed; its validation part is the test split.
 
     Args:
@@ -135,7 +135,7 @@ def read_tiny(root: Path, classes: tuple[str, ...], *, skip_unreadable: bool = F
 
 def read_imagenet(
     root: Path, classes: tuple[str, ...], size: int, *, subset: bool, skip_unreadable: bool = False
-) -> Arrays:
+) -> RawImages:
     """Some classes of ImageNet: each picture's shorter side resized, then the middle cut out.
 
     Args:
@@ -229,7 +229,7 @@ def _arrays(
     prepare: Prepare,
     skip: bool,
     grey: bool = False,
-) -> Arrays:
+) -> RawImages:
     """Decodes every picture and stacks them.
 
     Args:
@@ -242,25 +242,25 @@ def _arrays(
         grey: Whether pictures that are all grey stay one channel.
     """
 
-    def decode(path: Path) -> DecodedView | Unreadable:
+    def decode(path: Path) -> DecodedImage | Unreadable:
         found = _opened(path, _pixels)
         if isinstance(found, Unreadable):
             return found
-        return DecodedView(prepare(found.image), found.mode, found.extent)
+        return DecodedImage(prepare(found.image), found.mode, found.extent)
 
     everything = [*train, *test]
     attempts = _each(decode, everything)
-    read = [isinstance(one, DecodedView) for one in attempts]
-    decoded = [one for one in attempts if isinstance(one, DecodedView)]
-    if not all(read):
+    read_folder = [isinstance(one, DecodedImage) for one in attempts]
+    decoded = [one for one in attempts if isinstance(one, DecodedImage)]
+    if not all(read_folder):
         broken = [
             f"{path} ({one.reason})"
             for (path, _), one in zip(everything, attempts, strict=True)
             if isinstance(one, Unreadable)
         ]
         _tell_unreadable(broken, len(everything), skip)
-    kept = [picture for picture, good in zip(everything, read, strict=True) if good]
-    n = sum(read[: len(train)])
+    kept = [picture for picture, good in zip(everything, read_folder, strict=True) if good]
+    n = sum(read_folder[: len(train)])
     for part, before, after in (("training", train, kept[:n]), ("test", test, kept[n:])):
         if lost := sorted({label for _, label in before} - {label for _, label in after}):
             raise Refused(
@@ -280,15 +280,15 @@ def _arrays(
     stacked = torch.stack(images)
     labels = torch.tensor([label for _, label in kept], dtype=torch.int64)
     changed = any(one.extent != (one.image.shape[2], one.image.shape[1]) for one in decoded)
-    return Arrays(stacked[:n], labels[:n], stacked[n:], labels[n:], classes, str(where), changed)
+    return RawImages(stacked[:n], labels[:n], stacked[n:], labels[n:], classes, str(where), changed)
 
 
-def _pixels(image: Image.Image) -> DecodedView:
+def _pixels(image: Image.Image) -> DecodedImage:
     """An open picture's pixels: one channel if it is grey, else RGB."""
     grey = image.mode in ("L", "1")
     pixels = torch.from_numpy(np.array(image.convert("L" if grey else "RGB")))
     tensor = pixels[None] if grey else pixels.permute(2, 0, 1).contiguous()
-    return DecodedView(tensor, image.mode, image.size)
+    return DecodedImage(tensor, image.mode, image.size)
 
 
 def _opened(path: Path, work: Callable[[Image.Image], T]) -> T | Unreadable:
@@ -330,7 +330,7 @@ def _tell_unreadable(broken: Sequence[str], count: int, skip: bool) -> None:
     print(f"left out: {told}", file=sys.stderr, flush=True)
 
 
-def _tell_converted(decoded: Sequence[DecodedView], where: Path) -> None:
+def _tell_converted(decoded: Sequence[DecodedImage], where: Path) -> None:
     """Says how many pictures were in other colours than RGB, if any were."""
     modes = Counter(one.mode for one in decoded if one.mode != "RGB")
     if modes:

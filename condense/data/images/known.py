@@ -13,7 +13,7 @@ NO_FLIP = "color_crop_cutout_scale_rotate"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class KnownImages:
     """What is known of a named dataset before a file is opened.
 
     Attributes:
@@ -119,9 +119,9 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
 """WordNet ids of the ImageNet subsets of GeorgeCazenavette/mtt-distillation; the position is the label."""
 
 
-def imagenet(classes: tuple[str, ...], side: int = 128) -> Known:
+def imagenet(classes: tuple[str, ...], side: int = 128) -> KnownImages:
     """An ImageNet-like dataset of some classes."""
-    return Known(
+    return KnownImages(
         classes=classes,
         shape=(3, side, side),
         mean=(0.485, 0.456, 0.406),
@@ -130,15 +130,15 @@ def imagenet(classes: tuple[str, ...], side: int = 128) -> Known:
     )
 
 
-KNOWN: Mapping[str, Known] = {
-    "digits": Known(classes=DIGITS, shape=(1, 8, 8), dsa=NO_FLIP),
-    "mnist": Known(
+KNOWN: Mapping[str, KnownImages] = {
+    "digits": KnownImages(classes=DIGITS, shape=(1, 8, 8), dsa=NO_FLIP),
+    "mnist": KnownImages(
         classes=DIGITS, shape=(1, 28, 28), mean=(0.1307,), std=(0.3081,), dsa=NO_FLIP, torchvision="MNIST"
     ),
-    "fashion-mnist": Known(
+    "fashion-mnist": KnownImages(
         classes=FASHION, shape=(1, 28, 28), mean=(0.2861,), std=(0.3530,), torchvision="FashionMNIST"
     ),
-    "svhn": Known(
+    "svhn": KnownImages(
         classes=DIGITS,
         shape=(3, 32, 32),
         mean=(0.4377, 0.4438, 0.4728),
@@ -146,14 +146,14 @@ KNOWN: Mapping[str, Known] = {
         dsa=NO_FLIP,
         torchvision="SVHN",
     ),
-    "cifar10": Known(
+    "cifar10": KnownImages(
         classes=CIFAR10,
         shape=(3, 32, 32),
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
         torchvision="CIFAR10",
     ),
-    "cifar100": Known(
+    "cifar100": KnownImages(
         classes=CIFAR100,
         shape=(3, 32, 32),
         mean=(0.5071, 0.4866, 0.4409),
@@ -164,5 +164,5 @@ KNOWN: Mapping[str, Known] = {
     **{name: imagenet(ids) for name, ids in SUBSETS.items()},
 }
 
-NAMES: tuple[str, ...] = tuple(KNOWN)
+IMAGE_NAMES: tuple[str, ...] = tuple(KNOWN)
 """Every dataset that `load_images` knows by name."""

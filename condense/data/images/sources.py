@@ -11,14 +11,14 @@ from torch import Tensor
 
 from condense.data.graphs.sources import GRAPH_NAMES
 from condense.data.images import folders
-from condense.data.images.arrays import Arrays, digits, download, read_npz
-from condense.data.images.known import FULL, KNOWN, NAMES, NO_FLIP, SUBSETS, Known, imagenet
+from condense.data.images.arrays import RawImages, download, read_digits, read_npz
+from condense.data.images.known import FULL, IMAGE_NAMES, KNOWN, NO_FLIP, SUBSETS, KnownImages, imagenet
 from condense.data.images.resize import require_size, resized
 from condense.data.images.spec import ImageDataset, Images, ImageSpec
 from condense.errors import Refused, unknown
 from condense.files import digest, home
 
-__all__ = ["NAMES", "load_images"]
+__all__ = ["IMAGE_NAMES", "load_images"]
 
 MAX_IDS_IN_NAME = 20
 """A name is a folder in the results, and file systems stop at 255 characters."""
@@ -33,7 +33,7 @@ def load_images(
 ) -> ImageDataset:
     """Loads a dataset of images.
 
-    - A name of `NAMES`. ``digits`` comes with scikit-learn (`condense.data.images.arrays.digits` tells its frozen
+    - A name of `NAMES`. ``digits`` comes with scikit-learn (`condense.data.images.arrays.read_digits` tells its frozen
       split). Of the others ``NAME.npz`` in the data folder comes first; without it torchvision downloads its
       own, and Tiny-ImageNet and ImageNet's subsets are read from the folders ``tiny-imagenet-200`` and
       ``imagenet`` in the data folder. Every source gives the same description and the same hash.
@@ -68,21 +68,21 @@ def load_images(
     if path.suffix == ".npz":
         return _file(path, size)
     if path.is_dir():
-        return _own(_free_name(path), folders.read(path, size, skip_unreadable=skip_unreadable), size)
+        return _own(_free_name(path), folders.read_folder(path, size, skip_unreadable=skip_unreadable), size)
     if path.is_file():
         raise Refused(f"{path} is neither an .npz file nor a folder of pictures")
     if "/" in name_or_path or os.sep in name_or_path:
         raise Refused(f"there is no file or folder {path}")
     if name_or_path in GRAPH_NAMES:
         raise Refused(f"{name_or_path} holds graphs, and images are needed here")
-    raise unknown("dataset", name_or_path, [*NAMES, *GRAPH_NAMES])
+    raise unknown("dataset", name_or_path, [*IMAGE_NAMES, *GRAPH_NAMES])
 
 
-def _named(name: str, known: Known, data_dir: Path, size: int | None, skip: bool) -> ImageDataset:
+def _named(name: str, known: KnownImages, data_dir: Path, size: int | None, skip: bool) -> ImageDataset:
     """A known dataset from wherever it lies."""
     file = data_dir / f"{name}.npz"
     if name == "digits":
-        held = digits()
+        held = read_digits()
     elif file.is_file():
         held = read_npz(file)
     elif known.torchvision:
@@ -107,7 +107,9 @@ def _subset(name: str, data_dir: Path, size: int | None, skip: bool) -> ImageDat
     return _from_imagenet(name, imagenet(ids), data_dir, size, skip)
 
 
-def _from_imagenet(name: str, known: Known, data_dir: Path, size: int | None, skip: bool) -> ImageDataset:
+def _from_imagenet(
+    name: str, known: KnownImages, data_dir: Path, size: int | None, skip: bool
+) -> ImageDataset:
     """An ImageNet subset from its pictures: the size is that of the crop."""
     side = size or known.shape[1]
     held = folders.read_imagenet(
@@ -117,7 +119,7 @@ def _from_imagenet(name: str, known: Known, data_dir: Path, size: int | None, sk
     return _known(name, replace(known, shape=(3, side, side)), held, size)
 
 
-def _known(name: str, known: Known, held: Arrays, size: int | None) -> ImageDataset:
+def _known(name: str, known: KnownImages, held: RawImages, size: int | None) -> ImageDataset:
     """A known dataset from its arrays, which must have its shape."""
     for images in (held.train_images, held.test_images):
         if tuple(images.shape[1:]) != known.shape:
@@ -147,7 +149,7 @@ def _free_name(path: Path) -> str:
     return name
 
 
-def _own(name: str, held: Arrays, size: int | None) -> ImageDataset:
+def _own(name: str, held: RawImages, size: int | None) -> ImageDataset:
     """A user's dataset: described by what it holds."""
     shapes = [tuple(images.shape[1:]) for images in (held.train_images, held.test_images)]
     if shapes[0] != shapes[1]:
@@ -161,11 +163,13 @@ def _own(name: str, held: Arrays, size: int | None) -> ImageDataset:
             f"{held.where} has labels up to {top}, but only {len(held.train_labels)} training images"
         )
     classes = held.classes or tuple(str(label) for label in range(top + 1))
-    known = Known(classes=classes, shape=(channels, height, width), dsa=FULL if channels == 3 else NO_FLIP)
+    known = KnownImages(
+        classes=classes, shape=(channels, height, width), dsa=FULL if channels == 3 else NO_FLIP
+    )
     return _dataset(name, replace(held, classes=classes), known, size)
 
 
-def _dataset(name: str, held: Arrays, known: Known, size: int | None) -> ImageDataset:
+def _dataset(name: str, held: RawImages, known: KnownImages, size: int | None) -> ImageDataset:
     """Checks the arrays against each other, resizes them if asked, and describes them."""
     assert held.classes is not None
     _check(held, held.classes)
@@ -191,7 +195,7 @@ def _dataset(name: str, held: Arrays, known: Known, size: int | None) -> ImageDa
     )
 
 
-def _check(held: Arrays, classes: tuple[str, ...]) -> None:
+def _check(held: RawImages, classes: tuple[str, ...]) -> None:
     """Refuses labels that do not fit the images, the classes or each other."""
     parts = (("training", held.train_images, held.train_labels), ("test", held.test_images, held.test_labels))
     for part, images, labels in parts:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from condense.augment.dsa import flips
+from condense.augment.dsa import has_flip
 from condense.data.base import Dataset, DatasetSpec, Samples
 from condense.data.images.pixels import SPACES, PixelSpace, affine, extremes, fitted_zca
 from condense.errors import unknown
@@ -54,7 +54,7 @@ class ImageSpec(DatasetSpec):
     @property
     def flips(self) -> bool:
         """Whether a mirrored image is still of its class (not so for digits)."""
-        return flips(self.dsa)
+        return has_flip(self.dsa)
 
     def extremes(self, device: torch.device) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
         """What black and white are in normalised pixels, for each channel."""

@@ -21,7 +21,7 @@ from condense.distillation.images.view import ChainedView, IdentityView, View
 from condense.distillation.method import ImageMethod, Recipe
 from condense.distillation.run import Run, run_key
 from condense.errors import Refused
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.resources import Budget
 from condense.store import ImageSet
 from condense.store.images.decode import AnyStep
@@ -95,7 +95,7 @@ class ImageRun(Run):
     def network(self, name: str | None = None) -> Network:
         """A fresh network, drawn from the run's generator, in training mode (default: the method's)."""
         name = name or self._method.network
-        return build(name, self.spec.shape, self.spec.num_classes, self.rng, self.device)
+        return build_network(name, self.spec.shape, self.spec.num_classes, self.rng, self.device)
 
     def pretrained(self, training: Training, train: Images) -> Network:
         """A network trained on real data: from the cache, or trained now. Its cost counts as the run's."""
@@ -320,7 +320,7 @@ class ImageRun(Run):
             teacher: Who gave them.
             temperature: Of the loss that students are trained with.
             epochs: How long they are trained.
-            crop: How the views were drawn, like `cutmix` and `mixup`: see `condense.augment.views.draw`.
+            crop: How the views were drawn, like `cutmix` and `mixup`: see `condense.augment.views.draw_views`.
             cutmix: Probability.
             mixup: Beta's parameter.
         """

@@ -13,7 +13,7 @@ from condense.distillation.method import ImageMethod
 from condense.distillation.registry import wrapped
 from condense.errors import Refused, unknown
 from condense.files import home, require_writable
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 from condense.resources import Budget
 from condense.store.manifest import ImageContent
 from condense.teachers import Header, NoFixed, Teacher, find, fixed, read, require_pinnable
@@ -152,7 +152,7 @@ def require_invertible(
         if link.teacher == TRAINED:
             remedy = "choose another, as in --param network=convnet-bn"
             for name in link.structures():
-                network = build(name, spec.shape, spec.num_classes, torch.Generator())
+                network = build_network(name, spec.shape, spec.num_classes, torch.Generator())
                 _require_norms(link, name, network, remedy)
             continue
         if link.teacher == FIXED:
@@ -271,7 +271,7 @@ def check_teaching(training: Training, dataset: ImageDataset, out: Path | None, 
         Refused: naming the option.
     """
     spec = dataset.spec
-    build(training.network, spec.shape, spec.num_classes, torch.Generator())
+    build_network(training.network, spec.shape, spec.num_classes, torch.Generator())
     if spec.kind != "images":
         raise Refused(f"a teacher looks at images; {spec.name} holds {spec.kind}")
     for name, value in (("epochs", training.epochs), ("batch", training.batch)):

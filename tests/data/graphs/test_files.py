@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condense.data.graphs.files import read, tuple_ids
+from condense.data.graphs.files import read_graphs, tuple_ids
 from condense.data.graphs.sources import MUTAG
 from condense.errors import Refused
 
@@ -61,7 +61,7 @@ def test_both_layouts_in_folders_and_zip_files_are_the_same_graphs(tmp_path: Pat
         zipped(tmp_path / "tu.zip", TU),
         zipped(tmp_path / "ogb.zip", OGB),
     ]
-    for held in map(read, places):
+    for held in map(read_graphs, places):
         graphs = held.graphs
         assert graphs.nodes_ptr.tolist() == [0, 3, 5, 6] and graphs.edges_ptr.tolist() == [0, 4, 6, 6]
         assert graphs.edges.tolist() == [[0, 1, 1, 2, 3, 4], [1, 0, 2, 1, 4, 3]]
@@ -94,8 +94,8 @@ COPIES: dict[str, Texts] = {
 
 @pytest.mark.parametrize("copy", COPIES)
 def test_copies_of_the_same_graphs_have_the_same_hash(copy: str, tmp_path: Path) -> None:
-    held = read(written(tmp_path / "copy", TU | COPIES[copy]))
-    plain = read(written(tmp_path / "plain", TU))
+    held = read_graphs(written(tmp_path / "copy", TU | COPIES[copy]))
+    plain = read_graphs(written(tmp_path / "plain", TU))
     assert held.graphs.hash == plain.graphs.hash and held.edge_values == plain.edge_values
 
 
@@ -103,20 +103,22 @@ def test_without_node_labels_whole_attributes_and_without_those_degrees_tell_nod
     tmp_path: Path,
 ) -> None:
     bare = {name: text for name, text in TU.items() if "node" not in name and "edge" not in name}
-    held = read(written(tmp_path / "bare", bare))
+    held = read_graphs(written(tmp_path / "bare", bare))
     assert held.graphs.node_features[:, 0].tolist() == [1, 2, 1, 1, 1, 0]
     assert held.edge_values == ((),) and not held.graphs.edge_labels.any()
-    own = read(written(tmp_path / "own", bare | {"X_node_attributes.txt": "1,9\n0,9\n1,8\n0,9\n0,9\n1,8\n"}))
+    own = read_graphs(
+        written(tmp_path / "own", bare | {"X_node_attributes.txt": "1,9\n0,9\n1,8\n0,9\n0,9\n1,8\n"})
+    )
     assert own.graphs.node_features.shape == (6, 2)
     assert own.graphs.node_labels.tolist() == [2, 0, 1, 0, 0, 1]
     with pytest.raises(Refused, match="line 1 of X_node_attributes.txt .* holds '0.5'"):
-        read(written(tmp_path / "real", bare | {"X_node_attributes.txt": "0.5\n" * 6}))
+        read_graphs(written(tmp_path / "real", bare | {"X_node_attributes.txt": "0.5\n" * 6}))
     ogb = {name: text for name, text in OGB.items() if "feat" not in name}
-    assert read(written(tmp_path / "ogb", ogb)).graphs.hash == held.graphs.hash
+    assert read_graphs(written(tmp_path / "ogb", ogb)).graphs.hash == held.graphs.hash
 
 
 def test_mutag_is_what_a_reader_of_one_line_at_a_time_finds() -> None:
-    held = read(MUTAG)
+    held = read_graphs(MUTAG)
     with zipfile.ZipFile(MUTAG) as file:
         lines = {
             name.split("MUTAG_")[1].removesuffix(".txt"): file.read(name).decode().splitlines()
@@ -139,7 +141,7 @@ def test_mutag_is_what_a_reader_of_one_line_at_a_time_finds() -> None:
 
 
 def test_molbaces_atoms_and_bonds_are_those_of_the_files_molecule_by_molecule() -> None:
-    held = read(MOLBACE)
+    held = read_graphs(MOLBACE)
     with zipfile.ZipFile(MOLBACE) as file:
         lines = {
             name: gzip.decompress(file.read(f"ogbg_molbace/raw/{name}.csv.gz")).decode().splitlines()
@@ -278,13 +280,13 @@ def test_unsound_files_are_refused_in_one_sentence(case: str, tmp_path: Path) ->
     base, changes, sentence = UNSOUND[case]
     texts = {name: text for name, text in (base | changes).items() if text is not None}
     with pytest.raises(Refused, match=sentence) as refused:
-        read(written(tmp_path / "own", texts))
+        read_graphs(written(tmp_path / "own", texts))
     assert "\n" not in str(refused.value) and str(tmp_path) in str(refused.value)
 
 
 def test_a_split_of_the_files_is_kept(tmp_path: Path) -> None:
     split = {"train.csv.gz": "2\n0\n", "valid.csv.gz": "1\n", "test.csv.gz": ""}
-    held = read(zipped(tmp_path / "own.zip", OGB | split))
+    held = read_graphs(zipped(tmp_path / "own.zip", OGB | split))
     assert held.split is not None
     assert {part: index.tolist() for part, index in held.split.items()} == {
         "train": [0, 2],
@@ -299,13 +301,13 @@ def test_files_that_are_no_whole_zip_are_refused(tmp_path: Path) -> None:
         path = tmp_path / f"broken{number}.zip"
         path.write_bytes(body)
         with pytest.raises(Refused, match=rf"broken{number}.zip is not (a )?whole"):
-            read(path)
+            read_graphs(path)
     with pytest.raises(Refused, match="there is no file or folder"):
-        read(tmp_path / "none.zip")
+        read_graphs(tmp_path / "none.zip")
 
 
 def test_arrays_share_no_memory_with_each_other(tmp_path: Path) -> None:
-    graphs = read(written(tmp_path, TU)).graphs
+    graphs = read_graphs(written(tmp_path, TU)).graphs
     places = {array.untyped_storage().data_ptr() for array in graphs.tensors().values()}
     assert len(places) == len(graphs.tensors())
     assert all(array.is_contiguous() and array.dtype == torch.int64 for array in graphs.tensors().values())

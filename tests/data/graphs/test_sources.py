@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from condense.data import GRAPH_NAMES, load_graphs
-from condense.data.graphs.sources import KNOWN_GRAPHS, MUTAG, seeded, split_hash
+from condense.data.graphs.sources import KNOWN_GRAPHS, MUTAG, seeded_split, split_hash
 from condense.errors import Refused
 
 MOLBACE = Path(__file__).with_name("ogbg_molbace.zip")
@@ -80,16 +80,16 @@ def test_the_embedded_file_is_the_original_text() -> None:
 @pytest.mark.parametrize("name", [name for name, known in KNOWN_GRAPHS.items() if known.split])
 def test_the_seeded_splits_are_the_recorded_ones(name: str) -> None:
     known = KNOWN_GRAPHS[name]
-    split = seeded(known.graphs)
+    split = seeded_split(known.graphs)
     assert split_hash(split)[:16] == known.split
     assert np.array_equal(np.sort(np.concatenate(list(split.values()))), np.arange(known.graphs))
 
 
 def test_a_seeded_split_takes_the_tests_first_then_the_validation_part() -> None:
     order = torch.randperm(23, generator=torch.Generator().manual_seed(0)).tolist()
-    split = {part: index.tolist() for part, index in seeded(23).items()}
+    split = {part: index.tolist() for part, index in seeded_split(23).items()}
     assert split == {"test": sorted(order[:3]), "valid": sorted(order[3:6]), "train": sorted(order[6:])}
-    mutag = seeded(188)
+    mutag = seeded_split(188)
     assert mutag["test"].tolist() == [
         11, 24, 28, 42, 43, 45, 61, 63, 67, 79, 80, 88, 95, 102, 128, 137, 140, 153, 161,
     ]  # fmt: skip
@@ -150,7 +150,7 @@ def test_ones_own_graphs_are_described_by_what_they_hold(tmp_path: Path) -> None
     assert (data.spec.name, data.spec.classes, data.spec.split) == ("pairs", ("0", "1", "2"), "seeded")
     assert (data.spec.features, data.spec.node_labels, data.spec.edge_values) == ((2,), 1, ((),))
     assert [len(part) for part in (data.train, data.valid, data.test)] == [24, 3, 3]
-    split = seeded(30)
+    split = seeded_split(30)
     for part in ("train", "valid", "test"):
         assert torch.equal(getattr(data, part).labels, torch.from_numpy(split[part] % 3))
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from condense.data.graphs import text as graph_text
-from condense.data.graphs.text import integers, opened
+from condense.data.graphs.text import integers, open_files
 from condense.errors import Refused
 
 tables = st.integers(1, 4).flatmap(
@@ -81,7 +81,7 @@ def test_files_are_found_in_a_folder_and_unpacked(tmp_path: Path) -> None:
     for name in ("X_A.txt", "raw/edge.csv.gz", "split/scaffold/train.csv.gz", "processed/deep/down/y.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(gzip.compress(b"1\n2\n") if name.endswith(".gz") else b"3\n")
-    files = opened(tmp_path)
+    files = open_files(tmp_path)
     assert set(files.names) == {"X_A.txt", "edge.csv.gz", "train.csv.gz"}
     assert files.column("train.csv.gz").tolist() == [1, 2] and files.column("X_A.txt").tolist() == [3]
     whole = (tmp_path / "raw/edge.csv.gz").read_bytes()

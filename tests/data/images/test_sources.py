@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision
 
-from condense.data import NAMES, load_images
+from condense.data import IMAGE_NAMES, load_images
 from condense.data.images import sources
 from condense.data.images.known import KNOWN, SUBSETS, TINY_IMAGENET
 from condense.errors import Refused
@@ -141,7 +141,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match="unknown dataset 'minst'; nearest: mnist"):
         load_images("minst")
-    assert "digits" in NAMES and "imagewoof" in NAMES
+    assert "digits" in IMAGE_NAMES and "imagewoof" in IMAGE_NAMES
 
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from condense.distillation.engine import check
 from condense.distillation.registry import build, methods, register, registered
 from condense.distillation.run import run_key
 from condense.errors import Refused, Stopped
-from condense.networks.graph import build_graph
+from condense.networks.graph import build_graph_network
 from condense.resources import Budget
 from condense.store import GraphSet
 from condense.training.graph_pretrained import GraphPretrained, graph_pretrained
@@ -126,7 +126,7 @@ def test_learned_features_are_dense_and_trees_say_so(mutag: GraphDataset, tmp_pa
 
 def test_the_network_is_trained_as_a_plain_loop_does(mutag: GraphDataset, tmp_path: Path) -> None:
     rng = torch.Generator().manual_seed(0)
-    network = build_graph("gin-mean", 7, 2, rng)
+    network = build_graph_network("gin-mean", 7, 2, rng)
     adam = torch.optim.Adam(network.parameters(), lr=1e-3)
     order = torch.randperm(150, generator=rng)
     for step in range(6):

@@ -16,7 +16,7 @@ from condense.distillation import ImageMethod, ImageRun, Recipe, Training, disti
 from condense.distillation.images.run import run_key
 from condense.distillation.registry import build
 from condense.errors import Refused
-from condense.networks import build as build_network
+from condense.networks import build_network
 from condense.protocol import HARD_V1, Protocol
 from condense.resources import Budget
 from condense.store import ImageSet

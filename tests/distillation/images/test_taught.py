@@ -12,7 +12,7 @@ from condense.distillation import ImageMethod, ImageRun, TeacherMethod, Training
 from condense.distillation.engine import distill
 from condense.distillation.images.taught import HELD_OUT, given, require_teacher, teach
 from condense.errors import Refused, Stopped
-from condense.networks import build
+from condense.networks import build_network
 from condense.resources import Budget
 from condense.store import ImageSet
 from condense.teachers import Teacher, find, load, pin
@@ -260,7 +260,7 @@ def test_foreign_weights_are_the_same_teacher_for_the_command_and_for_the_run(
 def test_foreign_weights_that_know_nothing_of_the_data_are_refused(
     toy: ImageDataset, home: Path, tmp_path: Path
 ) -> None:
-    fresh = build("convnet-w32-bn", toy.spec.shape, 3, torch.Generator().manual_seed(0)).state_dict()
+    fresh = build_network("convnet-w32-bn", toy.spec.shape, 3, torch.Generator().manual_seed(0)).state_dict()
     fresh["classifier.bias"] = torch.tensor([100.0, 0, 0])
     torch.save(fresh, tmp_path / "fresh.pt")
     method, teachers = given(Means(), tmp_path / "fresh.pt", toy)

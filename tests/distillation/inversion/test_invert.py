@@ -24,8 +24,7 @@ from condense.distillation.inversion.invert import (
 )
 from condense.distillation.registry import build
 from condense.errors import Refused
-from condense.networks import Network
-from condense.networks import build as build_network
+from condense.networks import Network, build_network
 from condense.resources import Budget
 from condense.training.checkpoint import Checkpoints
 

@@ -14,7 +14,7 @@ from torch.nn.functional import log_softmax, one_hot
 from condense.augment import dsa
 from condense.distillation.matching.unrolled import GRADIENTS, Unrolled, as_parameters, flatten, unroll
 from condense.errors import Refused
-from condense.networks import Network, build
+from condense.networks import Network, build_network
 
 CLASSES, SHAPE = 3, (2, 16, 16)
 
@@ -30,7 +30,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 def network(name: str = "convnet-w32", seed: int = 1) -> Network:
     """Two blocks on 16 x 16 pixels."""
-    return build(name, SHAPE, CLASSES, torch.Generator().manual_seed(seed)).double()
+    return build_network(name, SHAPE, CLASSES, torch.Generator().manual_seed(seed)).double()
 
 
 def leaf(value: float | Tensor) -> Tensor:

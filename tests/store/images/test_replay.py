@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from condense.augment.views import draw
+from condense.augment.views import draw_views
 from condense.data.images.pixels import Zca, affine
 from condense.errors import Refused
 from condense.files import hash_tensors
@@ -57,7 +57,7 @@ def labelled(
     for _ in range(shards):
         for order in torch.split(torch.randperm(len(made), generator=rng), batch):
             size = (made.images.shape[-2], made.images.shape[-1])
-            views = draw(len(order), size, rng, crops="resized", flip=True, cutmix_probability=0.7)
+            views = draw_views(len(order), size, rng, crops="resized", flip=True, cutmix_probability=0.7)
             logits = torch.randn(len(order), made.num_classes, generator=rng)
             writer.add(order, views, logits)
             read = layout.logits(layout.labels(logits))

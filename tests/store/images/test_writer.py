@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from condense.augment.views import draw
+from condense.augment.views import draw_views
 from condense.errors import Refused
 from condense.store import ImageSet
 from condense.store.images.replay import Layout, hash_images
@@ -29,7 +29,7 @@ def refusal(act: Callable[[], object]) -> str:
 
 def test_a_writer_goes_on_where_its_state_was_and_writes_the_same_files(make: Make, tmp_path: Path) -> None:
     made, layout = make(), Layout(9, 3, 9)
-    views = draw(9, (4, 4), stream(), crops="crop-flip", flip=False)
+    views = draw_views(9, (4, 4), stream(), crops="crop-flip", flip=False)
     logits = torch.randn(3, 9, 3, generator=stream(1))
 
     def write(writer: Writer, epochs: range) -> None:
@@ -64,6 +64,6 @@ def test_the_room_that_labels_need_is_said_and_refused_if_the_disk_lacks_it(
 
 def test_logits_past_half_precision_are_refused(make: Make, tmp_path: Path) -> None:
     writer = Writer(tmp_path, Layout(2, 3, 2), "x", 1)
-    views = draw(2, (4, 4), stream(), crops="crop-flip", flip=False)
+    views = draw_views(2, (4, 4), stream(), crops="crop-flip", flip=False)
     writer.add(torch.arange(2), views, torch.tensor([[1.0, 2.0, 3.0], [1.0, 7e4, 0.0]]))
     assert "epoch 0 do not fit half precision" in refusal(writer.close)
