@@ -1,48 +1,51 @@
 """DSA: gradient matching with the same random augmentation on real and synthetic images.
 
-Zhao and Bilen: Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021,
-https://arxiv.org/abs/2102.08259; authors' code VICO-UoE/DatasetCondensation, ``main.py --method DSA``. For
-each class and match one operation and its parameters are drawn, applied to both batches, and differentiated
-through; between two matches the network trains under the same strategy, with an operation for each batch and
-parameters for each image.
+For each class and match, one operation and its parameters are drawn and applied to the real and to the
+synthetic batch, and the loss is differentiated through it. Between two matches the network trains on
+augmented synthetic images: one operation for each batch, with parameters of their own for the images. All
+else is DC.
 
-Where this differs from the authors' code: as `condense.methods.dc` does, and ``align_corners=True`` in the
-augmentation's samplers, as torch did when the paper was written; every class has a draw of its own, where
-theirs seeds by the clock and two classes may share one.
+Paper: Zhao and Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021,
+https://arxiv.org/abs/2102.08259. Authors' code: VICO-UoE/DatasetCondensation, ``main.py --method DSA``.
 
-The paper averages 20 students on each of 5 sets; the recipes' protocol has 5 students a set.
+This implementation differs from the authors' code in the points that `condense.methods.dc` lists, and in two
+more:
 
-When not to use it: as for DC; on digits at one image per class DC is better (README).
+- Images are resampled with ``align_corners=True``, which was torch's default when the paper was written.
+- Every class has a draw of its own. The authors' code seeds by the clock, so that two classes may share a
+  draw.
+
+The paper reports the mean of 20 students on each of 5 sets; the protocol of the recipes trains 5 students on
+one set.
+
+When not to use it: as for DC. On digits at one image per class DC is better (the authors' README).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from condense.distillation import Recipe, register
+from condense.distillation import register
+from condense.distillation.method import recipes
 from condense.protocol import dc_evaluation
 
-from .dc import DC, LOOPS
+from .dc import DC
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
 class DSA(DC):
-    """Gradient matching under Siamese augmentation. The fields are `DC`'s, with other defaults."""
+    """Gradient matching under Siamese augmentation: `DC` with other defaults of ``init`` and ``augment``."""
 
     name = "dsa"
 
-    init: str = "real"
+    init: Literal["noise", "real"] = "real"
     augment: str = "dsa"
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
-    protocol = dc_evaluation(1000, augment="dsa")
-    source = "VICO-UoE/DatasetCondensation, README and defaults of main.py"
-    recipes = {}
-    for dataset, ipc in DC.recipes:
-        outer_steps, inner_epochs = LOOPS[ipc]
-        method = DSA(outer_steps=outer_steps, inner_epochs=inner_epochs)
-        recipes[dataset, ipc] = Recipe(method=method, protocol=protocol, source=source)
-    return recipes
-
-
-DSA.recipes = _recipes()
+DSA.recipes = recipes(
+    DSA,
+    "outer_steps inner_epochs",
+    {(dataset, ipc): DSA().loops(ipc) for dataset, ipc in DC.recipes},
+    source="VICO-UoE/DatasetCondensation, README and defaults of main.py",
+    protocol=dc_evaluation(1000, augment="dsa"),
+)

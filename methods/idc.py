@@ -1,43 +1,48 @@
-"""IDC: stored images that hold several small ones each, learned by matching gradients on trained networks.
+"""IDC: each stored image holds several small ones, learned by matching gradients on networks in training.
 
-Kim, Kim, Oh, Yun, Song, Jeong, Ha and Song: Dataset Condensation via Efficient Synthetic-Data
-Parameterization, ICML 2022, https://arxiv.org/abs/2205.14959; authors' code
-snu-mllab/Efficient-Dataset-Condensation, ``condense.py``, with the settings of ``misc/reproduce.py``. A
-stored image is cut into factor x factor tiles, each enlarged to a whole training image (multi-formation;
-factor 1 is the paper's IDC-I). Class by class, the gradients of the convolutions' weights on a real batch and
-on the decoded images, both under one augmentation, are brought together; between two matches the network is
-trained on *real* images with CutMix. Pixels lie in [0, 1]; networks see them normalised.
+A stored image is cut into factor x factor tiles, and each tile is enlarged to a training image of full size
+(multi-formation; ``factor=1`` is the paper's IDC-I). For each class, the gradients of the convolutions'
+weights on real images and on the decoded images, both under one augmentation, are brought together. Between
+two matches the network is trained on *real* images with CutMix. Pixels are kept in [0, 1]; networks see them
+normalised.
 
-The classes take their steps in turn, with one momentum for the whole set, as in the authors' code: while the
-others have their turns, a class moves on by its momentum, of which little is left when its own comes again.
-`Turns` reaches the same numbers with one match of all classes side by side.
+Paper: Kim, Kim, Oh, Yun, Song, Jeong, Ha and Song, Dataset Condensation via Efficient Synthetic-Data
+Parameterization, ICML 2022, https://arxiv.org/abs/2205.14959. Authors' code:
+snu-mllab/Efficient-Dataset-Condensation, ``condense.py``, with the settings of ``misc/reproduce.py``.
 
-Where this differs from the authors' code, and why:
+As in the authors' code, the classes take their steps one after the other, under one SGD with momentum for the
+whole set: while other classes take their steps, a class keeps moving by its momentum. `Turns` reaches the
+same numbers while all classes are matched side by side.
 
-- ``lr_images`` grows with ``ipc / 10`` as theirs does; their factor (side / 32)^2, which Fashion-MNIST's 28
-  pixels get and MNIST's do not, is in that recipe's rate.
-- Real images are drawn anew for each match and for each training between two; theirs go on through a shuffled
-  class, or the shuffled set. A network is not trained after its last match: it is thrown away then.
-- Tiles start from random real images, theirs from the first ones of the file. Where ``factor`` does not
-  divide a side, tiles are laid out as they will be cut, and the last ones reach beyond the image, as theirs
-  do when cut (a decoded image is grey there); theirs are laid out elsewhere, by some pixels.
-- The stored pixels are clamped at the end too.
-- Not built: the decode types "multi" and "bound", networks trained before their first match (``early``,
-  ``pt_from``), and the matching of features. No setting for images of 28 or 32 pixels uses them.
+This implementation differs from the authors' code in these points:
 
-The authors' evaluation is not what its options' defaults say, as ``argument.py`` overrides them: on these
+- ``lr_images`` is multiplied by ``ipc / 10``, as theirs is. Their second factor (side / 32)^2, which applies
+  to Fashion-MNIST's 28 pixels and not to MNIST's, is part of the rate in that recipe.
+- Real images are drawn independently for each match and for each training between two matches. The authors'
+  code goes through a shuffled class, or the shuffled set, and continues where it stopped.
+- A network is not trained after its last match, because it is thrown away then.
+- Tiles start from random real images; theirs from the first ones of the file. Where ``factor`` does not
+  divide a side, tiles are placed where they will be cut, and the last ones reach beyond the image, where a
+  decoded image is grey; theirs are placed some pixels away from where they are cut.
+- The pixels are clamped once more before they are stored.
+- The decode types "multi" and "bound", networks that are trained before their first match (``early``,
+  ``pt_from``) and the matching of features are not built: no setting for images of 28 or 32 pixels uses them.
+
+The authors' evaluation follows ``argument.py``, which overrides the defaults of its own options: on these
 datasets a student's batch is augmented by colour, a flip where the dataset allows it, and one of crop, scale
-and rotation, and mixed with probability 1/2 (not on MNIST). The recipes' protocols are this, at the last
-step; theirs prints the best of four tests beside the last. CIFAR-100 they normalise by CIFAR-10's constants.
+and rotation, and it is mixed with probability 1/2 (not on MNIST). The protocols of the recipes do this and
+test after the last step; the authors also print the best of four tests. They normalise CIFAR-100 by the
+constants of CIFAR-10.
 
-When not to use it: where the pixels of a tile show too little, as on 8 x 8 digits (``factor=1`` then), or at
-many images per class, where variety is not what is missing: at 50 on Fashion-MNIST the authors have 89.1
+When not to use it: where a tile shows too little, as on digits of 8 x 8 pixels (use ``factor=1`` there); or
+at many images per class, where there is variety enough: for 50 on Fashion-MNIST the authors report 89.1
 without multi-formation and 86.2 with it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -51,21 +56,21 @@ from condense.distillation import (
     ImageMethod,
     ImageRun,
     LearnableSet,
-    Recipe,
     register,
     tiled,
 )
-from condense.errors import Refused, unknown
+from condense.distillation.matching.gradient import Distance, Gradient, match
+from condense.distillation.matching.turns import Turns
+from condense.distillation.method import recipes
+from condense.errors import Refused
 from condense.networks import Network, initialise_
 from condense.protocol import milestones
 from condense.store import ImageSet, formation
 from condense.store.targets import Hard
 from condense.training.step import cutmix, train_step
 
-from .dc import Gradient, match
-
 BASE_IPC = 10
-"""Images per class at which `IDC.lr_images` is the rate (``argument.py``, ``tune_lr_img``)."""
+"""Images per class at which the pixels move by `IDC.lr_images` itself (``argument.py``, ``tune_lr_img``)."""
 
 
 @register
@@ -74,24 +79,29 @@ class IDC(ImageMethod):
     """Gradient matching with several images in each stored one.
 
     Attributes:
-        iterations: Networks, one after the other: 2000 in the recipes. The defaults are for trying out: a
-            two-hundredth of the recipes' matches, at a rate to suit.
-        matches: Matches (updates of every class's images) on each network.
-        lr_images: Learning rate of the pixels at ten images per class; ``ipc / 10`` times that is used, as an
-            image's gradient is one over ``ipc`` of its class's.
-        momentum: Of the pixels' SGD.
-        metric: ``mse``, the summed squares of the gradients' differences, or ``l1``, their summed sizes.
+        pixel_space: Space of the learned pixels; only ``raw``, because they are clamped to [0, 1].
+        iterations: Number of networks, one after the other: 2000 in the recipes. The defaults make a run
+            short: they match a two-hundredth as often as the recipes, at a learning rate that suits this.
+        matches: Matches on each network, each with one update of every class.
+        lr_images: Learning rate of the pixels at ten images per class. The rate in use is ``ipc / 10`` times
+            this, because an image's gradient is one over ``ipc`` of its class's.
+        momentum: Momentum of the pixels' SGD.
+        metric: Distance of two gradients: ``mse``, the sum of the squared differences, or ``l1``, the sum
+            of their absolute values.
         factor: Tiles along each side of a stored image.
-        init: ``mix`` (each tile a real image, down-scaled), ``random`` (real images, whole) or ``noise``.
-        batch_real: Real images per class and match.
-        batch_syn: Decoded images per class and match, at most; of more, random ones are taken.
-        augment: Strategy of both sides of a match (`condense.augment.dsa`).
-        train_images: Real images that a network is trained on between two matches, up to a whole batch.
+        init: What the images start from: ``mix`` (a down-scaled real image in each tile), ``random`` (whole
+            real images) or ``noise``.
+        batch_real: Real images per class in a match.
+        batch_syn: Largest number of decoded images per class in a match; if there are more, random ones are
+            taken.
+        augment: Augmentation of both sides of a match (operations of `condense.augment.dsa`).
+        train_images: Real images that a network is trained on between two matches, rounded up to whole
+            batches.
         batch_train: Batch size between two matches.
         lr_network: Learning rate of the network.
-        momentum_network: Of the network's SGD.
+        momentum_network: Momentum of the network's SGD.
         weight_decay: L2 coefficient of the network.
-        augment_network: Strategy between two matches.
+        augment_network: Augmentation between two matches.
         cutmix: Probability that a batch between two matches is mixed.
     """
 
@@ -107,16 +117,16 @@ class IDC(ImageMethod):
         "network": "convnet-w32",
     }
     may_be_zero = frozenset({"train_images"})
-    remedy = "lower lr_images, as in --param lr_images=0.01"
+    remedy = "lower lr_images, for example to 0.01"
 
-    pixel_space: str = "raw"
+    pixel_space: Literal["raw"] = "raw"
     iterations: int = 20
     matches: int = 50
     lr_images: float = 0.03
     momentum: float = 0.5
-    metric: str = "l1"
+    metric: Literal["mse", "l1"] = "l1"
     factor: int = 2
-    init: str = "mix"
+    init: Literal["mix", "random", "noise"] = "mix"
     batch_real: int = 64
     batch_syn: int = 128
     augment: str = "color+crop+cutout"
@@ -129,71 +139,74 @@ class IDC(ImageMethod):
     cutmix: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuses names that stand for nothing, pixels that cannot be clamped, and no probability."""
+        """Checks the fields, that the augmentations exist and that ``cutmix`` is a probability.
+
+        Raises:
+            Refused: if a value is unknown or out of range.
+        """
         super().__post_init__()
-        known: dict[str, tuple[str, Mapping[str, object]]] = {
-            "init": (self.init, INITS),
-            "metric": (self.metric, METRICS),
-        }
-        for field, (name, names) in known.items():
-            if name not in names:
-                raise unknown(field, name, names)
         dsa.parse(self.augment)
         dsa.parse(self.augment_network)
-        if self.pixel_space != "raw":
-            raise Refused(f"idc learns pixels in [0, 1], pixel_space raw, not {self.pixel_space}")
         if self.cutmix > 1:
-            raise Refused(f"idc: cutmix = {self.cutmix} is no probability")
+            raise Refused(
+                f"{self.name}: a probability is at most 1", setting="params.cutmix", value=self.cutmix
+            )
 
     @property
     def needs_real(self) -> bool:
-        """Unless it starts from noise."""
+        """Whether the images start from real ones."""
         return self.init != "noise"
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Algorithm 1 of the paper."""
-        steps = formation(self.factor, run.spec.shape[1:], self.name)
-        view = ChainedView(DecodedView(steps[0]), run.view) if steps else run.view
-        syn = LearnableSet(INITS[self.init](train, run, self.factor), run.spec.num_classes, view)
+        """Runs Algorithm 1 of the paper."""
+        decode = formation(self.factor, run.spec.shape[1:], self.name)
+        view = ChainedView(DecodedView(decode[0]), run.view) if decode else run.view
+        syn = LearnableSet(self._initial(train, run), run.spec.num_classes, view)
         turns = Turns(syn, lr=self.lr_images * run.ipc / BASE_IPC, momentum=self.momentum)
         network = run.network()
         require_convolutions(network, self.network)
         trainer = torch.optim.SGD(
-            network.parameters(),
-            lr=self.lr_network,
-            momentum=self.momentum_network,
+            network.parameters(), lr=self.lr_network, momentum=self.momentum_network,
             weight_decay=self.weight_decay,
-        )
+        )  # fmt: skip
         state: dict[str, object] = {
-            "images": syn.images,
-            "velocity": turns.velocity,
-            "network": network,
-            "trainer": trainer,
-        }
+            "images": syn.images, "velocity": turns.velocity, "network": network, "trainer": trainer,
+        }  # fmt: skip
         for step in run.steps(self.iterations * self.matches, state):
             if step % self.matches == 0:
                 initialise_(network, run.rng)
                 trainer.state.clear()
                 syn.images.detach().clamp_(0, 1)
             run.log(loss=self._match(network, syn, turns, train, run))
-            if (step + 1) % self.matches:
+            if (step + 1) % self.matches:  # deviation: not after a network's last match
                 self._train(network, trainer, train, run)
-        images = syn.images.detach().clamp(0, 1)
-        return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=steps)
+        images = syn.images.detach().clamp(0, 1)  # deviation: clamped at the end too
+        return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=decode)
+
+    def _initial(self, train: Images, run: ImageRun) -> Float[Tensor, "n c h w"]:
+        """Makes the images that learning starts from."""
+        if self.init == "mix":
+            return tiled(train.draw(run.ipc * self.factor**2, run.rng), self.factor)
+        if self.init == "random":
+            return train.draw(run.ipc, run.rng).flatten(0, 1)
+        shape = (run.spec.num_classes * run.ipc, *run.spec.shape)
+        noise = torch.randn(shape, generator=run.rng).to(run.device)
+        return (noise / 4 + 0.5).clamp(0, 1)
 
     def _match(
-        self, network: Network, syn: LearnableSet, turns: "Turns", train: Images, run: ImageRun
-    ) -> Tensor:
-        """One match of every class, and its update; the loss is summed over the classes."""
+        self, network: Network, syn: LearnableSet, turns: Turns, train: Images, run: ImageRun
+    ) -> Float[Tensor, ""]:
+        """Matches every class and updates its images; returns the loss, summed over the classes."""
         size = (run.spec.height, run.spec.width)
-        draw = dsa.siamese(self.augment, size, run.spec.num_classes, run.rng).to(run.device)
-        real = draw(run.normalize(train.draw(self.batch_real, run.rng)))
+        augment = dsa.siamese(self.augment, size, run.spec.num_classes, run.rng).to(run.device)
+        real = augment(run.normalize(train.draw(self.batch_real, run.rng)))  # (k, b, c, h, w)
         turns.wait()
-        seen = draw(run.normalize(some(syn.by_class(), self.batch_syn, run.rng)))
-        # Classes side by side would share a batch norm's running statistics.
+        decoded = sampled(syn.by_class(), self.batch_syn, run.rng)
+        synthetic = augment(run.normalize(decoded))  # (k, i, c, h, w), i <= batch_syn
+        # Side by side, the classes would share the running statistics of a batch norm.
         together = False if network.mixes_samples else None
-        loss, gradient = match(network, real, seen.detach(), METRICS[self.metric], together=together)
-        turns.take(torch.autograd.grad(seen, syn.images, gradient)[0])
+        loss, gradient = match(network, real, synthetic.detach(), METRICS[self.metric], together=together)
+        turns.take(torch.autograd.grad(synthetic, syn.images, gradient)[0])
         return loss
 
     def _train(self, network: Network, trainer: torch.optim.Optimizer, train: Images, run: ImageRun) -> None:
@@ -207,65 +220,15 @@ class IDC(ImageMethod):
             train_step(network, trainer, images, target)
 
 
-class Turns:
-    """SGD with momentum over all images, whose steps the classes take in turn, all computed at once.
-
-    One update of k classes is k steps of ``torch.optim.SGD`` over the whole set. In step j only class j has
-    a gradient; the others coast: they move by -lr m v, and their velocity v becomes m v. So class j coasts
-    for j steps, takes its step, and coasts for k - 1 - j more. In t steps of coasting x becomes
-    x - lr (m + ... + m^t) v and v becomes m^t v; and as no class's gradient depends on another's pixels, all
-    can be computed side by side.
-
-    Args:
-        syn: Its leaf ``images`` is updated in place.
-        lr: Learning rate.
-        momentum: m, without dampening.
-
-    Attributes:
-        velocity: v, of the shape of the images.
-    """
-
-    def __init__(self, syn: LearnableSet, *, lr: float, momentum: float) -> None:
-        self.images, self.lr, self.momentum = syn.images.detach(), lr, momentum
-        self.velocity = torch.zeros_like(self.images)
-        powers = torch.full((syn.num_classes,), momentum, dtype=torch.float64).cumprod(0)
-        # t = 0 .. k - 1 steps of coasting: m^t, and m + ... + m^t
-        self._shrinks = self._column(torch.cat([torch.ones(1), powers[:-1]]), syn)
-        self._drifts = self._column(torch.cat([torch.zeros(1), powers[:-1].cumsum(0)]), syn)
-
-    def _column(self, values: Tensor, syn: LearnableSet) -> Float[Tensor, "n 1 1 1"]:
-        column = values.repeat_interleave(syn.ipc).view(-1, 1, 1, 1)
-        return column.to(self.images.device, self.images.dtype)
-
-    def wait(self) -> None:
-        """Brings every class to where it is when its turn comes."""
-        self._coast(self._shrinks, self._drifts)
-
-    def take(self, gradient: Float[Tensor, "n c h w"]) -> None:
-        """Every class's step, and its coasting up to the end of the update.
-
-        Args:
-            gradient: At the images as `wait` left them.
-        """
-        self.velocity.mul_(self.momentum).add_(gradient)
-        self.images.sub_(self.velocity, alpha=self.lr)
-        # The last class coasts for as long as the first one waited.
-        self._coast(self._shrinks.flip(0), self._drifts.flip(0))
-
-    def _coast(self, shrinks: Tensor, drifts: Tensor) -> None:
-        self.images.addcmul_(drifts, self.velocity, value=-self.lr)
-        self.velocity.mul_(shrinks)
-
-
-def some(
+def sampled(
     images: Float[Tensor, "k m c h w"], most: int, generator: torch.Generator
 ) -> Float[Tensor, "k b c h w"]:
-    """A number of random images of each class, or all where there are no more; differentiable.
+    """Returns random images of each class, or all of them if there are few; differentiable.
 
     Args:
-        images: Of each class.
-        most: How many to take.
-        generator: On the CPU.
+        images: The images of each class.
+        most: Largest number b of images to take of each class.
+        generator: A CPU generator.
     """
     if images.shape[1] <= most:
         return images
@@ -276,19 +239,20 @@ def some(
 def between_convolutions(
     real: Gradient, synthetic: Gradient, *, size: Callable[[Tensor], Tensor]
 ) -> Float[Tensor, ""]:
-    """The summed sizes of the differences of the convolutions' gradients; all other parameters count nothing.
+    """Returns the sum of the sizes of all differences between two gradients of convolutions' weights.
 
-    In ``matchloss``, biases and norms (1-D) are left out by ``--bias``, linear layers (2-D) by ``--fc``.
+    All other parameters count nothing: in the authors' ``matchloss``, biases and norms (1-D) are left out by
+    ``--bias`` and linear layers (2-D) by ``--fc``.
     """
     gaps = [size(b - a).sum() for a, b in zip(real, synthetic, strict=True) if a.ndim > 2]
     return torch.stack(gaps).sum()
 
 
-METRICS: Mapping[str, Callable[[Gradient, Gradient], Tensor]] = {
+METRICS: Mapping[str, Distance] = {
     "mse": partial(between_convolutions, size=torch.square),
     "l1": partial(between_convolutions, size=torch.abs),
 }
-"""The distances by the names that the authors' code gives them; neither is a mean."""
+"""The distances by the names of the authors' code; in spite of its name, "mse" is a sum there too."""
 
 
 def require_convolutions(network: Network, name: str) -> None:
@@ -298,55 +262,40 @@ def require_convolutions(network: Network, name: str) -> None:
         Refused: naming the network.
     """
     if not any(parameter.ndim > 2 for parameter in network.parameters()):
-        raise Refused(f"idc matches the gradients of convolutions, and {name} has none")
+        raise Refused(
+            f"idc matches the gradients of convolutions, and {name} has none",
+            setting="params.network", value=name,
+        )  # fmt: skip
 
 
-def _mix(train: Images, run: ImageRun, factor: int) -> Tensor:
-    return tiled(train.draw(run.ipc * factor**2, run.rng), factor)
+DIGITS = milestones(1000, batch=64, augment="dsa:color+crop_scale_rotate", cutmix=0.5)
+PHOTOS = milestones(1000, batch=64, augment="dsa:flip+color+crop_scale_rotate", cutmix=0.5)
+UNMIXED = milestones(1000, batch=64, augment="dsa:color+crop_scale_rotate", cutmix=None)
+"""The authors' evaluations: ``train.py`` under ``argument.py``."""
 
+FULL, WITHOUT_CUTOUT = "color+crop+cutout", "color+crop"
+FASHION_RATE = 1e-4 * (28 / 32) ** 2
 
-def _random(train: Images, run: ImageRun, factor: int) -> Tensor:
-    return train.draw(run.ipc, run.rng).flatten(0, 1)
-
-
-def _noise(train: Images, run: ImageRun, factor: int) -> Tensor:
-    shape = (run.spec.num_classes * run.ipc, *run.spec.shape)
-    noise = torch.randn(shape, generator=run.rng).to(run.device)
-    return (noise / 4 + 0.5).clamp(0, 1)
-
-
-INITS: Mapping[str, Callable[[Images, ImageRun, int], Float[Tensor, "n c h w"]]] = {
-    "mix": _mix,
-    "random": _random,
-    "noise": _noise,
-}
-"""What the images start from."""
-
-
-def _recipes() -> dict[tuple[str, int], Recipe]:
-    """``misc/reproduce.py``; the evaluation is that of ``train.py`` under ``argument.py``."""
-    source = "snu-mllab/Efficient-Dataset-Condensation, misc/reproduce.py and argument.py"
-    cifar = IDC(iterations=2000, matches=100, lr_images=5e-3, metric="mse", train_images=2000)
-    svhn = replace(cifar, train_images=500)
-    fashion = replace(svhn, lr_images=1e-4 * (28 / 32) ** 2, metric="l1")
-    mnist = replace(svhn, lr_images=1e-4, metric="l1", augment="color+crop", cutmix=0.0)
-    digits, photos = "dsa:color+crop_scale_rotate", "dsa:flip+color+crop_scale_rotate"
-    cells = {
-        "cifar10": (cifar, (1, 10, 50), photos),
-        "cifar100": (cifar, (10, 20), photos),
-        "svhn": (svhn, (1, 10, 50), digits),
-        "mnist": (mnist, (1, 10, 50), digits),
-        "fashion-mnist": (fashion, (1, 10, 50), photos),
-    }
-    return {
-        (dataset, ipc): Recipe(
-            method=method,
-            protocol=milestones(1000, batch=64, augment=augment, cutmix=method.cutmix or None),
-            source=source,
-        )
-        for dataset, (method, ipcs, augment) in cells.items()
-        for ipc in ipcs
-    }
-
-
-IDC.recipes = _recipes()
+IDC.recipes = recipes(
+    IDC,
+    "metric lr_images train_images augment cutmix protocol",
+    {
+        ("cifar10", 1): ("mse", 5e-3, 2000, FULL, 0.5, PHOTOS),
+        ("cifar10", 10): ("mse", 5e-3, 2000, FULL, 0.5, PHOTOS),
+        ("cifar10", 50): ("mse", 5e-3, 2000, FULL, 0.5, PHOTOS),
+        ("cifar100", 10): ("mse", 5e-3, 2000, FULL, 0.5, PHOTOS),
+        ("cifar100", 20): ("mse", 5e-3, 2000, FULL, 0.5, PHOTOS),
+        ("svhn", 1): ("mse", 5e-3, 500, FULL, 0.5, DIGITS),
+        ("svhn", 10): ("mse", 5e-3, 500, FULL, 0.5, DIGITS),
+        ("svhn", 50): ("mse", 5e-3, 500, FULL, 0.5, DIGITS),
+        ("mnist", 1): ("l1", 1e-4, 500, WITHOUT_CUTOUT, 0.0, UNMIXED),
+        ("mnist", 10): ("l1", 1e-4, 500, WITHOUT_CUTOUT, 0.0, UNMIXED),
+        ("mnist", 50): ("l1", 1e-4, 500, WITHOUT_CUTOUT, 0.0, UNMIXED),
+        ("fashion-mnist", 1): ("l1", FASHION_RATE, 500, FULL, 0.5, PHOTOS),
+        ("fashion-mnist", 10): ("l1", FASHION_RATE, 500, FULL, 0.5, PHOTOS),
+        ("fashion-mnist", 50): ("l1", FASHION_RATE, 500, FULL, 0.5, PHOTOS),
+    },
+    source="snu-mllab/Efficient-Dataset-Condensation, misc/reproduce.py and argument.py",
+    iterations=2000,
+    matches=100,
+)

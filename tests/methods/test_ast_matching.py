@@ -98,7 +98,7 @@ def test_the_loss_is_weighted_as_in_the_authors_code_for_starts_below_20(epoch: 
 
 
 @pytest.mark.parametrize("limit", [2, 15, 40])
-def test_a_start_before_the_middle_has_the_inverse_weight_of_one_as_far_behind_it(limit: int) -> None:
+def test_starts_as_far_before_and_behind_the_middle_have_inverse_weights(limit: int) -> None:
     middle = limit // 2
     for distance in range(1, middle + 1):
         product = ast.balanced(middle - distance, limit) * ast.balanced(middle + distance, limit)
@@ -106,7 +106,7 @@ def test_a_start_before_the_middle_has_the_inverse_weight_of_one_as_far_behind_i
     assert ast.balanced(middle, limit) == pytest.approx(3 * np.log(2) / np.log(5))
 
 
-def test_a_perturbation_is_the_formula_for_each_convolution_and_leaves_all_else() -> None:
+def test_a_perturbation_is_the_formula_and_changes_convolutions_alone() -> None:
     shape = (1, 16, 16)
     net = build_network(NETWORK, shape, 3, torch.Generator()).double().requires_grad_(False)
     start = flatten(net)
@@ -142,7 +142,7 @@ def test_on_its_way_a_student_is_compared_with_the_snapshots_between(
             torch.testing.assert_close(match.losses[steps](theta), expected)
 
 
-def test_the_perturbed_start_is_where_the_student_starts_and_where_ways_are_measured_from() -> None:
+def test_distances_are_measured_from_the_perturbed_start() -> None:
     plain, match = matched({"perturb": 0.0}), matched({"perturb": 2.0})
     assert (plain.expert, plain.epoch) == (match.expert, match.epoch)
     assert torch.equal(plain.start, Line().at(plain.expert, plain.epoch))
@@ -158,7 +158,7 @@ def test_the_balance_and_the_students_momentum_can_be_switched_off() -> None:
 
 
 @pytest.mark.parametrize("intermediate", ["agg", "adaptive"])
-def test_an_update_goes_down_the_gradient_of_heavy_ball_steps_on_the_weighted_loss(
+def test_an_update_goes_down_the_gradient_through_steps_with_momentum(
     intermediate: str, toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[Experts, SimpleNamespace]] = []
@@ -221,7 +221,7 @@ def test_each_part_alone_makes_another_set(part: str, toy: ImageDataset, cache: 
     assert not torch.equal(off.images, on.images)
 
 
-def test_one_row_is_taken_from_each_of_well_separated_clusters_the_nearest_to_its_mean() -> None:
+def test_of_each_separated_cluster_the_row_nearest_to_its_mean_is_taken() -> None:
     centres = 100 * drawn(4, 6)
     points = (centres[:, None] + drawn(4, 9, 6, seed=1)).flatten(0, 1)
     order = torch.randperm(36, generator=torch.Generator().manual_seed(2))
@@ -248,7 +248,7 @@ def test_of_rows_that_are_all_alike_several_are_taken_all_the_same() -> None:
     assert sorted(ast.representative(torch.ones(5, 3), 4, seed=0).tolist()) == [0, 1, 2, 3]
 
 
-def test_an_initial_image_is_the_nearest_to_the_mean_of_its_class_in_the_last_logits_of_an_expert(
+def test_initial_images_are_nearest_to_their_class_mean_in_logits(
     toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[tuple[Experts, Tensor]] = []
@@ -302,7 +302,7 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, object], word
         made_by(settings)
 
 
-def test_a_student_of_few_steps_is_compared_at_the_end_alone_where_that_is_asked_for() -> None:
+def test_a_student_of_few_steps_may_be_compared_at_the_end_alone() -> None:
     assert {*matched({"syn_steps": 2, "intermediate": "none"}).losses} == {2}
 
 

@@ -75,7 +75,7 @@ def naive_loss(network: Network, real: Tensor, images: Tensor, power: float, tas
     ("network", "power", "task_balance"),
     [("convnet-d3", 4, 0.01), ("convnet-d3", 1, 0.3), ("convnet-d2-bn", 4, 0.01), ("convnet-d2", 3, 0)],
 )
-def test_the_loss_and_the_first_update_are_those_of_a_naive_derivation_in_float64(
+def test_the_loss_and_the_first_update_equal_a_naive_derivation_in_float64(
     toy: ImageDataset, tmp_path: Path, losses: list[float], network: str, power: float, task_balance: float
 ) -> None:
     settings = {"network": network, "power": power, "task_balance": task_balance, "lr_images": 0.5}
@@ -117,7 +117,7 @@ def test_the_loss_and_its_gradient_are_the_naive_ones_to_rounding(power: float) 
 
 
 @pytest.mark.parametrize("power", POWERS)
-def test_attention_is_the_powers_summed_over_the_channels_at_length_one_whatever_the_maps_scale(
+def test_attention_is_the_normalised_sum_of_powers_whatever_the_maps_scale(
     power: float,
 ) -> None:
     maps = rectified((4, 5, 3, 6))
@@ -129,7 +129,7 @@ def test_attention_is_the_powers_summed_over_the_channels_at_length_one_whatever
     torch.testing.assert_close(datadam.attention(scales * maps, power), looks)
 
 
-def test_attention_has_a_gradient_where_an_image_is_dark_and_none_is_infinite() -> None:
+def test_attention_has_a_finite_gradient_where_an_image_is_dark() -> None:
     maps = rectified((3, 4, 2, 2))
     maps[1] = 0
     for power in POWERS:
@@ -140,7 +140,7 @@ def test_attention_has_a_gradient_where_an_image_is_dark_and_none_is_infinite() 
         assert gradient.isfinite().all() and gradient[0].abs().max() > 0
 
 
-def test_all_real_images_are_no_distance_from_themselves_and_stay_where_they_are(
+def test_all_real_images_have_no_distance_from_themselves_and_stay(
     toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     made = distilled("datadam", toy, tmp_path, 20, iterations=3, batch_real=20, lr_images=1)
@@ -151,7 +151,7 @@ def test_all_real_images_are_no_distance_from_themselves_and_stay_where_they_are
     assert losses[-1] > 1e-4  # with an image less there is a distance
 
 
-def test_the_last_layer_counts_through_the_features_alone_so_a_single_layer_leaves_dm(
+def test_with_a_single_layer_it_is_dm(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     settings = {"network": "convnet-d1", "iterations": 3, "batch_real": 8, "lr_images": 0.5}
@@ -163,13 +163,13 @@ def test_the_last_layer_counts_through_the_features_alone_so_a_single_layer_leav
     )
 
 
-def test_flat_layers_have_nothing_to_look_at_and_leave_dm(toy: ImageDataset, tmp_path: Path) -> None:
+def test_with_flat_layers_it_is_dm(toy: ImageDataset, tmp_path: Path) -> None:
     settings = {"network": "mlp", "iterations": 3, "batch_real": 8, "lr_images": 0.5}
     made = [distilled(name, toy, tmp_path, 2, **settings) for name in ("datadam", "dm")]
     torch.testing.assert_close(*made, rtol=1e-5, atol=1e-5)
 
 
-def test_attention_alone_brings_the_attention_of_the_images_nearer_to_that_of_their_class(
+def test_attention_alone_brings_the_images_attention_nearer_to_their_class(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     train = toy.train.in_space(toy.space("normalized"))

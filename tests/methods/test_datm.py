@@ -67,7 +67,7 @@ def distilled(
     return made
 
 
-def test_the_images_and_labels_begin_with_what_the_experts_say_at_their_last_epoch(
+def test_images_and_labels_start_from_the_experts_last_answers(
     toy: ImageDataset, cache: Path, begun: Begun
 ) -> None:
     distilled(toy, cache, {"iterations": 1, "epochs_experts": 6})
@@ -97,7 +97,7 @@ def test_initial_labels_are_for_what_the_view_shows_of_an_image(
     torch.testing.assert_close(copies["logits"][right], mean[right].detach())
 
 
-def test_an_update_goes_down_the_gradient_of_the_soft_cross_entropy_in_images_labels_and_rate(
+def test_an_update_goes_down_the_gradient_in_images_labels_and_rate(
     toy: ImageDataset, cache: Path, begun: Begun,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -136,7 +136,7 @@ def test_an_update_goes_down_the_gradient_of_the_soft_cross_entropy_in_images_la
     torch.testing.assert_close(made.images, learned.syn.images.detach())
 
 
-def test_the_set_stores_the_softmax_of_the_learned_logits_beside_the_class_ids(
+def test_the_set_stores_the_softmax_of_the_logits_beside_the_class_ids(
     toy: ImageDataset, cache: Path, begun: Begun
 ) -> None:
     made = distilled(toy, cache, {})

@@ -44,7 +44,7 @@ def test_the_window_is_the_formula_at_every_update(least: int, current: int, las
         assert window(step) == (least, min(last, int(current + (last - current) * (step / end) + 1e-9)))
 
 
-def test_without_a_first_upper_end_the_whole_window_is_open_from_the_first_update_on() -> None:
+def test_without_a_first_upper_end_the_whole_window_is_open_at_once() -> None:
     window = windows(min_start_epoch=40, max_start_epoch=60)
     assert {window(step) for step in (0, 1, 500, 10000)} == {(40, 60)}
 
@@ -103,13 +103,13 @@ def test_initial_labels_are_the_mean_logits_of_those_that_are_right() -> None:
     assert len(seen) > 2
 
 
-def test_where_nobody_is_right_the_mean_of_all_has_the_true_class_and_the_likeliest_exchanged() -> None:
+def test_where_no_expert_is_right_the_true_class_takes_the_largest_mean() -> None:
     logits = torch.tensor([[[3.0, 1.0, 2.0]], [[5.0, 0.0, 4.0]]])
     got = datm.agreed(logits, torch.tensor([1]), 3)
     assert got.tolist() == [[0.5, 4.0, 3.0]]
 
 
-def test_where_nobody_is_right_but_their_mean_is_it_stays() -> None:
+def test_where_no_expert_is_right_but_their_mean_is_the_mean_stays() -> None:
     logits = torch.tensor([[[3.0, 2.0, 0.0]], [[0.0, 2.0, 3.0]]])
     assert datm.agreed(logits, torch.tensor([1]), 3).tolist() == [[1.5, 2.0, 1.5]]
 

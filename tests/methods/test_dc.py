@@ -4,15 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
-from condense.data import Images, load_images
+from condense.data import load_images
 from condense.distillation import distill
 from condense.distillation.registry import build as build_method
 from condense.distillation.registry import methods
 from condense.errors import Refused
-from condense.networks import Network, build_network
 
 DC = methods()["dc"]
 dc = import_module(DC.__module__)
@@ -27,29 +25,7 @@ def gradients(seed: int = 0) -> list[Tensor]:
     return [drawn(4, 2, 3, 3, seed=seed), drawn(4, seed=seed + 1), drawn(3, 5, seed=seed + 2)]
 
 
-def network(name: str = "convnet-w32") -> Network:
-    return build_network(name, (1, 8, 8), 3, torch.Generator().manual_seed(1)).double()
-
-
-def naive(net: Network, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss and the pixels' gradient by plain double differentiation of whole batches, row by row."""
-    synthetic = synthetic.clone().requires_grad_()
-    total = torch.zeros((), dtype=torch.float64)
-    for label in range(len(real)):
-        sides = []
-        for batch, graph in ((real[label], False), (synthetic[label], True)):
-            labels = torch.full((len(batch),), label)
-            loss = cross_entropy(net(batch), labels)
-            sides.append(torch.autograd.grad(loss, list(net.parameters()), create_graph=graph))
-        for a, b in zip(*sides, strict=True):
-            if a.ndim > 1:
-                for row in range(len(a)):
-                    p, q = a[row].reshape(-1), b[row].reshape(-1)
-                    total = total + 1 - (p @ q) / ((p @ p).sqrt() * (q @ q).sqrt() + 1e-6)
-    return total.detach(), torch.autograd.grad(total, synthetic)[0]
-
-
-def test_the_distance_of_equal_gradients_is_zero_but_for_the_guard_in_the_denominator() -> None:
+def test_the_distance_of_equal_gradients_is_zero_but_for_the_guard() -> None:
     assert 0 <= dc.layerwise_cosine(gradients(), gradients()) < 7 * 1e-6
 
 
@@ -77,65 +53,21 @@ def test_a_row_without_gradient_is_one_apart_and_stays_differentiable() -> None:
     assert all(g.isfinite().all() for g in torch.autograd.grad(distance, [b[0], b[2]]))
 
 
-def test_the_ablations_are_the_squared_gap_and_the_cosine_of_all_parameters_at_once() -> None:
+def test_the_ablations_are_the_squared_gap_and_the_cosine_of_whole_gradients() -> None:
     a, b = gradients(), gradients(seed=7)
     p, q = (torch.cat([g.reshape(-1) for g in side]) for side in (a, b))
     assert dc.squared(a, b) == pytest.approx(float((p - q) @ (p - q)))
     assert dc.cosine(a, b) == pytest.approx(1 - float(torch.cosine_similarity(p, q, dim=0)), abs=1e-5)
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_the_matching_loss_and_its_pixel_gradient_are_those_of_a_naive_derivation(together: bool) -> None:
-    net, real, synthetic = network(), drawn(3, 40, 1, 8, 8), drawn(3, 2, 1, 8, 8, seed=1)
-    loss, gradient = dc.match(net, real, synthetic, dc.layerwise_cosine, together=together)
-    expected, pixels = naive(net, real, synthetic)
-    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
-    torch.testing.assert_close(gradient, pixels, rtol=1e-9, atol=1e-12)
-
-
-def test_matching_in_chunks_equals_matching_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, real, synthetic = network(), drawn(3, 11, 1, 8, 8), drawn(3, 2, 1, 8, 8, seed=1)
-    whole = dc.match(net, real, synthetic, dc.layerwise_cosine)
-    monkeypatch.setattr("condense.training.step.CHUNK", 4)
-    torch.testing.assert_close(
-        dc.match(net, real, synthetic, dc.layerwise_cosine), whole, rtol=1e-10, atol=1e-12
-    )
-
-
-def test_matching_leaves_the_network_and_its_gradients_alone() -> None:
-    net = network("convnet-w32-bn")
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    dc.match(net.eval(), drawn(3, 4, 1, 8, 8), drawn(3, 1, 1, 8, 8, seed=1), dc.layerwise_cosine)
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert all(parameter.grad is None for parameter in net.parameters())
-
-
-def test_only_batch_norms_are_frozen_and_their_statistics_move_once_by_a_tenth() -> None:
-    net = build_network("convnet-w32-bn", (1, 8, 8), 10, torch.Generator().manual_seed(1))
-    train = digits()
-    dc.refresh_batch_norm(net, train, torch.Generator().manual_seed(2))
-    first = next(m for m in net.modules() if isinstance(m, nn.Conv2d))
-    norm = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
-    images = train.draw(16, torch.Generator().manual_seed(2)).flatten(0, 1)
-    torch.testing.assert_close(norm.running_mean, 0.1 * first(images).mean((0, 2, 3)).detach())
-    assert not norm.training and net.training and first.training
-
-
-def test_a_network_without_batch_norm_is_not_refreshed_and_nothing_is_drawn() -> None:
-    rng = torch.Generator().manual_seed(2)
-    before = rng.get_state()
-    dc.refresh_batch_norm(build_network("convnet-w32", (1, 8, 8), 10, rng.clone_state()), digits(), rng)
-    assert torch.equal(rng.get_state(), before)
-
-
-def test_the_loops_follow_the_authors_table_and_the_next_smaller_entry_between() -> None:
+def test_the_loops_follow_the_authors_table_or_its_next_smaller_entry() -> None:
     loops = {ipc: DC().loops(ipc) for ipc in (1, 10, 20, 30, 40, 50)}  # type: ignore[attr-defined]
     assert loops == {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
     assert [dc.DC().loops(ipc) for ipc in (2, 15, 200)] == [(1, 1), (10, 50), (50, 10)]
     assert dc.DC(outer_steps=3).loops(10) == (3, 50)
 
 
-def test_a_round_trains_the_network_between_its_matches_and_not_after_the_last(
+def test_a_round_trains_the_network_between_matches_and_not_after_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
@@ -159,7 +91,7 @@ def test_a_round_trains_the_network_between_its_matches_and_not_after_the_last(
     assert events == (between * 2 + ["match"]) * 2
 
 
-def test_one_iteration_is_one_step_along_the_gradient_and_each_further_one_another(tmp_path: Path) -> None:
+def test_each_iteration_is_one_step_along_the_gradient(tmp_path: Path) -> None:
     settings = {"network": "convnet-w32", "batch_real": "4", "momentum": "0"}
     still = distilled(tmp_path, "dc", settings | {"iterations": "1", "lr_images": "0"}, ipc=1)
     once = distilled(tmp_path, "dc", settings | {"iterations": "1"}, ipc=1)
@@ -177,21 +109,19 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path, field: s
 
 
 def test_the_recipes_evaluate_as_the_papers_code_does() -> None:
-    stages = {key: [stage.epochs for stage in recipe.protocol.stages] for key, recipe in DC.recipes.items()}
-    assert stages["mnist", 1] == [502, 499]
-    assert {tuple(epochs) for (dataset, _), epochs in stages.items() if dataset != "mnist"} == {(152, 149)}
-    assert DC.recipes["mnist", 10].protocol.augment == "dc:crop_scale_rotate"
-    assert DC.recipes["cifar10", 10].protocol.augment == "none"
+    for (dataset, _), recipe in DC.recipes.items():
+        protocol = recipe.protocol
+        assert protocol is not None
+        stages = [stage.epochs for stage in protocol.stages]
+        if dataset == "mnist":
+            assert stages == [502, 499] and protocol.augment == "dc:crop_scale_rotate"
+        else:
+            assert stages == [152, 149] and protocol.augment == "none"
 
 
 def test_the_recipes_are_the_cells_of_the_readmes_table() -> None:
     datasets = ("mnist", "fashion-mnist", "svhn", "cifar10", "cifar100")
     assert set(DC.recipes) == {(d, ipc) for d in datasets for ipc in (1, 10, 50)} - {("cifar100", 50)}
-
-
-def digits() -> Images:
-    dataset = load_images("digits")
-    return dataset.train.in_space(dataset.space("normalized"))
 
 
 def distilled(cache: Path, name: str, settings: dict[str, str], ipc: int) -> Tensor:

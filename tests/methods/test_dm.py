@@ -32,7 +32,7 @@ def distilled(toy: ImageDataset, cache: Path, ipc: int, **settings: object) -> T
     return distill(build("dm", "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0].images
 
 
-def test_all_real_images_are_no_distance_from_themselves_and_stay_where_they_are(
+def test_all_real_images_have_no_distance_from_themselves_and_stay(
     toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     made = distilled(toy, tmp_path, 20, iterations=3, batch_real=20, lr_images=1)
@@ -44,7 +44,7 @@ def test_all_real_images_are_no_distance_from_themselves_and_stay_where_they_are
     assert losses[-1] > 1e-4  # with an image less there is a distance
 
 
-def test_the_loss_and_the_first_update_are_those_of_a_naive_derivation_in_float64(
+def test_the_loss_and_the_first_update_equal_a_naive_derivation_in_float64(
     toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     made = distilled(toy, tmp_path, 2, iterations=1, batch_real=12, lr_images=0.5)
@@ -71,7 +71,7 @@ def test_the_loss_and_the_first_update_are_those_of_a_naive_derivation_in_float6
     assert (moved - start.double().flatten(0, 1)).abs().max() > 1e-3
 
 
-def test_the_set_after_n_iterations_has_had_n_updates_each_under_another_network(
+def test_n_iterations_are_n_updates_each_under_another_network(
     toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     seen = [distilled(toy, tmp_path, 1, iterations=count, batch_real=8, momentum=0) for count in (1, 2, 3)]

@@ -41,7 +41,7 @@ def test_with_noise_and_without_augmentation_it_is_dc_bit_for_bit(tmp_path: Path
     assert not torch.equal(distilled(tmp_path, "dsa", settings | {"init": "noise"}), plain)
 
 
-def test_it_augments_both_sides_of_a_match_and_every_training_batch_between(
+def test_both_sides_of_a_match_and_every_training_batch_are_augmented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategies: list[str] = []
@@ -75,6 +75,7 @@ def test_it_starts_from_real_images(tmp_path: Path) -> None:
 def test_the_recipes_evaluate_for_1000_epochs_under_the_datasets_strategy() -> None:
     assert set(DSA.recipes) == set(methods()["dc"].recipes)
     for recipe in DSA.recipes.values():
-        assert [stage.epochs for stage in recipe.protocol.stages] == [502, 499]
-        assert recipe.protocol.augment == "dsa" and recipe.protocol.reset
+        protocol = recipe.protocol
+        assert protocol is not None and [stage.epochs for stage in protocol.stages] == [502, 499]
+        assert protocol.augment == "dsa" and protocol.reset
         assert type(recipe.method) is DSA

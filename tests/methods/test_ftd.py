@@ -47,7 +47,7 @@ def decayed(images: list[Tensor], decay: float) -> Tensor:
     return total
 
 
-def test_the_set_is_the_average_of_the_images_over_the_updates_without_correction(
+def test_the_set_is_the_average_of_the_images_over_the_updates(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     images = [made(toy, tmp_path, iterations=n, ema_decay=0).images for n in (1, 2, 3, 4)]
@@ -85,7 +85,7 @@ def trail(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
     return seen
 
 
-def test_a_step_that_is_taken_back_leaves_the_average_as_if_it_had_never_been_made(
+def test_a_step_that_is_undone_leaves_no_trace_in_the_average(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trail: list[tuple[Tensor, Tensor]]
 ) -> None:
     unroll, calls = mtt.unroll, []

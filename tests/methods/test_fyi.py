@@ -39,7 +39,7 @@ def one_match(host: str, dataset: ImageDataset, cache: Path) -> ImageSet:
     return distill(method, dataset, ipc=2, cache=cache)[0]
 
 
-def test_the_view_puts_the_mirror_images_behind_the_images_with_their_labels() -> None:
+def test_the_view_puts_the_mirror_images_and_their_labels_last() -> None:
     images, labels = torch.arange(12.0).view(2, 1, 2, 3), torch.tensor([4, 7])
     seen, ids = fyi.Mirrored()(images, labels)
     assert seen[:, 0, 0].tolist() == [[0, 1, 2], [6, 7, 8], [2, 1, 0], [8, 7, 6]]
@@ -67,7 +67,7 @@ def test_mirroring_the_images_mirrors_what_any_matching_method_learns(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_it_runs_over_every_matching_method_changes_its_images_and_stores_no_more(
+def test_it_wraps_every_matching_method_and_stores_no_more(
     host: str, flipping: ImageDataset, tmp_path: Path
 ) -> None:
     quick = {name: str(value) for name, value in methods()[host].quick.items()}
@@ -92,7 +92,7 @@ def test_over_a_method_that_matches_nothing_it_is_refused(host: str) -> None:
         build(f"{host}+fyi", "toy", 1)
 
 
-def test_dm_with_it_matches_the_mean_over_the_images_and_their_mirror_images(
+def test_with_dm_it_matches_the_mean_over_images_and_mirror_images(
     flipping: ImageDataset, tmp_path: Path
 ) -> None:
     unaugmented = replace(flipping, spec=replace(flipping.spec, dsa="none"))
@@ -135,7 +135,7 @@ class Watcher(ImageMethod):
 @pytest.mark.parametrize(
     ("flip_first", "strategy"), [(False, FULL), (True, "flip+color_crop_cutout_scale_rotate")]
 )
-def test_the_host_sees_two_copies_and_the_edited_augmentation_only_where_it_is_asked_for(
+def test_the_host_sees_two_copies_and_if_asked_the_edited_augmentation(
     flip_first: bool,
     strategy: str,
     flipping: ImageDataset,
@@ -170,7 +170,7 @@ def test_on_data_that_does_not_flip_it_warns_in_one_sentence(
         ("dc:crop_scale_rotate", "dc:crop_scale_rotate"),
     ],
 )
-def test_the_published_evaluation_differs_from_the_hosts_in_the_augmentation_alone(
+def test_the_published_evaluation_changes_the_hosts_augmentation_alone(
     augment: str, edited: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cls = methods()["dm"]
@@ -183,6 +183,6 @@ def test_the_published_evaluation_differs_from_the_hosts_in_the_augmentation_alo
     assert HARD_V1.augment == "dsa"
 
 
-def test_a_cell_without_a_recipe_keeps_the_hosts_defaults_and_its_augmentation() -> None:
+def test_without_a_recipe_the_hosts_defaults_and_augmentation_stay() -> None:
     method, recipe = build("dm+fyi", "toy", 10)
     assert recipe is None and method.settings() == methods()["dm"]().config() | {"fyi.flip_first": False}

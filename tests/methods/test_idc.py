@@ -125,7 +125,7 @@ def naive(
 
 
 @pytest.mark.parametrize("metric", ["mse", "l1"])
-def test_a_match_is_that_of_a_naive_derivation_through_decoding_pixel_space_and_augmentation(
+def test_a_match_through_decoding_and_augmentation_equals_a_naive_one(
     metric: str,
 ) -> None:
     net, start, run = network(), pixels(6, 2, 8, 8), surroundings()
@@ -145,42 +145,15 @@ def test_a_match_is_that_of_a_naive_derivation_through_decoding_pixel_space_and_
     torch.testing.assert_close(syn.images.detach(), stored, rtol=1e-10, atol=1e-12)
 
 
-def test_of_many_decoded_images_random_distinct_ones_are_matched_and_of_few_all() -> None:
+def test_of_many_decoded_images_distinct_random_ones_are_matched() -> None:
     images = torch.arange(3 * 20.0).view(3, 20, 1, 1, 1).requires_grad_()
     rng = torch.Generator().manual_seed(0)
-    chosen = idc.some(images, 8, rng)
+    chosen = idc.sampled(images, 8, rng)
     (counts,) = torch.autograd.grad(chosen.sum(), images)
     assert chosen.shape == (3, 8, 1, 1, 1) and set(counts.flatten().tolist()) == {0, 1}
     assert counts.sum((1, 2, 3, 4)).tolist() == [8, 8, 8]
     assert not torch.equal(counts[0], counts[1])
-    assert idc.some(images, 20, rng) is images
-
-
-@pytest.mark.parametrize(("classes", "momentum"), [(4, 0.5), (3, 0.9), (3, 0.0), (1, 0.5)])
-def test_all_turns_at_once_are_the_steps_of_one_optimiser_class_by_class(
-    classes: int, momentum: float
-) -> None:
-    """Three updates; each class's gradient depends on its own pixels, as they are when its turn comes."""
-    start, targets = pixels(2 * classes, 1, 2, 2), pixels(3, 2 * classes, 1, 2, 2, seed=1)
-
-    def loss(images: Tensor, target: Tensor) -> Tensor:
-        return ((images - target) ** 2 + torch.sin(3 * images)).sum()
-
-    leaf = start.clone().requires_grad_()
-    optimizer = torch.optim.SGD([leaf], lr=0.1, momentum=momentum)
-    for target in targets:
-        for label in range(classes):
-            own = slice(2 * label, 2 * label + 2)
-            optimizer.zero_grad()
-            loss(leaf[own], target[own]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-
-    syn = LearnableSet(start, classes, IdentityView())
-    turns = idc.Turns(syn, lr=0.1, momentum=momentum)
-    for target in targets:
-        turns.wait()
-        turns.take(torch.autograd.grad(loss(syn.images, target), syn.images)[0])
-    torch.testing.assert_close(syn.images, leaf, rtol=1e-12, atol=1e-14)
+    assert idc.sampled(images, 20, rng) is images
 
 
 class Enough(Exception):
@@ -200,7 +173,7 @@ def test_the_rate_of_the_pixels_grows_with_the_images_per_class(
         distilled(tmp_path, {"lr_images": "0.02"}, ipc)
 
 
-def test_each_tile_starts_as_a_real_image_of_its_class_down_scaled_and_no_image_is_used_twice(
+def test_each_tile_starts_as_another_down_scaled_real_image_of_its_class(
     tmp_path: Path,
 ) -> None:
     made = distilled(tmp_path, {"lr_images": "0", "iterations": "1"}, ipc=3)
@@ -217,7 +190,7 @@ def test_each_tile_starts_as_a_real_image_of_its_class_down_scaled_and_no_image_
     assert len(taken) == 10 * 3 * 4
 
 
-def test_tiles_are_filled_row_by_row_and_the_next_images_of_a_class_fill_the_next_tile() -> None:
+def test_tiles_are_filled_row_by_row_with_the_images_of_a_class_in_order() -> None:
     images = pixels(2, 4 * 3, 1, 6, 8)
     whole = tiled(images, 2).view(2, 3, 1, 6, 8)
     for t, (y, x) in enumerate([(0, 0), (0, 4), (3, 0), (3, 4)]):
@@ -226,9 +199,7 @@ def test_tiles_are_filled_row_by_row_and_the_next_images_of_a_class_fill_the_nex
 
 
 @pytest.mark.parametrize(("side", "factor"), [(7, 2), (28, 3), (8, 3)])
-def test_tiles_lie_where_they_are_cut_out_where_the_factor_does_not_divide_the_side(
-    side: int, factor: int
-) -> None:
+def test_tiles_are_placed_where_they_are_cut_if_the_factor_divides_no_side(side: int, factor: int) -> None:
     """A constant image for each tile comes back from decoding constant, but for the grey beyond the image."""
     levels = 1 + torch.arange(factor**2, dtype=torch.float64)
     start = tiled(levels.view(1, -1, 1, 1, 1).expand(1, -1, 1, side, side), factor)
@@ -256,7 +227,7 @@ def test_noise_is_normal_around_grey_and_needs_no_real_images(tmp_path: Path) ->
     assert idc.IDC().needs_real and not idc.IDC(init="noise").needs_real
 
 
-def test_a_network_is_trained_between_its_matches_on_whole_batches_and_not_after_the_last(
+def test_a_network_is_trained_on_whole_batches_between_matches_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[object] = []
@@ -281,7 +252,7 @@ def test_a_new_network_starts_without_the_momentum_of_the_one_before_it(
     assert held == [0, parameters] * 2
 
 
-def test_the_network_learns_from_mixed_and_augmented_real_images_of_the_normalised_space(
+def test_the_network_learns_from_mixed_augmented_normalised_real_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -309,7 +280,7 @@ def test_pixels_are_clamped_when_a_network_is_new_and_when_they_are_stored(
     assert made.images.min() == 0 and made.images.max() == 1
 
 
-def test_classes_are_matched_one_after_the_other_where_a_batch_norm_would_let_them_meet(
+def test_with_batch_norm_classes_are_matched_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -351,8 +322,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones(field: str) -> None:
         ({"factor": "5"}, "factor 5 cuts a side of 8"),
         ({"factor": "9"}, "factor 9 cuts a side of 8"),
         ({"factor": "0"}, "factor = 0 must be at least 1"),
-        ({"pixel_space": "normalized"}, "not normalized"),
-        ({"cutmix": "1.5"}, "cutmix = 1.5"),
+        ({"pixel_space": "normalized"}, "unknown pixel_space of idc"),
+        ({"cutmix": "1.5"}, "cutmix=1.5"),
         ({"network": "mlp"}, "mlp has none"),
     ],
 )
@@ -388,6 +359,7 @@ def test_the_recipes_are_the_authors_commands_and_their_evaluation(
     assert config["train_images"] == train_images and config["factor"] == 2
     assert config["iterations"] == 2000 and config["matches"] == 100
     protocol = recipe.protocol
+    assert protocol is not None
     assert [(stage.epochs, stage.scale) for stage in protocol.stages] == [(666, 1), (167, 0.2), (167, 0.04)]
     assert (protocol.batch, protocol.lr, protocol.momentum, protocol.weight_decay) == (64, 0.01, 0.9, 5e-4)
     assert protocol.augment == augment and protocol.cutmix == cutmix

@@ -65,7 +65,7 @@ def logits(network: Network, theta: Tensor, images: Tensor) -> Tensor:
     return found
 
 
-def test_an_update_is_that_of_plain_backpropagation_through_the_student_in_float64(
+def test_an_update_equals_plain_backpropagation_in_float64(
     toy: ImageDataset, tmp_path: Path, losses: list[float]
 ) -> None:
     one = made(toy, tmp_path, lr_images=200.0, lr_lr=1e-5)
@@ -147,7 +147,7 @@ def batches(
     return seen
 
 
-def test_every_image_is_seen_once_before_one_comes_again_and_the_odd_remainder_first(
+def test_every_image_is_seen_once_before_one_is_seen_again(
     toy: ImageDataset,
 ) -> None:
     seen = batches(toy, IdentityView(), batch_syn=3, syn_steps=7)
@@ -157,7 +157,7 @@ def test_every_image_is_seen_once_before_one_comes_again_and_the_odd_remainder_f
     assert all(labels == [number % 3 for number in numbers] for numbers, labels, *_ in seen)
 
 
-def test_without_a_batch_size_a_step_sees_all_images_and_with_too_large_a_one_too(toy: ImageDataset) -> None:
+def test_without_a_batch_size_or_with_a_large_one_a_step_sees_all_images(toy: ImageDataset) -> None:
     for size in (None, 7, 1000):
         for numbers, *_ in batches(toy, IdentityView(), batch_syn=size, syn_steps=3):
             assert sorted(numbers) == list(range(7))
@@ -189,7 +189,7 @@ def test_soft_labels_go_with_their_images_through_any_view(toy: ImageDataset) ->
             assert torch.equal(labels, probabilities[numbers])
 
 
-def test_a_step_draws_one_operation_with_parameters_for_each_image_and_the_next_step_anew(
+def test_each_step_draws_one_operation_with_parameters_for_each_image(
     toy: ImageDataset,
 ) -> None:
     (_, _, _, one), (_, _, _, two) = batches(toy, IdentityView(), augment="dsa:color", syn_steps=2)
@@ -198,7 +198,7 @@ def test_a_step_draws_one_operation_with_parameters_for_each_image_and_the_next_
     assert len({round(float(image.std()), 5) for image in one}) == 7
 
 
-def test_the_learned_rate_is_stored_and_the_published_protocol_trains_with_it(
+def test_the_learned_rate_is_stored_and_the_paper_protocol_uses_it(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     one = made(toy, tmp_path, iterations=3, lr_lr=1e-5)
@@ -238,7 +238,7 @@ def test_steps_that_are_taken_back_are_counted_in_the_sets_hints(
     assert torch.equal(other.images, start.images) and not torch.equal(plain.images, start.images)
 
 
-def test_a_rate_that_would_become_negative_is_kept_positive_or_the_run_is_refused_with_the_remedy(
+def test_a_learned_rate_is_kept_positive_or_the_run_is_refused(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     one = made(toy, tmp_path, lr_student=0.05, lr_lr=0.002)
@@ -272,12 +272,12 @@ def test_an_unknown_name_is_refused(field: str) -> None:
         build("mtt", "toy", 1, {field: "nothing-like-it"})
 
 
-def test_the_experts_are_trained_just_as_long_as_a_student_can_be_asked_to_go() -> None:
+def test_the_experts_are_trained_up_to_the_last_possible_goal() -> None:
     method = build("mtt", "cifar10", 10)[0]
     assert (method.max_start_epoch, method.expert_epochs, method.epochs) == (20, 2, 21)  # type: ignore[attr-defined]
 
 
-def test_the_recipes_are_the_commands_cells_with_the_learned_rate_in_their_evaluation() -> None:
+def test_the_recipes_are_the_authors_commands_and_use_the_learned_rate() -> None:
     datasets = {"cifar10", "cifar100", "tiny-imagenet"}
     assert set(MTT.recipes) == {(dataset, ipc) for dataset in datasets for ipc in (1, 10, 50)}
     for (dataset, ipc), recipe in MTT.recipes.items():

@@ -134,7 +134,7 @@ def test_the_first_update_is_that_of_a_naive_derivation_in_float64(
     assert (expected - start_of(toy, torch.Generator().manual_seed(0))).abs().max() > 0.2
 
 
-def test_all_real_images_are_no_distance_from_themselves_under_any_network_and_augmentation(
+def test_all_real_images_have_no_distance_from_themselves(
     toy: ImageDataset, cache: Path, losses: list[tuple[float, float]]
 ) -> None:
     settings = {"factor": 1, "lr_images": 1e-30, "batch_real": 20, "iterations": 4}
@@ -144,7 +144,7 @@ def test_all_real_images_are_no_distance_from_themselves_under_any_network_and_a
 
 
 @pytest.mark.parametrize(("calib_weight", "turns"), [(1.0, 6), (0.0, 3)])
-def test_every_class_has_its_turn_and_the_others_coast_on_the_same_optimizer(
+def test_every_class_has_its_turn_while_the_others_coast(
     toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch, calib_weight: float, turns: int
 ) -> None:
     update: Callable[..., Tensor] = ncfm.update
@@ -164,7 +164,7 @@ def test_every_class_has_its_turn_and_the_others_coast_on_the_same_optimizer(
     assert moved[turns:] == [[True, True, True]] * turns
 
 
-def test_each_iteration_blends_one_of_the_networks_with_its_own_start_by_a_share_of_its_own(
+def test_each_iteration_blends_a_trained_network_with_its_own_start(
     toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
@@ -185,7 +185,7 @@ def gap(a: Network, b: Network) -> float:
     return float((vectors[0] - vectors[1]).norm())
 
 
-def test_the_sampling_network_finds_frequencies_at_which_images_that_stand_still_differ_more(
+def test_the_sampling_network_raises_the_loss_of_images_that_stand_still(
     toy: ImageDataset, cache: Path, losses: list[tuple[float, float]]
 ) -> None:
     for rate in (1e-30, 1e-4):  # a much longer step would overshoot: it raises the loss either way
@@ -211,7 +211,7 @@ def test_pixels_leave_zero_and_one_only_until_the_next_iteration(
 
 
 @pytest.mark.parametrize("psi", [True, False])
-def test_the_images_rate_alone_is_halved_after_more_iterations_than_patience_without_a_better_loss(
+def test_a_plateau_longer_than_the_patience_halves_the_images_rate_alone(
     toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch, psi: bool
 ) -> None:
     seen: list[list[float]] = []
@@ -244,7 +244,7 @@ def test_a_stopped_run_goes_on_to_the_same_set(
     assert distilled(toy, cache, settings | {"sampling_net": not psi}).hash != whole.hash
 
 
-def test_the_set_is_pixels_within_zero_and_one_that_decode_to_four_images_each(
+def test_the_set_holds_pixels_in_0_to_1_that_decode_to_four_images_each(
     toy: ImageDataset, cache: Path
 ) -> None:
     made = distilled(toy, cache, {"lr_images": 0.5})
@@ -256,7 +256,7 @@ def test_the_set_is_pixels_within_zero_and_one_that_decode_to_four_images_each(
 
 
 @pytest.mark.parametrize(("name", "seen"), [("ncfm", 8), ("ncfm+fyi", 16)])
-def test_a_class_is_seen_through_its_tiles_and_through_the_runs_view_beside_at_most_its_real_images(
+def test_a_class_is_seen_through_its_tiles_and_through_the_runs_view(
     toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, seen: int
 ) -> None:
     counts = []
@@ -270,7 +270,7 @@ def test_a_class_is_seen_through_its_tiles_and_through_the_runs_view_beside_at_m
     assert counts == [(20, seen)] * 3
 
 
-def test_feature_networks_are_trained_as_published_and_differ_by_their_seed() -> None:
+def test_feature_networks_are_trained_as_published_each_with_its_own_seed() -> None:
     made = made_by({"networks": 2, "network_epochs": 60}).training(1)  # type: ignore[attr-defined]
     assert made == Training(
         network="convnet-w32", epochs=60, batch=128, lr=0.01, momentum=0.9, weight_decay=5e-4, seed=1,
@@ -296,7 +296,7 @@ def test_what_makes_no_sense_is_refused_before_any_training(
         distilled(toy, tmp_path, settings)
 
 
-def test_the_recipes_are_the_configuration_files_with_their_evaluation_at_the_last_step() -> None:
+def test_the_recipes_are_the_authors_configuration_files() -> None:
     recipes = NCFM.recipes
     assert set(recipes) == {(d, ipc) for d in ("cifar10", "cifar100", "tiny-imagenet") for ipc in (1, 10, 50)}
     for cell, recipe in recipes.items():

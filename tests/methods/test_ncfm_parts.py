@@ -48,19 +48,19 @@ def test_the_distance_is_the_papers_over_complex_exponentials() -> None:
     assert float(ncfm.cf_loss(*sides(), alpha, beta)) == pytest.approx(total / 11, rel=1e-12)
 
 
-def test_amplitude_and_phase_together_are_the_distance_in_the_complex_plane() -> None:
+def test_amplitude_and_phase_together_are_the_complex_distance() -> None:
     plain = sum(abs(p - q) for p, q in functions(*sides())) / 11
     assert float(ncfm.cf_loss(*sides(), 1, 1)) == pytest.approx(plain, rel=1e-12)
 
 
-def test_shifted_features_differ_in_phase_alone_and_spread_ones_about_zero_in_amplitude_alone() -> None:
+def test_shifts_change_the_phase_alone_and_spread_about_0_the_amplitude() -> None:
     x, _, t = sides()
     assert ncfm.cf_loss(x, x + 0.2, t, 1, 0) < 1e-7 < 0.1 < ncfm.cf_loss(x, x + 0.2, t, 0, 1)
     x = torch.cat([0.1 * x, -0.1 * x])  # both functions are real, and positive
     assert ncfm.cf_loss(x, 2 * x, t, 0, 1) < 2e-6 < 0.01 < ncfm.cf_loss(x, 2 * x, t, 1, 0)
 
 
-def test_equal_samples_are_no_distance_apart_but_for_the_guard_whatever_their_order_and_number() -> None:
+def test_equal_samples_have_no_distance_in_any_order_and_number() -> None:
     x, other, t = sides()
     again = torch.cat([x.flip(0), x])
     assert 0 <= ncfm.cf_loss(x, again, t, 0.5, 0.5) <= 2 * math.sqrt(0.5 * ncfm.EPS)
@@ -70,7 +70,7 @@ def test_equal_samples_are_no_distance_apart_but_for_the_guard_whatever_their_or
     assert torch.isfinite(gradient).all()
 
 
-def test_the_gradient_with_respect_to_each_side_and_to_the_frequencies_is_that_of_differences() -> None:
+def test_the_gradient_of_the_loss_equals_finite_differences() -> None:
     inputs = [side.requires_grad_() for side in sides()]
     assert torch.autograd.gradcheck(lambda *sides: ncfm.cf_loss(*sides, 0.4, 0.7), inputs)
 
@@ -78,7 +78,7 @@ def test_the_gradient_with_respect_to_each_side_and_to_the_frequencies_is_that_o
 # The players --------------------------------------------------------------------------------------------
 
 
-def test_one_update_takes_the_images_down_the_loss_and_the_sampling_network_up() -> None:
+def test_an_update_moves_images_down_and_the_sampling_network_up_the_loss() -> None:
     x, learned, _ = sides()
     learned.requires_grad_()
     psi = ncfm.sampling_net(5, torch.Generator().manual_seed(0)).double()
@@ -104,7 +104,7 @@ def test_one_update_takes_the_images_down_the_loss_and_the_sampling_network_up()
     assert loss() < before - 1e-7  # only the images have
 
 
-def test_the_sampling_network_is_three_layers_normed_by_the_rows_and_bounded_by_one() -> None:
+def test_the_sampling_network_is_three_normed_layers_bounded_by_one() -> None:
     state = torch.random.get_rng_state()
     psi = ncfm.sampling_net(5, torch.Generator().manual_seed(0)).double()
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -91,7 +91,7 @@ def test_for_a_single_step_its_gradient_is_the_true_one_and_not_half_of_it(
     torch.testing.assert_close(moved("tesla"), moved("mtt"), rtol=1e-3, atol=1e-6)
 
 
-def test_soft_labels_are_what_the_target_says_of_the_images_without_augmentation(
+def test_soft_labels_are_the_goals_answers_without_augmentation(
     toy: ImageDataset, tmp_path: Path, goals: list[Tensor]
 ) -> None:
     one = made(toy, tmp_path, soft_labels="true")
@@ -141,7 +141,7 @@ def test_soft_labels_are_no_leaves_of_the_gradient(
     assert learned.syn.images.grad is not None  # type: ignore[attr-defined]
 
 
-def test_the_labels_of_an_update_that_is_taken_back_are_not_those_of_the_set(
+def test_the_labels_of_an_update_that_is_undone_are_not_stored(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = made(toy, tmp_path, iterations=1, soft_labels="true")
@@ -164,7 +164,7 @@ def test_without_soft_labels_the_set_has_class_ids_alone(toy: ImageDataset, tmp_
     assert one.soft is None and one.content["label"]["kind"] == "hard"
 
 
-def test_the_recipes_are_the_readmes_commands_with_half_the_rate_of_the_pixels() -> None:
+def test_the_recipes_are_the_authors_commands_at_half_the_pixels_rate() -> None:
     assert set(TESLA.recipes) == {("cifar10", 1), ("cifar100", 50)}
     for (dataset, ipc), recipe in TESLA.recipes.items():
         method, found = build("tesla", dataset, ipc)

@@ -79,7 +79,7 @@ def test_a_step_that_is_fine_is_that_of_the_optimiser() -> None:
 
 
 @pytest.mark.parametrize("of_lr", [2.0, 9.0])
-def test_a_step_that_makes_the_rate_zero_or_negative_leaves_no_trace_but_halved_rates(of_lr: float) -> None:
+def test_a_step_to_a_rate_of_zero_or_below_only_leaves_halved_rates(of_lr: float) -> None:
     problem = Problem()
     problem.step(0.0)
     before = problem.now()
@@ -128,7 +128,7 @@ def test_the_next_step_after_one_that_was_undone_can_be_undone_alone() -> None:
     same(problem.now(), before)
 
 
-def test_it_says_each_time_what_it_does_and_stops_with_the_remedy_when_that_was_too_often(
+def test_each_undone_step_is_reported_and_one_too_many_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     problem = Problem(most=2)
@@ -145,7 +145,7 @@ def test_it_says_each_time_what_it_does_and_stops_with_the_remedy_when_that_was_
         problem.step(99.0, number=6)
 
 
-def test_a_loss_that_is_not_finite_from_the_start_is_refused_as_there_is_nothing_to_go_back_to() -> None:
+def test_a_loss_that_is_infinite_at_the_first_step_is_refused() -> None:
     with pytest.raises(Refused, match="not finite at step 0, before any step was taken; take a smaller one"):
         Problem().step(loss=NAN)
 

@@ -215,7 +215,7 @@ def test_the_student_ends_where_sgd_takes_the_network(gradient: str, momentum: f
     close(problem.unroll(gradient)[-1], flatten(net))
 
 
-def test_a_student_whose_rate_is_zero_stays_at_its_start_and_still_tells_how_the_rate_should_change() -> None:
+def test_a_student_of_rate_zero_stays_and_still_has_a_gradient_of_the_rate() -> None:
     problem = Problem(lr=leaf(0.0))
     images, of_lr, loss, end = problem.unroll()
     assert torch.equal(end, problem.start) and loss == 4 and not images.any()
@@ -255,7 +255,7 @@ def test_a_loss_that_is_rejected_is_told_and_not_differentiated(gradient: str) -
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
-def test_gradients_go_on_through_whatever_the_rate_and_the_labels_are_made_of(gradient: str) -> None:
+def test_gradients_flow_through_what_the_rate_and_the_labels_are_made_of(gradient: str) -> None:
     problem = Problem(soft=True)
     of_lr, of_logits = problem.unroll(gradient)[1:3]
     rate = leaf(problem.lr.detach().log())
@@ -333,7 +333,7 @@ def kept_at_once(gradient: str, steps: int) -> int:
     return most
 
 
-def test_a_vector_holds_the_parameters_in_their_order_and_its_views_are_differentiable() -> None:
+def test_views_of_a_parameter_vector_are_in_order_and_differentiable() -> None:
     net = network()
     flat = flatten(net)
     torch.testing.assert_close(
