@@ -16,7 +16,7 @@ import statistics
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -290,7 +290,7 @@ def operations(network: Network) -> int:
 
 def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[str, float]]:
     """All figures, each printed as it is known."""
-    known = methods()
+    known: dict[str, type[Any]] = {**methods()}
     pairs = {
         "DM iteration": (distils(known["dm"], lr_images=1.0), distils(PlainDM), 1.5),
         "DataDAM iteration": (distils(known["datadam"], lr_images=1.0), distils(PlainDataDAM), 1.5),

@@ -5,6 +5,7 @@ import platform
 import resource
 import sys
 import time
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -58,6 +59,19 @@ class Budget:
         return Stopped(
             f"the budget of {self.seconds:g} s is spent ({where}); the same command goes on from here"
         )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where work is done, and for how long it may go on.
+
+    Attributes:
+        device: The device to compute on.
+        budget: The time limit; by default there is none.
+    """
+
+    device: torch.device = torch.device("cpu")
+    budget: Budget = field(default_factory=Budget)
 
 
 class PeakMemory:

@@ -134,10 +134,10 @@ class AST(MTT):
             gradient_penalty=self.gradient_penalty,
         )
 
-    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
+    def initial(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """MTT's, or images that represent their class in the eyes of a random expert at its last epoch."""
         if self.init != "representative":
-            return super().start(train, experts, run)
+            return super().initial(train, experts, run)
         network = run.network()
         last = experts.at(integer(0, len(experts), run.rng), experts.epochs)
         chosen = []

@@ -114,7 +114,7 @@ class DATM(MTT):
         """FTD's."""
         return replace(super().training(), optimizer="gsam", rho=self.rho, alpha=self.alpha)
 
-    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
+    def initial(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """Images, and what the experts say of them."""
         network = run.network()
         if self.init == "correct":

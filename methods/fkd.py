@@ -42,9 +42,11 @@ from torch import Tensor
 from condense.augment.views import CROPS, Views, draw_views
 from condense.data import Images
 from condense.distillation import ImageRun, Wrapper, register
-from condense.distillation.images.taught import FIXED, TeacherMethod, require_teacher, teacher_training
+from condense.distillation.images.taught import TeacherMethod, require_teacher
 from condense.errors import Refused, unknown
 from condense.store import ImageSet
+from condense.teachers import FIXED
+from condense.teachers.training import teacher_training
 
 HOST = "host"
 
@@ -118,10 +120,11 @@ class FKD(Wrapper):
         if self.top_k is not None and self.top_k >= run.spec.num_classes:
             raise Refused(f"{self.name}: top_k = {self.top_k}, but there are {run.spec.num_classes} classes")
         made = self.host.distill(train, run)
-        teacher = self.inverted if self.teacher == HOST else self.teacher
-        assert teacher is not None
-        training = None if isinstance(teacher, TeacherMethod) else teacher_training(self.network)
-        labels = run.teacher(teacher, training, train)
+        which, training = self.teacher, teacher_training(self.network)
+        if which == HOST:
+            assert self.inverted is not None
+            which, training = self.inverted.teacher, self.inverted.training()
+        labels = run.teacher(which, training, train)
         shown = run.shown(made)
         shards = self.epochs if self.kept is None else self.kept
         writer = run.writer(made, batch=self.batch, top_k=self.top_k, shards=shards)

@@ -100,7 +100,7 @@ class FTD(MTT):
             super().training(), optimizer="gsam", rho=self.rho, alpha=self.alpha, adaptive=self.adaptive
         )
 
-    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
+    def initial(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """MTT's, with the average."""
         return Averaged(INITS[self.init](train, run), self.lr_student, self.ema_decay)
 

@@ -32,6 +32,7 @@ from condense.augment import dsa
 from condense.data import Images
 from condense.distillation import ImageMethod, ImageRun, Recipe, Wrapper, register
 from condense.errors import Refused
+from condense.protocol import Protocol
 from condense.store import ImageSet
 
 
@@ -69,21 +70,20 @@ class FYI(Wrapper):
             raise Refused(f"{self.title}: {self.name} wraps {self.wraps}, and {self.host.title} does not")
 
     @classmethod
-    def published(cls, host: Recipe) -> Recipe | None:
+    def published(cls, host: ImageMethod, protocol: Protocol, source: str) -> Recipe | None:
         """The host's settings, evaluated with the edited augmentation, as the authors' code does."""
-        if host.protocol is None:
-            return None
-        assert isinstance(host.method, ImageMethod)
-        protocol = replace(host.protocol, augment=edited(host.protocol.augment))
-        source = f"{host.source}; around it, cvlab-yonsei/FYI"
-        return Recipe(method=cls(host=host.method, flip_first=True), protocol=protocol, source=source)
+        return Recipe(
+            method=cls(host=host, flip_first=True),
+            protocol=replace(protocol, augment=edited(protocol.augment)),
+            source=f"{source}; around it, cvlab-yonsei/FYI",
+        )
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """The host, with its view mirrored."""
         if not run.spec.flips:
             run.warn(f"{self.title}: mirrored images of {run.spec.name} are of no class, and fyi shows them")
         strategy = dsa.flip_first(run.strategy) if self.flip_first else run.strategy
-        return self.host.distill(train, run.seen(Mirrored(), strategy=strategy))
+        return self.host.distill(train, run.with_view(Mirrored(), strategy=strategy))
 
 
 def edited(augment: str) -> str:

@@ -175,7 +175,7 @@ class INFER(TeacherMethod):
             # All of them, before the first is trained.
             build_network(name, run.spec.shape, run.spec.num_classes, torch.Generator())
         if not names:
-            return [run.teacher(self, None, train)]
+            return [run.teacher(self.teacher, self.training(), train)]
         trainings = [replace(self.training(), network=name) for name in names]
         return [run.teacher("trained", training, train) for training in trainings]
 

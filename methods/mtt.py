@@ -188,7 +188,7 @@ class MTT(ImageMethod):
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Algorithm 1 of the paper."""
         experts = run.experts(self.training(), self.experts, self.epochs, train)
-        learned = self.start(train, experts, run)
+        learned = self.initial(train, experts, run)
         network = run.network()
         optimizer = torch.optim.SGD(self.rates(learned), momentum=self.momentum)
         rollback = Rollback(
@@ -234,7 +234,7 @@ class MTT(ImageMethod):
             network=self.network, lr=self.lr_experts, batch=self.batch_experts, augment=self.augment
         )
 
-    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
+    def initial(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """What is learned, at its beginning."""
         return Learned(INITS[self.init](train, run), self.lr_student)
 

@@ -99,7 +99,7 @@ class RDED(TeacherMethod):
         size = (spec.height, spec.width)
         if self.factor > min(size):
             raise Refused(f"rded: factor = {self.factor}, but the images have {min(size)} pixels to a side")
-        teacher = run.teacher(self, None, train)
+        teacher = run.teacher(self.teacher, self.training(), train)
         images = torch.empty(spec.num_classes * run.ipc, *spec.shape, device=run.device)
         tile = (size[0] // self.factor, size[1] // self.factor)
         for label in run.steps(spec.num_classes, {"images": images}):

@@ -109,7 +109,7 @@ class SRe2L(TeacherMethod):
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """The recover stage; squeezing is the teacher's training."""
-        teacher = run.teacher(self, None, train)
+        teacher = run.teacher(self.teacher, self.training(), train)
         start = from_noise(run) if self.init == "noise" else from_images(train.draw(run.ipc, run.rng))
         images = invert(run, teacher.network, self.recovery(), start, block=self.block, adjust=self.adjust())
         labels = torch.arange(run.spec.num_classes).repeat_interleave(run.ipc)

@@ -57,9 +57,9 @@ class TESLA(MTT):
     gradient: str = "tesla"
     soft_labels: bool = False
 
-    def start(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
+    def initial(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """MTT's, with room for the labels."""
-        learned = super().start(train, experts, run)
+        learned = super().initial(train, experts, run)
         if self.soft_labels:
             learned.logits = torch.zeros(len(learned.syn.labels), run.spec.num_classes, device=run.device)
         return learned

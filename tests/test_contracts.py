@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from condense.data import ImageDataset, load_images
-from condense.distillation import ImageMethod
+from condense.distillation import Method
 from condense.distillation.engine import distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -44,7 +44,7 @@ def least(name: str) -> int:
     return next(ipc for ipc in count(1) if methods()[name]().per_class(ipc, 10))
 
 
-def quick(name: str, digits: ImageDataset, ipc: int = 1) -> ImageMethod:
+def quick(name: str, digits: ImageDataset, ipc: int = 1) -> Method:
     method, _ = build(name, digits.spec.name, ipc, {k: str(v) for k, v in methods()[name].quick.items()})
     return method
 
@@ -60,6 +60,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def make(name: str, digits: ImageDataset, cache: Path, ipc: int = 0, seed: int = 0) -> ImageSet:
     ipc = ipc or least(name)
+    made: ImageSet
     made, run = distill(quick(name, digits, ipc), digits, ipc=ipc, seed=seed, cache=cache)
     run.done()
     return made

@@ -4,12 +4,13 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
 from condense.data import GraphDataset, load_graphs
-from condense.distillation import GraphMethod, GraphTraining
+from condense.distillation import GraphMethod, GraphTraining, Method
 from condense.distillation.engine import distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -42,12 +43,13 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def quick(name: str) -> GraphMethod:
+def quick(name: str) -> Method:
     settings = {field: str(value) for field, value in methods("graphs")[name].quick.items()}
     return build(name, "toy", 2, settings, kind="graphs")[0]
 
 
 def make(name: str, data: GraphDataset, cache: Path, ipc: int = 2, seed: int = 0) -> GraphSet:
+    made: GraphSet
     made, run = distill(quick(name), data, ipc=ipc, seed=seed, cache=cache)
     run.done()
     return made
@@ -61,7 +63,7 @@ def test_a_set_holds_ipc_graphs_of_each_class_or_at_most_and_only_finite_numbers
     counts = torch.bincount(made.labels, minlength=2).tolist()
     assert counts == made.content["counts"]["per_class"] and made.content["ipc"] == ipc
     assert all(1 <= count <= ipc for count in counts)
-    assert counts == [ipc, ipc] or not quick(name).fills
+    assert counts == [ipc, ipc] or not cast(GraphMethod, quick(name)).fills
     assert made.find_inconsistency() is None
     assert bool(torch.isfinite(made.batch().nodes).all() and (made.weighting > 0).all())
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from condense.distillation.registry import KINDS, methods
+from condense.data import KINDS
+from condense.distillation.registry import methods
 
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400

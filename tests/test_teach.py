@@ -39,7 +39,7 @@ class Means(TeacherMethod):
     network: str = "convnet-w32-bn"
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        run.teacher(self, None, train)
+        run.teacher(self.teacher, self.training(), train)
         images = torch.stack([train.images[train.of_class(label)].mean(0) for label in range(3)])
         return run.distilled(images, torch.arange(3))
 

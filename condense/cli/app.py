@@ -174,15 +174,16 @@ def teach(
 ) -> None:
     """Train a teacher on the training images: for --teacher, or, pinned, for protocols that label."""
     from condense.data import load_images
-    from condense.distillation.images.taught import check_teaching, teach, teacher_training
+    from condense.resources import Machine
     from condense.teachers import pin as pin_it
+    from condense.teachers.training import check_teaching, teach, teacher_training
 
     on, limit = device_of(device), budget_of(budget)
     existing(data_dir)
     data = load_images(dataset, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
     training = teacher_training(network, epochs=epochs, lr=lr, batch=batch)
     check_teaching(training, data, out, pin)
-    made = teach(training, data, on, limit)
+    made = teach(training, data, Machine(on, limit))
     held = "unknown" if made.accuracy is None else f"{made.accuracy:.2f} %"
     typer.echo(f"{made.name} on {made.dataset}: {held} of held-out training images, {made.nbytes} bytes")
     typer.echo(f"hash: {made.hash}")

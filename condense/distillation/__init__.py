@@ -2,14 +2,13 @@
 
 from condense.distillation.coreset import select_by_features
 from condense.distillation.engine import distill
-from condense.distillation.graphs.method_tmp import GraphMethod
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
 from condense.distillation.images.synthetic import LearnableSet, tiled
 from condense.distillation.images.taught import TeacherMethod
 from condense.distillation.images.view import ChainedView, DecodedView, IdentityView, View
 from condense.distillation.matching.rollback import Rollback
-from condense.distillation.method import ImageMethod, Method, Recipe
+from condense.distillation.method import GraphMethod, ImageMethod, Method, Recipe
 from condense.distillation.registry import register
 from condense.distillation.wrapper import Wrapper
 from condense.training.experts import Experts, ExpertTraining

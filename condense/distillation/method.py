@@ -1,22 +1,28 @@
-"""What a distillation method is: a frozen dataclass of hyper-parameters with one function."""
+"""What a distillation method is: a frozen dataclass of hyper-parameters with one function, `distill`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, get_args, get_origin, get_type_hints
 
-from condense.data import SPACES, Images
+import torch
+from typing_extensions import TypeVar
+
+from condense.data import SPACES, Dataset, GraphDataset, Graphs, ImageDataset, Images
+from condense.distillation.graphs.run import GraphRun
+from condense.distillation.images.run import ImageRun
+from condense.distillation.run import RunSettings, run_key
 from condense.errors import Refused, unknown
+from condense.networks import build_network
 from condense.protocol import Protocol
-from condense.store import ImageSet
-
-if TYPE_CHECKING:
-    from condense.distillation.images.run import ImageRun
+from condense.store import GraphSet, ImageSet
+from condense.teachers import FIXED, require_fixed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Recipe settings of a method for one dataset and IPC.
+    """The published settings of a method for one dataset and IPC.
 
     Attributes:
         method: The method with these settings.
@@ -68,24 +74,30 @@ def recipes(
     return table
 
 
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """What methods have, whatever they distil: `ImageMethod` and `condense.distillation.GraphMethod` add to it.
+DatasetT = TypeVar("DatasetT", bound=Dataset, default=Any)
+SamplesT = TypeVar("SamplesT", default=Any)
+RunT = TypeVar("RunT", default=Any)
+SetT = TypeVar("SetT", default=Any)
 
-    Fields hold numbers, text, booleans or None, so that a method serialises. A change that alters results
-    raises `version`.
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
+    """The base of all methods; `ImageMethod` and `GraphMethod` name the types for each kind of data.
+
+    Fields hold numbers, text, booleans or None, so that a method can be written as JSON. A change that alters
+    results raises `version`.
 
     Attributes:
-        name: What the command line calls it.
-        version: Raised with every change of results.
-        kind: The kind of data that it distils.
-        draws: Sets that make up its row on a board: with more than one, each trains one student.
-        keeps_real: Whether its set consists of real samples, stored as they were loaded.
-        optimizes: Whether it improves on random real samples, which the tests then hold it to.
+        name: The name by which users choose the method.
+        version: A number that is raised with every change of results.
+        kind: The kind of data that the method distils: ``images`` or ``graphs``.
+        draws: Number of sets behind the method's row on a board; if more than one, each trains one student.
+        keeps_real: Whether its sets consist of real samples, stored as they were loaded.
+        optimizes: Whether it optimises its samples; the tests then require it to beat random real ones.
         quick: Settings with which it runs in about a second on a small set, for the tests.
-        may_be_zero: Whole-number fields that may be 0; all others are at least 1.
-        remedy: What to do when its loss is not finite.
-        recipes: Recipe settings by (dataset, ipc).
+        may_be_zero: Names of the whole-number fields that may be 0; all others are at least 1.
+        remedy: What the user can do when the loss is not finite, in plain English.
+        recipes: Published settings by (dataset, ipc).
     """
 
     name: ClassVar[str]
@@ -108,13 +120,71 @@ class Method:
         """
         for name, choices in closed_choices(type(self)).items():
             if (value := getattr(self, name)) not in choices:
-                raise unknown(
-                    f"{name} of {self.name}", str(value), map(str, choices), setting=f"params.{name}"
-                )
+                what = f"{name} of {self.name}"
+                raise unknown(what, str(value), map(str, choices), setting=self.setting(name))
         for name, value in self.config().items():
             least = 1 if type(value) is int and name not in self.may_be_zero else 0
             if isinstance(value, int | float) and type(value) is not bool and not value >= least:
                 raise Refused(f"{self.name}: {name} = {value} must be at least {least}")
+
+    def distill(self, train: SamplesT, run: RunT) -> SetT:
+        """Makes a distilled set.
+
+        Args:
+            train: The training samples in the method's form, on the run's device. A method cannot reach test
+                data.
+            run: Everything else that the method may ask for.
+
+        Returns:
+            The set that ``run.distilled`` or ``run.selected`` made.
+        """
+        raise NotImplementedError
+
+    def start(self, dataset: DatasetT, settings: RunSettings[Any]) -> tuple[SamplesT, RunT]:
+        """Brings the training samples into the method's form and makes the run.
+
+        Args:
+            dataset: A dataset of the method's kind.
+            settings: The settings of the run.
+
+        Returns:
+            Both arguments of `distill`.
+        """
+        raise NotImplementedError
+
+    def check(self, dataset: DatasetT, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
+        """Refuses, before any work, settings that cannot work on a dataset.
+
+        Args:
+            dataset: The dataset, of which only the training split is looked at.
+            ipc: Samples per class.
+            teachers: Files of teachers by the teachers' hashes.
+            cache: Folder for what is shared between runs.
+
+        Raises:
+            Refused: if the dataset is of another kind or does not have or leave room for so many samples per
+                class. Subclasses add their own reasons.
+        """
+        spec = dataset.spec
+        one = spec.kind.removesuffix("s")
+        if self.kind != spec.kind:
+            raise Refused(f"{self.title} distils {self.kind}; {spec.name} holds {spec.kind}")
+        if ipc < 1:
+            raise Refused(f"at least one {one} per class is needed", setting="ipc", value=ipc)
+        if (stored := self.per_class(ipc, spec.num_classes)) < 1:
+            least = next(more for more in count(ipc) if self.per_class(more, spec.num_classes))
+            raise Refused(
+                f"what {self.title} shares between the classes of {spec.name} leaves no room for one {one} "
+                f"of each; this takes at least {least} {spec.kind} per class",
+                setting="ipc",
+                value=ipc,
+            )
+        counts = dataset.train.counts()
+        smallest = min(range(len(counts)), key=counts.__getitem__)
+        if self.needs_real and stored > counts[smallest]:
+            name, there = spec.classes[smallest], counts[smallest]
+            reason = f"class {name!r} of {spec.name} has {there} training {spec.kind}"
+            raise Refused(reason, setting="ipc", value=ipc)
 
     @property
     def needs_real(self) -> bool:
@@ -122,57 +192,67 @@ class Method:
         return self.keeps_real
 
     def per_class(self, ipc: int, num_classes: int) -> int:
-        """Samples of each class that are stored: ``ipc``, unless its budget pays for something else too.
+        """Returns how many samples of each class are stored.
+
+        This is ``ipc``, unless part of the room is taken up by something that all samples share.
 
         Args:
-            ipc: Samples per class that the whole set may take the room of.
-            num_classes: Classes of the dataset.
+            ipc: Samples per class for which the whole set may take the room.
+            num_classes: Number of classes of the dataset.
         """
         return ipc
 
     @property
     def title(self) -> str:
-        """The names of its chain, left to right: ``dm``, ``dm+fyi``."""
+        """The names of all links, from the inside out: ``dm``, ``dm+fyi``."""
         return "+".join(str(link["name"]) for link in self.chain())
 
     def links(self) -> "Sequence[Method]":
-        """The method, and what is wrapped around it, from the inside out."""
+        """Returns the method and the wrappers around it, from the inside out."""
         return [self]
 
     def config(self) -> dict[str, object]:
-        """Its own settings."""
+        """Returns the method's own settings, without those of other links."""
         return asdict(self)
 
     def chain(self) -> list[dict[str, object]]:
-        """The method as JSON: a list with name, version and full config for each link of a composition."""
+        """Returns the method as JSON: the name, version and full config of each link."""
         return [
             {"name": link.name, "version": link.version, "config": link.config()} for link in self.links()
         ]
 
     def settings(self) -> dict[str, object]:
-        """The settings of all links, as the command line names them: ``fyi.flip_first`` behind a method's."""
+        """Returns the settings of all links; a wrapper's have its name in front: ``fyi.flip_first``."""
         links = self.links()
         return links[0].config() | {
             f"{link.name}.{field}": value for link in links[1:] for field, value in link.config().items()
         }
 
+    @classmethod
+    def setting(cls, field: str) -> str:
+        """Returns the name that refusals give a field: see `condense.errors.Remedy.settings`."""
+        return f"params.{field}"
 
-@cache
-def closed_choices(cls: type[Method]) -> Mapping[str, tuple[object, ...]]:
+    def run_key(self, train_hash: str, ipc: int, seed: int) -> str:
+        """Returns the name of a run of this method: see `condense.distillation.run.run_key`."""
+        return run_key(self.chain(), train_hash, ipc, seed)
+
+
+def closed_choices(cls: type[object]) -> Mapping[str, tuple[object, ...]]:
     """Returns the allowed values of each field of a method whose type is ``Literal[...]``."""
     hints = get_type_hints(cls)
     return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageMethod(Method):
+class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     """A way to make a small set of images out of a large one. Subclasses' fields are their hyper-parameters.
 
     Attributes:
         through_view: Whether it learns its images through `ImageRun.view`, which a wrapper can change.
-        labels_views: Whether its set stores labels of augmented and mixed views, for ``replay-v1``.
-        network: The network it distils with.
-        pixel_space: The space its pixels live in.
+        labels_views: Whether its sets store labels of augmented and mixed views, for ``replay-v1``.
+        network: Name of the network that it works with.
+        pixel_space: Name of the pixel space that its images are in.
     """
 
     kind = "images"
@@ -183,7 +263,7 @@ class ImageMethod(Method):
     pixel_space: str = "normalized"
 
     def __post_init__(self) -> None:
-        """Refuses what `Method` refuses, and a pixel space that does not exist.
+        """Checks the fields as `Method` does, and that the pixel space exists.
 
         Raises:
             Refused: naming the field.
@@ -193,18 +273,35 @@ class ImageMethod(Method):
             raise unknown("pixel space", self.pixel_space, SPACES)
 
     def links(self) -> "Sequence[ImageMethod]":
-        """The method, and what is wrapped around it, from the inside out."""
+        """Returns the method and the wrappers around it, from the inside out."""
         return [self]
 
-    def distill(self, train: Images, run: "ImageRun") -> ImageSet:
-        """Makes the set.
+    def check(self, dataset: ImageDataset, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
+        """Refuses what `Method.check` refuses, an unsuitable network, and a missing fixed teacher."""
+        super().check(dataset, ipc, teachers=teachers, cache=cache)
+        spec = dataset.spec
+        build_network(self.network, spec.shape, spec.num_classes, torch.Generator())
+        if self.config().get("teacher") == FIXED:
+            require_fixed(spec.name, dataset.train.hash, setting=self.setting("teacher"))
 
-        Args:
-            train: The training images, in the method's pixel space on the run's device. There is no test data
-                within a method's reach.
-            run: Everything else that it may ask for.
+    def start(self, dataset: ImageDataset, settings: RunSettings[Any]) -> tuple[Images, ImageRun]:
+        """Brings the training images into the method's pixel space and makes the run."""
+        device = settings.machine.device
+        space = dataset.space(self.pixel_space).to(device)
+        return dataset.train.to(device).in_space(space), ImageRun(settings, space)
 
-        Returns:
-            What `ImageRun.distilled` or `ImageRun.selected` made.
-        """
-        raise NotImplementedError
+
+@dataclass(frozen=True, kw_only=True)
+class GraphMethod(Method[GraphDataset, Graphs, GraphRun, GraphSet]):
+    """A way to make a few graphs out of many. Subclasses' fields are their hyper-parameters."""
+
+    kind = "graphs"
+
+    @property
+    def fills(self) -> bool:
+        """Whether its sets hold exactly ``ipc`` items of each class; one that does not says what it holds."""
+        return True
+
+    def start(self, dataset: GraphDataset, settings: RunSettings[Any]) -> tuple[Graphs, GraphRun]:
+        """Moves the training graphs to the run's device and makes the run."""
+        return dataset.train.to(settings.machine.device), GraphRun(settings)

@@ -4,29 +4,25 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
-from types import MappingProxyType
-from typing import Literal, TypeVar, cast, overload
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from condense.distillation.graphs.method_tmp import GraphMethod
+from condense.data import KINDS
 from condense.distillation.method import ImageMethod, Method, Recipe
-from condense.distillation.wrapper import Wrapper
+from condense.distillation.wrapper import Wrapper, wrapped
 from condense.errors import Refused, unknown
 
 GROUP = "condense.methods"
 """The entry-point group for methods of others: ``name = "package.module:Class"``."""
-
-KINDS = ("graphs", "images")
-"""The kinds of data that there are methods for."""
 
 Key = tuple[str, str]
 """Kind of data and name: one name may stand for one method of each kind."""
 
 _registered: dict[Key, type[Method]] = {}
 M = TypeVar("M", bound=type[Method])
-C = TypeVar("C", bound=Method)
 
 
 def register(cls: M) -> M:
@@ -66,59 +62,38 @@ def registered() -> MappingProxyType[Key, type[Method]]:
     return MappingProxyType(dict(sorted(_registered.items())))
 
 
-@overload
-def methods(kind: Literal["images"] = "images") -> dict[str, type[ImageMethod]]: ...
-@overload
-def methods(kind: Literal["graphs"]) -> dict[str, type[GraphMethod]]: ...
-@overload
-def methods(kind: str) -> dict[str, type[Method]]: ...
-def methods(kind: str = "images") -> Mapping[str, type[Method]]:
-    """The methods that stand alone, by name.
+def methods(kind: str = "images") -> dict[str, type[Method]]:
+    """Returns the methods for a kind of data that stand alone, by name.
 
     Args:
-        kind: Of the data that they distil.
+        kind: The kind of data that they distil.
     """
     found = registered().items()
     return {name: cls for (of, name), cls in found if of == kind and not issubclass(cls, Wrapper)}
 
 
 def wrappers() -> dict[str, type[Wrapper]]:
-    """What can stand behind a ``+``, by name: all of them wrap methods for images."""
+    """Returns the wrappers by name: what can follow a ``+``. All of them wrap methods for images."""
     return {name: cls for (_, name), cls in registered().items() if issubclass(cls, Wrapper)}
 
 
-@overload
 def build(
-    name: str,
-    dataset: str,
-    ipc: int,
-    params: dict[str, str] | None = None,
-    kind: Literal["images"] = "images",
-) -> tuple[ImageMethod, Recipe | None]: ...
-@overload
-def build(
-    name: str, dataset: str, ipc: int, params: dict[str, str] | None = None, *, kind: Literal["graphs"]
-) -> tuple[GraphMethod, Recipe | None]: ...
-@overload
-def build(
-    name: str, dataset: str, ipc: int, params: dict[str, str] | None = None, kind: str = "images"
-) -> tuple[Method, Recipe | None]: ...
-def build(
-    name: str, dataset: str, ipc: int, params: dict[str, str] | None = None, kind: str = "images"
+    name: str, dataset: str, ipc: int, params: Mapping[str, object] | None = None, kind: str = "images"
 ) -> tuple[Method, Recipe | None]:
-    """A method with the published settings for a cell, or its defaults, and the user's own on top.
+    """Builds a method with the published settings for a dataset and IPC, or else with its defaults.
 
     Args:
-        name: The method's name, and behind it what is wrapped around it, from the inside out: ``dm+fyi``.
+        name: The method's name, followed by the wrappers around it from the inside out: ``dm+fyi``.
         dataset: The dataset's name.
         ipc: Samples per class.
-        params: Fields as text, as the command line has them: ``{"iterations": "500"}`` for a field of the
-            method, ``{"fyi.flip_first": "true"}`` for one of any link.
+        params: Fields to change, as text or as values of the field's type: ``{"iterations": "500"}`` or
+            ``{"iterations": 500}`` for a field of the method, ``{"fyi.flip_first": True}`` for one of any
+            link.
         kind: The kind of data that the dataset holds.
 
     Returns:
-        The method, and the recipe that it was built from if there is one: the host's, without a protocol,
-        where a wrapper has no published settings of its own.
+        The method, and the recipe that it was built from, if there is one. Where a wrapper has no published
+        settings of its own, this is the host's recipe without a protocol.
 
     Raises:
         Refused: if a name, a field or a value is unknown, or the composition makes no sense.
@@ -132,9 +107,9 @@ def build(
             if first in methods(other):
                 raise Refused(f"{first} distils {other}; {dataset} holds {kind}")
         raise unknown("method", first, {one for other in KINDS for one in methods(other)})
-    recipe: Recipe | None = known[first].recipes.get((dataset, ipc))
+    recipe = known[first].recipes.get((dataset, ipc))
     method = recipe.method if recipe else known[first]()
-    if rest and not isinstance(method, ImageMethod):
+    if rest and kind != Wrapper.kind:
         raise Refused(f"{name}: nothing is wrapped around a method for {kind}")
     for link in rest:
         if link in known:
@@ -143,32 +118,33 @@ def build(
             raise unknown(f"link of {name}:", link, around)
         if names.count(link) > 1:
             raise Refused(f"{name}: {link} stands there twice")
-        assert isinstance(method, ImageMethod)
-        method, recipe = _around(around[link], method, recipe)
+        method, recipe = _around(around[link], cast(ImageMethod, method), recipe)
     return changed(method, params or {}), recipe
 
 
-def _around(
-    link: type[Wrapper], host: ImageMethod, recipe: Recipe | None
-) -> tuple[ImageMethod, Recipe | None]:
-    """A wrapper around a method: as published for the two, else at its defaults, which have no protocol.
+def _around(link: type[Wrapper], host: ImageMethod, recipe: Recipe | None) -> tuple[Method, Recipe | None]:
+    """Wraps a host, with the published settings of the composition if there are any.
 
     Args:
         link: The wrapper.
-        host: The method.
-        recipe: Where its settings come from, if they are published.
+        host: The method to wrap.
+        recipe: The recipe that the host was built from, if any.
     """
     if recipe is None:
         return link(host=host), None
-    if recipe.protocol is not None and (own := link.published(recipe)):
-        assert isinstance(own.method, ImageMethod)
-        return own.method, own
-    method, source = link(host=host), f"{recipe.source}; around it, {link.name} at its defaults"
-    return method, Recipe(method=method, protocol=None, source=source)
+    own = link.published(host, recipe.protocol, recipe.source) if recipe.protocol else None
+    if own is None:
+        source = f"{recipe.source}; around it, {link.name} at its defaults"
+        own = Recipe(method=link(host=host), protocol=None, source=source)
+    return own.method, own
 
 
-def changed(method: C, params: dict[str, str]) -> C:
-    """A method with fields of its links set from text; a field without a link's name is the innermost's.
+def changed(method: Method, params: Mapping[str, object]) -> Method:
+    """Returns a method with some fields changed; a field without a link's name is the innermost method's.
+
+    Args:
+        method: The method.
+        params: As for `build`.
 
     Raises:
         Refused: if a link, a field or a value is unknown.
@@ -176,61 +152,59 @@ def changed(method: C, params: dict[str, str]) -> C:
     links = method.links()
     names = [link.name for link in links]
     values: list[dict[str, object]] = [{} for _ in links]
-    for key, text in params.items():
+    for key, value in params.items():
         link, _, field = key.rpartition(".")
         if link and link not in names:
-            raise unknown(f"method in --param {key}={text}:", link, names)
+            wrong = unknown(f"link of {method.title}", link, names)
+            raise Refused(wrong.reason, setting=f"params.{key}", value=value, nearest=wrong.nearest)
         at = names.index(link) if link else 0
-        values[at][field] = parse(links[at], field, text)
+        values[at][field] = parse(links[at], field, value)
     # All at once: fields that are checked against each other must not be seen half changed.
-    done: Method
-    done, *around = [replace(link, **fields) for link, fields in zip(links, values, strict=True)]
-    if around:
-        done = wrapped(cast(list[ImageMethod], [done, *around]))
-    return cast(C, done)
+    done = [replace(link, **fields) for link, fields in zip(links, values, strict=True)]
+    return done[0] if len(done) == 1 else wrapped(cast(list[ImageMethod], done))
 
 
-def wrapped(links: Sequence[ImageMethod]) -> ImageMethod:
-    """The links as one method, each around the ones before it."""
-    method, *around = links
-    for link in around:
-        assert isinstance(link, Wrapper)
-        method = replace(link, host=method)
-    return method
+def parse(method: Method, name: str, value: object) -> object:
+    """Returns the value of a field from text, or from a value that must be of the field's type.
 
-
-def finite(number: float) -> float:
-    """The number itself.
+    Args:
+        method: The method that has the field.
+        name: The field.
+        value: Text as a command line has it, or a typed value. A whole number may stand for a float.
 
     Raises:
-        ValueError: if it is infinite or none at all, which no hash can cover.
+        Refused: if the method has no such field, or the value is not one of its type.
     """
-    if not math.isfinite(number):
-        raise ValueError(number)
-    return number
-
-
-def parse(method: Method, name: str, text: str) -> object:
-    """A field's value from text, by the type of the field.
-
-    Raises:
-        Refused: if the method has no such field, or the text is no value of its type.
-    """
-    own = method.config()
-    types = {field.name: field.type for field in fields(method) if field.name in own}
-    if name not in types:
-        raise unknown(f"parameter of {method.name}", name, types)
-    kind = types[name] if isinstance(types[name], str) else getattr(types[name], "__name__", str(types[name]))
-    kind = str(kind)
+    hints = {field: hint for field, hint in get_type_hints(type(method)).items() if field in method.config()}
+    if name not in hints:
+        raise unknown(f"parameter of {method.name}", name, hints)
+    types = get_args(hints[name]) if get_origin(hints[name]) in (Union, UnionType) else (hints[name],)
     try:
-        if text.lower() == "none" and "None" in kind:
-            return None
-        if kind.startswith("bool"):
-            return {"true": True, "false": False}[text.lower()]
-        if kind.startswith("int"):
-            return int(text)
-        if kind.startswith("float"):
-            return finite(float(text))
-    except (KeyError, ValueError) as error:
-        raise Refused(f"--param {name}={text}: {method.name}'s {name} is of type {kind}") from error
-    return text
+        return _from_text(value, types) if isinstance(value, str) else _of_type(value, types)
+    except ValueError as error:
+        of = " | ".join("None" if one is NoneType else one.__name__ for one in types)
+        reason = f"{method.name}'s {name} is of type {of}"
+        raise Refused(reason, setting=method.setting(name), value=value) from error
+
+
+def _from_text(text: str, types: Sequence[Any]) -> object:
+    if NoneType in types and text.lower() == "none":
+        return None
+    kind = next(one for one in types if one is not NoneType)
+    if get_origin(kind) is Literal:  # `Method` itself refuses what is not among the choices
+        return next((choice for choice in get_args(kind) if str(choice) == text), text)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return _of_type(kind(text), types)
+
+
+def _of_type(value: object, types: Sequence[Any]) -> object:
+    """Returns the value, a whole number as a float for a field of floats; infinity and NaN have no hash."""
+    if float in types and int not in types and type(value) is int:
+        value = float(value)
+    literal = [one for one in types if get_origin(one) is Literal]
+    if not literal and type(value) not in types or isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(value)
+    return value

@@ -1,110 +1,153 @@
 """What every method may ask of its surroundings, whatever kind of data it distils: loop, log and cost."""
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from condense.distillation.method import Method, Recipe
+from condense.data import DatasetSpec
 from condense.files import digest
-from condense.resources import Budget, device_name, versions
+from condense.protocol import Protocol as Evaluation
+from condense.resources import Machine, device_name, versions
 from condense.store.manifest import Link, MethodPart
 from condense.training.loop import Loop, State
 
+Spec = TypeVar("Spec", bound=DatasetSpec)
+
 
 class Costly(Protocol):
-    """Work that runs share, with what it once cost."""
+    """A result that several runs share, such as a trained network."""
 
     @property
     def seconds(self) -> float:
-        """The time that it took, whoever did it."""
+        """The time that it took to make, in whichever run."""
 
 
 Shared = TypeVar("Shared", bound=Costly)
 
 
-class Run:
-    """A method's surroundings, but for its data. It holds no test data.
+def run_key(chain: Sequence[Mapping[str, object]], train_hash: str, ipc: int, seed: int) -> str:
+    """Returns the name of a run: a hash of all that its result depends on except machine and versions.
+
+    Args:
+        chain: The method and its settings, as `condense.distillation.Method.chain` returns them.
+        train_hash: SHA-256 of the training split.
+        ipc: Samples per class.
+        seed: Seed of the distillation.
+    """
+    return digest({"chain": cast(list[Link], list(chain)), "train": train_hash, "ipc": ipc, "seed": seed})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Generic[Spec]):
+    """Everything that identifies a run, and what it may use.
 
     Attributes:
+        title: Name of the method with its wrappers, such as ``dm+fyi``.
+        chain: The method and its settings as JSON, one entry for each link.
+        source: Where the settings are published; None if they are not.
+        protocol: The evaluation protocol that the settings were published with, if any.
+        network: Name of the network that the method works with; None if it works without.
+        remedy: What the user can do when the loss is not finite.
+        spec: Description of the dataset.
+        train_hash: SHA-256 of the training split.
         ipc: Samples per class to make.
-        rng: The one source of randomness, on the CPU; draws are moved to the device.
-        device: Where to compute.
+        seed: Seed of the distillation.
+        machine: The device to compute on and the time limit.
+        cache: Folder for checkpoints and for what is shared between runs.
+        teachers: Files of teachers by the teachers' hashes.
+    """
+
+    title: str
+    chain: Sequence[Mapping[str, object]]
+    source: str | None
+    protocol: Evaluation | None
+    network: str | None
+    remedy: str
+    spec: Spec
+    train_hash: str
+    ipc: int
+    seed: int
+    machine: Machine
+    cache: Path
+    teachers: Mapping[str, Path]
+
+    @property
+    def key(self) -> str:
+        """The name of the run: see `run_key`."""
+        return run_key(self.chain, self.train_hash, self.ipc, self.seed)
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder in the cache."""
+        return self.cache / "runs" / self.key[:32]
+
+
+class Run(Generic[Spec]):
+    """The surroundings of a method, whatever kind of data it distils. A run holds no test data.
+
+    Attributes:
+        spec: Description of the dataset.
+        ipc: Samples per class to make.
+        rng: The only source of randomness, a generator on the CPU; draws are moved to the device.
+        device: The device to compute on.
         cache: Folder for what is shared between runs.
     """
 
-    def __init__(
-        self,
-        method: Method,
-        *,
-        dataset: str,
-        train_hash: str,
-        ipc: int,
-        seed: int,
-        recipe: Recipe | None,
-        device: torch.device,
-        budget: Budget,
-        cache: Path,
-    ) -> None:
-        self.ipc, self.device, self.cache = ipc, device, cache
-        self.rng = torch.Generator().manual_seed(seed)
-        self._method, self._recipe, self._seed = method, recipe, seed
-        self._train_hash, self._budget = train_hash, budget
-        self._key = run_key(method, train_hash, ipc, seed)
-        self._folder = cache / "runs" / self._key[:32]
+    def __init__(self, settings: RunSettings[Spec]) -> None:
+        self.spec, self.ipc, self.cache = settings.spec, settings.ipc, settings.cache
+        self.device, self._budget = settings.machine.device, settings.machine.budget
+        self.rng = torch.Generator().manual_seed(settings.seed)
+        self._settings = settings
         self._loop = Loop(
-            self._folder,
-            self.rng,
-            device=device,
-            budget=budget,
-            title=f"{method.title} on {dataset}",
-            remedy=method.remedy,
-        )
+            settings.folder, self.rng, device=self.device, budget=self._budget,
+            title=f"{settings.title} on {settings.spec.name}", remedy=settings.remedy,
+        )  # fmt: skip
 
     def steps(
         self, n: int, state: State, phase: str = "distil", *, passing: Collection[str] = ()
     ) -> Iterator[int]:
-        """The loop of a method: see `condense.training.loop.Loop.steps`."""
+        """Yields the steps of a method's loop: see `condense.training.loop.Loop.steps`."""
         return self._loop.steps(n, state, phase, passing=passing)
 
     def log(self, **values: Tensor | float) -> None:
-        """Notes a step's loss and the like: see `condense.training.loop.Loop.log`."""
+        """Records a step's loss and other values: see `condense.training.loop.Loop.log`."""
         self._loop.log(**values)
 
     def warn(self, sentence: str) -> None:
-        """Says something on standard error that does not keep the run from going on."""
+        """Prints a warning to standard error; the run goes on."""
         print(f"warning: {sentence}", file=sys.stderr, flush=True)
 
     def done(self) -> None:
-        """Removes the checkpoints, once the set is on disk."""
+        """Removes the checkpoints; to be called once the set is on disk."""
         self._loop.done()
 
     def _charged(self, make: Callable[[], Shared]) -> Shared:
-        """What runs share, made or taken from the cache, at the time that it once cost."""
+        """Makes a shared result, or reads it from the cache, and charges the run what it once cost."""
         before = self._loop.seconds
         self._loop.keep_peak()
         found = make()
         self._loop.charge(found.seconds, self._loop.seconds - before)
         return found
 
-    def _described(self) -> MethodPart:
-        """The method and where its settings come from, for the set's manifest."""
-        return {
-            "name": self._method.title,
-            "chain": cast(list[Link], self._method.chain()),
-            "source": self._recipe.cited_by(self._method) if self._recipe else None,
-        }
+    def _method_part(self) -> MethodPart:
+        """Returns the method and the source of its settings, for the set's manifest."""
+        settings = self._settings
+        chain = cast(list[Link], list(settings.chain))
+        return {"name": settings.title, "chain": chain, "source": settings.source}
 
     def _protocol(self) -> dict[str, object] | None:
-        """The evaluation that the settings were published with, for the set's manifest."""
-        protocol = self._recipe.protocol if self._recipe else None
+        """Returns the protocol that the settings were published with, for the set's manifest."""
+        protocol = self._settings.protocol
         return protocol.to_json() if protocol else None
 
     def _provenance(self) -> dict[str, object]:
+        """Returns where and when the set was made, and at what cost."""
         return {
             "versions": versions(),
             "device": device_name(self.device),
@@ -113,8 +156,3 @@ class Run:
             "peak_bytes": self._loop.peak_bytes,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-
-
-def run_key(method: Method, train_hash: str, ipc: int, seed: int) -> str:
-    """The name of a run by all that its result depends on, but for machine and versions."""
-    return digest({"chain": cast(list[Link], method.chain()), "train": train_hash, "ipc": ipc, "seed": seed})

@@ -1,10 +1,13 @@
 """What stands behind a ``+``: a method around another one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, cast
 
+from condense.data import ImageDataset
 from condense.distillation.method import ImageMethod, Recipe
+from condense.protocol import Protocol
 
 OF_THE_HOST = ("kind", "draws", "keeps_real", "optimizes", "through_view", "remedy", "network", "pixel_space")
 """What a wrapper has of its host."""
@@ -12,15 +15,15 @@ OF_THE_HOST = ("kind", "draws", "keeps_real", "optimizes", "through_view", "reme
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapper(ImageMethod):
-    """A method around another: ``host+name`` on the command line, in records and on the board.
+    """A method around another method, called ``host+name``.
 
-    Its `distill` runs the host's, with another `ImageRun` (`ImageRun.seen`) or with something done to the set.
-    Subclasses add their own settings as fields, and refuse a host that makes no sense in ``__post_init__``.
+    Its `distill` calls the host's with a changed run (`ImageRun.with_view`), or changes the set that the host
+    made. Subclasses add their own settings as fields, and refuse unsuitable hosts in ``__post_init__``.
 
     Attributes:
-        host: What it stands behind: a method, or another wrapper.
-        network: The host's.
-        pixel_space: The host's.
+        host: The method, or another wrapper, that it wraps.
+        network: The host's network.
+        pixel_space: The host's pixel space.
     """
 
     host: ImageMethod
@@ -36,9 +39,25 @@ class Wrapper(ImageMethod):
         super().__post_init__()
 
     @classmethod
-    def published(cls, host: Recipe) -> Recipe | None:
-        """The published settings of the composition, from those of the host; None where there are none."""
+    def published(cls, host: ImageMethod, protocol: Protocol, source: str) -> Recipe | None:
+        """Returns the published settings of the composition; None where there are none.
+
+        Args:
+            host: The host with its published settings.
+            protocol: The evaluation protocol that these were published with.
+            source: Where they are stated.
+        """
         return None
+
+    @classmethod
+    def setting(cls, field: str) -> str:
+        """Returns the name that refusals give a field: see `condense.errors.Remedy.settings`."""
+        return f"params.{cls.name}.{field}"
+
+    def check(self, dataset: ImageDataset, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
+        """Refuses what the host refuses, and what `ImageMethod.check` refuses for the wrapper."""
+        self.host.check(dataset, ipc, teachers=teachers, cache=cache)
+        super().check(dataset, ipc, teachers=teachers, cache=cache)
 
     @property
     def needs_real(self) -> bool:
@@ -59,3 +78,11 @@ class Wrapper(ImageMethod):
         return {
             name: value for name, value in values.items() if name not in ("host", "network", "pixel_space")
         }
+
+
+def wrapped(links: Sequence[ImageMethod]) -> ImageMethod:
+    """Composes links into one method: each wraps the ones before it."""
+    method, *around = links
+    for link in around:
+        method = replace(cast(Wrapper, link), host=method)
+    return method

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from condense.board.tables import BASELINES, PUBLISHED
-from condense.distillation.images.taught import TRAINED
 from condense.distillation.registry import methods, wrappers
 from condense.errors import Refused
 from condense.protocol import named_protocol
 from condense.records.record import Record
 from condense.runner.cell import CellSpec, Job, Paths, prepare
+from condense.teachers import TRAINED
 
 HOST = "host"
 """The teacher of a link that has that of the method which it stands behind."""

@@ -13,8 +13,7 @@ import torch
 from condense.board.tables import EVERY
 from condense.data import Dataset, ImageDataset, load_dataset
 from condense.distillation import ImageMethod, Method, Recipe
-from condense.distillation.engine import check, clean, distill
-from condense.distillation.images.run import ImageRun, run_key
+from condense.distillation.engine import clean, distill
 from condense.distillation.images.taught import given, require_same_fixed
 from condense.distillation.registry import build
 from condense.errors import Refused
@@ -22,10 +21,10 @@ from condense.evaluation import REFERENCES
 from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate_set, say
 from condense.evaluation.kinds import KINDS, WHOLE, data_for, fitting, kind_of
 from condense.evaluation.labels import ready
-from condense.files import require_writable
+from condense.files import home, require_writable
 from condense.protocol import REFERENCE_V1, Protocol, named_protocol
 from condense.records.record import MethodUsed, Record, read
-from condense.resources import Budget
+from condense.resources import Budget, Machine
 from condense.runner.naming_tmp import data_options, first_seeds, resolve, students_of, telling_of
 from condense.store import DistilledSet, ImageSet, load, save
 
@@ -137,7 +136,7 @@ class Job:
 
     def key(self, seed: int) -> str:
         """The run key of the set with a distillation seed."""
-        return run_key(self.method, self.dataset.train.hash, self.cell.ipc, seed)
+        return self.method.run_key(self.dataset.train.hash, self.cell.ipc, seed)
 
     def folder(self, places: Paths, seed: int) -> Path:
         """Where the set with a distillation seed is stored."""
@@ -169,7 +168,7 @@ def prepare(cell: CellSpec, places: Paths, *, judged: bool = True, dataset: Data
         method, teachers = given(method, Path(cell.teacher), dataset)
     data = data_options(cell.data, cell.size, cell.skip_unreadable, places.data_dir)
     with telling_of(data):
-        check(method, dataset, cell.ipc, teachers=teachers)
+        method.check(dataset, cell.ipc, teachers=teachers, cache=home())
     if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
         raise Refused(f"--seed {bad[0]}: a seed is a whole number from 0")
     require_writable(places.out)
@@ -216,10 +215,10 @@ def make_set(
         clean(job.key(seed))
         return stored, folder
     made, run = distill(
-        job.method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, device=device, budget=budget,
-        teachers=job.teachers,
+        job.method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe,
+        machine=Machine(device, budget), teachers=job.teachers,
     )  # fmt: skip
-    save(made, folder, run.space if isinstance(run, ImageRun) else None)
+    save(made, folder, getattr(run, "space", None))
     run.done()
     return load(folder), folder
 

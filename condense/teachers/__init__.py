@@ -2,12 +2,26 @@
 
 from condense.teachers.foreign import read
 from condense.teachers.header import Header
-from condense.teachers.pinned import ANY_DATA, PINNED, NoFixed, find, fixed, keep, pin, require_pinnable
+from condense.teachers.pinned import (
+    ANY_DATA,
+    FIXED,
+    PINNED,
+    TRAINED,
+    NoFixed,
+    find,
+    fixed,
+    keep,
+    pin,
+    require_fixed,
+    require_pinnable,
+)
 from condense.teachers.teacher import Teacher, check_classes, load
 
 __all__ = [
     "ANY_DATA",
+    "FIXED",
     "PINNED",
+    "TRAINED",
     "Header",
     "NoFixed",
     "Teacher",
@@ -18,5 +32,6 @@ __all__ = [
     "load",
     "pin",
     "read",
+    "require_fixed",
     "require_pinnable",
 ]

@@ -49,6 +49,10 @@ ANY_DATA = "--dataset NAME_OR_PATH"
 """The options that name data, where it is not known what the user calls them."""
 
 
+FIXED, TRAINED = "fixed", "trained"
+"""Values of a method's field ``teacher`` besides a hash: the dataset's fixed teacher, or one trained by the run."""
+
+
 class NoFixed(Refused):
     """A dataset has no fixed teacher; the sentence says how to make one.
 
@@ -89,6 +93,25 @@ def fixed(dataset_name: str, train_hash: str, device: torch.device | str = "cpu"
             raise Refused(f"{path} is the teacher of other data, {told}: move it away")
         return teacher
     raise NoFixed(dataset_name)
+
+
+def require_fixed(dataset_name: str, train_hash: str, setting: str) -> None:
+    """Refuses a dataset without a fixed teacher for a method that asks for it.
+
+    Args:
+        dataset_name: Name of the dataset.
+        train_hash: SHA-256 of its training split.
+        setting: The name of the setting that asks for the fixed teacher.
+
+    Raises:
+        NoFixed: if there is none.
+    """
+    try:
+        fixed(dataset_name, train_hash)
+    except NoFixed as error:
+        field = setting.removeprefix("params.")
+        instead = f"; or do without, by --param {field}={TRAINED} or --teacher FILE"
+        raise NoFixed(error.name, instead=instead) from None
 
 
 def pin(teacher: Teacher) -> Path:

@@ -1,10 +1,11 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from condense.distillation import ImageMethod, Recipe, Wrapper, registry
+from condense.distillation import ImageMethod, Recipe, registry
 from condense.distillation.registry import build, methods, parse, register
 from condense.errors import Refused
 from condense.protocol import HARD_V1
@@ -85,7 +86,7 @@ def test_an_unknown_method_is_refused_with_the_nearest_names() -> None:
 def test_a_cell_with_published_settings_gets_them_and_the_users_own_on_top(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cls = methods()["dm"]
+    cls: type[Any] = methods()["dm"]
     published = cls(pixel_space="raw", network="convnet-w32")
     recipe = Recipe(method=published, protocol=HARD_V1, source="a table")
     monkeypatch.setattr(cls, "recipes", {("toy", 3): recipe})
@@ -129,25 +130,27 @@ def test_text_becomes_a_value_of_the_fields_type(field: str, text: str, value: o
     ],
 )
 def test_text_that_is_no_value_of_the_fields_type_is_refused(field: str, text: str, kind: str) -> None:
-    with pytest.raises(Refused, match=rf"--param {field}={text}: knobs's {field} is of type {kind}$"):
+    with pytest.raises(Refused, match=rf"^{field}='{text}': knobs's {field} is of type {kind}$"):
         parse(Knobs(), field, text)
 
 
 def test_an_unknown_field_or_link_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(Refused, match="unknown parameter of dm 'lr_image'; nearest: lr_images"):
         build("dm", "digits", 1, {"lr_image": "1"})
-    with pytest.raises(Refused, match="unknown method in --param fyi.lr_images=1: 'fyi'; known: dm"):
+    with pytest.raises(Refused, match="fyi.lr_images='1': unknown link of dm 'fyi'; known: dm"):
         build("dm", "digits", 1, {"fyi.lr_images": "1"})
 
 
 def test_a_composition_is_built_left_to_right_and_named_so() -> None:
+    method: Any
     method, recipe = build("dm+fyi", "digits", 1, {"iterations": "7", "fyi.flip_first": "true"})
     host, wrapper = method.links()
-    assert recipe is None and isinstance(method, Wrapper) and wrapper is method and method.host is host
+    assert recipe is None and wrapper is method and method.host is host
     assert method.title == "dm+fyi" and [link["name"] for link in method.chain()] == ["dm", "fyi"]
     assert host.config()["iterations"] == 7 and method.config() == {"flip_first": True}
     assert method.settings() == host.config() | {"fyi.flip_first": True}
-    own = methods()["dm"](network="mlp", pixel_space="raw")
+    cls: type[Any] = methods()["dm"]
+    own = cls(network="mlp", pixel_space="raw")
     around = type(method)(host=own)
     assert (around.network, around.pixel_space, around.kind) == ("mlp", "raw", "images")
     assert around.chain()[0] == own.chain()[0]

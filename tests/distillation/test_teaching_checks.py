@@ -1,5 +1,6 @@
 """What is refused of a method's teacher, before any work, and of a stored set's."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,13 +9,15 @@ import torch
 
 from condense.data import ImageDataset, Images
 from condense.distillation import ImageMethod, ImageRun, TeacherMethod, Wrapper
-from condense.distillation.engine import check, distill
-from condense.distillation.images.taught import given, require_same_fixed, teach
+from condense.distillation.engine import distill
+from condense.distillation.images.taught import given, require_same_fixed
 from condense.errors import Refused
+from condense.files import home as home_folder
 from condense.networks import build_network
-from condense.resources import Budget
+from condense.resources import Machine
 from condense.store import ImageSet
 from condense.teachers import Teacher, keep, pin
+from condense.teachers.training import teach
 
 CPU = torch.device("cpu")
 
@@ -30,13 +33,13 @@ class Means(TeacherMethod):
     teacher_batch: int = 19
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        run.teacher(self, None, train)
+        run.teacher(self.teacher, self.training(), train)
         images = torch.stack([train.images[train.of_class(label)].mean(0) for label in range(3)])
         return run.distilled(images, torch.arange(3))
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentityView(ImageMethod):
+class Plain(ImageMethod):
     """A method that has no teacher."""
 
     name = "plain"
@@ -55,11 +58,20 @@ class Again(Wrapper):
         return self.host.distill(train, run)
 
 
+def check(
+    method: ImageMethod,
+    toy: ImageDataset,
+    cache: Path | None = None,
+    teachers: Mapping[str, Path] | None = None,
+) -> None:
+    method.check(toy, 1, teachers=teachers or {}, cache=cache or home_folder())
+
+
 @pytest.fixture
 def own(toy: ImageDataset, home: Path) -> Teacher:
     """A teacher of the toy data that was trained for long enough to know them."""
     training = Means(teacher_epochs=30).training()
-    return teach(training, toy, CPU, Budget())
+    return teach(training, toy, Machine())
 
 
 @pytest.mark.parametrize(
@@ -67,14 +79,14 @@ def own(toy: ImageDataset, home: Path) -> Teacher:
     [
         (Means(), "teacher"),
         (Again(host=Means(teacher="trained")), "again.teacher"),
-        (Again(host=IdentityView()), "again.teacher"),
+        (Again(host=Plain()), "again.teacher"),
     ],
 )
 def test_a_method_can_do_without_a_fixed_teacher_and_the_refusal_says_how(
     method: ImageMethod, field: str, toy: ImageDataset, home: Path
 ) -> None:
     with pytest.raises(Refused) as refused:
-        check(method, toy, 1)
+        check(method, toy)
     assert str(refused.value) == (
         "toy has no fixed teacher; make one and pin it with condense teach --dataset NAME_OR_PATH --network "
         f"convnet-w32-bn --epochs 20 --pin; or do without, by --param {field}=trained or --teacher FILE"
@@ -98,8 +110,8 @@ def test_a_teacher_without_batch_norms_is_refused_before_it_is_trained_where_the
     toy: ImageDataset, home: Path, tmp_path: Path
 ) -> None:
     fine = Inverts(teacher="trained")
-    check(fine, toy, 1)
-    check(Means(teacher="trained", network="convnet-w32"), toy, 1)
+    check(fine, toy)
+    check(Means(teacher="trained", network="convnet-w32"), toy)
     for method in (replace(fine, network="convnet-w32"), replace(fine, more="convnet-w32")):
         for chain in (method, Again(host=method, teacher="trained")):
             with pytest.raises(Refused) as refused:
@@ -121,15 +133,15 @@ def test_a_teacher_without_batch_norms_is_refused_wherever_it_comes_from(
     plain.save(tmp_path / "plain.safetensors")
     method, teachers = given(Inverts(), tmp_path / "plain.safetensors", toy)
     with pytest.raises(Refused, match=sentence):
-        check(method, toy, 1, teachers=teachers)
-    check(method, toy, 1)  # nobody knows it here: a run says so
+        check(method, toy, teachers=teachers)
+    check(method, toy)  # nobody knows it here: a run says so
     keep(plain, tmp_path / "cache")
     with pytest.raises(Refused, match=sentence):
-        check(method, toy, 1, cache=tmp_path / "cache")
+        check(method, toy, cache=tmp_path / "cache")
     pin(plain)
     with pytest.raises(Refused, match=sentence):
-        check(Inverts(), toy, 1)
-    check(Means(), toy, 1)
+        check(Inverts(), toy)
+    check(Means(), toy)
 
 
 def test_a_file_from_another_training_split_is_refused(
@@ -159,7 +171,7 @@ H, J = "1" * 64, "2" * 64
         (Again(host=Means(teacher="trained")), H, "own", True),
         (Again(host=Means(), teacher=H), "own", H, True),
         (Again(host=Means(teacher=H)), H, J, False),
-        (IdentityView(), H, None, True),
+        (Plain(), H, None, True),
     ],
 )
 def test_a_stored_set_is_of_the_fixed_teacher_that_there_is_now(

@@ -255,7 +255,7 @@ def test_a_full_published_record_is_found_though_its_teacher_is_known_only_with_
     distil = kind.distill
 
     def with_teacher(self: Any, train: Any, run: Any) -> ImageSet:
-        found = distil(self, train, run)
+        found: ImageSet = distil(self, train, run)
         return replace(found, content=cast(ImageContent, {**found.content, "teacher": named_by(own)}))
 
     monkeypatch.setattr(kind, "recipes", {("toy", 2): recipe})

@@ -7,13 +7,12 @@ import torch
 
 from condense.board.graph_tables import STUDENTS
 from condense.data import GraphDataset, ImageDataset, load_graphs
-from condense.distillation import GraphRun
+from condense.distillation.engine import start
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.evaluation.kinds import KINDS, data_for, fitting, kind_of, method_for, stored_bytes
 from condense.networks import GRAPH_NETWORKS, NETWORKS
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, HARD_V1, PROTOCOLS, REFERENCE_V1
-from condense.resources import Budget
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +55,7 @@ def test_validation_graphs_are_counted_as_a_set_of_them_is_and_only_where_they_a
     mutag: GraphDataset, tmp_path: Path
 ) -> None:
     method, _ = build("random_subset", "mutag", 1, kind="graphs")
-    run = GraphRun(
-        method, spec=mutag.spec, train_hash="0" * 64, ipc=1, seed=0, recipe=None,
-        device=torch.device("cpu"), budget=Budget(), cache=tmp_path,
-    )  # fmt: skip
+    _, run = start(method, mutag, ipc=1, cache=tmp_path)
     stored = run.selected(mutag.valid, torch.arange(len(mutag.valid))).nbytes()
     assert stored_bytes(mutag.valid) == sum(stored.values()) > 100
     kind = kind_of(mutag)

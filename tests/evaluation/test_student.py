@@ -37,6 +37,7 @@ def run_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def everything(toy: ImageDataset, run_cache: Path) -> ImageSet:
     """A set of all 60 training images, in the space of evaluation."""
+    made: ImageSet
     made, _ = distill(build_method("random_subset", "toy", 20)[0], toy, ipc=20, cache=run_cache)
     return made.in_space(toy.space("normalized"))
 

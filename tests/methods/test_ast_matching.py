@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from condense.data import ImageDataset, Images
-from condense.distillation import Experts, ExpertTraining, ImageMethod, ImageRun, distill
+from condense.distillation import Experts, ExpertTraining, ImageMethod, ImageRun, Method, distill
 from condense.distillation.matching.unrolled import as_parameters, flatten
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -46,13 +46,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def made_by(settings: Mapping[str, object], name: str = "ast") -> ImageMethod:
+def made_by(settings: Mapping[str, object], name: str = "ast") -> Method:
     return build(name, "toy", 2, {key: str(value) for key, value in (LIGHT | dict(settings)).items()})[0]
 
 
 def distilled(
     toy: ImageDataset, cache: Path, settings: Mapping[str, object], name: str = "ast", seed: int = 0
 ) -> ImageSet:
+    made: ImageSet
     made, run = distill(made_by(settings, name), toy, ipc=2, seed=seed, cache=cache)
     run.done()
     return made
@@ -163,7 +164,7 @@ def test_an_update_goes_down_the_gradient_through_steps_with_momentum(
 ) -> None:
     seen: list[tuple[Experts, SimpleNamespace]] = []
     losses: list[float] = []
-    match, start_of, unroll = AST.match, AST.start, mtt.unroll  # type: ignore[attr-defined]
+    match, start_of, unroll = AST.match, AST.initial, mtt.unroll  # type: ignore[attr-defined]
     begun: list[SimpleNamespace] = []
 
     def started(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> SimpleNamespace:
@@ -201,7 +202,7 @@ def test_an_update_goes_down_the_gradient_through_steps_with_momentum(
         torch.testing.assert_close(lr.grad, of_lr, rtol=1e-3, atol=0)
         return made
 
-    monkeypatch.setattr(AST, "start", started)
+    monkeypatch.setattr(AST, "initial", started)
     monkeypatch.setattr(AST, "match", noted)
     monkeypatch.setattr(mtt, "unroll", naive)
     distilled(toy, cache, {"iterations": 1, "intermediate": intermediate, "lr_student": 0.05})
@@ -252,14 +253,14 @@ def test_initial_images_are_nearest_to_their_class_mean_in_logits(
     toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[tuple[Experts, Tensor]] = []
-    start = AST.start  # type: ignore[attr-defined]
+    start = AST.initial  # type: ignore[attr-defined]
 
     def noted(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> object:
         learned = start(self, train, experts, run)
         begun.append((experts, learned.syn.images.detach().clone()))
         return learned
 
-    monkeypatch.setattr(AST, "start", noted)
+    monkeypatch.setattr(AST, "initial", noted)
     made, _ = distill(made_by({"iterations": 1, "experts": 1, "epochs_experts": 7}), toy, ipc=1, cache=cache)
     ((experts, images),) = begun
     assert experts.epochs == 7 and made.content["counts"]["per_class"] == [1, 1, 1]

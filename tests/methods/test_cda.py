@@ -41,7 +41,8 @@ def test_the_other_curricula_are_a_step_and_a_line() -> None:
 def made_by(name: str, toy: ImageDataset, cache: Path, **settings: object) -> torch.Tensor:
     taught = {"network": "convnet-w32-bn", "teacher": "trained", "teacher_epochs": 2, "teacher_batch": 16}
     params = {key: str(value) for key, value in {**taught, "iterations": 8, "flip": True, **settings}.items()}
-    return distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)[0].images
+    images: torch.Tensor = distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)[0].images
+    return images
 
 
 def test_with_the_milestone_at_the_start_it_is_sre2l_bit_for_bit(toy: ImageDataset, tmp_path: Path) -> None:

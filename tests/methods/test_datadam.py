@@ -29,7 +29,8 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def distilled(name: str, toy: ImageDataset, cache: Path, ipc: int, **settings: object) -> Tensor:
     params = {"network": "convnet-d3"} | {key: str(value) for key, value in settings.items()}
-    return distill(build(name, "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0].images
+    images: Tensor = distill(build(name, "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0].images
+    return images
 
 
 def attentive(**settings: float) -> Any:

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn.functional import log_softmax
 
 from condense.data import ImageDataset, Images
-from condense.distillation import Experts, ImageMethod, ImageRun, distill
+from condense.distillation import Experts, ImageMethod, ImageRun, Method, distill
 from condense.distillation.matching.unrolled import Unrolled, as_parameters
 from condense.distillation.registry import build, methods
 from condense.networks import build_network
@@ -42,7 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
     """Filled as runs begin."""
     found: Begun = []
-    start = DATM.start  # type: ignore[attr-defined]
+    start = DATM.initial  # type: ignore[attr-defined]
 
     def noted(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> SimpleNamespace:
         learned: SimpleNamespace = start(self, train, experts, run)
@@ -50,11 +50,11 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
         found.append((learned, copies, experts))
         return learned
 
-    monkeypatch.setattr(DATM, "start", noted)
+    monkeypatch.setattr(DATM, "initial", noted)
     return found
 
 
-def made_by(settings: Mapping[str, object], name: str = "datm", ipc: int = 2) -> ImageMethod:
+def made_by(settings: Mapping[str, object], name: str = "datm", ipc: int = 2) -> Method:
     params = {key: str(value) for key, value in (LIGHT | dict(settings)).items()}
     return build(name, "toy", ipc, params)[0]
 
@@ -62,6 +62,7 @@ def made_by(settings: Mapping[str, object], name: str = "datm", ipc: int = 2) ->
 def distilled(
     toy: ImageDataset, cache: Path, settings: Mapping[str, object], name: str = "datm", ipc: int = 2
 ) -> ImageSet:
+    made: ImageSet
     made, run = distill(made_by(settings, name, ipc), toy, ipc=ipc, cache=cache)
     run.done()
     return made

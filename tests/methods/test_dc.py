@@ -126,4 +126,5 @@ def test_the_recipes_are_the_cells_of_the_readmes_table() -> None:
 
 def distilled(cache: Path, name: str, settings: dict[str, str], ipc: int) -> Tensor:
     method, _ = build_method(name, "digits", ipc, settings)
-    return distill(method, load_images("digits"), ipc=ipc, cache=cache)[0].images
+    images: Tensor = distill(method, load_images("digits"), ipc=ipc, cache=cache)[0].images
+    return images

@@ -29,7 +29,8 @@ def train_of(toy: ImageDataset) -> Images:
 
 def distilled(toy: ImageDataset, cache: Path, ipc: int, **settings: object) -> Tensor:
     params = {"network": "convnet-w32"} | {name: str(value) for name, value in settings.items()}
-    return distill(build("dm", "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0].images
+    images: Tensor = distill(build("dm", "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0].images
+    return images
 
 
 def test_all_real_images_have_no_distance_from_themselves_and_stay(

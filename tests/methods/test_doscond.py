@@ -13,7 +13,7 @@ from condense.distillation import distill
 from condense.distillation.graphs.gradients import draw_weights
 from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
-from condense.resources import Budget
+from condense.resources import Budget, Machine
 from condense.store import GraphSet
 
 DosCond = methods("graphs")["doscond"]
@@ -199,7 +199,7 @@ def test_a_run_that_is_stopped_on_either_side_of_the_fall_goes_on_to_the_same_se
     whole, _ = distill(method, MUTAG, ipc=1, cache=tmp_path / "whole")
     for _ in range(2):
         with pytest.raises(Stopped):
-            distill(method, MUTAG, ipc=1, cache=tmp_path / "parts", budget=spent_after(1))
+            distill(method, MUTAG, ipc=1, cache=tmp_path / "parts", machine=Machine(budget=spent_after(1)))
     parts, _ = distill(method, MUTAG, ipc=1, cache=tmp_path / "parts")
     assert parts.hash == whole.hash
 

@@ -20,7 +20,8 @@ STRATEGY = "color_crop_cutout_flip_scale_rotate"
 
 def distilled(cache: Path, name: str, settings: dict[str, str], ipc: int = 1) -> Tensor:
     method, _ = build_method(name, "digits", ipc, {"network": "convnet-w32", "batch_real": "4"} | settings)
-    return distill(method, load_images("digits"), ipc=ipc, cache=cache)[0].images
+    images: Tensor = distill(method, load_images("digits"), ipc=ipc, cache=cache)[0].images
+    return images
 
 
 @pytest.mark.parametrize("op", STRATEGY.split("_"))

@@ -79,7 +79,8 @@ def test_the_teacher_itself_and_all_running_statistics_stay(network: Network, im
 def made_by(name: str, toy: ImageDataset, cache: Path, **settings: object) -> Tensor:
     taught = {"network": "convnet-w32-bn", "teacher": "trained", "teacher_epochs": 2, "teacher_batch": 16}
     params = {key: str(value) for key, value in {**taught, "iterations": 8, **settings}.items()}
-    return distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)[0].images
+    images: Tensor = distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)[0].images
+    return images
 
 
 def test_without_a_radius_it_is_sre2l_from_real_images(toy: ImageDataset, tmp_path: Path) -> None:

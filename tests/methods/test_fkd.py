@@ -17,7 +17,7 @@ from condense.errors import Refused, Stopped
 from condense.evaluation import student, train_student
 from condense.networks import Network
 from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, Protocol, Stage
-from condense.resources import Budget
+from condense.resources import Budget, Machine
 from condense.store import Hard, ImageSet, Target, verify
 from condense.store.targets import Distilled
 from condense.teachers import Teacher, fixed
@@ -43,7 +43,7 @@ def make(
 ) -> tuple[ImageSet, ImageRun]:
     settings = {name: str(value) for name, value in methods()[host].quick.items()} | QUICK
     method, _ = build(f"{host}+fkd", dataset.spec.name, ipc, settings | dict(params or {}))
-    return distill(method, dataset, ipc=ipc, cache=cache, budget=budget)
+    return distill(method, dataset, ipc=ipc, cache=cache, machine=Machine(budget=budget or Budget()))
 
 
 def normalized(made: ImageSet, dataset: ImageDataset) -> ImageSet:

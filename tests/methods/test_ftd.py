@@ -33,6 +33,7 @@ TINY: dict[str, object] = {
 
 def made(toy: ImageDataset, cache: Path, name: str = "ftd", /, **settings: object) -> ImageSet:
     params = {key: str(value) for key, value in (TINY | settings).items()}
+    one: ImageSet
     one, run = distill(build(name, "toy", 1, params)[0], toy, ipc=1, cache=cache)
     run.done()
     return one

@@ -18,8 +18,8 @@ from condense.store import ImageSet
 FYI = wrappers()["fyi"]
 fyi = import_module(FYI.__module__)
 FULL = "color_crop_cutout_flip_scale_rotate"
-HOSTS = [name for name, cls in methods().items() if cls.through_view]
-OTHERS = [name for name, cls in methods().items() if not cls.through_view]
+OTHERS = [name for name, cls in methods().items() if not getattr(cls, "through_view")]  # noqa: B009
+HOSTS = [name for name in methods() if name not in OTHERS]
 SIAMESE = [name for name in HOSTS if not issubclass(methods()[name], methods()["mtt"])]
 """Hosts that augment the images of a class alike; a student's batch has parameters for each image."""
 
@@ -36,7 +36,8 @@ def one_match(host: str, dataset: ImageDataset, cache: Path) -> ImageSet:
     settings = {name: str(value) for name, value in cls.quick.items()}
     settings |= {name: "1" for name in ("iterations", "outer_steps", "inner_steps") if name in cls().config()}
     method, _ = build(f"{host}+fyi", dataset.spec.name, 2, settings)
-    return distill(method, dataset, ipc=2, cache=cache)[0]
+    made: ImageSet = distill(method, dataset, ipc=2, cache=cache)[0]
+    return made
 
 
 def test_the_view_puts_the_mirror_images_and_their_labels_last() -> None:

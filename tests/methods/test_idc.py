@@ -57,7 +57,8 @@ def before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, see: Calla
 
 def distilled(cache: Path, settings: dict[str, str] | None = None, ipc: int = 1) -> ImageSet:
     method, _ = build_method("idc", "digits", ipc, LIGHT | (settings or {}))
-    return distill(method, load_images("digits"), ipc=ipc, cache=cache)[0]
+    made: ImageSet = distill(method, load_images("digits"), ipc=ipc, cache=cache)[0]
+    return made
 
 
 def test_the_distances_are_sums_over_the_convolutions_gradients_alone() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condense.data import ImageDataset, Images
-from condense.distillation import ImageRun, TeacherMethod, Training, distill
+from condense.distillation import ImageRun, Training, distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import Network, build_network
@@ -49,7 +49,8 @@ def train_of(toy: ImageDataset) -> Images:
 
 def distilled(toy: ImageDataset, cache: Path, ipc: int, **settings: object) -> ImageSet:
     params = {"teacher": "trained", "roll": "0"} | {name: str(value) for name, value in settings.items()}
-    return distill(build("infer", "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0]
+    made: ImageSet = distill(build("infer", "toy", ipc, params)[0], toy, ipc=ipc, cache=cache)[0]
+    return made
 
 
 def objective(network: Network, seen: Tensor, bn_weight: float = 1.0) -> Tensor:
@@ -183,10 +184,8 @@ def test_behind_it_fkd_labels_with_the_first_of_its_networks(
     asked: list[Training | None] = []
     teacher = ImageRun.teacher
 
-    def noted(
-        self: ImageRun, which: str | TeacherMethod, training: Training | None, train: Images
-    ) -> Teacher:
-        asked.append(which.training() if isinstance(which, TeacherMethod) else training)
+    def noted(self: ImageRun, which: str, training: Training | None, train: Images) -> Teacher:
+        asked.append(training)
         return teacher(self, which, training, train)
 
     monkeypatch.setattr(ImageRun, "teacher", noted)

@@ -77,7 +77,8 @@ def test_its_images_do_not_depend_on_the_seed_and_at_one_per_class_are_herdings(
 
     def images(name: str, ipc: int, seed: int = 0) -> Tensor:
         method, _ = build(name, "toy", ipc, {"network": "convnet-w32"})
-        return distill(method, toy, ipc=ipc, seed=seed, cache=tmp_path)[0].images
+        images: Tensor = distill(method, toy, ipc=ipc, seed=seed, cache=tmp_path)[0].images
+        return images
 
     assert torch.equal(images("k_center", 1), images("herding", 1))
     assert torch.equal(images("k_center", 4, 0), images("k_center", 4, 1))

@@ -55,7 +55,10 @@ def drawn(*graphs: tuple[int, list[int], list[tuple[int, int]]]) -> GraphDataset
 
 def make(data: GraphDataset, cache: Path, ipc: int = 50, name: str = "toy", **params: object) -> GraphSet:
     texts = {field: str(value) for field, value in params.items()}
-    return distill(build("mirage", name, ipc, texts, kind="graphs")[0], data, ipc=ipc, cache=cache)[0]
+    made: GraphSet = distill(build("mirage", name, ipc, texts, kind="graphs")[0], data, ipc=ipc, cache=cache)[
+        0
+    ]
+    return made
 
 
 def per_class(made: GraphSet) -> list[int]:

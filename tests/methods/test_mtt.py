@@ -42,6 +42,7 @@ TINY: dict[str, object] = {
 
 def made(toy: ImageDataset, cache: Path, name: str = "mtt", /, **settings: object) -> ImageSet:
     params = {key: str(value) for key, value in (TINY | settings).items()}
+    one: ImageSet
     one, run = distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)
     run.done()
     return one

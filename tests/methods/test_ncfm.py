@@ -11,12 +11,12 @@ from torch.nn.functional import cross_entropy
 
 from condense.augment import dsa
 from condense.data import ImageDataset
-from condense.distillation import ImageMethod, ImageRun, LearnableSet, Training, distill
+from condense.distillation import ImageRun, LearnableSet, Method, Training, distill
 from condense.distillation.images.view import DecodedView
 from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
 from condense.networks import Network, build_network
-from condense.resources import Budget
+from condense.resources import Budget, Machine
 from condense.store import ImageSet, MultiFormation
 from condense.training.pretrained import pretrained, untrained
 
@@ -48,7 +48,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     return seen
 
 
-def made_by(settings: Settings | None = None, name: str = "ncfm", ipc: int = 2) -> ImageMethod:
+def made_by(settings: Settings | None = None, name: str = "ncfm", ipc: int = 2) -> Method:
     params = {key: str(value) for key, value in (LIGHT | dict(settings or {})).items()}
     return build(name, "toy", ipc, params)[0]
 
@@ -56,6 +56,7 @@ def made_by(settings: Settings | None = None, name: str = "ncfm", ipc: int = 2) 
 def distilled(
     toy: ImageDataset, cache: Path, settings: Settings, *, name: str = "ncfm", ipc: int = 2
 ) -> ImageSet:
+    made: ImageSet
     made, run = distill(made_by(settings, name, ipc), toy, ipc=ipc, cache=cache)
     run.done()
     return made
@@ -238,7 +239,7 @@ def test_a_stopped_run_goes_on_to_the_same_set(
     distill(made_by({"iterations": 1}), toy, ipc=2, cache=tmp_path)  # makes the feature networks
     for times in (1, 2):
         with pytest.raises(Stopped):
-            distill(method, toy, ipc=2, cache=tmp_path, budget=spent_after(times))
+            distill(method, toy, ipc=2, cache=tmp_path, machine=Machine(budget=spent_after(times)))
     again, _ = distill(method, toy, ipc=2, cache=tmp_path)
     assert again.hash == whole.hash
     assert distilled(toy, cache, settings | {"sampling_net": not psi}).hash != whole.hash

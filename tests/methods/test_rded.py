@@ -48,7 +48,8 @@ def train_of(toy: ImageDataset) -> Images:
 
 def distilled(toy: ImageDataset, cache: Path, ipc: int, seed: int = 0, **settings: object) -> ImageSet:
     params = {"teacher": "trained"} | {name: str(value) for name, value in settings.items()}
-    return distill(build("rded", "toy", ipc, params)[0], toy, ipc=ipc, seed=seed, cache=cache)[0]
+    made: ImageSet = distill(build("rded", "toy", ipc, params)[0], toy, ipc=ipc, seed=seed, cache=cache)[0]
+    return made
 
 
 def test_the_best_crops_are_in_the_first_tiles_and_left_over_pixels_go_to_the_first_tiles() -> None:

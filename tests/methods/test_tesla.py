@@ -31,6 +31,7 @@ TINY: dict[str, object] = {
 
 def made(toy: ImageDataset, cache: Path, name: str = "tesla", /, **settings: object) -> ImageSet:
     params = {key: str(value) for key, value in (TINY | settings).items()}
+    one: ImageSet
     one, run = distill(build(name, "toy", 2, params)[0], toy, ipc=2, cache=cache)
     run.done()
     return one
@@ -128,13 +129,13 @@ def test_soft_labels_are_no_leaves_of_the_gradient(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_of: list[object] = []
-    start = TESLA.start  # type: ignore[attr-defined]
+    start = TESLA.initial  # type: ignore[attr-defined]
 
     def kept(self: object, *rest: object) -> object:
         made_of.append(start(self, *rest))
         return made_of[-1]
 
-    monkeypatch.setattr(TESLA, "start", kept)
+    monkeypatch.setattr(TESLA, "initial", kept)
     made(toy, tmp_path, soft_labels="true")
     (learned,) = made_of
     assert learned.logits.grad is None and not learned.logits.requires_grad  # type: ignore[attr-defined]

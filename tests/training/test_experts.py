@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from condense.data import ImageDataset, Images
-from condense.distillation import ImageRun
+from condense.distillation.engine import start
 from condense.distillation.registry import build as build_method
 from condense.errors import Refused, Stopped
 from condense.networks import build_network
@@ -289,10 +289,7 @@ def test_a_run_is_charged_for_experts_at_their_price_once_even_where_they_were_i
     monkeypatch.setattr(Stacked, "step", slow)
     train = toy.train.in_space(toy.space("normalized"))
     for seed in (0, 0, 1):
-        run = ImageRun(
-            build_method("dm", "toy", 2)[0], spec=toy.spec, space=toy.space("normalized"), ipc=2, seed=seed,
-            train_hash=train.hash, recipe=None, device=CPU, budget=Budget(), cache=tmp_path,
-        )  # fmt: skip
+        _, run = start(build_method("dm", "toy", 2)[0], toy, ipc=2, seed=seed, cache=tmp_path)
         assert len(run.experts(TINY, 2, 1, train)) == 2
         for _ in run.steps(3, {}):
             clock.now += 1

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from condense.augment import named_augmentation
 from condense.data import ImageDataset, Images
-from condense.distillation import ImageRun, Training, feature_extractor, registry
+from condense.distillation import Training, feature_extractor, registry
+from condense.distillation.engine import start
 from condense.errors import Stopped
 from condense.files import digest
 from condense.networks import Network, build_network
@@ -274,14 +275,10 @@ def test_a_network_untrained_is_the_one_that_its_training_starts_from(
 
 
 def test_a_run_gives_the_network_untrained(toy: ImageDataset, tmp_path: Path) -> None:
-    method = registry.build("dm", "toy", 1)[0]
-    run = ImageRun(
-        method, spec=toy.spec, space=toy.space("normalized"), train_hash=toy.train.hash, ipc=1, seed=9,
-        recipe=None, device=torch.device("cpu"), budget=Budget(), cache=tmp_path,
-    )  # fmt: skip
+    _, run = start(registry.build("dm", "toy", 1)[0], toy, ipc=1, seed=9, cache=tmp_path)
     before = run.rng.get_state()
-    start, expected = run.untrained(TINY), untrained(TINY, toy.spec, torch.device("cpu"))
-    for a, b in zip(start.parameters(), expected.parameters(), strict=True):
+    fresh, expected = run.untrained(TINY), untrained(TINY, toy.spec, torch.device("cpu"))
+    for a, b in zip(fresh.parameters(), expected.parameters(), strict=True):
         assert torch.equal(a, b)
     assert torch.equal(run.rng.get_state(), before)
 

@@ -1,49 +1,21 @@
 """What a method that distils graphs may ask of its surroundings."""
 
 from functools import partial
-from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
 
 from condense.data import Graphs, GraphSpec
-from condense.distillation.graphs.method_tmp import GraphMethod
-from condense.distillation.method import Recipe
 from condense.distillation.run import Run
 from condense.networks.graph import in_graph_chunks
-from condense.resources import Budget
 from condense.store.graphs.graph_set import GraphSet
 from condense.store.graphs.manifest import GraphContent
 from condense.training.graph_pretrained import GraphTraining, graph_pretrained
 
 
-class GraphRun(Run):
-    """A method's surroundings. It holds no test data.
-
-    Attributes:
-        spec: The dataset's description.
-        ipc: Graphs per class to make.
-    """
-
-    def __init__(
-        self,
-        method: GraphMethod,
-        *,
-        spec: GraphSpec,
-        train_hash: str,
-        ipc: int,
-        seed: int,
-        recipe: Recipe | None,
-        device: torch.device,
-        budget: Budget,
-        cache: Path,
-    ) -> None:
-        super().__init__(
-            method, dataset=spec.name, train_hash=train_hash, ipc=ipc, seed=seed, recipe=recipe,
-            device=device, budget=budget, cache=cache,
-        )  # fmt: skip
-        self.spec = spec
+class GraphRun(Run[GraphSpec]):
+    """The surroundings of a method that distils graphs: see `Run` for what all methods have."""
 
     def features(self, train: Graphs, network: str) -> Float[Tensor, "g h"]:
         """What a network makes of each graph before its classifier, once it is trained on all of them.
@@ -106,13 +78,13 @@ class GraphRun(Run):
             "format": "condense-set",
             "version": 1,
             "kind": spec.kind,
-            "key": self._key,
+            "key": self._settings.key,
             "dataset": {
                 "name": spec.name,
                 "classes": list(spec.classes),
                 "features": list(spec.features),
                 "split": spec.split,
-                "train_hash": self._train_hash,
+                "train_hash": self._settings.train_hash,
             },
             "ipc": self.ipc,
             "counts": {"stored": len(labels), "effective": len(labels), "per_class": counts},
@@ -123,8 +95,8 @@ class GraphRun(Run):
             "edges": "to-parent" if to_parent else "both",
             "label": {"kind": "hard", "temperature": 1.0, "teacher": None},
             "protocol": self._protocol(),
-            "method": self._described(),
-            "seed": self._seed,
+            "method": self._method_part(),
+            "seed": self._settings.seed,
         }
         made = GraphSet(
             nodes=nodes.detach(), edges=edges, edge_labels=edge_labels, nodes_ptr=nodes_ptr,

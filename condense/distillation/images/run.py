@@ -4,10 +4,9 @@ import copy
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -16,13 +15,10 @@ from torch import Tensor
 
 from condense.data import Images, ImageSpec, PixelSpace
 from condense.data.images.pixels import affine
-from condense.distillation.images.taught import FIXED, TRAINED, TeacherMethod, as_teacher
 from condense.distillation.images.view import ChainedView, IdentityView, View
-from condense.distillation.method import ImageMethod, Recipe
-from condense.distillation.run import Run, run_key
+from condense.distillation.run import Run, RunSettings
 from condense.errors import Refused
 from condense.networks import Network, build_network
-from condense.resources import Budget
 from condense.store import ImageSet
 from condense.store.images.decode import AnyStep
 from condense.store.images.encode import NO_ENCODING, encoding_named
@@ -30,58 +26,41 @@ from condense.store.images.encode import encode as encode_images
 from condense.store.images.replay import Layout, Replay, hash_images
 from condense.store.images.writer import Writer
 from condense.store.manifest import Encoding, Hints, ImageContent, Pixels, Replayed
-from condense.teachers import Teacher, check_classes, find, fixed, keep, read
+from condense.teachers import FIXED, TRAINED, Teacher, check_classes, find, fixed, keep, read
+from condense.teachers.training import as_teacher
 from condense.training.experts import Experts, ExpertTraining, experts
 from condense.training.pretrained import Pretrained, Training, pretrained, untrained
 
-__all__ = ["ImageRun", "run_key"]
 
+class ImageRun(Run[ImageSpec]):
+    """The surroundings of a method that distils images: see `Run` for what all methods have.
 
-class ImageRun(Run):
-    """A method's surroundings. It holds no test data.
+    Args:
+        settings: The settings of the run.
+        space: The method's pixel space, on the run's device.
 
     Attributes:
-        spec: The dataset's description.
-        ipc: Images per class to make.
         space: The method's pixel space.
-        view: What the synthetic set looks like to the method.
-        strategy: The operations that it augments with (`condense.augment.dsa`): the dataset's.
+        view: The transformation through which the method sees its synthetic set.
+        strategy: The operations that the method augments with (`condense.augment.dsa`).
     """
 
-    _method: ImageMethod
-
-    def __init__(
-        self,
-        method: ImageMethod,
-        *,
-        spec: ImageSpec,
-        space: PixelSpace,
-        train_hash: str,
-        ipc: int,
-        seed: int,
-        recipe: Recipe | None,
-        device: torch.device,
-        budget: Budget,
-        cache: Path,
-        teachers: Mapping[str, Path] | None = None,
-    ) -> None:
-        super().__init__(
-            method, dataset=spec.name, train_hash=train_hash, ipc=ipc, seed=seed, recipe=recipe,
-            device=device, budget=budget, cache=cache,
-        )  # fmt: skip
-        self.spec, self.space = spec, space
+    def __init__(self, settings: RunSettings[ImageSpec], space: PixelSpace) -> None:
+        super().__init__(settings)
+        spec = settings.spec
+        self.space, self.strategy = space, spec.dsa
         self.view: View = IdentityView()
-        self.strategy = spec.dsa
-        self._normalized = affine("normalized", spec.mean, spec.std).to(device)
-        self._teachers, self._teacher = teachers or {}, cast(Teacher | None, None)
-        self._shards = self._folder / "replay"
+        self._normalized = affine("normalized", spec.mean, spec.std).to(self.device)
+        self._teacher = cast(Teacher | None, None)
+        self._shards = settings.folder / "replay"
 
-    def seen(self, view: View, *, strategy: str | None = None) -> "ImageRun":
-        """The same run for a method within a wrapper.
+    def with_view(self, view: View, *, strategy: str | None = None) -> "ImageRun":
+        """Returns the same run with another view, for the method inside a wrapper.
 
         Args:
-            view: What the wrapper shows of the set, ahead of what is seen already.
-            strategy: What to augment with; None leaves it.
+            view: What the wrapper does to the set before the method sees it; it comes ahead of the view that
+                is there already.
+            strategy: The operations to augment with; None leaves them as they are.
         """
         inner = copy.copy(self)
         inner.view = ChainedView(view, self.view)
@@ -94,48 +73,44 @@ class ImageRun(Run):
 
     def network(self, name: str | None = None) -> Network:
         """A fresh network, drawn from the run's generator, in training mode (default: the method's)."""
-        name = name or self._method.network
+        name = name or self._settings.network
+        assert name is not None
         return build_network(name, self.spec.shape, self.spec.num_classes, self.rng, self.device)
 
     def pretrained(self, training: Training, train: Images) -> Network:
         """A network trained on real data: from the cache, or trained now. Its cost counts as the run's."""
         return self._trained(training, train, self.space.name).network
 
-    def teacher(self, which: str | TeacherMethod, training: Training | None, train: Images) -> Teacher:
-        """A teacher; the set that the run makes says which was the first that it asked for.
+    def teacher(self, which: str, training: Training | None, train: Images) -> Teacher:
+        """Returns a teacher. The first teacher that a run asks for is named in the set that the run makes.
 
         Args:
-            which: A method with its field ``teacher``, or what that holds: ``fixed``, ``trained`` or a hash.
-            training: How one is trained here; None is the method's own.
-            train: The training images, in the run's pixel space: one is trained on them, and any other must
-                know their classes.
+            which: ``fixed``, ``trained``, or the hash of a teacher whose file was given or is in the cache.
+            training: How a teacher is trained, for ``trained``.
+            train: The training images, in the run's pixel space. A teacher is trained on them, and one that
+                is not trained here must know their classes.
 
         Raises:
             Refused: if there is no such teacher, or its classes are others.
-            Stopped: when the budget has run out while one is trained.
+            Stopped: if the time limit is reached while one is trained.
         """
-        if isinstance(which, TeacherMethod):
-            training = training or which.training()
-            which = which.teacher
+        settings = self._settings
         if which == TRAINED:
-            if training is None:
-                raise ValueError("a teacher that is trained needs its training")
+            assert training is not None, "a teacher that is trained needs its training"
             found = self._trained(training, self._normalized_images(train), "normalized")
-            teacher = as_teacher(found, training, self.spec, self._train_hash)
+            teacher = as_teacher(found, training, self.spec, settings.train_hash)
         else:
             if which == FIXED:
-                teacher = fixed(self.spec.name, self._train_hash, self.device)
-            elif which in self._teachers:
-                teacher = read(
-                    self._teachers[which], self.device,
-                    network=self._method.network, spec=self.spec,
-                )  # fmt: skip
+                teacher = fixed(self.spec.name, settings.train_hash, self.device)
+            elif (file := settings.teachers.get(which)) is not None:
+                assert settings.network is not None
+                teacher = read(file, self.device, network=settings.network, spec=self.spec)
                 if teacher.hash != which:
-                    raise Refused(f"{self._teachers[which]} has changed: it holds another teacher now")
+                    raise Refused(f"{file} has changed: it holds another teacher now")
             else:
                 teacher = find(which, self.device, cache=self.cache)
             images = self._normalized_images(train).images
-            check_classes(teacher, images, train.labels, self.spec, self._train_hash)
+            check_classes(teacher, images, train.labels, self.spec, settings.train_hash)
         keep(teacher, self.cache)
         self._teacher = self._teacher or teacher
         return teacher
@@ -241,12 +216,12 @@ class ImageRun(Run):
             "format": "condense-set",
             "version": 1,
             "kind": spec.kind,
-            "key": self._key,
+            "key": self._settings.key,
             "dataset": {
                 "name": spec.name,
                 "classes": list(spec.classes),
                 "shape": list(spec.shape),
-                "train_hash": self._train_hash,
+                "train_hash": self._settings.train_hash,
                 "dsa": spec.dsa,
             },
             "ipc": self.ipc,
@@ -256,8 +231,8 @@ class ImageRun(Run):
             "label": {"kind": "hard" if soft is None else "soft", "temperature": 1.0, "teacher": None},
             "hints": hints,
             "protocol": self._protocol(),
-            "method": self._described(),
-            "seed": self._seed,
+            "method": self._method_part(),
+            "seed": self._settings.seed,
         }
         if (teacher := self._teacher) is not None:
             content["teacher"] = {

@@ -10,9 +10,7 @@ import torch
 from condense.data import GraphDataset, Graphs, ImageDataset, load_graphs
 from condense.data.graphs.batch import batch_of
 from condense.distillation import GraphMethod, GraphRun, GraphTraining, ImageMethod, distill
-from condense.distillation.engine import check
 from condense.distillation.registry import build, methods, register, registered
-from condense.distillation.run import run_key
 from condense.errors import Refused, Stopped
 from condense.networks.graph import build_graph_network
 from condense.resources import Budget
@@ -71,25 +69,25 @@ def test_a_method_for_other_data_is_refused_by_name(name: str, kind: str, senten
 
 
 def test_a_method_and_data_of_two_kinds_are_refused_either_way(
-    toy: ImageDataset, mutag: GraphDataset
+    toy: ImageDataset, mutag: GraphDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(Refused, match="firsts distils graphs; toy holds images"):
-        check(Firsts(), toy, 1)
+        Firsts().check(toy, 1, teachers={}, cache=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(Refused, match="herding distils images; mutag holds graphs"):
-        check(build("herding", "toy", 1)[0], mutag, 1)
+        build("herding", "toy", 1)[0].check(mutag, 1, teachers={}, cache=tmp_path)
 
 
 def test_more_graphs_than_a_class_has_or_none_are_refused(mutag: GraphDataset, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="--ipc 49: class '-1' of mutag has 48 training graphs"):
+    with pytest.raises(Refused, match="ipc=49: class '-1' of mutag has 48 training graphs"):
         distill(Firsts(), mutag, ipc=49, cache=tmp_path)
-    with pytest.raises(Refused, match="--ipc 0: at least one graph per class is needed"):
+    with pytest.raises(Refused, match="ipc=0: at least one graph per class is needed"):
         distill(Firsts(), mutag, ipc=0, cache=tmp_path)
 
 
 def test_a_set_states_where_it_comes_from(mutag: GraphDataset, tmp_path: Path) -> None:
     made, run = distill(Firsts(), mutag, ipc=2, seed=4, cache=tmp_path)
     content = made.content
-    assert content["kind"] == "graphs" and content["key"] == run_key(Firsts(), mutag.train.hash, 2, 4)
+    assert content["kind"] == "graphs" and content["key"] == Firsts().run_key(mutag.train.hash, 2, 4)
     assert content["dataset"] == {
         "name": "mutag", "classes": ["-1", "1"], "features": [7], "split": "seeded",
         "train_hash": mutag.train.hash,

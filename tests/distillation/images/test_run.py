@@ -12,13 +12,12 @@ import pytest
 import torch
 
 from condense.data import ImageDataset, Images
-from condense.distillation import ImageMethod, ImageRun, Recipe, Training, distill
-from condense.distillation.images.run import run_key
+from condense.distillation import ImageMethod, ImageRun, Method, Recipe, Training, distill
+from condense.distillation.engine import start
 from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.networks import build_network
 from condense.protocol import HARD_V1, Protocol
-from condense.resources import Budget
 from condense.store import ImageSet
 
 CPU = torch.device("cpu")
@@ -31,23 +30,14 @@ class Clock(Interface):
 def make_run(
     toy: ImageDataset,
     cache: Path,
-    method: ImageMethod | None = None,
+    method: Method | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
 ) -> ImageRun:
     method = method or build("dm", "toy", 2)[0]
-    return ImageRun(
-        method,
-        spec=toy.spec,
-        space=toy.space(method.pixel_space),
-        train_hash=toy.train.hash,
-        ipc=2,
-        seed=seed,
-        recipe=recipe,
-        device=CPU,
-        budget=Budget(),
-        cache=cache,
-    )
+    run: ImageRun
+    _, run = start(method, toy, ipc=2, seed=seed, recipe=recipe, cache=cache)
+    return run
 
 
 def firsts(train: Images, per_class: int = 2) -> torch.Tensor:
@@ -67,16 +57,16 @@ def test_the_key_covers_method_settings_data_ipc_and_seed_and_no_more() -> None:
     method = build("dm", "toy", 2)[0]
     versioned = type("DM", (type(method),), {"version": 2})()
     keys = [
-        run_key(method, "a", 2, 0),
-        run_key(build("herding", "toy", 2)[0], "a", 2, 0),
-        run_key(build("dm", "toy", 2, {"momentum": "0.25"})[0], "a", 2, 0),
-        run_key(versioned, "a", 2, 0),
-        run_key(method, "b", 2, 0),
-        run_key(method, "a", 3, 0),
-        run_key(method, "a", 2, 1),
+        method.run_key("a", 2, 0),
+        build("herding", "toy", 2)[0].run_key("a", 2, 0),
+        build("dm", "toy", 2, {"momentum": "0.25"})[0].run_key("a", 2, 0),
+        versioned.run_key("a", 2, 0),
+        method.run_key("b", 2, 0),
+        method.run_key("a", 3, 0),
+        method.run_key("a", 2, 1),
     ]
     assert len(set(keys)) == len(keys)
-    assert run_key(build("dm", "other", 9)[0], "a", 2, 0) == keys[0]
+    assert build("dm", "other", 9)[0].run_key("a", 2, 0) == keys[0]
 
 
 def test_a_distilled_set_holds_the_images_as_given_and_states_where_it_comes_from(
@@ -93,7 +83,7 @@ def test_a_distilled_set_holds_the_images_as_given_and_states_where_it_comes_fro
     assert torch.equal(made.images, images) and not made.images.requires_grad
     assert torch.equal(made.labels, labels) and made.soft is None and made.learned_lr == 0.03
     assert content["pixels"]["space"] == "normalized" and content["label"]["kind"] == "hard"
-    assert content["key"] == run_key(recipe.method, toy.train.hash, 2, 4) and content["seed"] == 4
+    assert content["key"] == recipe.method.run_key(toy.train.hash, 2, 4) and content["seed"] == 4
     assert content["counts"] == {"stored": 6, "effective": 6, "per_class": [2, 2, 2]}
     assert content["dataset"]["train_hash"] == toy.train.hash and content["method"]["source"] == "here"
     own = content["protocol"]
@@ -117,7 +107,7 @@ def test_where_and_when_a_set_was_made_does_not_change_its_hash(toy: ImageDatase
 def test_selected_images_are_stored_as_the_very_bytes_that_were_loaded(
     toy: ImageDataset, tmp_path: Path, space: str
 ) -> None:
-    run = make_run(toy, tmp_path, replace(build("random_subset", "toy", 2)[0], pixel_space=space))
+    run = make_run(toy, tmp_path, build("random_subset", "toy", 2, {"pixel_space": space})[0])
     chosen = firsts(toy.train)
     made = run.selected(toy.train.in_space(run.space), chosen)
     assert made.images.dtype == torch.uint8 and torch.equal(made.images, toy.train.images[chosen])
@@ -129,7 +119,7 @@ def test_selected_images_are_stored_as_the_very_bytes_that_were_loaded(
 def test_images_selected_by_a_whitened_method_are_stored_whitened(
     toy: ImageDataset, tmp_path: Path, home: Path
 ) -> None:
-    run = make_run(toy, tmp_path, replace(build("random_subset", "toy", 2)[0], pixel_space="zca"))
+    run = make_run(toy, tmp_path, build("random_subset", "toy", 2, {"pixel_space": "zca"})[0])
     train = toy.train.in_space(run.space)
     made = run.selected(train, firsts(train))
     assert made.evaluation_space == "zca" and torch.equal(made.images, train.images[firsts(train)])
@@ -206,9 +196,9 @@ def test_what_cannot_work_is_refused_before_any_work(
     file = tmp_path / "file"
     file.write_text("")
     cases = [
-        ("random_subset", {}, 0, tmp_path, "--ipc 0: at least one image per class is needed"),
-        ("random_subset", {}, 21, tmp_path, "--ipc 21: class '0' of toy has 20 training images"),
-        ("dm", {}, 21, tmp_path, "--ipc 21: class '0' of toy has 20 training images"),
+        ("random_subset", {}, 0, tmp_path, "ipc=0: at least one image per class is needed"),
+        ("random_subset", {}, 21, tmp_path, "ipc=21: class '0' of toy has 20 training images"),
+        ("dm", {}, 21, tmp_path, "ipc=21: class '0' of toy has 20 training images"),
         ("dm", {"network": "convnt"}, 1, tmp_path, "unknown network 'convnt'; nearest: convnet"),
         ("dm", {"network": "resnet18"}, 1, tmp_path, "resnet18 needs images of at least"),
         ("dm", {"pixel_space": "rgb"}, 1, tmp_path, "unknown pixel space 'rgb'"),

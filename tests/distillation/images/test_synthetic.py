@@ -6,9 +6,9 @@ from torch import Tensor
 
 from condense.data import ImageDataset
 from condense.distillation import DecodedView, IdentityView, ImageRun, LearnableSet
+from condense.distillation.engine import start
 from condense.distillation.images.synthetic import tiled
 from condense.distillation.registry import build
-from condense.resources import Budget
 from condense.store.images.decode import MultiFormation
 
 
@@ -23,18 +23,9 @@ class Mirrored:
 
 @pytest.fixture
 def run(toy: ImageDataset, tmp_path: Path) -> ImageRun:
-    return ImageRun(
-        build("dm", "toy", 2)[0],
-        spec=toy.spec,
-        space=toy.space("normalized"),
-        train_hash=toy.train.hash,
-        ipc=2,
-        seed=3,
-        recipe=None,
-        device=torch.device("cpu"),
-        budget=Budget(),
-        cache=tmp_path,
-    )
+    made: ImageRun
+    _, made = start(build("dm", "toy", 2)[0], toy, ipc=2, seed=3, cache=tmp_path)
+    return made
 
 
 def numbered(count: int) -> Tensor:

@@ -9,13 +9,14 @@ import torch
 
 from condense.data import ImageDataset, Images
 from condense.distillation import ImageMethod, ImageRun, TeacherMethod, Training, Wrapper
-from condense.distillation.engine import distill
-from condense.distillation.images.taught import HELD_OUT, given, require_teacher, teach
+from condense.distillation.engine import distill, start
+from condense.distillation.images.taught import given, require_teacher
 from condense.errors import Refused, Stopped
 from condense.networks import build_network
-from condense.resources import Budget
+from condense.resources import Budget, Machine
 from condense.store import ImageSet
 from condense.teachers import Teacher, find, load, pin
+from condense.teachers.training import HELD_OUT, teach
 from condense.training.pretrained import pretrained
 
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ class Means(TeacherMethod):
     labels: bool = True
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        teacher = run.teacher(self, self.training(), train)
+        teacher = run.teacher(self.teacher, self.training(), train)
         images = torch.stack([train.images[train.of_class(label)].mean(0) for label in range(3)])
         if not self.labels:
             return run.distilled(images, torch.arange(3))
@@ -42,7 +43,7 @@ class Means(TeacherMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentityView(ImageMethod):
+class Plain(ImageMethod):
     """A method that has no teacher."""
 
     name = "plain"
@@ -61,13 +62,8 @@ class Again(Wrapper):
         return self.host.distill(train, run)
 
 
-def runs(
-    toy: ImageDataset, cache: Path, space: str = "normalized", method: ImageMethod | None = None
-) -> ImageRun:
-    return ImageRun(
-        method or Means(), spec=toy.spec, space=toy.space(space), train_hash=toy.train.hash, ipc=1, seed=0,
-        recipe=None, device=CPU, budget=Budget(), cache=cache,
-    )  # fmt: skip
+def runs(toy: ImageDataset, cache: Path, method: ImageMethod | None = None) -> ImageRun:
+    return start(method or Means(), toy, ipc=1, cache=cache)[1]
 
 
 def labelled(toy: ImageDataset, cache: Path, method: ImageMethod) -> ImageSet:
@@ -80,7 +76,7 @@ def labelled(toy: ImageDataset, cache: Path, method: ImageMethod) -> ImageSet:
 def own(toy: ImageDataset, home: Path) -> Teacher:
     """A teacher of the toy data that was trained for long enough to know them."""
     training = Means(teacher_epochs=30).training()
-    return teach(training, toy, CPU, Budget())
+    return teach(training, toy, Machine())
 
 
 def test_a_teacher_is_trained_by_the_recipe_of_the_papers_but_for_a_part_that_is_held_out() -> None:
@@ -141,7 +137,7 @@ def test_a_trained_teacher_is_what_the_training_gives_rounded_as_it_is_stored(
     method = Means(teacher="trained")
     run = runs(toy, tmp_path, method=method)
     train = toy.train.in_space(toy.space("normalized"))
-    teacher = run.teacher(method, None, train)
+    teacher = run.teacher(method.teacher, method.training(), train)
     found = pretrained(method.training(), train, toy.spec, "normalized", cache=tmp_path, budget=Budget())
     state = found.network.state_dict()
     for name, value in teacher.network.state_dict().items():
@@ -154,7 +150,7 @@ def test_a_trained_teacher_is_what_the_training_gives_rounded_as_it_is_stored(
 
 def test_condense_teach_and_a_method_train_the_same_teacher_once(toy: ImageDataset, home: Path) -> None:
     method = Means(teacher="trained")
-    made = teach(method.training(), toy, CPU, Budget())
+    made = teach(method.training(), toy, Machine())
     assert labelled(toy, home, method).content["teacher"]["hash"] == made.hash
     assert len(list((home / "trained").iterdir())) == 1
 
@@ -166,7 +162,7 @@ def test_in_every_pixel_space_a_teacher_learns_and_sees_the_images_that_students
     training = Means().training()
     hashes = []
     for name in ("normalized", space):
-        run = runs(toy, tmp_path, name, IdentityView(pixel_space=name))
+        run = runs(toy, tmp_path, Plain(pixel_space=name))
         train = toy.train.in_space(toy.space(name))
         hashes.append(run.teacher("trained", training, train).hash)
         pin(own)
@@ -229,7 +225,7 @@ def test_a_file_sets_the_hash_in_every_link_with_a_teacher_and_the_path_is_no_se
 
 def test_a_method_without_a_teacher_takes_no_file(toy: ImageDataset, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"--teacher a.pt: plain has no teacher"):
-        given(IdentityView(), Path("a.pt"), toy)
+        given(Plain(), Path("a.pt"), toy)
 
 
 def test_a_file_that_changes_before_it_is_used_is_refused(
@@ -238,7 +234,7 @@ def test_a_file_that_changes_before_it_is_used_is_refused(
     path = tmp_path / "own.safetensors"
     own.save(path)
     method, teachers = given(Means(), path, toy)
-    teach(Means().training(), toy, CPU, Budget()).save(path)
+    teach(Means().training(), toy, Machine()).save(path)
     with pytest.raises(Refused, match="own.safetensors has changed: it holds another teacher now"):
         distill(method, toy, ipc=1, cache=tmp_path / "cache", teachers=teachers)
 
@@ -291,12 +287,12 @@ def test_training_a_teacher_costs_the_run_what_it_once_cost(
 def test_a_budget_stops_the_training_and_the_next_call_goes_on(
     toy: ImageDataset, home: Path, tmp_path: Path, spent_after: Callable[[int], Budget]
 ) -> None:
-    whole = teach(Means().training(), toy, CPU, Budget()).hash
+    whole = teach(Means().training(), toy, Machine()).hash
     (home / "trained").rename(tmp_path / "aside")
     for _ in range(2):
         with pytest.raises(Stopped):
-            teach(Means().training(), toy, CPU, spent_after(3))
-    assert teach(Means().training(), toy, CPU, Budget()).hash == whole
+            teach(Means().training(), toy, Machine(budget=spent_after(3)))
+    assert teach(Means().training(), toy, Machine()).hash == whole
 
 
 def test_a_teacher_that_was_taught_knows_the_test_images_and_survives_its_file(

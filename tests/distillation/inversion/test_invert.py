@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from condense.augment.shared import SharedViews
 from condense.data import ImageDataset
 from condense.distillation import ImageRun
+from condense.distillation.engine import start
 from condense.distillation.inversion import invert as recovering
 from condense.distillation.inversion.bn_statistics import variation
 from condense.distillation.inversion.invert import (
@@ -25,7 +26,6 @@ from condense.distillation.inversion.invert import (
 from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.networks import Network, build_network
-from condense.resources import Budget
 from condense.training.checkpoint import Checkpoints
 
 CPU = torch.device("cpu")
@@ -47,18 +47,9 @@ def squeezed(name: str = "convnet-d2-bn", seed: int = 0) -> Network:
 
 
 def make_run(toy: ImageDataset, cache: Path, ipc: int = 2, seed: int = 0) -> ImageRun:
-    return ImageRun(
-        build("dm", "toy", ipc)[0],
-        spec=toy.spec,
-        space=toy.space("normalized"),
-        train_hash=toy.train.hash,
-        ipc=ipc,
-        seed=seed,
-        recipe=None,
-        device=CPU,
-        budget=Budget(),
-        cache=cache / f"{ipc}-{seed}",
-    )
+    run: ImageRun
+    _, run = start(build("dm", "toy", ipc)[0], toy, ipc=ipc, seed=seed, cache=cache / f"{ipc}-{seed}")
+    return run
 
 
 def settings(iterations: int = 6, crop: float = 0.3, **more: float) -> Inversion:

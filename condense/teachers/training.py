@@ -1,0 +1,115 @@
+"""How teachers are trained: the papers' recipe, checked before any work, and carried out."""
+
+from pathlib import Path
+
+import torch
+
+from condense.data import ImageDataset, ImageSpec
+from condense.errors import Refused
+from condense.files import home, require_writable
+from condense.networks import build_network
+from condense.resources import Machine
+from condense.teachers.header import Header
+from condense.teachers.pinned import require_pinnable
+from condense.teachers.teacher import Teacher
+from condense.training.pretrained import Pretrained, Training, pretrained
+
+HELD_OUT = 0.05
+"""Share of each class that a teacher is not trained on, so that its accuracy can be measured without the test
+images. The papers' teachers see the whole training set."""
+
+
+def teacher_training(
+    network: str, *, epochs: int = 200, lr: float = 0.1, batch: int = 128, seed: int = 0
+) -> Training:
+    """The recipe of the networks that SRe2L and its followers squeeze CIFAR into (https://arxiv.org/abs/2306.13092).
+
+    SGD with momentum 0.9 and weight decay 5e-4, the rate to 0 along half a cosine, random crops of the padded
+    image, and flips where the dataset flips.
+
+    Args:
+        network: Its name.
+        epochs: Passes over the images that are trained on.
+        lr: Learning rate at the first step.
+        batch: Images a step.
+        seed: Of everything that is drawn.
+    """
+    return Training(
+        network=network, epochs=epochs, lr=lr, batch=batch, momentum=0.9, weight_decay=5e-4,
+        augment="crop-flip", cosine=True, held_out=HELD_OUT, seed=seed,
+    )  # fmt: skip
+
+
+def as_teacher(found: Pretrained, training: Training, spec: ImageSpec, train_hash: str) -> Teacher:
+    """The teacher that a trained network is, in the precision that a teacher is stored in.
+
+    Args:
+        found: The network.
+        training: How it was trained.
+        spec: The dataset.
+        train_hash: SHA-256 of the whole training split.
+    """
+    header = Header(
+        network=training.network,
+        dataset=spec.name,
+        classes=spec.classes,
+        shape=spec.shape,
+        mean=spec.mean,
+        std=spec.std,
+        train_hash=train_hash,
+        accuracy=found.accuracy,
+        training=training.describe(),
+    )
+    network = found.network
+    return Teacher.of(header, network.state_dict(), network.classifier.weight.device)
+
+
+def check_teaching(training: Training, dataset: ImageDataset, out: Path | None, pin: bool) -> None:
+    """Refuses, before any work, a teacher that cannot be trained, or has no place to go.
+
+    Args:
+        training: How it is to be trained.
+        dataset: On what.
+        out: The file to write, if any.
+        pin: Whether it is to be the dataset's fixed teacher.
+
+    Raises:
+        Refused: naming the option.
+    """
+    spec = dataset.spec
+    build_network(training.network, spec.shape, spec.num_classes, torch.Generator())
+    if spec.kind != "images":
+        raise Refused(f"a teacher looks at images; {spec.name} holds {spec.kind}")
+    for name, value in (("epochs", training.epochs), ("batch", training.batch)):
+        if value is not None and value < 1:
+            raise Refused(f"--{name} {value} must be at least 1")
+    if not 0 < training.lr < float("inf"):
+        raise Refused(f"--lr {training.lr} is no learning rate")
+    if out is None and not pin:
+        raise Refused("condense teach wants a place for the teacher: --out FILE, --pin, or both")
+    if out is not None:
+        if out.suffix != ".safetensors" or out.is_dir():
+            raise Refused(f"--out {out}: a teacher is a file NAME.safetensors")
+        require_writable(out.parent)
+    if pin:
+        require_pinnable(spec.name, dataset.train.hash, training.describe())
+
+
+def teach(training: Training, dataset: ImageDataset, machine: Machine) -> Teacher:
+    """A teacher, trained now or found among the trained networks of the home folder.
+
+    Args:
+        training: How.
+        dataset: Its training images are trained on; the others are not read.
+        machine: The device to train on and the time limit.
+
+    Raises:
+        Refused: if the home folder cannot be written, or the loss is not finite.
+        Stopped: when the budget has run out.
+    """
+    require_writable(home())
+    train = dataset.train.to(machine.device).in_space(dataset.space("normalized").to(machine.device))
+    found = pretrained(
+        training, train, dataset.spec, "normalized", cache=home(), budget=machine.budget, remedy="lower --lr"
+    )
+    return as_teacher(found, training, dataset.spec, dataset.train.hash)
