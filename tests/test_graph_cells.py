@@ -160,7 +160,7 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_fil
         ),
         ({"method": "dm", "protocol": "graph-v1"}, "graph-v1 judges graphs; digits holds images"),
         ({"eval_seeds": 3}, "--eval-seeds 3: graph-v1 has the seeds 0 to 1"),
-        ({"ipc": 0}, "--ipc 0: at least one graph per class is needed"),
+        ({"ipc": 0}, "ipc=0: at least one graph per class is needed"),
         ({"method": "num_nodes", "dataset": "digits"}, "num_nodes is a reference for graphs"),
         ({"method": "num_nodes", "student": "gcn-sum"}, "--student gcn-sum: num_nodes trains no network"),
         (

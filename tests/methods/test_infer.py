@@ -213,7 +213,7 @@ def test_an_ipc_without_room_is_refused_with_the_smallest_that_has_some(
     toy: ImageDataset, tmp_path: Path, teacher: Teacher
 ) -> None:
     with pytest.raises(
-        Refused, match=r"--ipc 1: what infer shares .* of toy leaves no room .* from --ipc 2 on"
+        Refused, match=r"ipc=1: what infer shares .* leaves no room .* takes at least 2 images per class"
     ):
         distilled(toy, tmp_path, 1)
     assert len(distilled(toy, tmp_path, 2, iterations=1).images) == 3

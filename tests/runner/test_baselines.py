@@ -72,7 +72,7 @@ def test_baselines_are_prepared_with_the_cell_and_what_cannot_work_is_refused_be
 ) -> None:
     fine = cell(method="dc", ipc=20)
     assert [row.method for row in prepared(fine, places)] == list(NAMES)
-    with pytest.raises(Refused, match=r"--ipc 21: class '0' .* \(a baseline: --no-baselines leaves it out\)"):
+    with pytest.raises(Refused, match=r"ipc=21: class '0' .* \(a baseline: --no-baselines leaves it out\)"):
         prepared(replace(fine, ipc=21), places)
     with pytest.raises(Refused, match="unknown method 'dn'"):
         prepared(replace(fine, method="dn"), places)
