@@ -99,7 +99,7 @@ def test_a_stored_set_trains_the_same_student_as_the_set_in_memory(
 ) -> None:
     made = make(name, digits, cache)
     space = digits.space(made.evaluation_space)
-    made.save(tmp_path / "set", digits.space(made.content["pixels"]["space"]))
+    made.save(tmp_path / "set")
     stored = ImageSet.load(tmp_path / "set")
     assert stored.hash == made.hash
     test = digits.test.in_space(space)

@@ -63,7 +63,7 @@ def test_the_readmes_ways_to_read_a_set_work_inside_its_folder(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, run = distill(build("random_subset", "toy", 1)[0], toy, ipc=1, cache=tmp_path / "cache")
-    made.save(tmp_path / "set", run.space)
+    made.save(tmp_path / "set")
     monkeypatch.chdir(tmp_path / "set")
     for block in blocks(ROOT / "README.md", "python"):
         exec(block, {})

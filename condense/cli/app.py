@@ -197,15 +197,9 @@ def teach(
 @app.command()
 def show(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
     """Say what a stored set is: its card and where its pictures are."""
-    from condense.store import GraphSet, load
-    from condense.store.graphs.card import card as graph_card
-    from condense.store.images.card import card
+    from condense.store import load
 
-    found = load(path)
-    if isinstance(found, GraphSet):
-        typer.echo(graph_card(found.content, found.provenance))
-    else:
-        typer.echo(card(found.content, found.provenance))
+    typer.echo(load(path).card())
     typer.echo(f"pictures: {path / 'gallery.png'}")
 
 

@@ -14,7 +14,7 @@ from condense.data import DatasetSpec
 from condense.files import digest
 from condense.protocol import Protocol as Evaluation
 from condense.resources import Machine, device_name, versions
-from condense.store.manifest import Link, MethodPart
+from condense.store.manifest import ChainLinkPart, MethodPart
 from condense.training.loop import Loop, State
 
 Spec = TypeVar("Spec", bound=DatasetSpec)
@@ -40,7 +40,7 @@ def run_key(chain: Sequence[Mapping[str, object]], train_hash: str, ipc: int, se
         ipc: Samples per class.
         seed: Seed of the distillation.
     """
-    return digest({"chain": cast(list[Link], list(chain)), "train": train_hash, "ipc": ipc, "seed": seed})
+    return digest({"chain": cast(list[ChainLinkPart], list(chain)), "train": train_hash, "ipc": ipc, "seed": seed})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ class Run(Generic[Spec]):
     def _method_part(self) -> MethodPart:
         """Returns the method and the source of its settings, for the set's manifest."""
         settings = self._settings
-        chain = cast(list[Link], list(settings.chain))
+        chain = cast(list[ChainLinkPart], list(settings.chain))
         return {"name": settings.title, "chain": chain, "source": settings.source}
 
     def _protocol(self) -> dict[str, object] | None:

@@ -153,7 +153,9 @@ class ImageKind(Kind):
             source: Whole | ImageSet = Whole(self.data.train.to(device).in_space(pixels.to(device)))
         else:
             assert isinstance(made, ImageSet)
-            source = made.in_space(pixels, self.data.space(made.content["pixels"]["space"])).to(device)
+            source = (
+                made.with_space(self.data.space(made.content["pixels"]["space"])).in_space(pixels).to(device)
+            )
         test = self.data.test.to(device).in_space(pixels.to(device))
         labeller = None if teacher is None else labelled_by(teacher, protocol)
 

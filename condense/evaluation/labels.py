@@ -11,7 +11,7 @@ from condense.errors import Refused
 from condense.evaluation import Labeller
 from condense.protocol import Protocol
 from condense.store import ImageSet
-from condense.store.manifest import TeacherPart
+from condense.store.images.manifest import TeacherPart
 from condense.store.targets import Distilled, Target
 from condense.teachers import ANY_DATA, NoFixed, Teacher, find, fixed
 

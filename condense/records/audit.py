@@ -6,7 +6,7 @@ from pathlib import Path
 
 from condense.errors import Refused
 from condense.records.record import Record, read_all
-from condense.store import DistilledSet, ImageSet, load
+from condense.store import load
 from condense.store.folder import MANIFEST, read_manifest
 
 
@@ -35,7 +35,7 @@ def audit(results: Path, folders: Iterable[Path]) -> int:
         mine = judged.get(str(read_manifest(path)[1]["hash"]))
         if mine is None:
             continue
-        held = dict(_facts_of(load(path)))
+        held = load(path).facts()
         for record in mine:
             told = dict(_facts_in(record))
             for fact in sorted(held.keys() | told.keys()):
@@ -46,18 +46,6 @@ def audit(results: Path, folders: Iterable[Path]) -> int:
                     )
         compared += 1
     return compared
-
-
-def _facts_of(made: DistilledSet) -> Iterator[tuple[str, object]]:
-    """What follows from a set's files."""
-    content = made.content
-    yield from ((f"bytes of {part}", count) for part, count in made.nbytes().items() if count)
-    yield from ((f"count {name}", count) for name, count in content["counts"].items())
-    yield "label kind", content["label"]["kind"]
-    if isinstance(made, ImageSet):
-        yield "steps taken back", made.content["hints"].get("rollbacks")
-    else:
-        yield "bytes as dense floats", made.dense_bytes
 
 
 def _facts_in(record: Record) -> Iterator[tuple[str, object]]:

@@ -218,7 +218,7 @@ def make_set(
         job.method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe,
         machine=Machine(device, budget), teachers=job.teachers,
     )  # fmt: skip
-    save(made, folder, getattr(run, "space", None))
+    save(made, folder)
     run.done()
     return load(folder), folder
 

@@ -1,19 +1,17 @@
 """The stored set: one format for everything that is distilled."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from condense.data.images.pixels import PixelSpace
-from condense.store import folder
+from condense.store.base import DistilledSet
+from condense.store.folder import read_manifest
 from condense.store.graphs.graph_set import GraphSet
 from condense.store.graphs.manifest import GraphContent
 from condense.store.images.decode import Compensated, MultiFormation, as_compensators, formation
 from condense.store.images.image_set import ImageSet
+from condense.store.images.manifest import ImageContent
 from condense.store.images.replay import Replay
-from condense.store.manifest import ImageContent
 from condense.store.targets import Hard, Soft, Target
-
-DistilledSet = ImageSet | GraphSet
-"""A stored set, of whichever kind."""
 
 __all__ = [
     "DistilledSet",
@@ -34,9 +32,12 @@ __all__ = [
     "verify",
 ]
 
+SETS: Mapping[str, type[DistilledSet]] = {one.kind: one for one in (ImageSet, GraphSet)}
+"""The class of the sets of each kind, as manifests name it."""
+
 
 def load(path: Path | str) -> DistilledSet:
-    """Reads a stored set of either kind and checks all of it.
+    """Reads a stored set of any kind and checks all of it: see `DistilledSet.load`.
 
     Args:
         path: The set's folder.
@@ -47,17 +48,15 @@ def load(path: Path | str) -> DistilledSet:
     Raises:
         Refused: naming the file and what is wrong with it.
     """
-    graphs = folder.read_manifest(Path(path))[0]["kind"] == "graphs"
-    return GraphSet.load(path) if graphs else ImageSet.load(path)
+    return SETS[read_manifest(Path(path))[0]["kind"]].load(path)
 
 
-def save(distilled: DistilledSet, path: Path | str, space: PixelSpace | None = None) -> str:
+def save(distilled: DistilledSet, path: Path | str) -> str:
     """Stores a set as a folder, which appears whole or not at all; an older set there is replaced.
 
     Args:
         distilled: The set.
         path: The folder.
-        space: The space of the stored pixels, for the gallery; only a whitened set needs it.
 
     Returns:
         The content hash.
@@ -65,24 +64,21 @@ def save(distilled: DistilledSet, path: Path | str, space: PixelSpace | None = N
     Raises:
         Refused: if the set contradicts itself, holds numbers that are not finite, or cannot be written.
     """
-    return distilled.save(path) if isinstance(distilled, GraphSet) else distilled.save(path, space)
+    return distilled.save(path)
 
 
 def verify(path: Path | str) -> str:
     """Recomputes the content hash of a stored set, and checks bytes, counts, class ids and finite numbers.
 
-    Files of stored labels are gone through one after the other: their number takes no memory.
+    Files of stored labels are read one after the other, so their number does not matter for memory.
 
     Args:
         path: The set's folder.
 
     Returns:
-        The content hash, which is the recorded one.
+        The content hash, which equals the recorded one.
 
     Raises:
         Refused: naming the file and what is wrong with it.
     """
-    stored = load(path)
-    if isinstance(stored, ImageSet) and stored.replay is not None:
-        stored.replay.verify()
-    return stored.hash
+    return load(path).verify()

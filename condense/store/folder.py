@@ -1,4 +1,4 @@
-"""A stored set on disk: the folder's files, written all at once and read with suspicion."""
+"""The folder of a stored set: its files are written all at once, and checked when they are read."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
-from condense.store.manifest import FORMAT, MAX_BYTES, TensorPart
-from condense.store.parse import AnyContent, parse
+from condense.store.manifest import FORMAT, MAX_BYTES, SetContent, TensorPart
+from condense.store.parse import parse_manifest
 
 MANIFEST = "set.json"
 DATA = "data.safetensors"
@@ -22,31 +22,26 @@ GALLERY = "gallery.png"
 FILES = (MANIFEST, DATA, CARD, GALLERY)
 
 
-def write(
-    path: Path,
-    tensors: Mapping[str, Tensor],
-    manifest: str,
-    extras: Mapping[str, bytes],
-    shards: Sequence[Path] = (),
+def write_set(
+    path: Path, tensors: Mapping[str, Tensor], files: Mapping[str, str | bytes], shards: Sequence[Path] = ()
 ) -> None:
-    """Writes a set's folder so that it is there whole or not at all.
+    """Writes a set's folder in such a way that it appears whole or not at all.
 
-    All files go to a folder beside it, are synced, and then take its name. Where an older set has the name,
-    it steps aside for that moment and comes back if the exchange fails.
+    All files are written to a folder beside it and synced; then that folder takes the name. An older set of
+    this name steps aside meanwhile, and comes back if the exchange fails.
 
     Args:
         path: The folder.
         tensors: CPU tensors by name.
-        manifest: The text of `set.json`.
-        extras: Further files by name.
-        shards: Large files that lie elsewhere, taken in under their names: by a second link to the same
-            bytes where that can be, else as copies. Where they were they stay.
+        files: The contents of the other files by name, `set.json` among them.
+        shards: Large files that lie elsewhere and stay there. The set gets a hard link to each, or a copy
+            where the disk has no hard links.
 
     Raises:
-        Refused: if something else than a set is there, or the place cannot be written.
+        Refused: if something other than a set is there, or the place cannot be written.
     """
     path = path.resolve()
-    files = {DATA: save(dict(tensors)), MANIFEST: manifest.encode(), **extras}
+    texts = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
     try:
         require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,13 +49,13 @@ def write(
         new, old = part / "new", part / "old"
         try:
             new.mkdir()
-            for name, data in files.items():
+            for name, data in {DATA: save(dict(tensors)), **texts}.items():
                 with open(new / name, "wb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
             for shard in shards:
-                _take_in(shard, new / shard.name)
+                _link_or_copy(shard, new / shard.name)
             _sync(new)
             _exchange(new, path, old)
             _sync(path.parent)
@@ -72,10 +67,10 @@ def write(
 
 
 def require_replaceable(path: Path) -> None:
-    """Makes sure that saving to a folder destroys nothing but an older set.
+    """Refuses a folder in which saving would destroy something other than an older set.
 
     Raises:
-        Refused: if there is something else than a set, or files that are no part of one.
+        Refused: if there is something other than a set, or a file that is no part of one.
     """
     if not path.exists():
         return
@@ -89,12 +84,12 @@ def require_replaceable(path: Path) -> None:
     ]
     if strangers:
         raise Refused(f"cannot write a set to {path}: it holds {strangers[0]}, which is no part of a set")
-    if MANIFEST not in names or f'"{FORMAT}"'.encode() not in _read(path / MANIFEST, MAX_BYTES):
+    if MANIFEST not in names or f'"{FORMAT}"'.encode() not in _read_file(path / MANIFEST, MAX_BYTES):
         raise Refused(f"cannot write a set to {path}: it is there already and is no {FORMAT}")
 
 
-def read(path: Path, kind: str) -> tuple[AnyContent, dict[str, object], dict[str, Tensor]]:
-    """Reads a set of one kind: its manifest and the tensors that it lists, under the hash that it records.
+def read_set(path: Path, kind: str) -> tuple[SetContent, dict[str, object], dict[str, Tensor]]:
+    """Reads the manifest and the tensors of a set of one kind, and checks the content hash.
 
     Args:
         path: The set's folder.
@@ -118,11 +113,11 @@ def read(path: Path, kind: str) -> tuple[AnyContent, dict[str, object], dict[str
     return content, provenance, tensors
 
 
-def read_manifest(path: Path) -> tuple[AnyContent, dict[str, object]]:
-    """Reads a set's `set.json`.
+def read_manifest(path: Path) -> tuple[SetContent, dict[str, object]]:
+    """Reads a set's `set.json` and returns its content and its provenance.
 
     Raises:
-        Refused: if there is none, or it is not one that this version reads.
+        Refused: if there is none, or this version cannot read it.
     """
     if not path.exists():
         raise Refused(f"there is no folder {path}")
@@ -130,15 +125,15 @@ def read_manifest(path: Path) -> tuple[AnyContent, dict[str, object]]:
         raise Refused(f"{path} is a file; a set is a folder that holds {MANIFEST} and {DATA}")
     if not (path / MANIFEST).exists():
         raise Refused(f"{path} is no {FORMAT}: there is no {MANIFEST} in it")
-    return parse(_read(path / MANIFEST, MAX_BYTES), path / MANIFEST)
+    return parse_manifest(_read_file(path / MANIFEST, MAX_BYTES), path / MANIFEST)
 
 
 def read_tensors(path: Path, listed: Sequence[TensorPart]) -> dict[str, Tensor]:
-    """Reads a set's `data.safetensors` into memory of its own.
+    """Reads a set's `data.safetensors` into memory.
 
     Args:
         path: The set's folder.
-        listed: What the manifest says is in it.
+        listed: The tensors that the manifest lists.
 
     Raises:
         Refused: if it is missing, damaged, or holds other tensors than those listed.
@@ -147,7 +142,7 @@ def read_tensors(path: Path, listed: Sequence[TensorPart]) -> dict[str, Tensor]:
     if not file.exists():
         raise Refused(f"{file} is missing")
     try:
-        tensors = load(_read(file))
+        tensors = load(_read_file(file))
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise Refused(f"{file} is truncated or damaged: {error}") from error
     wanted = {part["name"]: part for part in listed}
@@ -165,7 +160,7 @@ def read_tensors(path: Path, listed: Sequence[TensorPart]) -> dict[str, Tensor]:
     return tensors
 
 
-def _read(file: Path, at_most: int | None = None) -> bytes:
+def _read_file(file: Path, at_most: int | None = None) -> bytes:
     try:
         with open(file, "rb") as handle:
             data = handle.read(-1 if at_most is None else at_most + 1)
@@ -176,8 +171,8 @@ def _read(file: Path, at_most: int | None = None) -> bytes:
     return data
 
 
-def _take_in(file: Path, place: Path) -> None:
-    """Gives a file a second place, without a second copy of its bytes where the disk can do that."""
+def _link_or_copy(file: Path, place: Path) -> None:
+    """Gives a file a second place: by a hard link where the disk has them, else by a copy."""
     try:
         os.link(file, place)
     except OSError:
@@ -187,7 +182,7 @@ def _take_in(file: Path, place: Path) -> None:
 
 
 def _exchange(new: Path, path: Path, aside: Path) -> None:
-    """Gives the folder `new` the name `path`; what has that name goes to `aside`, or stays if this fails."""
+    """Renames the folder `new` to `path`. A folder of that name goes to `aside`, or stays if this fails."""
     if not path.exists():
         os.rename(new, path)
         return
@@ -200,7 +195,7 @@ def _exchange(new: Path, path: Path, aside: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Makes a folder's entries durable."""
+    """Waits until the disk has the folder's entries."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

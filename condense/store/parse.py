@@ -1,41 +1,47 @@
-"""Reading `set.json`: the kind of a set decides which form its content must have."""
+"""Reading the text of a `set.json`. The kind of a set decides which form its content must have."""
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from condense.errors import Refused
-from condense.store import manifest
-from condense.store.graphs import manifest as graph_manifest
-from condense.store.graphs.manifest import GraphContent
-from condense.store.manifest import FORMAT, VERSION, ImageContent
+from condense.store.graphs.manifest import GraphContent, find_graph_content_error
+from condense.store.images.manifest import ImageContent, find_image_content_error
+from condense.store.manifest import FORMAT, VERSION, SetContent, find_form_error
 
-AnyContent = ImageContent | GraphContent
-"""The content of a manifest, of whichever kind."""
-
-UNREADABLE: dict[str, Callable[[Mapping[str, object]], str | None]] = {
-    "images": manifest.unreadable,
-    "graphs": graph_manifest.unreadable,
+FORMS: Mapping[str, tuple[type, Callable[[Any], str | None]]] = {
+    "images": (ImageContent, find_image_content_error),
+    "graphs": (GraphContent, find_graph_content_error),
 }
-"""For each kind what says where a content is not of its form."""
+"""For each kind of set, the form of its content and the function that checks what the form leaves open."""
 
 
-def parse(text: bytes, file: Path) -> tuple[AnyContent, dict[str, object]]:
-    """Reads a manifest and checks its form, not its truth.
+def find_content_error(content: Mapping[str, object], kind: str) -> str | None:
+    """Says why this version cannot read a content as one of a set of a kind, or returns None if it can."""
+    form, find_more = FORMS[kind]
+    if wrong := find_form_error(content, form, "content"):
+        return wrong
+    if content["kind"] != kind:
+        return f"content.kind is {content['kind']}, not {kind}"
+    return find_more(content)
+
+
+def parse_manifest(text: bytes, file: Path) -> tuple[SetContent, dict[str, object]]:
+    """Reads a manifest and checks its form; whether it is true of the tensors is checked later.
 
     Args:
-        text: What the file holds.
-        file: Its path, for the sentence of a refusal.
+        text: The bytes of the file.
+        file: The path of the file, for a refusal.
 
     Returns:
         The content and the provenance.
 
     Raises:
-        Refused: if this is no manifest, or one that this version cannot read.
+        Refused: if the text is no manifest, or one that this version cannot read.
     """
     try:
-        whole = json.loads(text, parse_constant=_no_constant)
+        whole = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Refused(f"{file} is not JSON: {error}") from error
     content = whole.get("content") if isinstance(whole, dict) else None
@@ -54,12 +60,12 @@ def parse(text: bytes, file: Path) -> tuple[AnyContent, dict[str, object]]:
     provenance = whole.get("provenance")
     if not isinstance(provenance, dict) or not isinstance(provenance.get("hash"), str):
         raise Refused(f"{file}: provenance.hash is missing")
-    if (kind := str(content.get("kind", "images"))) not in UNREADABLE:
-        raise Refused(f"{file}: this condense reads sets of {' and '.join(UNREADABLE)}, not of {kind}")
-    if wrong := UNREADABLE[kind](content):
+    if (kind := str(content.get("kind", "images"))) not in FORMS:
+        raise Refused(f"{file}: this condense reads sets of {' and '.join(FORMS)}, not of {kind}")
+    if wrong := find_content_error(content, kind):
         raise Refused(f"{file}: {wrong}")
-    return cast(AnyContent, content), provenance
+    return cast(SetContent, content), provenance
 
 
-def _no_constant(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")

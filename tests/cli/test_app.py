@@ -56,7 +56,7 @@ def made(toy: ImageDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     method, _ = build("random_subset", toy.spec.name, 1)
     found, run = distill(method, toy, ipc=1, cache=folder / "cache")
-    found.save(folder / "set", run.space)
+    found.save(folder / "set")
     return folder / "set"
 
 

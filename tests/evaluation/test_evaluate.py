@@ -25,7 +25,7 @@ from condense.resources import Budget
 from condense.runner.cell import CellSpec, Paths, make_set, prepare, run_cell
 from condense.runner.reevaluate import reevaluate
 from condense.store import ImageSet
-from condense.store.manifest import ImageContent
+from condense.store.images.manifest import ImageContent
 from condense.store.targets import Distilled, Hard
 from condense.teachers import Header, Teacher, keep, pin
 

@@ -47,7 +47,7 @@ def make(
 
 
 def normalized(made: ImageSet, dataset: ImageDataset) -> ImageSet:
-    return made.in_space(dataset.space("normalized"), dataset.space(made.content["pixels"]["space"]))
+    return made.with_space(dataset.space(made.content["pixels"]["space"])).in_space(dataset.space("normalized"))
 
 
 class Online:
@@ -137,7 +137,7 @@ def test_it_labels_what_any_method_makes_and_leaves_its_images_as_they_are(
     alone, _ = distill(build(host, "digits", 2, settings)[0], digits, ipc=2, cache=tmp_path / "alone")
     assert torch.equal(made.images, alone.images) and torch.equal(made.labels, alone.labels)
     assert made.nbytes() == alone.nbytes() | {"replay": made.nbytes()["replay"]}
-    made.save(tmp_path / "set", digits.space(made.content["pixels"]["space"]))
+    made.save(tmp_path / "set")
     stored = ImageSet.load(tmp_path / "set")
     assert verify(tmp_path / "set") == made.hash and stored.soft is None
     shown = normalized(stored, digits)

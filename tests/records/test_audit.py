@@ -24,7 +24,7 @@ def judged(toy: ImageDataset, tmp_path: Path) -> tuple[Path, Record]:
     """The folder of a stored set of two images of each of three classes, and the set's record."""
     method, _ = build("random_subset", toy.spec.name, 2)
     made, run = distill(method, toy, ipc=2, cache=tmp_path / "cache")
-    made.save(tmp_path / "sets" / "mine", run.space)
+    made.save(tmp_path / "sets" / "mine")
     return tmp_path / "sets", record_of(made, toy, HARD_V1, "convnet")
 
 
@@ -81,7 +81,7 @@ def test_a_set_that_no_record_judges_is_left_alone_and_a_damaged_one_that_is_jud
 ) -> None:
     sets, record = judged
     other, run = distill(build("random_subset", "toy", 1)[0], toy, ipc=1, cache=sets.parent / "cache")
-    other.save(sets / "other", run.space)
+    other.save(sets / "other")
     damage(sets / "other")
     assert audited(sets, record) == 1
     damage(sets / "mine")

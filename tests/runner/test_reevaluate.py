@@ -17,7 +17,7 @@ from condense.resources import Budget
 from condense.runner.cell import CellSpec, Paths, make_set, prepare
 from condense.runner.reevaluate import reevaluate
 from condense.store import ImageSet
-from condense.store.manifest import ImageContent
+from condense.store.images.manifest import ImageContent
 from condense.teachers import Header, Teacher, find
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def folder(teacher: Teacher, toy: ImageDataset, toy_file: Path, places: Paths) -
     own = {"hash": teacher.hash, "network": teacher.name, "bytes": teacher.nbytes, "accuracy": 90.0}
     content = cast(ImageContent, {**made.content, "teacher": own, "protocol": OWN.to_json()})
     path = places.out / "named"
-    replace(made, content=content).save(path, toy.space("raw"))
+    replace(made, content=content).save(path)
     return path
 
 

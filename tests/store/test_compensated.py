@@ -14,11 +14,11 @@ from condense.data.images.pixels import PixelSpace, affine
 from condense.errors import Refused
 from condense.protocol import HARD_V1
 from condense.store import ImageSet, MultiFormation, Soft
-from condense.store.images.decode import Compensated, Compensator, Step, as_compensators, from_description
+from condense.store.images.decode import Compensated, Compensator, StepPart, as_compensators, step_from
 
 Make = Callable[..., ImageSet]
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
-STEP: Step = {"name": "compensated", "version": 1, "networks": 2}
+STEP: StepPart = {"name": "compensated", "version": 1, "networks": 2}
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -169,11 +169,11 @@ def test_compensators_without_a_step_are_refused(make: Make) -> None:
 
 @pytest.mark.parametrize("networks", [0, -1, 2.0, True, None])
 def test_a_number_of_networks_that_is_no_whole_number_from_one_on_is_refused(networks: object) -> None:
-    with pytest.raises(Refused, match=r"whole number from 1 on, not .+"):
+    with pytest.raises(Refused, match=r"networks must be a whole number of at least 1, not .+"):
         Compensated(networks)  # type: ignore[arg-type]
 
 
 def test_a_setting_that_this_version_does_not_know_is_refused() -> None:
-    assert from_description({**STEP}) == Compensated(2)
+    assert step_from({**STEP}) == Compensated(2)
     with pytest.raises(Refused, match="one setting, networks; this step has mode, networks"):
-        from_description({**STEP, "mode": "unclamped"})
+        step_from({**STEP, "mode": "unclamped"})

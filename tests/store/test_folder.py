@@ -310,8 +310,8 @@ def test_a_whitened_set_is_stored_with_or_without_the_whitening_at_hand(make: Ma
     real = torch.randint(0, 256, (60, 3, 4, 4), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     zca = Zca.fit(real, "f" * 64)
     whitened = make(space=zca)
-    assert whitened.save(tmp_path / "with", zca) == whitened.save(tmp_path / "without")
+    assert whitened.with_space(zca).save(tmp_path / "with") == whitened.save(tmp_path / "without")
     cards = [(tmp_path / name / "README.md").read_text() for name in ("with", "without")]
     assert "colours mean nothing" in cards[1] and "colours mean nothing" not in cards[0]
     with pytest.raises(Refused, match="which is not"):
-        whitened.save(tmp_path / "wrong", affine("raw", [0.0] * 3, [1.0] * 3))
+        whitened.with_space(affine("raw", [0.0] * 3, [1.0] * 3))

@@ -20,12 +20,18 @@ from condense.distillation.run import Run, RunSettings
 from condense.errors import Refused
 from condense.networks import Network, build_network
 from condense.store import ImageSet
-from condense.store.images.decode import AnyStep
+from condense.store.images.decode import DecodeStep
 from condense.store.images.encode import NO_ENCODING, encoding_named
 from condense.store.images.encode import encode as encode_images
+from condense.store.images.manifest import (
+    EncodingPart,
+    HintsPart,
+    ImageContent,
+    PixelsPart,
+    ReplayedLabelPart,
+)
 from condense.store.images.replay import Layout, Replay, hash_images
-from condense.store.images.writer import Writer
-from condense.store.manifest import Encoding, Hints, ImageContent, Pixels, Replayed
+from condense.store.images.writer import LabelWriter
 from condense.teachers import FIXED, TRAINED, Teacher, check_classes, find, fixed, keep, read
 from condense.teachers.training import as_teacher
 from condense.training.experts import Experts, ExpertTraining, experts
@@ -147,7 +153,7 @@ class ImageRun(Run[ImageSpec]):
         soft: Float[Tensor, "n k"] | None = None,
         lr: float | None = None,
         augment: str = "dsa",
-        decode: Sequence[AnyStep] = (),
+        decode: Sequence[DecodeStep] = (),
         rollbacks: int | None = None,
         labelled_by: Teacher | None = None,
         as_bytes: bool = False,
@@ -170,7 +176,7 @@ class ImageRun(Run[ImageSpec]):
                 quality than 75. The images are what the files are read as.
             compensators: What the decode step `Compensated` adds to the images.
         """
-        hints: Hints = {"lr": lr, "augment": augment}
+        hints: HintsPart = {"lr": lr, "augment": augment}
         if rollbacks is not None:
             hints["rollbacks"] = rollbacks
         space, how = self.space, encoding_named(encode)
@@ -204,10 +210,10 @@ class ImageRun(Run[ImageSpec]):
         labels: Int[Tensor, " n"],
         space: PixelSpace,
         soft: Float[Tensor, "n k"] | None,
-        hints: Hints,
-        decode: Sequence[AnyStep],
+        hints: HintsPart,
+        decode: Sequence[DecodeStep],
         compensators: Int8[Tensor, "g m c h w"] | None,
-        how: Encoding | None,
+        how: EncodingPart | None,
     ) -> ImageSet:
         spec = self.spec
         effective = len(images) * math.prod(step.copies for step in decode)
@@ -226,7 +232,7 @@ class ImageRun(Run[ImageSpec]):
             },
             "ipc": self.ipc,
             "counts": {"stored": len(images), "effective": effective, "per_class": per_class},
-            "pixels": cast(Pixels, space.describe()),
+            "pixels": cast(PixelsPart, space.describe()),
             "decode": [step.describe() for step in decode],
             "label": {"kind": "hard" if soft is None else "soft", "temperature": 1.0, "teacher": None},
             "hints": hints,
@@ -252,15 +258,16 @@ class ImageRun(Run[ImageSpec]):
             soft=None if soft is None else soft.detach().cpu(),
             compensators=None if compensators is None else compensators.cpu(),
             encoded=encoded,
+            space=space,
             content=content,
             provenance=self._provenance(),
         )
 
     def shown(self, made: ImageSet) -> ImageSet:
         """A set as a teacher and the students that it labels for see it: normalised, on the run's device."""
-        return made.in_space(self._normalized, self.space).to(self.device)
+        return made.in_space(self._normalized).to(self.device)
 
-    def writer(self, made: ImageSet, *, batch: int, top_k: int | None, shards: int) -> Writer:
+    def writer(self, made: ImageSet, *, batch: int, top_k: int | None, shards: int) -> LabelWriter:
         """What takes in labels of views of a set, and streams them to the run's folder, a file an epoch.
 
         Args:
@@ -273,12 +280,12 @@ class ImageRun(Run[ImageSpec]):
             Refused: if the disk cannot hold that.
         """
         layout = Layout(len(made), self.spec.num_classes, batch, top_k)
-        return Writer(self._shards, layout, hash_images(made.tensors(), made.content), shards)
+        return LabelWriter(self._shards, layout, hash_images(made.tensors(), made.content), shards)
 
     def replayed(
         self,
         made: ImageSet,
-        writer: Writer,
+        writer: LabelWriter,
         teacher: Teacher,
         *,
         temperature: float,
@@ -299,7 +306,7 @@ class ImageRun(Run[ImageSpec]):
             cutmix: Probability.
             mixup: Beta's parameter.
         """
-        label: Replayed = {
+        label: ReplayedLabelPart = {
             "kind": "replayed", "temperature": temperature, "teacher": teacher.hash, "images": writer.images,
             "epochs": epochs, "shards": len(writer.shards), "batch": writer.layout.batch, "crop": crop,
             "cutmix": cutmix, "mixup": mixup, "top_k": writer.layout.top_k, "dtype": "float16",

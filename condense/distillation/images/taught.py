@@ -13,7 +13,7 @@ from condense.distillation.method import ImageMethod, Method
 from condense.distillation.wrapper import wrapped
 from condense.errors import Refused, unknown
 from condense.networks import Network, build_network
-from condense.store.manifest import ImageContent
+from condense.store.images.manifest import ImageContent
 from condense.teachers import FIXED, TRAINED, find, fixed, read
 from condense.teachers.training import teacher_training
 from condense.training.pretrained import Training

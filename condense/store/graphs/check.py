@@ -1,21 +1,46 @@
-"""What a set of graphs and its manifest must agree on, each check an answer in words or None."""
+"""Checks of a set of graphs against its manifest. Each returns a sentence about the fault, or None."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from condense.store.check import find_label_error
 from condense.store.graphs.codec import INTEGERS, in_order, owner_of
-from condense.store.graphs.manifest import PART_OF, REQUIRED
-
-if TYPE_CHECKING:
-    from condense.store.graphs.graph_set import GraphSet
+from condense.store.graphs.manifest import PART_OF, REQUIRED, GraphContent
 
 
-def unstored(tensors: Mapping[str, Tensor], *, dense: bool) -> str | None:
-    """Says which tensor of a file is missing, unknown, or of no type that it is stored as."""
+class GraphParts(Protocol):
+    """The parts of a set of graphs: see `condense.store.graphs.graph_set.GraphSet`."""
+
+    @property
+    def nodes(self) -> Tensor: ...
+    @property
+    def edges(self) -> Tensor: ...
+    @property
+    def edge_labels(self) -> Tensor | None: ...
+    @property
+    def nodes_ptr(self) -> Tensor: ...
+    @property
+    def edges_ptr(self) -> Tensor: ...
+    @property
+    def labels(self) -> Tensor: ...
+    @property
+    def weights(self) -> Tensor | None: ...
+    @property
+    def roots(self) -> Tensor | None: ...
+    @property
+    def degrees(self) -> Tensor | None: ...
+    @property
+    def content(self) -> GraphContent: ...
+    @property
+    def weighting(self) -> Tensor: ...
+
+
+def find_stored_form_error(tensors: Mapping[str, Tensor], *, dense: bool) -> str | None:
+    """Says which tensor of a file is missing, unknown, or of a type or shape that is never stored."""
     if missing := set(REQUIRED) - set(tensors):
         return f"there is no tensor {min(missing)!r}"
     if strange := set(tensors) - set(PART_OF):
@@ -40,61 +65,53 @@ def unstored(tensors: Mapping[str, Tensor], *, dense: bool) -> str | None:
     graphs = tuple(tensors["labels"].shape)
     for ptr, of in (("nodes_ptr", "nodes"), ("edges_ptr", "edges")):
         count = tensors[of].shape[0 if of == "nodes" else 1]
-        if wrong := _unpointed(tensors[ptr].long(), ptr, count, of, graphs):
+        if wrong := _find_ptr_error(tensors[ptr].long(), ptr, count, of, graphs):
             return wrong
     return None
 
 
-def ill_formed(held: "GraphSet") -> str | None:
-    """Says which tensor has not the type, the shape or the range that graphs call for."""
-    return _misshaped(held) or _out_of_range(held) or _astray(held)
+def find_graph_tensor_error(parts: GraphParts) -> str | None:
+    """Says which tensor does not have the type, the shape or the range that the manifest calls for."""
+    return _find_shape_error(parts) or _find_range_error(parts) or _find_edge_error(parts)
 
 
-def find_inconsistency(held: "GraphSet") -> str | None:
-    """Says what in a set is not true of its tensors: counts, finite numbers, trees that are none."""
-    counts, stored = held.content["counts"], len(held)
-    for name in ("stored", "effective"):
-        if (told := {**counts}[name]) != stored:
-            return f"content.counts.{name} is {told}, but there are {stored} graphs"
-    if counts["per_class"] != torch.bincount(held.labels, minlength=held.num_classes).tolist():
-        return "content.counts.per_class does not agree with the labels"
-    if held.nodes.is_floating_point() and (bad := int((~held.nodes.isfinite()).sum())):
-        return f"{bad} numbers of the nodes are not finite"
-    return _circular(held) if held.content["edges"] == "to-parent" else _rootless(held)
+def find_root_error(parts: GraphParts) -> str | None:
+    """Says which graph has no root, or which node of a tree does not have a root above it."""
+    return _find_circle(parts) if parts.content["edges"] == "to-parent" else _find_missing_root(parts)
 
 
-def _misshaped(held: "GraphSet") -> str | None:
-    dense, content = held.content["nodes"]["encoding"] == "dense", held.content
+def _find_shape_error(parts: GraphParts) -> str | None:
+    dense, content = parts.content["nodes"]["encoding"] == "dense", parts.content
     wanted = content["nodes"]["width"] if dense else len(content["dataset"]["features"])
     kind = torch.float32 if dense else torch.int64
-    if held.nodes.dtype != kind or held.nodes.ndim != 2 or held.nodes.shape[1] != wanted:
-        found = f"{held.nodes.dtype}, {tuple(held.nodes.shape)}"
+    if parts.nodes.dtype != kind or parts.nodes.ndim != 2 or parts.nodes.shape[1] != wanted:
+        found = f"{parts.nodes.dtype}, {tuple(parts.nodes.shape)}"
         return f"nodes of {found} are no {content['nodes']['encoding']} of {kind}, (z, {wanted})"
-    g, z = len(held.labels), len(held.nodes)
+    g, z = len(parts.labels), len(parts.nodes)
     if g == 0:
         return "there is no graph in it"
-    if held.edges.dtype != torch.int64 or held.edges.ndim != 2 or len(held.edges) != 2:
-        return f"edges of {held.edges.dtype}, {tuple(held.edges.shape)} are no int64 (2, e)"
-    e, one = held.edges.shape[1], torch.int64
+    if parts.edges.dtype != torch.int64 or parts.edges.ndim != 2 or len(parts.edges) != 2:
+        return f"edges of {parts.edges.dtype}, {tuple(parts.edges.shape)} are no int64 (2, e)"
+    e, one = parts.edges.shape[1], torch.int64
     for name, tensor, count, types in (
-        ("labels", held.labels, g, (one,)),
-        ("weights", held.weights, g, (one, torch.float32)),
-        ("edge_labels", held.edge_labels, e, (one,)),
-        ("roots", held.roots, z, (torch.bool,)),
-        ("degrees", held.degrees, z, (one,)),
+        ("labels", parts.labels, g, (one,)),
+        ("weights", parts.weights, g, (one, torch.float32)),
+        ("edge_labels", parts.edge_labels, e, (one,)),
+        ("roots", parts.roots, z, (torch.bool,)),
+        ("degrees", parts.degrees, z, (one,)),
     ):
         if tensor is not None and (tensor.dtype not in types or tensor.shape != (count,)):
             found = f"{name} of {tensor.dtype}, {tuple(tensor.shape)}"
             return f"{found} are not those of {g} graphs with {z} nodes and {e} edges"
-    return _unpointed(held.nodes_ptr, "nodes_ptr", z, "nodes", (g,)) or _unpointed(
-        held.edges_ptr, "edges_ptr", e, "edges", (g,)
+    return _find_ptr_error(parts.nodes_ptr, "nodes_ptr", z, "nodes", (g,)) or _find_ptr_error(
+        parts.edges_ptr, "edges_ptr", e, "edges", (g,)
     )
 
 
-def _unpointed(
+def _find_ptr_error(
     ptr: Int64[Tensor, " g+1"], name: str, count: int, of: str, graphs: tuple[int, ...]
 ) -> str | None:
-    """Says why numbers do not tell where each graph's nodes or edges begin."""
+    """Says why numbers cannot be the places where the nodes or edges of each graph begin."""
     if ptr.dtype != torch.int64 or ptr.shape != (graphs[0] + 1,):
         return f"{name} of {ptr.dtype}, {tuple(ptr.shape)} are not those of {graphs[0]} graphs"
     if int(ptr[0]) != 0 or int(ptr[-1]) != count:
@@ -106,80 +123,78 @@ def _unpointed(
     return None
 
 
-def _out_of_range(held: "GraphSet") -> str | None:
-    k = held.num_classes
-    low, high = int(held.labels.min()), int(held.labels.max())
-    if low < 0 or high >= k:
-        return f"class ids run from {low} to {high}, but there are {k} classes"
-    if not held.nodes.is_floating_point():
-        for column, width in enumerate(held.content["dataset"]["features"]):
-            values = held.nodes[:, column]
+def _find_range_error(parts: GraphParts) -> str | None:
+    if wrong := find_label_error(parts.labels, len(parts.content["dataset"]["classes"])):
+        return wrong
+    if not parts.nodes.is_floating_point():
+        for column, width in enumerate(parts.content["dataset"]["features"]):
+            values = parts.nodes[:, column]
             low, high = int(values.min()), int(values.max())
             if low < 0 or high >= width:
                 return f"node features run from {low} to {high} in column {column}, but it has {width} values"
-    for name, tensor in (("edge_labels", held.edge_labels), ("degrees", held.degrees)):
+    for name, tensor in (("edge_labels", parts.edge_labels), ("degrees", parts.degrees)):
         if tensor is not None and len(tensor) and (low := int(tensor.min())) < 0:
             return f"{name} go down to {low}: they count from 0"
-    if (weights := held.weights) is not None and not bool(((weights > 0) & weights.isfinite()).all()):
+    if (weights := parts.weights) is not None and not bool(((weights > 0) & weights.isfinite()).all()):
         return "there are weights that are no positive finite numbers"
     return None
 
 
-def _astray(held: "GraphSet") -> str | None:
-    """Says which edge is none of its graph, or not there as the manifest has it."""
-    owner = owner_of(held.edges_ptr)
-    begin, end = held.nodes_ptr[owner], held.nodes_ptr[owner + 1]
-    outside = ((held.edges < begin) | (held.edges >= end)).any(0)
+def _find_edge_error(parts: GraphParts) -> str | None:
+    """Says which edge leaves its graph, or has no place in graphs or trees as the manifest calls for them."""
+    owner = owner_of(parts.edges_ptr)
+    begin, end = parts.nodes_ptr[owner], parts.nodes_ptr[owner + 1]
+    outside = ((parts.edges < begin) | (parts.edges >= end)).any(0)
     if len(bad := outside.nonzero()):
         graph = int(owner[bad[0, 0]])
-        source, target = (held.edges[:, bad[0, 0]] - held.nodes_ptr[graph]).tolist()
-        nodes = int(held.nodes_ptr.diff()[graph])
+        source, target = (parts.edges[:, bad[0, 0]] - parts.nodes_ptr[graph]).tolist()
+        nodes = int(parts.nodes_ptr.diff()[graph])
         return f"graph {graph} has an edge from node {source} to {target}, but {nodes} nodes"
-    if held.content["edges"] == "to-parent":
-        twice = torch.bincount(held.edges[0], minlength=len(held.nodes)) > 1
+    if parts.content["edges"] == "to-parent":
+        twice = torch.bincount(parts.edges[0], minlength=len(parts.nodes)) > 1
         if len(bad := twice.nonzero()):
-            return f"node {_local(held, int(bad[0, 0]))} has more than one parent, so this is no tree"
+            return f"node {_local(parts, int(bad[0, 0]))} has more than one parent, so this is no tree"
         return None
-    if len(bad := (held.edges[0] == held.edges[1]).nonzero()):
-        return f"node {_local(held, int(held.edges[0, bad[0, 0]]))} has an edge to itself"
-    labels = torch.zeros_like(held.edges[0]) if held.edge_labels is None else held.edge_labels
-    forth, labelled = in_order(held.edges, labels)
+    if len(bad := (parts.edges[0] == parts.edges[1]).nonzero()):
+        return f"node {_local(parts, int(parts.edges[0, bad[0, 0]]))} has an edge to itself"
+    labels = torch.zeros_like(parts.edges[0]) if parts.edge_labels is None else parts.edge_labels
+    forth, labelled = in_order(parts.edges, labels)
     if len(bad := (forth.diff(dim=1) == 0).all(0).nonzero()):
-        return f"node {_local(held, int(forth[0, bad[0, 0]]))} has an edge twice"
-    back, labelled_back = in_order(held.edges.flip(0), labels)
+        return f"node {_local(parts, int(forth[0, bad[0, 0]]))} has an edge twice"
+    back, labelled_back = in_order(parts.edges.flip(0), labels)
     if not torch.equal(forth, back):
         place = int((forth != back).any(0).nonzero()[0, 0])
         least = min(int(forth[0, place]), int(back[0, place]))
-        return f"node {_local(held, least)} has an edge in one direction only"
+        return f"node {_local(parts, least)} has an edge in one direction only"
     if not torch.equal(labelled, labelled_back):
         place = int((labelled != labelled_back).nonzero()[0, 0])
-        return f"an edge of node {_local(held, int(forth[0, place]))} has two labels"
+        return f"an edge of node {_local(parts, int(forth[0, place]))} has two labels"
     return None
 
 
-def _local(held: "GraphSet", node: int) -> str:
-    """A node's number within its graph, and its graph, in words."""
-    graph = int(torch.searchsorted(held.nodes_ptr.contiguous(), node, right=True)) - 1
-    return f"{node - int(held.nodes_ptr[graph])} of graph {graph}"
+def _local(parts: GraphParts, node: int) -> str:
+    """Returns a node's number within its graph, and the number of its graph, in words."""
+    graph = int(torch.searchsorted(parts.nodes_ptr.contiguous(), node, right=True)) - 1
+    return f"{node - int(parts.nodes_ptr[graph])} of graph {graph}"
 
 
-def _rootless(held: "GraphSet") -> str | None:
-    """Says which graph has no node that stands for it."""
-    if held.roots is None:
+def _find_missing_root(parts: GraphParts) -> str | None:
+    """Says which graph has no root."""
+    if parts.roots is None:
         return None
-    there = torch.bincount(owner_of(held.nodes_ptr)[held.roots], minlength=len(held))
+    there = torch.bincount(owner_of(parts.nodes_ptr)[parts.roots], minlength=len(parts.labels))
     return f"graph {int(bad[0, 0])} has no root" if len(bad := (there == 0).nonzero()) else None
 
 
-def _circular(held: "GraphSet") -> str | None:
-    """Says that following parents leads round in a circle from some node, or to no root."""
-    parent = torch.arange(len(held.nodes), device=held.device)
-    parent[held.edges[0]] = held.edges[1]
+def _find_circle(parts: GraphParts) -> str | None:
+    """Says from which node the way along parents runs in a circle, or does not end at a root."""
+    parent = torch.arange(len(parts.nodes), device=parts.nodes.device)
+    parent[parts.edges[0]] = parts.edges[1]
     top = parent == torch.arange(len(parent), device=parent.device)
     for _ in range(len(parent).bit_length()):
         parent = parent[parent]
     if len(bad := (~top[parent]).nonzero()):
-        return f"node {_local(held, int(bad[0, 0]))} has no root above it"
-    if held.roots is not None and len(bad := (held.roots != top).nonzero()):
-        return f"node {_local(held, int(bad[0, 0]))} is a root with a parent, or has no parent and is none"
+        return f"node {_local(parts, int(bad[0, 0]))} has no root above it"
+    if parts.roots is not None and len(bad := (parts.roots != top).nonzero()):
+        return f"node {_local(parts, int(bad[0, 0]))} is a root with a parent, or has no parent and is none"
     return None

@@ -1,9 +1,10 @@
-"""How graphs are stored: the least integers that hold them, and each edge once.
+"""How graphs are stored: as the narrowest integers that hold them, with each edge once.
 
-What is stored is what is counted, for every method by this one rule: whole numbers as uint8 where all of a
-tensor are at most 255, else uint16, int32 or int64; an edge by its nodes' numbers within their graph, which
-are small; an edge that carries messages both ways once, from its lesser node; no labels of edges where all
-are 0. Nothing is lost: `messages` gives back what `pairs` was made from.
+A set's bytes are those of its stored tensors, so one rule holds for every method. Whole numbers are stored as
+uint8 if all of a tensor are at most 255, else as uint16, int32 or int64. An edge is stored by the numbers of
+its nodes within their graph, which are small. An edge that carries messages both ways is stored once, from
+its lesser node. Labels of edges are left out if all of them are 0. Nothing is lost: `messages` is the inverse
+of `pairs`.
 """
 
 import torch
@@ -11,17 +12,17 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 INTEGERS = (torch.uint8, torch.uint16, torch.int32, torch.int64)
-"""What whole numbers are stored as, narrowest first."""
+"""The types of stored whole numbers, narrowest first."""
 
 
 def least(values: Int64[Tensor, "*_"]) -> Shaped[Tensor, "*_"]:
-    """Whole numbers from 0 in the narrowest type that holds them."""
+    """Converts whole numbers from 0 to the narrowest type that holds them."""
     largest = int(values.max()) if values.numel() else 0
     return values.to(next(dtype for dtype in INTEGERS if largest <= torch.iinfo(dtype).max))
 
 
 def whole(values: Shaped[Tensor, "*_"]) -> bool:
-    """Whether numbers are those of `least`: whole, from 0."""
+    """Returns whether all numbers are whole and at least 0, as `least` needs them."""
     if not values.is_floating_point():
         return bool((values >= 0).all())
     return bool(((values >= 0) & (values < 2**31) & (values == values.floor())).all())
@@ -30,14 +31,14 @@ def whole(values: Shaped[Tensor, "*_"]) -> bool:
 def in_order(
     edges: Int64[Tensor, "2 e"], labels: Int64[Tensor, " e"]
 ) -> tuple[Int64[Tensor, "2 e"], Int64[Tensor, " e"]]:
-    """Messages ascending by source and target, with their labels: the order that every set has them in."""
+    """Sorts messages by source and target, with their labels; every set has its messages in this order."""
     order = edges[1].argsort(stable=True)
     order = order[edges[0][order].argsort(stable=True)]
     return edges[:, order], labels[order]
 
 
 def owner_of(ptr: Int64[Tensor, " g+1"]) -> Int64[Tensor, " m"]:
-    """For each of m things the graph that it belongs to."""
+    """Returns for each of m nodes or edges the graph that it belongs to."""
     return torch.arange(len(ptr) - 1, device=ptr.device).repeat_interleave(ptr.diff())
 
 
@@ -49,14 +50,18 @@ def pairs(
     *,
     both: bool,
 ) -> tuple[Int64[Tensor, "2 p"], Int64[Tensor, " g+1"], Int64[Tensor, " p"] | None]:
-    """Edges as they are stored, with nodes numbered within their graph, where each graph's begin, and labels.
+    """Brings edges into the form in which they are stored.
 
     Args:
         edges: Messages between nodes numbered over all graphs, in order.
         edges_ptr: Where each graph's messages begin.
         nodes_ptr: Where each graph's nodes begin.
-        labels: Of the messages, if any is not 0.
+        labels: Labels of the messages, if any of them is not 0.
         both: Whether each message comes in both directions; then one of the two is left out.
+
+    Returns:
+        The edges with nodes numbered within their graph, the places where the edges of each graph begin, and
+        the labels of the edges.
     """
     local = edges - nodes_ptr[:-1].repeat_interleave(edges_ptr.diff())
     if not both:
@@ -73,13 +78,13 @@ def messages(
     *,
     both: bool,
 ) -> tuple[Int64[Tensor, "2 e"], Int64[Tensor, " g+1"], Int64[Tensor, " e"] | None]:
-    """What `pairs` was made from, graph after graph; within a graph in any order.
+    """Returns the messages from which `pairs` was made, graph after graph; within a graph in any order.
 
     Args:
         stored: Pairs of nodes numbered within their graph.
         stored_ptr: Where each graph's pairs begin.
         nodes_ptr: Where each graph's nodes begin.
-        labels: Of the pairs, if there are any.
+        labels: Labels of the pairs, if there are any.
         both: Whether each pair is two messages.
     """
     edges = stored + nodes_ptr[:-1].repeat_interleave(stored_ptr.diff())

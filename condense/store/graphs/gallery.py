@@ -1,11 +1,10 @@
-"""A picture of a distilled set of graphs: the heaviest of each class, trees from their roots down."""
+"""A picture of a set of graphs: the heaviest graphs of each class; trees grow down from their roots."""
 
 import io
 import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -14,46 +13,43 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from condense.store.graphs import layout as graph_layout
-from condense.store.graphs.layout import Edges, Paths
-
-if TYPE_CHECKING:
-    from condense.store.graphs.graph_set import GraphSet
+from condense.store.graphs.check import GraphParts
+from condense.store.graphs.placement import Edges, Places, place_graph, place_trees
 
 ITEMS = 10
-"""At most this many graphs of a class are drawn."""
+"""Largest number of graphs that are drawn of a class."""
 NODES = 40
-"""At most this many nodes of a graph are drawn."""
+"""Largest number of nodes that are drawn of a graph."""
 CLASSES = 12
-"""At most this many classes are drawn."""
+"""Largest number of classes that are drawn."""
 KINDS = 10
-"""So many kinds of nodes have a colour of their own."""
+"""Number of kinds of nodes that have a colour of their own."""
 COLOURS = (
     "#9ecae9", "#ffbf79", "#8cd17d", "#ff9d9a", "#d4a6c8",
     "#f1ce63", "#86bcb6", "#d7b5a6", "#f5a8d6", "#c0d45f",
 )  # fmt: skip
 OTHER = "#e4e8ec"
 STYLES = ("-", (0, (3, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
-"""Lines of the most frequent labels of edges."""
+"""Line styles of the most frequent labels of edges."""
 
 WIDE = 12.0
-"""Inches of paper from side to side."""
+"""Width of the picture in inches."""
 EDGE = 0.15
-"""Inches around each graph."""
+"""Margin around each graph in inches."""
 TITLE = 0.42
-"""Inches over each graph, for its two lines of title."""
+"""Height of the two lines of title above each graph, in inches."""
 LEAST = 1.5
-"""Inches that a title needs."""
+"""Width of a title in inches."""
 NODE = 0.075
 """Radius of a node in inches."""
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One graph, or what is drawn of it, with n nodes at their places and e edges."""
+    """The drawn part of one graph: n nodes at their places and e edges."""
 
     title: str
-    places: Paths
+    places: Places
     edges: Edges
     edge_labels: Int[np.ndarray, " e"]
     kinds: Int[np.ndarray, " n"]
@@ -68,8 +64,8 @@ class _Item:
         return TITLE + float(np.ptp(self.places[:, 1])) + 2 * NODE + 2 * EDGE
 
 
-def gallery(made: "GraphSet") -> bytes:
-    """Draws the first graphs of each class, the heaviest first; equal sets give equal bytes.
+def draw_graphs(made: GraphParts) -> bytes:
+    """Draws the first graphs of each class, the heaviest first. Equal sets give equal bytes.
 
     Args:
         made: The set, on the CPU.
@@ -101,8 +97,8 @@ def gallery(made: "GraphSet") -> bytes:
     return _sheet(made, lines, {kind: names[kind] for kind in frequent}, len(names))
 
 
-def _kinds(made: "GraphSet") -> tuple[list[str], Int[np.ndarray, " z"]]:
-    """The names of all kinds of nodes that occur, and which of them each node is of."""
+def _kinds(made: GraphParts) -> tuple[list[str], Int[np.ndarray, " z"]]:
+    """Returns the names of all kinds of nodes that occur, and the number of the kind of each node."""
     nodes = made.nodes.numpy()
     if nodes.dtype.kind == "f":
         found, kinds = np.unique(nodes.argmax(1), return_inverse=True)
@@ -111,7 +107,7 @@ def _kinds(made: "GraphSet") -> tuple[list[str], Int[np.ndarray, " z"]]:
     return [" ".join(map(str, row)) for row in found], kinds.reshape(-1)
 
 
-def _item(made: "GraphSet", number: int, kinds: Int[np.ndarray, " z"]) -> _Item:
+def _item(made: GraphParts, number: int, kinds: Int[np.ndarray, " z"]) -> _Item:
     first, last = made.nodes_ptr[number : number + 2].tolist()
     begin, end = made.edges_ptr[number : number + 2].tolist()
     edges = made.edges[:, begin:end].numpy() - first
@@ -134,12 +130,16 @@ def _item(made: "GraphSet", number: int, kinds: Int[np.ndarray, " z"]) -> _Item:
     else:
         title += f"\n{(end - begin) // (1 if trees else 2)} edges"
     roots = np.zeros(len(drawn), dtype=bool) if made.roots is None else made.roots.numpy()[first:last][drawn]
-    layout = graph_layout.trees if trees else graph_layout.graph
-    return _Item(title, layout(edges, len(drawn)), edges, labels, kinds[first:last][drawn], roots)
+    places = (place_trees if trees else place_graph)(edges, len(drawn))
+    return _Item(title, places, edges, labels, kinds[first:last][drawn], roots)
 
 
 def _some_trees(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
-    """The nodes of as many whole trees as there is room for, of the first at least, and what to say of it."""
+    """Chooses the nodes of as many whole trees as there is room for, at least of one.
+
+    Returns:
+        The nodes, and their number as text if some are left out.
+    """
     top = np.arange(nodes)
     top[edges[0]] = edges[1]
     for _ in range(nodes.bit_length()):
@@ -152,7 +152,11 @@ def _some_trees(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
 
 
 def _some_nodes(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
-    """All nodes if there is room, else those nearest to the one with most edges, and what to say of it."""
+    """Chooses all nodes if there is room, else those nearest to the node with most edges.
+
+    Returns:
+        The nodes, and their number as text if some are left out.
+    """
     if nodes <= NODES:
         return np.arange(nodes), ""
     degrees = np.bincount(edges[1], minlength=nodes)
@@ -166,8 +170,8 @@ def _some_nodes(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
     return np.array(sorted((near + more)[:NODES])), f"{NODES}"
 
 
-def _sheet(made: "GraphSet", lines: list[str | list[_Item]], names: dict[int, str], kinds: int) -> bytes:
-    """The finished picture: the legend, then lines of headings and graphs."""
+def _sheet(made: GraphParts, lines: list[str | list[_Item]], names: dict[int, str], kinds: int) -> bytes:
+    """Draws the legend, then lines of headings and graphs, and returns the picture as a PNG file."""
     short = all(len(name) <= 2 for name in names.values())
     marks = {
         kind: name if short else string.ascii_lowercase[place]
@@ -202,8 +206,8 @@ def _sheet(made: "GraphSet", lines: list[str | list[_Item]], names: dict[int, st
     return file.getvalue()
 
 
-def _styles(made: "GraphSet") -> dict[int, object]:
-    """The line of each label of edges, if there are few: the most frequent is drawn whole."""
+def _styles(made: GraphParts) -> dict[int, object]:
+    """Returns the line style of each label of edges, if there are few; the most frequent has a solid line."""
     if made.edge_labels is None:
         return {}
     found = [label for label, _ in Counter(made.edge_labels.tolist()).most_common()]
@@ -211,11 +215,11 @@ def _styles(made: "GraphSet") -> dict[int, object]:
 
 
 Entry = tuple[str, str, object]
-"""A part of the legend: its kind, its text (of a node its mark, a bar and its name), its colour or line."""
+"""A part of the legend: its kind, its text (for a node its mark, a bar and its name), its colour or line."""
 
 
-def _legend(made: "GraphSet", names: dict[int, str], marks: dict[int, str], kinds: int) -> list[list[Entry]]:
-    """The legend, in as many rows as it takes."""
+def _legend(made: GraphParts, names: dict[int, str], marks: dict[int, str], kinds: int) -> list[list[Entry]]:
+    """Returns the legend, in as many rows as it needs."""
     dense = made.nodes.is_floating_point()
     columns = len(made.content["dataset"]["features"])
     head = "largest feature" if dense else "node label" if columns == 1 else "node features"
@@ -285,8 +289,8 @@ def _draw(
         _dots(axes, places[chosen], [colours[i] for i in chosen], [texts[i] for i in chosen], flag)
 
 
-def _dots(axes: Axes, places: Paths, colours: Sequence[str], texts: Sequence[str], roots: bool) -> None:
-    """Nodes with their marks in them; roots are square and have a black rim."""
+def _dots(axes: Axes, places: Places, colours: Sequence[str], texts: Sequence[str], roots: bool) -> None:
+    """Draws nodes with their marks in them; roots are square and have a black rim."""
     size = (2 * NODE * 72) ** 2
     axes.scatter(
         places[:, 0],

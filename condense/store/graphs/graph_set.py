@@ -1,56 +1,59 @@
-"""The distilled set of graphs: what graph methods make, disks keep and graph networks train on."""
+"""The distilled set of graphs: methods make it, disks keep it, and graph networks train on it."""
 
-import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from condense.data.graphs.batch import GraphBatch, multi_hot
 from condense.data.graphs.spec import members_of
 from condense.errors import Refused
-from condense.files import canonical, hash_tensors
-from condense.store import folder
-from condense.store.graphs.card import card
-from condense.store.graphs.check import find_inconsistency, ill_formed, unstored
+from condense.store.base import DistilledSet
+from condense.store.graphs.card import graph_card
+from condense.store.graphs.check import find_graph_tensor_error, find_root_error, find_stored_form_error
 from condense.store.graphs.codec import in_order, least, messages, owner_of, pairs, whole
-from condense.store.graphs.manifest import PART_OF, PARTS, GraphContent, unreadable
-from condense.store.manifest import described
+from condense.store.graphs.manifest import PART_OF, PARTS, GraphContent
+from condense.store.manifest import SetContent
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class GraphSet(Dataset["Data"]):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class GraphSet(DistilledSet):
     """A distilled set of g graphs with z nodes and e messages in all, in memory.
 
     As a `torch.utils.data.Dataset` it gives torch_geometric's ``Data``, which its ``DataLoader`` batches.
 
-    Tensors are kept in one form, so that equal sets have equal hashes: messages ascend by source and target,
-    labels of edges that are all 0 and degrees that the edges show are left out, whole weights are integers.
+    The tensors are kept in one form, so that equal sets have equal hashes: messages are sorted by source and
+    target, labels of edges that are all 0 and degrees that the edges show are left out, and whole weights are
+    integers.
 
     Attributes:
         nodes: The nodes of all graphs, graph after graph: columns of integers, or learned float features.
-        edges: Source and target of each message, numbered over all graphs; each edge in both directions, or
-            in trees from child to parent.
-        edge_labels: Of the messages; all 0 if None.
-        nodes_ptr: Where each graph's nodes begin, and z.
-        edges_ptr: Where each graph's messages begin, and e.
-        labels: The graphs' classes.
-        weights: How much each graph counts, positive; all the same if None.
-        roots: The nodes whose embeddings make that of their graph; all of them if None.
-        degrees: How many neighbours each node has where it comes from; as the edges show if None.
-        content: The manifest's content; the tensors' list and all bytes are filled in here.
-        provenance: Where the set came from; never part of its hash.
+        edges: Source and target of each message, numbered over all graphs. Each edge is there in both
+            directions, in trees only from child to parent.
+        edge_labels: Labels of the messages; None stands for 0 everywhere.
+        nodes_ptr: The places where the nodes of each graph begin, and z.
+        edges_ptr: The places where the messages of each graph begin, and e.
+        labels: The class of each graph.
+        weights: The weight of each graph in a student's loss, positive; None stands for equal weights.
+        roots: The nodes whose embeddings make that of their graph; None stands for all nodes.
+        degrees: The number of neighbours of each node in the graph that it comes from; None stands for the
+            degrees that the edges show.
+        content: The manifest's content. The list of the tensors and the numbers of bytes are filled in here.
+        provenance: Where and when the set was made; not part of its hash.
     """
+
+    kind = "graphs"
+    parts = PARTS
+    part_of = PART_OF
 
     nodes: Int64[Tensor, "z f"] | Float32[Tensor, "z d"]
     edges: Int64[Tensor, "2 e"]
@@ -62,85 +65,52 @@ class GraphSet(Dataset["Data"]):
     roots: Bool[Tensor, " z"] | None = None
     degrees: Int64[Tensor, " z"] | None = None
     content: GraphContent
-    provenance: Mapping[str, object] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Makes the content plain JSON, brings the tensors into their one form, and checks what must agree.
-
-        Raises:
-            Refused: if tensors and manifest do not go together.
-        """
-        _set = object.__setattr__
-        for name in PART_OF:
-            if (tensor := getattr(self, name)) is not None:
-                _set(self, name, tensor.detach())
-        try:
-            _set(self, "content", json.loads(canonical(self.content)))
-        except ValueError as error:
-            raise Refused(f"the manifest of a set holds a value that JSON cannot: {error}") from error
-        filled = {**self.content, "bytes": {}, "dense_bytes": 0, "tensors": []}
-        if wrong := unreadable(filled) or ill_formed(self):
-            raise Refused(f"this is no set of graphs: {wrong}")
-        zeros = torch.zeros_like(self.edges[0])
-        edges, labels = in_order(self.edges, zeros if self.edge_labels is None else self.edge_labels)
-        _set(self, "edges", edges)
-        _set(self, "edge_labels", labels if labels.any() else None)
-        if self.weights is not None and whole(self.weights):
-            _set(self, "weights", self.weights.long())
-        if self.degrees is not None and torch.equal(self.degrees, self._shown):
-            _set(self, "degrees", None)
-        self.content["bytes"] = self.nbytes()
-        self.content["dense_bytes"] = self.dense_bytes
-        self.content["tensors"] = described(self.tensors())
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes k of the data that the set stands for."""
-        return len(self.content["dataset"]["classes"])
-
-    @property
-    def device(self) -> torch.device:
-        """Where the tensors are."""
-        return self.nodes.device
-
-    @property
-    def hash(self) -> str:
-        """The content hash: over the manifest's content and the tensors, nothing else."""
-        return hash_tensors(self.tensors(), prefix=canonical(self.content))
+    def evaluation_space(self) -> str:
+        """The form in which students see the samples, as records name it: ``multi-hot`` for all graphs."""
+        return "multi-hot"
 
     @property
     def weighting(self) -> Float[Tensor, " g"]:
-        """How much each graph counts in a loss, as float32; all of them together 1."""
+        """The part of each graph in a loss, as float32; all parts add up to 1."""
         weights = torch.ones_like(self.labels) if self.weights is None else self.weights
         return (weights.double() / weights.double().sum()).float()
 
     @property
     def dense_bytes(self) -> int:
-        """What the graphs take as float32 features with a float32 adjacency matrix each."""
+        """Bytes of the graphs as float32 features with a float32 adjacency matrix each."""
         sizes = self.nodes_ptr.diff()
         return 4 * int((sizes * self.content["nodes"]["width"] + sizes**2).sum())
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors by name, as they are stored: see `condense.store.graphs.codec`."""
+        """Returns the tensors by name, as they are stored: see `condense.store.graphs.codec`."""
         return dict(self._stored)
 
-    def nbytes(self) -> dict[str, int]:
-        """The stored bytes by part: graphs, and labels with weights."""
-        parts = dict.fromkeys(PARTS, 0)
-        for name, tensor in self._stored.items():
-            parts[PART_OF[name]] += tensor.numel() * tensor.element_size()
-        return parts
+    def facts(self) -> dict[str, object]:
+        """Returns everything about the set that its records repeat; parts without bytes are left out."""
+        return super().facts() | {"bytes as dense floats": self.dense_bytes}
+
+    def find_inconsistency(self) -> str | None:
+        """Says which statement of the manifest is not true of the tensors, or returns None."""
+        return super().find_inconsistency() or find_root_error(self)
+
+    def gallery(self) -> bytes:
+        """Draws the heaviest graphs of each class and returns the picture as a PNG file."""
+        from condense.store.graphs.gallery import draw_graphs  # here, since only this waits for matplotlib
+
+        return draw_graphs(self.to("cpu"))
 
     def __len__(self) -> int:
-        """How many graphs there are: g."""
+        """Returns the number g of graphs."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> "Data":
-        """One graph as torch_geometric's ``Data``, with n nodes and m messages.
+        """Returns one graph as torch_geometric's ``Data``, with n nodes and m messages.
 
-        Its ``x`` is (n, d) float32, multi-hot where nodes are columns of integers; ``edge_index`` (2, m);
+        Its ``x`` is (n, d) float32, multi-hot if the nodes are columns of integers; ``edge_index`` (2, m);
         ``edge_label`` (m,); ``y`` (1,) its class; ``weight`` (1,) its part of `weighting`; ``roots`` (n,) is
-        true for the nodes that stand for it; ``degrees`` (n,) counts their neighbours where they come from.
+        true for its roots; ``degrees`` (n,) is the number of neighbours in the graph that a node comes from.
 
         Raises:
             Refused: if torch_geometric is not installed.
@@ -171,10 +141,11 @@ class GraphSet(Dataset["Data"]):
         )
 
     def batch(self, index: Int64[Tensor, " b"] | None = None) -> GraphBatch:
-        """Some of the graphs as networks take them, in the order asked for, and as often.
+        """Returns some of the graphs in the form that networks take.
 
         Args:
-            index: Which, on the set's device; all if None.
+            index: The numbers of the graphs, in any order and any number of times, on the set's device; None
+                stands for all graphs.
         """
         every = self._batch
         if index is None:
@@ -193,106 +164,54 @@ class GraphSet(Dataset["Data"]):
             roots=None if self.roots is None else self.roots[nodes],
         )
 
-    def to(self, device: torch.device | str) -> "GraphSet":
-        """The same set on a device."""
-        held = {name: getattr(self, name) for name in PART_OF}
-        moved = {name: tensor.to(device) for name, tensor in held.items() if tensor is not None}
-        return replace(self, **moved)
-
-    def save(self, path: Path | str) -> str:
-        """Stores the set as a folder, which appears whole or not at all; an older set there is replaced.
-
-        Args:
-            path: The folder.
-
-        Returns:
-            The content hash.
-
-        Raises:
-            Refused: if the set contradicts itself, holds numbers that are not finite, or cannot be written.
-        """
-        if wrong := self.find_inconsistency():
-            raise Refused(f"this set cannot be stored: {wrong}")
-        stored = {name: tensor.cpu().contiguous() for name, tensor in self._stored.items()}
-        content_hash = hash_tensors(stored, prefix=canonical(self.content))
-        provenance = {**self.provenance, "hash": content_hash}
-        manifest = canonical({"content": self.content, "provenance": provenance}, indent=2) + "\n"
-        from condense.store.graphs.gallery import gallery  # here, as only this waits for matplotlib
-
-        pictures = gallery(self.to("cpu"))
-        readme = card(self.content, provenance).encode()
-        folder.write(Path(path), stored, manifest, {"README.md": readme, "gallery.png": pictures})
-        return content_hash
-
     @classmethod
-    def load(cls, path: Path | str) -> "GraphSet":
-        """Reads a stored set and checks all of it: form, hash, counts, edges, labels, finite numbers.
-
-        Args:
-            path: The set's folder.
-
-        Returns:
-            The set, on the CPU.
-
-        Raises:
-            Refused: naming the file and what is wrong with it.
-        """
-        path = Path(path)
-        found, provenance, stored = folder.read(path, "graphs")
-        content = cast(GraphContent, found)
-        dense, both = content["nodes"]["encoding"] == "dense", content["edges"] == "both"
-        if wrong := unstored(stored, dense=dense):
-            raise Refused(f"{path / folder.DATA}: {wrong}")
+    def _fields_from(cls, path: Path, content: SetContent, stored: Mapping[str, Tensor]) -> dict[str, Any]:
+        own = cast(GraphContent, content)
+        dense, both = own["nodes"]["encoding"] == "dense", own["edges"] == "both"
+        if wrong := find_stored_form_error(stored, dense=dense):
+            raise Refused(wrong)
         read = {
-            name: tensor.long() if tensor.dtype not in (torch.float32, torch.bool) else tensor
+            name: tensor if tensor.dtype in (torch.float32, torch.bool) else tensor.long()
             for name, tensor in stored.items()
         }
         edges, edges_ptr, edge_labels = messages(
-            read.pop("edges"),
-            read.pop("edges_ptr"),
-            read["nodes_ptr"],
-            read.pop("edge_labels", None),
-            both=both,
+            read["edges"], read["edges_ptr"], read["nodes_ptr"], read.get("edge_labels"), both=both
         )
-        try:
-            loaded = cls(
-                **read,
-                edges=edges,
-                edges_ptr=edges_ptr,
-                edge_labels=edge_labels,
-                content=content,
-                provenance=provenance,
-            )
-        except Refused as error:
-            raise Refused(f"{path / folder.DATA}: {error}") from error
-        for key in ("tensors", "bytes", "dense_bytes"):
-            if {**loaded.content}[key] != {**content}[key]:
-                raise Refused(f"{path / folder.MANIFEST}: content.{key} does not agree with the tensors")
-        if wrong := loaded.find_inconsistency():
-            raise Refused(f"{path / folder.MANIFEST}: {wrong}")
-        if loaded.hash != provenance["hash"]:
-            raise Refused(
-                f"{path / folder.DATA} holds its graphs in another form than the one that is stored"
-            )
-        return loaded
+        return read | {"edges": edges, "edges_ptr": edges_ptr, "edge_labels": edge_labels}
 
-    def find_inconsistency(self) -> str | None:
-        """Says what in the set is not true of its tensors, or None: see `condense.store.graphs.check`."""
-        return find_inconsistency(self)
+    def _find_tensor_error(self) -> str | None:
+        return find_graph_tensor_error(self)
+
+    def _write_card(self, provenance: Mapping[str, object]) -> str:
+        return graph_card(self.content, provenance)
+
+    def _bring_into_form(self) -> None:
+        _set = object.__setattr__
+        zeros = torch.zeros_like(self.edges[0])
+        edges, labels = in_order(self.edges, zeros if self.edge_labels is None else self.edge_labels)
+        _set(self, "edges", edges)
+        _set(self, "edge_labels", labels if labels.any() else None)
+        if self.weights is not None and whole(self.weights):
+            _set(self, "weights", self.weights.long())
+        if self.degrees is not None and torch.equal(self.degrees, self._shown_degrees):
+            _set(self, "degrees", None)
+
+    def _derived(self) -> dict[str, object]:
+        return super()._derived() | {"dense_bytes": self.dense_bytes}
 
     @cached_property
-    def _shown(self) -> Int64[Tensor, " z"]:
-        """How many messages come to each node."""
+    def _shown_degrees(self) -> Int64[Tensor, " z"]:
+        """The number of messages that each node receives."""
         return torch.bincount(self.edges[1], minlength=len(self.nodes))
 
     @cached_property
     def _batch(self) -> GraphBatch:
-        """All graphs as networks take them."""
+        """All graphs in the form that networks take."""
         dense = self.nodes.is_floating_point()
         return GraphBatch(
             nodes=self.nodes if dense else multi_hot(self.nodes, self.content["dataset"]["features"]),
             edges=self.edges,
-            degrees=self._shown if self.degrees is None else self.degrees,
+            degrees=self._shown_degrees if self.degrees is None else self.degrees,
             owners=owner_of(self.nodes_ptr),
             labels=self.labels,
             roots=self.roots,
@@ -300,6 +219,7 @@ class GraphSet(Dataset["Data"]):
 
     @cached_property
     def _stored(self) -> dict[str, Tensor]:
+        """The tensors by name, as they are stored."""
         both = self.content["edges"] == "both"
         edges, edges_ptr, edge_labels = pairs(
             self.edges, self.edges_ptr, self.nodes_ptr, self.edge_labels, both=both

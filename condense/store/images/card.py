@@ -1,79 +1,49 @@
-"""The card of a stored set: a README for whoever finds the folder without the suite."""
+"""The parts of a card that only sets of images have."""
 
 from collections.abc import Mapping
 from typing import cast
 
-from condense.files import canonical
-from condense.store.images.decode import from_description as step_of
-from condense.store.manifest import ImageContent, Replayed
+from condense.store.card import CardText, write_card
+from condense.store.images.decode import step_from
+from condense.store.images.manifest import ImageContent, ReplayedLabelPart
 
 
-def card(content: ImageContent, provenance: Mapping[str, object], *, true_colours: bool = True) -> str:
-    """Writes the card.
+def image_card(content: ImageContent, provenance: Mapping[str, object], *, true_colours: bool) -> str:
+    """Returns the card of a set of images in Markdown.
 
     Args:
         content: The manifest's content, complete.
         provenance: The manifest's provenance, with the hash.
-        true_colours: Whether the gallery shows the images' own colours.
-
-    Returns:
-        Markdown.
+        true_colours: Whether the images can be shown in their own colours.
     """
-    dataset, counts, method = content["dataset"], content["counts"], content["method"]
-    sizes = {part: size for part, size in content["bytes"].items() if size}
-    rows = [
-        (
-            "Dataset",
-            f"{dataset['name']}, {len(dataset['classes'])} classes, shape {dataset['shape']} (c, h, w)",
-        ),
-        ("Train split", f"`{dataset['train_hash']}`"),
-        ("Method", method["name"]),
-        ("Published recipe", method["source"] or "none"),
-        (
-            "Images per class",
-            f"{content['ipc']}, {counts['stored']} stored, {counts['effective']} trained on",
-        ),
-        *(("Decoding", step_of({**step}).words) for step in content["decode"]),
-        (
-            "Bytes",
-            ", ".join(f"{part} {size}" for part, size in sizes.items()) + f"; {sum(sizes.values())} in all",
-        ),
-        ("Pixel space", _pixels(content)),
-        *([("Compression", _encoding(content))] if "encoding" in content else []),
-        ("Labels", _labels(content)),
-        ("Training hints", _hints(content)),
-        ("Distil seed", str(content["seed"])),
-        *(
-            (name.capitalize(), str(provenance[name]))
-            for name in ("device", "seconds", "time")
-            if name in provenance
-        ),
-        ("Content hash", f"`{provenance['hash']}`"),
-    ]
-    colours = "" if true_colours else _FALSE_COLOURS
-    chain = "\n".join(
-        f"{link['name']} {link['version']}: {canonical(link['config'])}" for link in method["chain"]
+    counts, decode = content["counts"], content["decode"]
+    text = CardText(
+        samples=f"{counts['stored']} synthetic images"
+        + (f", decoded into {counts['effective']}," if decode else ""),
+        student="a network",
+        test="test images",
+        pictures=f"The {'stored ' if decode else ''}images, a row for each class",
+        pictures_note="" if true_colours else _FALSE_COLOURS,
+        rows=[
+            ("Shape (c, h, w)", str(content["dataset"]["shape"])),
+            *(("Decoding", step_from({**step}).words) for step in decode),
+            ("Pixel space", _describe_pixels(content)),
+            *([("Compression", _describe_encoding(content))] if "encoding" in content else []),
+            ("Labels", _describe_labels(content)),
+            ("Training hints", _describe_hints(content)),
+        ],
+        loading="this folder; a torch Dataset of (image, label) pairs",
+        reader=image_reader(content),
+        reader_note=_READER_NOTES[content["pixels"]["space"]],
     )
-    return _CARD.format(
-        title=f"{dataset['name']} distilled by {method['name']}",
-        total=f"{counts['stored']} synthetic images"
-        + (f", decoded into {counts['effective']}," if content["decode"] else ""),
-        name=dataset["name"],
-        colours=colours,
-        stored="stored " if content["decode"] else "",
-        table="\n".join(f"| {name} | {' '.join(value.split())} |" for name, value in rows),
-        chain=chain,
-        plain=plain_reader(content),
-        after=_AFTER[content["pixels"]["space"]],
-    )
+    return write_card(content, provenance, text)
 
 
-def plain_reader(content: ImageContent) -> str:
-    """Python that reads a set from inside its folder with json and safetensors; torch or PIL if need be.
+def image_reader(content: ImageContent) -> str:
+    """Returns Python code that reads a set from inside its folder with json and safetensors.
 
-    Of a set with stored labels it reads the class ids.
-
-    It ends with ``x``, float32 images as students see them, and ``y``, their labels: NumPy arrays.
+    It imports torch or PIL if the images are decoded or compressed. Its results are the NumPy arrays ``x``,
+    float32 images as students see them, and ``y``, their labels; of stored labels it reads the class ids.
     """
     soft, encoded = content["label"]["kind"] == "soft", "encoding" in content
     lines = [
@@ -97,7 +67,7 @@ def plain_reader(content: ImageContent) -> str:
 
 
 def _decoding(content: ImageContent) -> list[str]:
-    """The lines of `plain_reader` that decode, where there are steps; they pad where a step does."""
+    """Returns the lines of `image_reader` that decode the images; they pad only where a step pads."""
     if not (steps := content["decode"]):
         return []
     tiled = [step for step in steps if "factor" in step]
@@ -130,98 +100,59 @@ def _decoding(content: ImageContent) -> list[str]:
     ]
 
 
-def _pixels(content: ImageContent) -> str:
-    pixels: dict[str, object] = {**content["pixels"]}
-    if pixels["space"] == "zca":
-        fitted = f"eps {pixels.get('eps')}, fitted on the train split `{pixels.get('fitted_on')}`"
-        return f"zca: {fitted}; to recompute it, {pixels.get('recompute')}"
-    return f"{pixels.pop('space')}: " + ", ".join(f"{key} {value}" for key, value in sorted(pixels.items()))
-
-
-def _labels(content: ImageContent) -> str:
-    label = content["label"]
-    if label["kind"] == "hard":
-        return "class ids"
-    teacher = f", by the teacher `{label['teacher']}`" if label["teacher"] else ""
-    if label["kind"] == "replayed":
-        stored = cast(Replayed, label)
-        logits = f"the {stored['top_k']} largest logits" if stored["top_k"] else "logits"
-        mixed = "boxes" * bool(stored["cutmix"]) or "means" * bool(stored["mixup"]) or "nothing"
-        return (
-            f"class ids, and {logits} of {stored['crop']} views mixed by {mixed}{teacher}: "
-            f"{stored['shards']} epochs in batches of {stored['batch']}, for {stored['epochs']} "
-            f"at temperature {stored['temperature']}"
-        )
-    return f"class ids, and a probability for each class at temperature {label['temperature']}{teacher}"
-
-
-def _encoding(content: ImageContent) -> str:
-    quality = content["encoding"]["quality"]
-    return content["encoding"]["format"] + ("" if quality is None else f" of quality {quality}")
-
-
-def _hints(content: ImageContent) -> str:
-    lr, augment = content["hints"]["lr"], content["hints"]["augment"]
-    return f"learning rate {'not learned' if lr is None else lr}, augmentation {augment or 'none'}"
-
-
 _DECOMPRESSING = (
     'files, ends = tensors["encoded"].tobytes(), tensors["offsets"]',
     "read = [numpy.array(Image.open(io.BytesIO(files[i:j]))) for i, j in zip(ends, ends[1:])]",
     'n, (c, h, w) = len(read), content["dataset"]["shape"]',
     'tensors["images"] = numpy.stack(read).reshape(n, h, w, c).transpose(0, 3, 1, 2)',
 )
+"""The lines of `image_reader` that decompress the images."""
+
+
+def _describe_pixels(content: ImageContent) -> str:
+    pixels: dict[str, object] = {**content["pixels"]}
+    if pixels["space"] == "zca":
+        fitted = f"eps {pixels.get('eps')}, fitted on the training set `{pixels.get('fitted_on')}`"
+        return f"zca: {fitted}; to recompute it, {pixels.get('recompute')}"
+    return f"{pixels.pop('space')}: " + ", ".join(f"{key} {value}" for key, value in sorted(pixels.items()))
+
+
+def _describe_labels(content: ImageContent) -> str:
+    label = content["label"]
+    if label["kind"] == "hard":
+        return "class ids"
+    teacher = f" from the teacher `{label['teacher']}`" if label["teacher"] else ""
+    if label["kind"] == "soft":
+        return f"class ids, and a probability for each class at temperature {label['temperature']}{teacher}"
+    stored = cast(ReplayedLabelPart, label)
+    logits = f"the {stored['top_k']} largest logits" if stored["top_k"] else "logits"
+    mixing = "CutMix" * bool(stored["cutmix"]) or "mixup" * bool(stored["mixup"]) or "nothing"
+    return (
+        f"class ids, and {logits}{teacher} for views, which were cropped by {stored['crop']} and mixed by "
+        f"{mixing}: {stored['shards']} epochs of labels in batches of {stored['batch']}, for training of "
+        f"{stored['epochs']} epochs at temperature {stored['temperature']}"
+    )
+
+
+def _describe_encoding(content: ImageContent) -> str:
+    quality = content["encoding"]["quality"]
+    return content["encoding"]["format"] + ("" if quality is None else f" of quality {quality}")
+
+
+def _describe_hints(content: ImageContent) -> str:
+    lr, augment = content["hints"]["lr"], content["hints"]["augment"]
+    return f"learning rate {'not learned' if lr is None else lr}, augmentation {augment or 'none'}"
+
 
 _FALSE_COLOURS = """
-(The images are whitened and were stored without the whitening at hand: each picture is stretched from its
-least to its greatest value, and its colours mean nothing.)
+(The images are whitened. If they were stored without the whitening at hand, each picture is stretched from
+its least to its greatest value, and its colours mean nothing.)
 """
 
-_AFTER = {
-    "raw": "`x` is normalised with the train statistics: test images want the same.",
-    "normalized": "`x` is `(pixel / 255 - mean) / std` with each channel's mean and std in "
-    "`content['pixels']`: test images want the same.",
-    "zca": "`x` is whitened: test images must be whitened with the same matrix, which `content['pixels']` "
-    "tells how to recompute.",
+_READER_NOTES = {
+    "raw": "`x` is normalised with the statistics of the training set; test images need the same.",
+    "normalized": "`x` is `(pixel / 255 - mean) / std` with the mean and std of each channel in "
+    "`content['pixels']`; test images need the same.",
+    "zca": "`x` is whitened; test images must be whitened with the same matrix, and `content['pixels']` says "
+    "how to recompute it.",
 }
-
-_CARD = """\
-# {title}
-
-{total} that stand for the training set of {name}: a network trained on them alone should do
-well on the real test set. Made with condense (`pip install condense-bench`).
-
-![The {stored}images, a row for each class](gallery.png)
-{colours}
-| | |
-| --- | --- |
-{table}
-
-The method with all its settings:
-
-```
-{chain}
-```
-
-## Load it
-
-```python
-import condense
-
-data = condense.load(".")  # this folder; a torch Dataset of (image, label) pairs
-```
-
-Without condense, from inside this folder:
-
-```python
-{plain}
-```
-
-{after} The order of the classes is `content["dataset"]["classes"]`.
-
-## Check it
-
-`condense verify .` recomputes the content hash, which covers the `content` of `set.json` and every tensor of
-`data.safetensors`, name, type, shape and bytes, and nothing else; files of labels are covered by their hashes
-in `content`.
-"""

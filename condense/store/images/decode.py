@@ -1,12 +1,13 @@
-"""Decode steps: how the images that a student trains on are made of those that are stored.
+"""Decode steps: how the images that a student trains on are made from the stored ones.
 
-A manifest lists its steps, each by name and version; a student sees the images after the last of them. A
-changed step is a new version beside the old one, so that a stored set decodes to the same images for ever.
+A manifest lists its steps, each by name and version; a student sees the images after the last step. A changed
+step is a new version beside the old one, so that a stored set decodes to the same images for ever.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NotRequired, Protocol, TypedDict
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar, NotRequired, Protocol, Self, TypedDict, cast
 
 import torch
 from jaxtyping import Float, Int, Int8
@@ -16,13 +17,13 @@ from torch.nn.functional import interpolate
 from condense.errors import Refused
 
 Fill = float | Float[Tensor, "c 1 1"]
-"""What an image is padded with: one value, or one for each channel."""
+"""The value of padded pixels: one number, or one for each channel."""
 GREY = 0.5
-"""The padding in pixels of [0, 1]; a student's is this grey in the evaluation space."""
+"""The padding in pixels of [0, 1]. A student sees this grey in its evaluation space."""
 
 
-class Step(TypedDict):
-    """A decode step as a manifest holds it: its name and version, and the settings that this version has."""
+class StepPart(TypedDict):
+    """A decode step in a manifest: its name and version, and the setting that this version has."""
 
     name: str
     version: int
@@ -31,33 +32,86 @@ class Step(TypedDict):
 
 
 class Decoder(Protocol):
-    """A step that has all it needs to decode images, copies-major."""
+    """A step with everything that it needs to decode images, copies-major."""
 
     @property
     def copies(self) -> int:
-        """Images that come out for each one that goes in."""
+        """Number of images that come out for each one that goes in."""
         ...
 
     def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
-        """Every copy of every image."""
+        """Returns every copy of every image."""
         ...
 
     def some(
         self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
     ) -> Float[Tensor, "b c h w"]:
-        """One copy of each image."""
+        """Returns one copy of each image."""
         ...
 
 
 @dataclass(frozen=True)
-class MultiFormation:
-    """Uniform multi-formation: an image is ``factor`` x ``factor`` tiles, each enlarged to the whole size.
+class DecodeStep(ABC):
+    """A decode step as a manifest names it; its fields are whole numbers of at least 1."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        """Checks the fields.
+
+        Raises:
+            Refused: if a field is no whole number, or below 1.
+        """
+        for setting, value in asdict(self).items():
+            if type(value) is not int or value < 1:
+                raise Refused(f"{self.name}: {setting} must be a whole number of at least 1, not {value!r}")
+
+    @property
+    @abstractmethod
+    def copies(self) -> int:
+        """Number of images that come out for each one that goes in."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """The step in plain words, for a card."""
+
+    def find_size_error(self, sides: Sequence[int]) -> str | None:
+        """Says why images with these sides (in pixels) cannot be decoded, or returns None."""
+        return None
+
+    def describe(self) -> StepPart:
+        """Returns the step as a manifest holds it."""
+        return cast(StepPart, {"name": self.name, "version": self.version, **asdict(self)})
+
+    @classmethod
+    def from_part(cls, part: Mapping[str, object]) -> Self:
+        """Makes the step from what `describe` returned.
+
+        Raises:
+            Refused: if there are other settings than this version has, since an unknown setting could change
+                the decoded images; or if a setting is no whole number of at least 1.
+        """
+        known = {item.name for item in fields(cls)}
+        if (given := part.keys() - {"name", "version"}) != known:
+            held, wanted = (", ".join(sorted(names)) or "nothing" for names in (given, known))
+            raise Refused(
+                f"{cls.name} of version {cls.version} has one setting, {wanted}; this step has {held}"
+            )
+        return cls(**{name: part[name] for name in known})
+
+
+@dataclass(frozen=True)
+class MultiFormation(DecodeStep):
+    """Uniform multi-formation: an image is ``factor`` x ``factor`` tiles, each enlarged to the full size.
 
     Kim, Kim, Oh, Yun, Song, Jeong, Ha and Song: Dataset Condensation via Efficient Synthetic-Data
     Parameterization, ICML 2022, https://arxiv.org/abs/2205.14959; `decode_zoom` in condense.py of the
     authors' snu-mllab/Efficient-Dataset-Condensation. A side that the factor does not divide is padded at its
-    end (theirs pads both sides by what the width lacks: the same for square images). Bilinear weights add up
-    to one, so decoding in pixels of [0, 1] or in the normalised space comes to the same.
+    end. The authors pad both sides by as much as the width needs, which is the same for square images.
+    Bilinear weights add up to one, so decoding gives the same images in pixels of [0, 1] and in normalised
+    pixels.
 
     Attributes:
         factor: Tiles along a side; 1 leaves an image as it is.
@@ -65,26 +119,17 @@ class MultiFormation:
 
     factor: int
 
-    name: ClassVar[str] = "multi_formation"
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        """Refuses a factor that is no whole number, or below one.
-
-        Raises:
-            Refused: naming it.
-        """
-        if type(self.factor) is not int or self.factor < 1:
-            raise Refused(f"the factor of {self.name} is a whole number from 1 on, not {self.factor!r}")
+    name = "multi_formation"
+    version = 1
 
     @property
     def copies(self) -> int:
-        """Images that come out for each one that goes in."""
+        """Number of images that come out for each one that goes in."""
         return self.factor**2
 
     @property
     def words(self) -> str:
-        """What is done to a stored image, for people."""
+        """The step in plain words, for a card."""
         f = self.factor
         return (
             f"{self.name} {self.version}: each stored image is cut into {f} x {f} tiles (a side that {f} "
@@ -92,11 +137,11 @@ class MultiFormation:
         )
 
     def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
-        """Every tile of every image, enlarged; differentiable.
+        """Enlarges every tile of every image; differentiable.
 
         Args:
             images: The stored images.
-            fill: What they are padded with, in the space that their pixels are in.
+            fill: The value of padded pixels, in the space of the images.
 
         Returns:
             The m = ``copies * n`` images, copies-major: first tile 0 of each image in order, then tile 1 of
@@ -110,12 +155,12 @@ class MultiFormation:
     def some(
         self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
     ) -> Float[Tensor, "b c h w"]:
-        """One tile of each image, enlarged; differentiable.
+        """Enlarges one tile of each image; differentiable.
 
         Args:
             images: The stored images.
-            tile: Which tile of each, on the images' device.
-            fill: What they are padded with, in the space that their pixels are in.
+            tile: The number of the tile of each image, on the images' device.
+            fill: The value of padded pixels, in the space of the images.
 
         Raises:
             Refused: if a tile would hold no pixel of an image.
@@ -124,30 +169,11 @@ class MultiFormation:
         each = torch.arange(len(images), device=images.device)
         return self._enlarged(self._tiles(images, fill)[row, column, each], images)
 
-    def describe(self) -> Step:
-        """The step as a manifest holds it."""
-        return {"name": self.name, "version": self.version, "factor": self.factor}
+    def find_size_error(self, sides: Sequence[int]) -> str | None:
+        """Says why images with these sides (in pixels) cannot be cut into tiles, or returns None.
 
-    @classmethod
-    def from_description(cls, description: Mapping[str, object]) -> "MultiFormation":
-        """The step that `describe` told of.
-
-        Raises:
-            Refused: if it holds anything but name, version and a whole factor: what this version does not
-                know of could change what it decodes to.
-        """
-        if description.keys() != {"name", "version", "factor"}:
-            held = ", ".join(sorted(description.keys() - {"name", "version"})) or "nothing"
-            raise Refused(
-                f"{cls.name} of version {cls.version} has one setting, factor; this step has {held}"
-            )
-        return cls(description["factor"])  # type: ignore[arg-type]
-
-    def misfit(self, sides: Sequence[int]) -> str | None:
-        """Says why images with these sides (in pixels) cannot be cut into tiles, or None.
-
-        With ``ceil(side / factor)`` pixels to a tile, the last one can lie in the padding as a whole: that of
-        a factor above the side always does, and so does that of 4 with a side of 5.
+        A tile has ``ceil(side / factor)`` pixels along a side, so the last tile can lie wholly in the
+        padding: with a factor above the side it always does, and with a factor of 4 and a side of 5, too.
         """
         for side in sides:
             if (self.factor - 1) * -(-side // self.factor) >= side:
@@ -155,8 +181,8 @@ class MultiFormation:
         return None
 
     def _tiles(self, images: Float[Tensor, "n c h w"], fill: Fill) -> Float[Tensor, "f f n c th tw"]:
-        """The tiles by row and column, a view of the padded images."""
-        if wrong := self.misfit(images.shape[-2:]):
+        """Returns the tiles by row and column, as a view of the padded images."""
+        if wrong := self.find_size_error(images.shape[-2:]):
             raise Refused(wrong)
         for side in (-2, -1):
             if lacking := -images.shape[side] % self.factor:
@@ -176,98 +202,67 @@ class MultiFormation:
 
 
 def formation(factor: int, sides: Sequence[int], method: str) -> tuple[MultiFormation, ...]:
-    """The steps of a set whose images hold factor x factor others: none for a factor of 1.
+    """Returns the decode steps of a set whose images hold factor x factor others: none for a factor of 1.
 
     Args:
         factor: Tiles along a side.
-        sides: Of the images, in pixels.
-        method: Who asks, for the refusal.
+        sides: Sides of the images in pixels.
+        method: The method that asks, for the refusal.
 
     Raises:
         Refused: if a tile would hold no pixel of an image.
     """
     step = MultiFormation(factor)
-    if wrong := step.misfit(sides):
-        raise Refused(f"{method}: {wrong}")
+    if wrong := step.find_size_error(sides):
+        raise Refused(f"{method}: {wrong}", setting="params.factor", value=factor)
     return (step,) if factor > 1 else ()
 
 
 COMPENSATOR_UNIT = 1 / 127
-"""What a stored 1 of a compensator adds to a pixel, of the way from black to white."""
+"""Value of a stored 1 of a compensator, as a part of the way from black to white."""
 
 
 @dataclass(frozen=True)
-class Compensated:
-    """Each image as it is, and once more under each of its base set's compensators.
+class Compensated(DecodeStep):
+    """Each image as it is, and once more with each compensator of its base set added.
 
     Zhang, Du, Liu and Zhou: Breaking Class Barriers: Efficient Dataset Distillation via Inter-Class Feature
     Compensator, ICLR 2025, https://arxiv.org/abs/2408.06927. Image i belongs to base set ``i % g`` of g (with
-    class-major images, the i-th of each class), and a set's compensators are added to all of its images. The
-    sum is clamped to black and white, as the authors clamp it; so a compensator that says more than +-1 of
-    the way between them says no more than +-1, and a signed byte a value holds it: 1 in steps of 1 / 127.
+    class-major images, the i-th of each class), and the compensators of a base set are added to all of its
+    images. The sum is clamped to black and white, as in the authors' code. Values beyond +-1 of the way from
+    black to white therefore act like +-1, and one signed byte holds a value, in steps of 1 / 127.
 
     Attributes:
-        networks: M, compensators of a base set: one for each network that they were learned with.
+        networks: Number M of compensators of a base set: one for each network that they were learned with.
     """
 
     networks: int
 
-    name: ClassVar[str] = "compensated"
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        """Refuses a number of networks that is no whole number, or below one.
-
-        Raises:
-            Refused: naming it.
-        """
-        if type(self.networks) is not int or self.networks < 1:
-            raise Refused(f"the networks of {self.name} are a whole number from 1 on, not {self.networks!r}")
+    name = "compensated"
+    version = 1
 
     @property
     def copies(self) -> int:
-        """Images that come out for each one that goes in: itself, and one a compensator."""
+        """Number of images that come out for each one: itself, and one for each compensator."""
         return self.networks + 1
 
     @property
     def words(self) -> str:
-        """What is done to a stored image, for people."""
+        """The step in plain words, for a card."""
         return (
             f"{self.name} {self.version}: each stored image is seen as it is and, clamped to black and "
             f"white, with each of the {self.networks} compensators of its base set added (image i is "
             "of base set i modulo their number; 127 is the way from black to white)"
         )
 
-    def describe(self) -> Step:
-        """The step as a manifest holds it."""
-        return {"name": self.name, "version": self.version, "networks": self.networks}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, object]) -> "Compensated":
-        """The step that `describe` told of.
-
-        Raises:
-            Refused: if it holds anything but name, version and a whole number of networks.
-        """
-        if description.keys() != {"name", "version", "networks"}:
-            held = ", ".join(sorted(description.keys() - {"name", "version"})) or "nothing"
-            raise Refused(
-                f"{cls.name} of version {cls.version} has one setting, networks; this step has {held}"
-            )
-        return cls(description["networks"])  # type: ignore[arg-type]
-
-    def misfit(self, sides: Sequence[int]) -> str | None:
-        """None: images of any sides can be compensated."""
-        return None
-
 
 @dataclass(frozen=True, eq=False)
 class Compensator:
-    """`Compensated` with what it needs to decode certain stored images.
+    """The step `Compensated` with everything that it needs to decode certain stored images.
 
     Attributes:
-        compensators: Of all base sets, as stored.
-        stored: Which images will come: their places among the stored ones.
+        compensators: The compensators of all base sets, as stored.
+        stored: The places of the images to decode among the stored ones.
         black: A black pixel in the images' space.
         white: A white pixel in the images' space.
     """
@@ -279,15 +274,15 @@ class Compensator:
 
     @property
     def copies(self) -> int:
-        """Images that come out for each one that goes in."""
+        """Number of images that come out for each one that goes in."""
         return self.compensators.shape[1] + 1
 
     def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
-        """Every image, and every image under each of its compensators.
+        """Returns every image, and every image with each of its compensators added.
 
         Args:
-            images: The stored images that `stored` tells of, in their order.
-            fill: Unused: nothing is padded.
+            images: The stored images that `stored` names, in their order.
+            fill: Not used: nothing is padded.
 
         Returns:
             The m = ``copies * n`` images, copies-major; copy 0 is the image itself.
@@ -298,71 +293,70 @@ class Compensator:
     def some(
         self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
     ) -> Float[Tensor, "b c h w"]:
-        """One copy of each image: see `__call__`.
+        """Returns one copy of each image: see `__call__`.
 
         Args:
-            images: The stored images that `stored` tells of, in their order.
-            tile: Which copy of each, on the images' device.
-            fill: Unused.
+            images: The stored images that `stored` names, in their order.
+            tile: The number of the copy of each image, on the images' device.
+            fill: Not used.
         """
         base_set = self.stored % len(self.compensators)
-        # Copy 0 looks up some compensator and does without.
+        # Copy 0 looks up the first compensator, too, and does not use it.
         added = self.compensators[base_set, (tile - 1).clamp(min=0)] * COMPENSATOR_UNIT
         seen = (images + added * (self.white - self.black)).clamp(self.black, self.white)
         return torch.where((tile == 0)[:, None, None, None], images, seen)
 
 
 def as_compensators(values: Float[Tensor, "g m c h w"]) -> Int8[Tensor, "g m c h w"]:
-    """Compensators as they are stored.
+    """Returns compensators as they are stored.
 
     Args:
-        values: What they add to pixels in [0, 1].
+        values: The numbers that they add to pixels in [0, 1].
     """
     return (values.clamp(-1, 1) / COMPENSATOR_UNIT).round().to(torch.int8)
 
 
-AnyStep = MultiFormation | Compensated
-"""A decode step as a set tells of it."""
-STEPS: Mapping[tuple[str, int], type[AnyStep]] = {
+STEPS: Mapping[tuple[str, int], type[MultiFormation | Compensated]] = {
     (step.name, step.version): step for step in (MultiFormation, Compensated)
 }
-"""Every decode step that this version can take, by name and version."""
+"""Every decode step that this version can apply, by name and version."""
 
 
-def from_description(description: Mapping[str, object]) -> AnyStep:
-    """The step that a manifest tells of.
+def step_from(part: Mapping[str, object]) -> MultiFormation | Compensated:
+    """Makes the step that a manifest names.
 
     Raises:
         Refused: if its name, version or settings are unknown.
     """
-    name, version = description.get("name"), description.get("version")
+    name, version = part.get("name"), part.get("version")
     for (known, of_version), step in STEPS.items():
         if (name, version) == (known, of_version):
-            return step.from_description(description)
+            return step.from_part(part)
     takes = ", ".join(f"{known} of version {of_version}" for known, of_version in STEPS)
     raise Refused(
         f"unknown decode step {name!r} of version {version}; this condense takes {takes}: update condense"
     )
 
 
-def decoded(
+def decode_all(
     steps: Sequence[Decoder], images: Float[Tensor, "n c h w"], fill: Fill = GREY
 ) -> Float[Tensor, "m c h w"]:
-    """Images through every step in turn, copies-major: the first n of the result are copy 0 of each image."""
+    """Applies every step in turn, copies-major: the first n of the result are copy 0 of each image."""
     for step in steps:
         images = step(images, fill)
     return images
 
 
-def some_decoded(
+def decode_some(
     steps: Sequence[Decoder],
     images: Float[Tensor, "b c h w"],
     copy: Int[Tensor, " b"],
     fill: Fill = GREY,
 ) -> Float[Tensor, "b c h w"]:
-    """One copy of each image through every step: what `decoded` has at ``copy * n + i`` for image i of n.
+    """Applies every step to one copy of each image: `decode_all` has it at ``copy * n + i`` for image i of n.
 
-    The first step's tile is the fastest digit of a copy's number, whose radix at each step are its copies.
+    The number of a copy has a digit for each step, lowest digit first; the radix of a digit is the number of
+    copies that its step makes.
     """
     for step in steps:
         images, copy = step.some(images, copy % step.copies, fill), copy // step.copies

@@ -1,8 +1,8 @@
-"""Compressed images: a set's bytes as PNG or JPEG files, one after the other.
+"""Compressed images: the images of a set as PNG or JPEG files, one after the other.
 
-What is stored is what trains: a set whose images are to be compressed holds them as they are read back, so
-the loss of a JPEG is part of the set from the start. PNG loses nothing. Another version of the JPEG library
-may read a file off by one here and there; the content hash covers the files, not what they are read as.
+Students train on exactly the stored images: a set whose images are compressed holds them as they are read
+back, so the loss of a JPEG is part of the set from the start. PNG loses nothing. Another version of the JPEG
+library may decode a pixel differently by one; the content hash covers the files, not the decoded pixels.
 """
 
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ from PIL import Image
 from torch import Tensor
 
 from condense.errors import Refused, unknown
-from condense.store.manifest import Encoding
+from condense.store.images.manifest import EncodingPart
 
 NO_ENCODING = "none"
 FORMATS = ("jpeg", "png")
 QUALITY = 75
-"""Of a JPEG, where nothing else is said: the default of Pillow, which the decoupled methods save with."""
+"""Default quality of a JPEG: the default of Pillow, with which the decoupled methods save their images."""
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
+class EncodedImages:
     """Compressed images.
 
     Attributes:
         data: All files, one after the other.
-        offsets: Where each starts, and where the last one ends, (n + 1,).
+        offsets: The place where each file starts, and the end of the last one, (n + 1,).
     """
 
     data: UInt8[Tensor, " b"]
     offsets: Int64[Tensor, " n_plus_1"]
 
     def images(self, shape: tuple[int, ...]) -> UInt8[Tensor, "n c h w"]:
-        """The images as they are read back.
+        """Reads the images back.
 
         Args:
             shape: (c, h, w) of each.
@@ -50,16 +50,16 @@ class Encoded:
         images = torch.empty((len(ends) - 1, *shape), dtype=torch.uint8)
         data = self.data.numpy()
         for number, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):
-            images[number] = _read(data[start:end].tobytes(), shape, f"encoded image {number}")
+            images[number] = _read_image(data[start:end].tobytes(), shape, f"encoded image {number}")
         return images
 
 
-def encoding(form: str, quality: int | None = None) -> Encoding:
-    """How images are to be compressed, as a manifest holds it.
+def encoding(form: str, quality: int | None = None) -> EncodingPart:
+    """Describes a compression as a manifest holds it.
 
     Args:
         form: One of `FORMATS`.
-        quality: Of a JPEG, from 1 to 100; None takes `QUALITY`. A PNG has none.
+        quality: Quality of a JPEG, from 1 to 100; None takes `QUALITY`. A PNG has none.
 
     Raises:
         Refused: if there is no such format or quality.
@@ -76,36 +76,38 @@ def encoding(form: str, quality: int | None = None) -> Encoding:
     return {"format": form, "quality": quality}
 
 
-def encoding_named(name: str) -> Encoding | None:
-    """How images are to be compressed, by the name that methods' settings have for it.
+def encoding_named(name: str) -> EncodingPart | None:
+    """Describes a compression that a method's field names, or returns None for no compression.
 
     Args:
         name: ``none``, ``png``, ``jpeg``, or ``jpeg:90`` for a quality.
 
     Raises:
-        Refused: if it means nothing.
+        Refused: if there is no such compression.
     """
     if name == NO_ENCODING:
         return None
     form, colon, quality = name.partition(":")
     if form not in FORMATS or (colon and not quality.isdecimal()):
-        raise unknown("image encoding", name, [NO_ENCODING, *FORMATS, f"jpeg:{QUALITY}"])
+        raise unknown(
+            "image encoding", name, [NO_ENCODING, *FORMATS, f"jpeg:{QUALITY}"], setting="params.encode"
+        )
     return encoding(form, int(quality) if colon else None)
 
 
-def encode(images: UInt8[Tensor, "n c h w"], how: Encoding) -> Encoded:
+def encode(images: UInt8[Tensor, "n c h w"], how: EncodingPart) -> EncodedImages:
     """Compresses images.
 
     Args:
-        images: Of one or three channels.
-        how: From `encoding`.
+        images: Images of one or three channels.
+        how: The compression, from `encoding`.
     """
     files = [_file(image, how) for image in images.cpu()]
     lengths = torch.tensor([0, *(len(file) for file in files)])
-    return Encoded(torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8), lengths.cumsum(0))
+    return EncodedImages(torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8), lengths.cumsum(0))
 
 
-def _file(image: UInt8[Tensor, "c h w"], how: Encoding) -> bytes:
+def _file(image: UInt8[Tensor, "c h w"], how: EncodingPart) -> bytes:
     pixels, file = image.permute(1, 2, 0).numpy(), BytesIO()
     picture = Image.fromarray(pixels[:, :, 0] if len(image) == 1 else pixels)
     if how["quality"] is None:
@@ -115,10 +117,10 @@ def _file(image: UInt8[Tensor, "c h w"], how: Encoding) -> bytes:
     return file.getvalue()
 
 
-def _read(file: bytes, shape: tuple[int, ...], what: str) -> UInt8[Tensor, "c h w"]:
+def _read_image(file: bytes, shape: tuple[int, ...], what: str) -> UInt8[Tensor, "c h w"]:
     try:
         with Image.open(BytesIO(file), formats=("JPEG", "PNG")) as picture:
-            # Before any pixel is read: what the header promises could fill the memory.
+            # Checked before any pixel is read: an image of the size in the header could fill the memory.
             if (found := (len(picture.getbands()), picture.height, picture.width)) != tuple(shape):
                 raise Refused(f"{what} has the shape {found}, not {tuple(shape)}")
             pixels = torch.from_numpy(np.array(picture))

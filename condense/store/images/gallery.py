@@ -1,4 +1,4 @@
-"""A picture of a distilled set: one row a class, its name at the left."""
+"""A picture of a set of images: one row for each class, with its name at the left."""
 
 import io
 from collections.abc import Sequence
@@ -9,30 +9,30 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 COLUMNS = 10
-"""At most this many images of a class are shown."""
+"""Largest number of images that are shown of a class."""
 ROWS = 100
-"""At most this many classes are shown."""
+"""Largest number of classes that are shown."""
 GAP = 2
 """Pixels between two images."""
 TINY = 16
-"""Images with fewer pixels a side are enlarged smoothly: the eye reads a digit there, else squares."""
+"""Images with fewer pixels a side are enlarged smoothly, because squares would hide what they show."""
 
 
-def gallery(
+def draw_images(
     pictures: Float[Tensor, "n c h w"],
     labels: Int64[Tensor, " n"],
     classes: Sequence[str],
     *,
     true_colours: bool = True,
 ) -> bytes:
-    """Draws the first images of each class; equal arguments give equal bytes under one version of Pillow.
+    """Draws the first images of each class. Equal arguments give equal bytes under one version of Pillow.
 
     Args:
         pictures: The images, 0 for black and 1 for white; values beyond are clamped.
         labels: The class of each image.
         classes: The classes' names.
-        true_colours: Whether the values are colours; if not, each image is stretched from its least to its
-            greatest value.
+        true_colours: Whether the values are colours. If not, the values of each image are stretched to the
+            range from black to white.
 
     Returns:
         A PNG file.

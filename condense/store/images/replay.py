@@ -1,21 +1,21 @@
-"""Stored labels: views of a set's images and what a teacher says of them, batch by batch, a file an epoch.
+"""Stored labels: views of a set's images with a teacher's logits for them, one file for each epoch.
 
 Shen and Xing: A Fast Knowledge Distillation Framework for Visual Recognition, ECCV 2022,
 https://arxiv.org/abs/2112.01528, as the set's own labels since SRe2L (Yin, Xing and Shen, NeurIPS 2023,
-https://arxiv.org/abs/2306.13092). A student sees the same images, cropped, mirrored and mixed alike, in the
-same order and batches as the teacher did; its labels are the teacher's logits for them in half precision.
+https://arxiv.org/abs/2306.13092). A student sees the images in the same order and batches as the teacher did,
+cropped, mirrored and mixed in the same way; its labels are the teacher's logits in half precision.
 
 The shard of an epoch, ``replay-00000.safetensors``, holds for its n views of k classes, in the order of
 training:
 
-- ``order`` int32 (n): which image is seen; ``boxes`` int16 (n, 4) and ``flips`` uint8 (n): which view of it;
-  ``partners`` int32 (n): which image of the same batch it is mixed with (`condense.augment.views`);
+- ``order`` int32 (n): the shown image; ``boxes`` int16 (n, 4) and ``flips`` uint8 (n): the view of it;
+  ``partners`` int32 (n): the image of the same batch that it is mixed with (`condense.augment.views`);
 - ``shares`` float32 and ``pastes`` int16 (., 4), one for each batch: how it is mixed;
-- ``logits`` float16 (n, k); or, of the t largest logits, ``values`` float16 and ``ids`` uint8 (uint16 above
-  256 classes) (n, t), and ``rest`` float16 (n), the mean of the others, which all of them are read as.
+- ``logits`` float16 (n, k); or, if only the t largest logits are stored, ``values`` float16 and ``ids`` uint8
+  (uint16 above 256 classes) (n, t), and ``rest`` float16 (n), the mean of the others, which stands for each.
 
-Its one metadata entry, ``replay``, names the labelled images and the epoch. Nothing is read into memory but
-the batch that is wanted.
+The one metadata entry of a shard, ``replay``, names the labelled images and the epoch. Only the batch that is
+needed is read into memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,20 +32,20 @@ from torch import Tensor
 from condense.augment.views import Views
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
-from condense.store.manifest import PART_OF, ImageContent, Replayed, Shard
+from condense.store.images.manifest import PART_OF, ImageContent, ReplayedLabelPart, ShardPart
 
 METADATA = "replay"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a shard holds, in numbers.
+    """The sizes of a shard.
 
     Attributes:
-        views: n, images that a student sees in an epoch.
-        classes: k.
-        batch: Views of a batch; the last one may have fewer.
-        top_k: Logits that are stored of each view; None for all.
+        views: Number n of images that a student sees in an epoch.
+        classes: Number of classes k.
+        batch: Number of views of a batch; the last batch may have fewer.
+        top_k: Number of logits that are stored for each view; None for all.
     """
 
     views: int
@@ -55,22 +55,22 @@ class Layout:
 
     @classmethod
     def of(cls, content: ImageContent) -> "Layout":
-        """The layout of the shards of a set with stored labels."""
-        label = cast(Replayed, content["label"])
+        """Returns the layout of the shards of a set with stored labels."""
+        label = cast(ReplayedLabelPart, content["label"])
         classes = len(content["dataset"]["classes"])
         return cls(content["counts"]["effective"], classes, label["batch"], label["top_k"])
 
     @property
     def batches(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches of an epoch."""
         return -(-self.views // self.batch)
 
     @property
     def nbytes(self) -> int:
         """Bytes of a shard's tensors: ``n (17 + 2 k) + 12 batches``.
 
-        Of the t largest logits alone: ``n (19 + 3 t) + 12 batches``, with 4 t in place of 3 t above 256
-        classes.
+        With the t largest logits alone they are ``n (19 + 3 t) + 12 batches``, and above 256 classes
+        ``n (19 + 4 t) + 12 batches``.
         """
         if self.top_k is None:
             label = 2 * self.classes
@@ -79,7 +79,7 @@ class Layout:
         return self.views * (17 + label) + 12 * self.batches
 
     def tensors(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-        """Type and shape of each tensor of a shard."""
+        """Returns the type and the shape of each tensor of a shard."""
         n, k, b, t = self.views, self.classes, self.batches, self.top_k
         ids = torch.uint8 if k <= 256 else torch.uint16
         labels: dict[str, tuple[torch.dtype, tuple[int, ...]]] = (
@@ -97,7 +97,7 @@ class Layout:
         }
 
     def labels(self, logits: Float[Tensor, "n k"]) -> dict[str, Tensor]:
-        """Logits as they are stored."""
+        """Brings logits into the form in which they are stored."""
         if self.top_k is None:
             return {"logits": logits.half()}
         values, ids = logits.topk(self.top_k, dim=1)
@@ -105,7 +105,7 @@ class Layout:
         return {"values": values.half(), "ids": ids.to(self.tensors()["ids"][0]), "rest": rest.half()}
 
     def logits(self, stored: Mapping[str, Tensor]) -> Float[Tensor, "n k"]:
-        """Logits as they are read, in single precision: what `labels` left out is the rest's mean."""
+        """Returns stored logits in single precision; each that `labels` left out is read as their mean."""
         if self.top_k is None:
             return stored["logits"].float()
         whole = stored["rest"].float()[:, None].repeat(1, self.classes)
@@ -113,13 +113,13 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """A labelled batch, on the CPU.
+class LabelledViews:
+    """A batch of views with a teacher's logits, on the CPU.
 
     Attributes:
-        order: Which images it shows, (n,).
-        views: How.
-        logits: What the teacher said of them, (n, k).
+        order: The images that are shown, (n,).
+        views: The crops, flips and mixtures of them.
+        logits: The teacher's logits for the views, (n, k).
     """
 
     order: Int64[Tensor, " n"]
@@ -129,15 +129,15 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """The shards of a set, read as they are needed.
+    """The stored labels of a set; a batch is read when it is needed.
 
     Attributes:
-        folder: Where they lie.
+        folder: The folder of the shards.
         images: The hash of the images that were labelled.
-        epochs: Epochs that a student is trained for.
-        layout: Of each shard.
-        size: (h, w) of the images.
-        shards: What the manifest says of each.
+        epochs: Number of epochs that a student is trained for.
+        layout: The sizes of each shard.
+        size: Height and width of the images.
+        shards: The manifest's entry of each shard.
     """
 
     folder: Path
@@ -145,42 +145,42 @@ class Replay:
     epochs: int
     layout: Layout
     size: tuple[int, int]
-    shards: tuple[Shard, ...]
+    shards: tuple[ShardPart, ...]
     _known: set[int] = field(default_factory=set, repr=False)
 
     @classmethod
     def of(cls, folder: Path, content: ImageContent) -> "Replay | None":
-        """The stored labels that a manifest tells of; None if it has none."""
+        """Returns the stored labels that a manifest lists, or None if it lists none."""
         if content["label"]["kind"] != "replayed":
             return None
-        label, (_, h, w) = cast(Replayed, content["label"]), content["dataset"]["shape"]
+        label, (_, h, w) = cast(ReplayedLabelPart, content["label"]), content["dataset"]["shape"]
         shards = tuple(content["replay"])
         return cls(folder, label["images"], label["epochs"], Layout.of(content), (h, w), shards)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all shards' tensors."""
+        """Bytes of the tensors of all shards."""
         return len(self.shards) * self.layout.nbytes
 
     @property
     def files(self) -> list[Path]:
-        """The shards' files."""
+        """The files of the shards."""
         return [self.path(shard) for shard in range(len(self.shards))]
 
     def path(self, shard: int) -> Path:
-        """A shard's file."""
+        """Returns the file of a shard."""
         return self.folder / self.shards[shard]["file"]
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
-        """The batches of an epoch, as they are stored.
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[LabelledViews]:
+        """Yields the batches of an epoch.
 
-        Where there are fewer shards than epochs (pruned labels: Xiao and He, Are Large-scale Soft Labels
+        If there are fewer shards than epochs (pruned labels: Xiao and He, Are Large-scale Soft Labels
         Necessary for Large-scale Dataset Distillation?, NeurIPS 2024, https://arxiv.org/abs/2410.15919), each
-        batch is one of all that are stored, drawn with replacement, every one as likely as the others.
+        batch is drawn from all stored batches, uniformly and with replacement.
 
         Args:
-            epoch: From 0.
-            generator: A CPU generator; nothing is drawn where every epoch has its shard.
+            epoch: Number of the epoch, from 0.
+            generator: A CPU generator; it is not used if every epoch has its shard.
 
         Raises:
             Refused: if a shard is missing, damaged or altered, or there are no labels for the epoch.
@@ -196,8 +196,8 @@ class Replay:
         for record in records:
             yield self.batch(record // per_epoch, record % per_epoch)
 
-    def batch(self, shard: int, number: int) -> Batch:
-        """One batch of a shard, whose hash is checked the first time that anything is read of it.
+    def batch(self, shard: int, number: int) -> LabelledViews:
+        """Reads one batch of a shard; the hash of the shard is checked before its first batch is read.
 
         Raises:
             Refused: if the shard is missing, damaged or altered.
@@ -219,7 +219,7 @@ class Replay:
                 share=float(stored["shares"]),
                 paste=(top, left, height, width),
             )
-            read = Batch(stored["order"].long(), views, self.layout.logits(stored))
+            read = LabelledViews(stored["order"].long(), views, self.layout.logits(stored))
         wrong = views.misfit(self.size)
         if not 0 <= int(read.order.min()) <= int(read.order.max()) < self.layout.views:
             wrong = "an image that the set does not have"
@@ -229,8 +229,8 @@ class Replay:
             raise Refused(f"{self.path(shard)}: batch {number} holds {wrong}")
         return read
 
-    def check(self) -> None:
-        """Looks at the header of each shard: that it is there, whole, of these images, in this layout.
+    def check_headers(self) -> None:
+        """Checks that each shard is there, is whole, belongs to these images and has this layout.
 
         Raises:
             Refused: naming the file and what is wrong with it.
@@ -249,7 +249,7 @@ class Replay:
             self.verify_shard(shard)
 
     def verify_shard(self, shard: int) -> None:
-        """Recomputes the hash of a shard; what is mapped of the file is let go again.
+        """Recomputes the hash of a shard.
 
         Raises:
             Refused: if it is not the recorded one.
@@ -266,20 +266,20 @@ class Replay:
 
     @contextmanager
     def _open(self, shard: int) -> Iterator[Any]:
-        """A shard's file, its header checked."""
+        """Opens the file of a shard and checks its header."""
         path = self.path(shard)
         if not path.exists():
             raise Refused(f"{path} is missing: the set has {len(self.shards)} files of labels")
         try:
             with safe_open(path, framework="pt") as file:
-                self._agree(file, shard)
+                self._check_header(file, shard)
                 yield file
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise Refused(f"{path} is truncated or damaged: {error}") from error
 
-    def _agree(self, file: Any, shard: int) -> None:
+    def _check_header(self, file: Any, shard: int) -> None:
         path = self.path(shard)
-        if (named := (file.metadata() or {}).get(METADATA)) != (wanted := entry(self.images, shard)):
+        if (named := (file.metadata() or {}).get(METADATA)) != (wanted := shard_metadata(self.images, shard)):
             raise Refused(f"{path} holds labels of another set or epoch: of {named}, not of {wanted}")
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         held = {name: (DTYPES.get(one.get_dtype()), tuple(one.get_shape())) for name, one in found.items()}
@@ -292,15 +292,15 @@ DTYPES = {
     "F16": torch.float16, "F32": torch.float32, "I16": torch.int16, "I32": torch.int32,
     "U8": torch.uint8, "U16": torch.uint16,
 }  # fmt: skip
-"""The types of tensors as a safetensors header names them."""
+"""The types of tensors by their names in a safetensors header."""
 
 
-def entry(images: str, epoch: int) -> str:
-    """What a shard's metadata says of it."""
+def shard_metadata(images: str, epoch: int) -> str:
+    """Returns the metadata entry of a shard."""
     return canonical({"images": images, "epoch": epoch})
 
 
 def hash_images(tensors: Mapping[str, Tensor], content: ImageContent) -> str:
-    """SHA-256 over what the images that a student sees are made of: as stored, and how they are decoded."""
+    """Returns SHA-256 over everything that decides what a student sees: tensors, decoding, pixel space."""
     seen = {name: tensor for name, tensor in tensors.items() if PART_OF[name] != "labels"}
     return hash_tensors(seen, prefix=canonical({"decode": content["decode"], "pixels": content["pixels"]}))

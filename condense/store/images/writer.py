@@ -1,4 +1,4 @@
-"""Writing the labels that `condense.store.images.replay` reads: a file an epoch, each there whole or not at all."""
+"""Writing the stored labels that `condense.store.images.replay` reads, one file for each epoch."""
 
 import shutil
 import sys
@@ -14,31 +14,31 @@ from torch import Tensor
 from condense.augment.views import Views
 from condense.errors import Refused
 from condense.files import hash_tensors, write_atomic
-from condense.store.images.replay import METADATA, Layout, entry
-from condense.store.manifest import Shard, shard_name
+from condense.store.images.manifest import ShardPart, shard_name
+from condense.store.images.replay import METADATA, Layout, shard_metadata
 
 MAX_CLASSES = 2**16
-"""The most classes whose ids 16 bits hold."""
+"""Largest number of classes whose ids fit 16 bits."""
 
 
-class Writer:
-    """Writes labels shard by shard, one epoch in memory at a time.
+class LabelWriter:
+    """Writes labels shard by shard, with one epoch in memory at a time.
 
-    A loop's state can hold it: it is saved as the hashes of the shards that are done, and the others are
-    written anew.
+    It can be part of a loop's state: its own state is the hashes of the finished shards, and a loop that
+    continues writes the other shards anew.
 
     Attributes:
-        shards: What is done, as a manifest lists it.
+        shards: The finished shards, as a manifest lists them.
     """
 
     def __init__(self, folder: Path, layout: Layout, images: str, shards: int) -> None:
-        """Says how much room the labels take, before there are any.
+        """Prints how much room the labels will take, and checks that there is as much.
 
         Args:
-            folder: Where to write.
-            layout: Of each shard.
+            folder: The folder of the shards.
+            layout: The sizes of each shard.
             images: The hash of the images that are labelled.
-            shards: How many there will be.
+            shards: The number of shards that will be written.
 
         Raises:
             Refused: if the disk cannot hold them, or the classes are too many for 16 bits.
@@ -46,18 +46,18 @@ class Writer:
         if layout.top_k is not None and layout.classes > MAX_CLASSES:
             raise Refused(f"the ids of {layout.classes} classes do not fit 16 bits: store all logits")
         self.folder, self.layout, self.images = folder, layout, images
-        self.shards: list[Shard] = []
+        self.shards: list[ShardPart] = []
         self._batches: list[dict[str, Tensor]] = []
         require_room(folder, shards, layout.nbytes)
 
     def add(self, order: Int64[Tensor, " n"], views: Views, logits: Float[Tensor, "n k"]) -> None:
-        """Adds a batch to the epoch at hand.
+        """Adds a batch to the current epoch.
 
         Args:
-            order: Which images it shows.
-            views: How.
-            logits: What the teacher says of them, on any device, where what is stored of them stays until the
-                epoch is written.
+            order: The images that are shown.
+            views: The crops, flips and mixtures of them.
+            logits: The teacher's logits, on any device; the stored part of them stays there until the epoch
+                is written.
         """
         labels = self.layout.labels(logits.detach().float())
         view = {"order": order.cpu().int(), "boxes": views.boxes, "flips": views.flips}
@@ -69,12 +69,12 @@ class Writer:
         self._batches.append(labels | view | mixture)
 
     def close(self) -> None:
-        """Writes the epoch at hand.
+        """Writes the current epoch.
 
         Raises:
             Refused: if its logits do not fit half precision, or the file cannot be written.
         """
-        epoch, text = len(self.shards), entry(self.images, len(self.shards))
+        epoch, text = len(self.shards), shard_metadata(self.images, len(self.shards))
         names = self.layout.tensors()
         tensors = {name: torch.cat([one[name] for one in self._batches]).cpu() for name in names}
         self._batches = []
@@ -92,14 +92,14 @@ class Writer:
         )
 
     def state_dict(self) -> dict[str, object]:
-        """The hashes of the shards that are done."""
+        """Returns the hashes of the finished shards."""
         return {"hashes": [shard["hash"] for shard in self.shards]}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Takes up where `state_dict` was.
+        """Continues after the shards that a state names.
 
         Raises:
-            Refused: if a file is gone.
+            Refused: if the file of one is missing.
         """
         hashes = cast(list[str], state["hashes"])
         for epoch in range(len(hashes)):
@@ -114,10 +114,10 @@ class Writer:
 
 
 def require_room(folder: Path, shards: int, nbytes: int) -> None:
-    """Says how much room some shards take, and makes sure that there is as much.
+    """Prints how much room some shards take, and checks that there is as much.
 
     Raises:
-        Refused: if there is not.
+        Refused: if the disk has less.
     """
     there = next(place for place in (folder, *folder.parents) if place.exists())
     done = sum(path.stat().st_size for path in folder.glob(shard_name(0).replace("00000", "*")))

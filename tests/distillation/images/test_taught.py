@@ -185,7 +185,7 @@ def test_the_set_names_the_teacher_and_says_whether_it_labelled(
     plain = labelled(toy, tmp_path, Means(teacher="trained", labels=False))
     assert plain.content["label"]["teacher"] is None and plain.content["teacher"] == part
     for one, folder in ((made, tmp_path / "made"), (plain, tmp_path / "plain")):
-        one.save(folder, toy.space("normalized"))
+        one.save(folder)
         assert ImageSet.load(folder).content["teacher"] == part
 
 

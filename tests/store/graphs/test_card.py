@@ -37,15 +37,15 @@ def test_the_card_tells_weights_roots_degrees_bytes_and_hash_in_words(tmp_path: 
         trees.hash,
         "4 sets of trees that stand for the training set of toy",
         'mirage 1: {"hops":2}',
-        f"graphs {parts['graphs']}, labels {parts['labels']}; {sum(parts.values())} in all; "
-        f"{trees.dense_bytes} as float32",
+        f"graphs {parts['graphs']}, labels {parts['labels']}; {sum(parts.values())} in all |",
+        f"| {trees.dense_bytes}, with float32 features",
         f"| {len(trees.nodes)} nodes and {trees.edges.shape[1]} edges in all |",
         "| Edges | each graph is one tree or several: messages go from child to parent",
         "| Weights | one for each graph",
         "| Roots | marked",
         "| Degrees | stored",
         "pool the roots only",
-        "a layer that divides by degrees (GCN) takes `degrees`",
+        "a layer that divides by degrees (GCN) needs `degrees`",
         "2 columns of 3, 4 values",
         "| Labels of edges | one for each edge",
     ):

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 from condense.store import GraphSet
-from condense.store.graphs import layout as graph_layout
-from condense.store.graphs.gallery import CLASSES, COLOURS, ITEMS, NODES, OTHER, gallery
+from condense.store.graphs import placement
+from condense.store.graphs.gallery import CLASSES, COLOURS, ITEMS, NODES, OTHER, draw_graphs
 from tests.store.graph_sets import make
 
 
 def sheet(made: GraphSet) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    return np.asarray(Image.open(io.BytesIO(gallery(made))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(draw_graphs(made))).convert("RGB"))
 
 
 def has(drawn: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", colour: str) -> bool:
@@ -25,33 +25,33 @@ def has(drawn: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", colour: str) -
 
 def test_a_tree_has_its_root_on_top_its_levels_below_and_parents_over_their_children() -> None:
     edges = np.array([[1, 2, 3, 4, 5, 7], [0, 0, 1, 1, 2, 6]])
-    places = graph_layout.trees(edges, 8)
-    assert places[:, 1].tolist() == [graph_layout.LEVEL * level for level in (0, 1, 1, 2, 2, 2, 0, 1)]
+    places = placement.place_trees(edges, 8)
+    assert places[:, 1].tolist() == [placement.LEVEL * level for level in (0, 1, 1, 2, 2, 2, 0, 1)]
     assert np.allclose(places[1, 0], places[[3, 4], 0].mean()) and np.allclose(places[2, 0], places[5, 0])
     leaves = places[[3, 4, 5, 7], 0]
-    assert (np.diff(leaves) >= graph_layout.SIBLING - 1e-9).all()
+    assert (np.diff(leaves) >= placement.SIBLING - 1e-9).all()
     assert places[6, 0] == places[7, 0] > places[:6, 0].max()
 
 
 def test_no_two_nodes_of_a_small_graph_lie_on_each_other_whatever_its_parts() -> None:
     ring = [[i, (i + 1) % 6] for i in range(6)]
     edges = np.array([*ring, [6, 7], [7, 8]]).T
-    places = graph_layout.graph(edges, 14)
+    places = placement.place_graph(edges, 14)
     gaps = np.linalg.norm(places[:, None] - places[None], axis=-1) + np.eye(14)
     assert gaps.min() > 0.16 and places.min() >= -1e-9
-    np.testing.assert_array_equal(places, graph_layout.graph(edges, 14))
+    np.testing.assert_array_equal(places, placement.place_graph(edges, 14))
 
 
 @pytest.mark.parametrize("edges", [[], [(i, j) for i in range(9) for j in range(9) if i < j]])
 def test_graphs_without_edges_and_with_all_are_laid_out(edges: list[tuple[int, int]]) -> None:
-    places = graph_layout.graph(np.array(edges, dtype=np.int64).reshape(-1, 2).T, 9)
+    places = placement.place_graph(np.array(edges, dtype=np.int64).reshape(-1, 2).T, 9)
     assert len({tuple(place) for place in places.round(3).tolist()}) == 9 and np.isfinite(places).all()
 
 
 @pytest.mark.parametrize("trees", [False, True])
 def test_equal_sets_give_equal_pictures_and_each_class_adds_to_them(trees: bool) -> None:
     made = make(trees=trees, weights="whole", seed=4)
-    assert gallery(made) == gallery(make(trees=trees, weights="whole", seed=4))
+    assert draw_graphs(made) == draw_graphs(make(trees=trees, weights="whole", seed=4))
     one = make({"labels": torch.zeros(4, dtype=torch.long)}, trees=trees, classes=1, seed=4)
     assert sheet(made).shape[1] == sheet(one).shape[1] == 1440 and len(sheet(made)) > 100
 

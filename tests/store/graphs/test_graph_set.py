@@ -67,7 +67,7 @@ def _again(made: GraphSet) -> GraphSet:
     from condense.store.graphs import gallery as graph_gallery
 
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph_gallery, "gallery", lambda made: b"")
+        patch.setattr(graph_gallery, "draw_graphs", lambda made: b"")
         made.save(Path(folder) / "set")
         return GraphSet.load(Path(folder) / "set")
 

@@ -18,7 +18,7 @@ from condense.errors import Refused
 from condense.evaluation import train_student
 from condense.protocol import HARD_V1, Stage
 from condense.store import Hard, ImageSet, MultiFormation, Soft
-from condense.store.images.decode import STEPS, decoded, from_description, some_decoded
+from condense.store.images.decode import STEPS, decode_all, decode_some, step_from
 
 Make = Callable[..., ImageSet]
 SMALL = replace(HARD_V1, batch=7)
@@ -87,9 +87,9 @@ def test_some_tiles_are_those_of_all(factor: int, h: int, w: int, seed: int) -> 
 @given(factor=st.integers(1, 12), h=SIDES, w=SIDES)
 def test_a_factor_is_refused_exactly_where_a_tile_would_hold_no_pixel(factor: int, h: int, w: int) -> None:
     step = MultiFormation(factor)
-    assert (step.misfit((h, w)) is None) == fits(factor, h, w)
-    assert step.misfit((h, w)) or factor <= min(h, w)
-    if step.misfit((h, w)):
+    assert (step.find_size_error((h, w)) is None) == fits(factor, h, w)
+    assert step.find_size_error((h, w)) or factor <= min(h, w)
+    if step.find_size_error((h, w)):
         for decode in (step, lambda images: step.some(images, torch.zeros(1, dtype=torch.int64))):
             with pytest.raises(Refused, match=f"factor {factor} cuts a side"):
                 decode(torch.zeros(1, 1, h, w))
@@ -122,27 +122,27 @@ def test_gradients_of_all_and_of_some_tiles_are_those_of_finite_differences(size
 
 def test_a_chain_of_steps_keeps_the_order_of_copies() -> None:
     steps, images = (MultiFormation(2), MultiFormation(3)), pixels(2, 1, 12, 9)
-    every = decoded(steps, images)
+    every = decode_all(steps, images)
     order = [(tile, first, i) for tile in range(9) for first in range(4) for i in range(2)]
     assert len(every) == len(order)
     for place, (tile, first, i) in enumerate(order):
         by_hand = steps[1](steps[0](images[i : i + 1])[first : first + 1])[tile]
         torch.testing.assert_close(every[place], by_hand)
     chosen = torch.tensor([0, 1, 2, 9, 16, 17, 40, 71])
-    torch.testing.assert_close(some_decoded(steps, images[chosen % 2], chosen // 2), every[chosen])
-    assert decoded((), images) is images and some_decoded((), images, chosen[:2]) is images
+    torch.testing.assert_close(decode_some(steps, images[chosen % 2], chosen // 2), every[chosen])
+    assert decode_all((), images) is images and decode_some((), images, chosen[:2]) is images
 
 
 @pytest.mark.parametrize("factor", [0, -1, 2.0, True, "2", None])
 def test_a_factor_that_is_no_whole_number_from_one_on_is_refused(factor: object) -> None:
-    with pytest.raises(Refused, match=r"whole number from 1 on, not .+"):
+    with pytest.raises(Refused, match=r"whole number of at least 1, not .+"):
         MultiFormation(factor)  # type: ignore[arg-type]
 
 
 def test_a_step_comes_back_from_its_description() -> None:
     for (name, version), kind in STEPS.items():
         step = kind(3)
-        assert from_description({**step.describe()}) == step
+        assert step_from({**step.describe()}) == step
         assert (step.describe()["name"], step.describe()["version"]) == (name, version)
     assert MultiFormation(3).describe() == {"name": "multi_formation", "version": 1, "factor": 3}
 
@@ -158,7 +158,7 @@ GOOD = {"name": "multi_formation", "version": 1, "factor": 2}
             r"unknown decode step 'hologram' of version 1; .*takes multi_formation of vers",
         ),
         ({"version": 2}, "unknown decode step 'multi_formation' of version 2"),
-        ({"factor": 0}, "the factor of multi_formation is a whole number from 1 on, not 0"),
+        ({"factor": 0}, "multi_formation: factor must be a whole number of at least 1, not 0"),
         ({"factor": 5}, "factor 5 cuts a side of 4"),
         ({"factor": 10**30}, "cuts a side of 4"),
         ({"factor": 2.0}, r"content.decode\[0\].factor is not a whole number"),

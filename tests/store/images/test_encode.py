@@ -19,7 +19,7 @@ from condense.distillation import ImageMethod, ImageRun, distill
 from condense.errors import Refused
 from condense.protocol import HARD_V1
 from condense.store import ImageContent, ImageSet, verify
-from condense.store.images.encode import Encoded, encode, encoding, encoding_named
+from condense.store.images.encode import EncodedImages, encode, encoding, encoding_named
 
 Make = Callable[..., ImageSet]
 FORMS = ("png", "jpeg", "jpeg:30")
@@ -119,7 +119,7 @@ def test_images_that_are_not_those_of_the_files_are_not_stored(
     with pytest.raises(Refused, match="encoded images and content.encoding go together"):
         replace(made, encoded=None)
     assert made.encoded is not None
-    short = Encoded(made.encoded.data, made.encoded.offsets[:-1])
+    short = EncodedImages(made.encoded.data, made.encoded.offsets[:-1])
     with pytest.raises(Refused, match="with 9 offsets are not those of 9 images"):
         replace(made, encoded=short)
 
@@ -129,10 +129,10 @@ def test_damaged_files_and_offsets_are_refused_in_one_sentence() -> None:
     broken = held.data.clone()
     broken[20] ^= 255
     for wrong, words in (
-        (Encoded(broken, held.offsets), "encoded image 0"),
-        (Encoded(held.data[:-9], held.offsets), "do not cut"),
-        (Encoded(held.data, held.offsets.flip(0)), "do not cut"),
-        (Encoded(held.data, torch.tensor([0, 0, len(held.data)])), "encoded image 0 cannot be read"),
+        (EncodedImages(broken, held.offsets), "encoded image 0"),
+        (EncodedImages(held.data[:-9], held.offsets), "do not cut"),
+        (EncodedImages(held.data, held.offsets.flip(0)), "do not cut"),
+        (EncodedImages(held.data, torch.tensor([0, 0, len(held.data)])), "encoded image 0 cannot be read"),
         (encode(smooth(2, 3, 8), encoding("png")), "has the shape"),
     ):
         with pytest.raises(Refused, match=words) as caught:

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from condense.store.images.gallery import GAP, gallery
+from condense.store.images.gallery import GAP, draw_images
 
 
 def sheet(*args: object, **kwargs: object) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    return np.asarray(Image.open(io.BytesIO(gallery(*args, **kwargs))))  # type: ignore[arg-type]
+    return np.asarray(Image.open(io.BytesIO(draw_images(*args, **kwargs))))  # type: ignore[arg-type]
 
 
 def test_each_class_is_a_row_and_each_image_a_tile_of_its_own_colour() -> None:
@@ -51,7 +51,7 @@ def test_equal_sets_give_equal_files_and_at_most_ten_columns_and_a_hundred_rows(
     labels = torch.arange(120).repeat_interleave(12)
     pictures = torch.rand(1440, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     names = [f"a class with quite a long name {i}" for i in range(120)]
-    assert gallery(pictures, labels, names) == gallery(pictures, labels, names)
+    assert draw_images(pictures, labels, names) == draw_images(pictures, labels, names)
     drawn = sheet(pictures, labels, names)
     assert drawn.shape[0] == 100 * (32 + GAP) + GAP and drawn.shape[1] < 600
 

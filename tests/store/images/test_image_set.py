@@ -123,7 +123,7 @@ def test_pixels_survive_a_change_of_space(make: Make, raw: PixelSpace) -> None:
     whitened = stored.in_space(zca)
     assert whitened.evaluation_space == "zca" and whitened.images.dtype == torch.float32
     torch.testing.assert_close(whitened.images, zca.encode(stored.images))
-    back = whitened.in_space(raw, source=zca)
+    back = whitened.with_space(zca).in_space(raw)
     torch.testing.assert_close(back.images * 255, stored.images.float(), atol=0.05, rtol=0)
     assert back.content == make(space=raw).content
 
@@ -137,10 +137,10 @@ def test_a_space_is_known_by_its_numbers_not_by_how_its_recomputation_is_worded(
     whitened = make(space=zca)
     reworded = Reworded(zca.mean, zca.matrix, zca.inverse, zca.fitted_on)
     assert whitened.in_space(reworded) is whitened
-    assert torch.equal(whitened.pixels(reworded), zca.decode(whitened.images))
+    assert torch.equal(whitened.with_space(reworded).pixels(), zca.decode(whitened.images))
     elsewhere = Zca(zca.mean, zca.matrix, zca.inverse, "g" * 64)
     with pytest.raises(Refused, match="which is not"):
-        whitened.pixels(elsewhere)
+        whitened.with_space(elsewhere)
 
 
 def test_whitened_pixels_are_not_decoded_without_their_own_space(make: Make, raw: PixelSpace) -> None:
@@ -148,7 +148,7 @@ def test_whitened_pixels_are_not_decoded_without_their_own_space(make: Make, raw
     with pytest.raises(Refused, match="zca"):
         whitened.in_space(raw)
     with pytest.raises(Refused, match="which is not"):
-        whitened.in_space(raw, source=raw)
+        whitened.with_space(raw)
 
 
 def test_the_bytes_of_each_part_are_those_of_its_tensors(make: Make, raw: PixelSpace) -> None:
@@ -211,7 +211,7 @@ def test_the_hash_covers_every_value_of_the_manifest(make: Make) -> None:
             "unknown label kind 'projected'",
         ),
         ({"label": {"kind": "soft", "temperature": 1.0, "teacher": None}}, "there are no soft labels"),
-        ({"kind": "graphs"}, "not of graphs"),
+        ({"kind": "graphs"}, "content.kind is graphs, not images"),
         ({"pixels": {"space": "cmyk", "mean": [0.0], "std": [1.0]}}, "unknown pixel space 'cmyk'"),
         ({"pixels": {"space": "raw", "mean": [0.0], "std": [1.0]}}, "one number a channel"),
         ({"hints": {"augment": ""}}, "content.hints.lr is missing"),

@@ -17,9 +17,9 @@ from condense.errors import Refused
 from condense.files import hash_tensors
 from condense.protocol import HARD_V1, REPLAY_V1, Stage
 from condense.store import Hard, ImageContent, ImageSet, MultiFormation, verify
+from condense.store.images.manifest import ReplayedLabelPart
 from condense.store.images.replay import Layout, Replay, hash_images
-from condense.store.images.writer import Writer
-from condense.store.manifest import Replayed
+from condense.store.images.writer import LabelWriter
 from condense.store.targets import Distilled
 
 Make = Callable[..., ImageSet]
@@ -53,7 +53,7 @@ def labelled(
     """A set whose labels are random logits of random views; what was labelled goes to `seen`."""
     rng, layout = stream(seed), Layout(len(made), made.num_classes, batch, top_k)
     shards = shards or epochs
-    writer = Writer(folder, layout, hash_images(made.tensors(), made.content), shards)
+    writer = LabelWriter(folder, layout, hash_images(made.tensors(), made.content), shards)
     for _ in range(shards):
         for order in torch.split(torch.randperm(len(made), generator=rng), batch):
             size = (made.images.shape[-2], made.images.shape[-1])
@@ -64,7 +64,7 @@ def labelled(
             if seen is not None:
                 seen.append(Seen(views(made.seen(order)), read, made.labels[order % len(made.images)]))
         writer.close()
-    label: Replayed = {
+    label: ReplayedLabelPart = {
         "kind": "replayed", "temperature": 5.0, "teacher": "e" * 64, "images": writer.images,
         "epochs": epochs, "shards": shards, "batch": batch, "crop": "resized", "cutmix": 0.7, "mixup": None,
         "top_k": top_k, "dtype": "float16",
@@ -312,7 +312,7 @@ def test_whitened_images_are_refused_until_they_are_normalised(make: Make, tmp_p
     content = cast(ImageContent, {**made.content, "label": {**made.content["label"]}})
     made = labelled(replace(made, content=content), tmp_path)
     assert "bring this whitened set into that space" in refusal(lambda: epoch(made, 0))
-    normalized = made.in_space(affine("normalized", [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]), white)
+    normalized = made.with_space(white).in_space(affine("normalized", [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]))
     assert len(epoch(normalized, 0)) == 3
 
 

@@ -11,7 +11,7 @@ from condense.augment.views import draw_views
 from condense.errors import Refused
 from condense.store import ImageSet
 from condense.store.images.replay import Layout, hash_images
-from condense.store.images.writer import Writer
+from condense.store.images.writer import LabelWriter
 
 Make = Callable[..., ImageSet]
 
@@ -32,18 +32,18 @@ def test_a_writer_goes_on_where_its_state_was_and_writes_the_same_files(make: Ma
     views = draw_views(9, (4, 4), stream(), crops="crop-flip", flip=False)
     logits = torch.randn(3, 9, 3, generator=stream(1))
 
-    def write(writer: Writer, epochs: range) -> None:
+    def write(writer: LabelWriter, epochs: range) -> None:
         for number in epochs:
             writer.add(torch.arange(9), views, logits[number])
             writer.close()
 
     images = hash_images(made.tensors(), made.content)
-    whole, broken = (Writer(tmp_path / name, layout, images, 3) for name in ("whole", "broken"))
+    whole, broken = (LabelWriter(tmp_path / name, layout, images, 3) for name in ("whole", "broken"))
     write(whole, range(3))
     write(broken, range(1))
     state = broken.state_dict()
     broken.add(torch.arange(9), views, logits[0])  # lost with the process
-    again = Writer(tmp_path / "broken", layout, images, 3)
+    again = LabelWriter(tmp_path / "broken", layout, images, 3)
     again.load_state_dict(state)
     write(again, range(1, 3))
     assert again.shards == whole.shards and len({shard["hash"] for shard in whole.shards}) == 3
@@ -56,14 +56,14 @@ def test_the_room_that_labels_need_is_said_and_refused_if_the_disk_lacks_it(
 ) -> None:
     layout = Layout(views=50_000, classes=1000, batch=1024)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=31 * 10**9))
-    Writer(tmp_path / "there", layout, "x", 300)
+    LabelWriter(tmp_path / "there", layout, "x", 300)
     assert "labels: 300 files of 100.9 MB, 30.3 GB in all" in capsys.readouterr().err
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=30 * 10**9))
-    assert "30.3 GB in all, and" in refusal(lambda: Writer(tmp_path / "there", layout, "x", 300))
+    assert "30.3 GB in all, and" in refusal(lambda: LabelWriter(tmp_path / "there", layout, "x", 300))
 
 
 def test_logits_past_half_precision_are_refused(make: Make, tmp_path: Path) -> None:
-    writer = Writer(tmp_path, Layout(2, 3, 2), "x", 1)
+    writer = LabelWriter(tmp_path, Layout(2, 3, 2), "x", 1)
     views = draw_views(2, (4, 4), stream(), crops="crop-flip", flip=False)
     writer.add(torch.arange(2), views, torch.tensor([[1.0, 2.0, 3.0], [1.0, 7e4, 0.0]]))
     assert "epoch 0 do not fit half precision" in refusal(writer.close)

@@ -1,4 +1,4 @@
-"""Where the nodes of a small graph go on paper, in inches, with y downwards."""
+"""Places for the nodes of a small graph on paper, in inches, with y downwards."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,29 @@ import networkx
 import numpy as np
 from jaxtyping import Float, Int
 
-Paths = Float[np.ndarray, "n 2"]
+Places = Float[np.ndarray, "n 2"]
+"""The places of n nodes: x and y in inches."""
 Edges = Int[np.ndarray, "2 e"]
+"""Source and target of e edges."""
 
 NEAR = 0.29
-"""Inches from a node to the one that is nearest to it, at the median."""
+"""Median distance from a node to the node nearest to it, in inches."""
 SIBLING = 0.2
-"""Inches between two leaves of a tree."""
+"""Distance between two leaves of a tree, in inches."""
 LEVEL = 0.42
-"""Inches from one level of a tree to the next."""
+"""Distance between two levels of a tree, in inches."""
 APART = 0.16
-"""Inches between two trees, besides those between two leaves."""
+"""Distance between two trees, in addition to that between two leaves, in inches."""
 WIDE = 2.6
-"""Inches after which the parts of a graph go on in the next line."""
+"""Width after which the connected parts of a graph continue in the next line, in inches."""
 
 
-def trees(edges: Edges, nodes: int) -> Paths:
-    """Each tree with its root on top and its leaves side by side, one tree after the other.
+def place_trees(edges: Edges, nodes: int) -> Places:
+    """Places each tree with its root on top and its leaves side by side, one tree after the other.
 
     Args:
-        edges: Child and parent.
-        nodes: How many nodes there are.
+        edges: Child and parent of each edge.
+        nodes: Number of nodes.
     """
     parent = np.full(nodes, -1)
     parent[edges[0]] = edges[1]
@@ -55,12 +57,12 @@ def trees(edges: Edges, nodes: int) -> Paths:
     return places
 
 
-def graph(edges: Edges, nodes: int) -> Paths:
-    """Each connected part by the forces of Kamada and Kawai, its long side level; the parts in lines.
+def place_graph(edges: Edges, nodes: int) -> Places:
+    """Places each connected part by the forces of Kamada and Kawai, with its long side level.
 
     Args:
         edges: Pairs of nodes, once or in both directions.
-        nodes: How many nodes there are.
+        nodes: Number of nodes.
     """
     whole = networkx.Graph()
     whole.add_nodes_from(range(nodes))
@@ -78,8 +80,8 @@ def graph(edges: Edges, nodes: int) -> Paths:
     return places
 
 
-def _part(whole: networkx.Graph, part: Sequence[int]) -> Paths:
-    """A connected part from (0, 0) on."""
+def _part(whole: networkx.Graph, part: Sequence[int]) -> Places:
+    """Places one connected part, with the corner at (0, 0)."""
     if len(part) == 1:
         return np.zeros((1, 2))
     drawn = networkx.kamada_kawai_layout(whole.subgraph(part))

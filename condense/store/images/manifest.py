@@ -1,0 +1,180 @@
+"""The manifest of a stored set of images."""
+
+import math
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict, cast
+
+from condense.errors import Refused
+from condense.files import canonical
+from condense.store.images.decode import Compensated, StepPart, step_from
+from condense.store.manifest import DatasetPart, LabelPart, SetContent, find_form_error
+
+PARTS = ("images", "labels", "replay", "decoder", "auxiliary", "teacher")
+"""Names under which a set's bytes are counted."""
+PART_OF = {
+    "images": "images", "encoded": "images", "offsets": "images",
+    "labels": "labels", "soft": "labels", "compensators": "auxiliary",
+}  # fmt: skip
+"""The tensors of version 1, each with the part that its bytes count under."""
+LABEL_KINDS = ("hard", "soft", "replayed")
+PIXEL_SPACES = ("raw", "normalized", "zca")
+
+
+class ImageDatasetPart(DatasetPart):
+    """The dataset of a set of images; `shape` is (c, h, w), `dsa` the operations of its augmentation."""
+
+    shape: list[int]
+    dsa: str
+
+
+class PixelsPart(TypedDict):
+    """The pixel space, as `PixelSpace.describe` returns it.
+
+    There is a mean and a standard deviation for each channel unless the images are whitened; there may be
+    more keys.
+    """
+
+    space: str
+    mean: NotRequired[list[float]]
+    std: NotRequired[list[float]]
+
+
+class ReplayedLabelPart(LabelPart):
+    """Labels that are stored together with views of the images: a teacher's logits for batches of views.
+
+    The labels lie in shards (`condense.store.images.replay`), one for each epoch. If there are fewer shards
+    than `epochs`, a student draws its batches from all shards. `images` is the hash of the labelled images
+    (`condense.store.images.replay.hash_images`). `crop`, `cutmix` and `mixup` say how the views were drawn
+    (`condense.augment.views`). `top_k` is the number of logits that are stored for each view, None for all.
+    """
+
+    images: str
+    epochs: int
+    shards: int
+    batch: int
+    crop: str
+    cutmix: float
+    mixup: float | None
+    top_k: int | None
+    dtype: str
+
+
+class ShardPart(TypedDict):
+    """One file of stored labels; `hash` and `bytes` are those of its tensors."""
+
+    file: str
+    hash: str
+    bytes: int
+
+
+class EncodingPart(TypedDict):
+    """The compression of the images: ``png``, or ``jpeg`` with a quality from 1 to 100."""
+
+    format: str
+    quality: int | None
+
+
+class TeacherPart(TypedDict):
+    """The network that a method inverted or chose its images with; accuracy is in percent, if known."""
+
+    hash: str
+    network: str
+    bytes: int
+    accuracy: float | None
+
+
+class HintsPart(TypedDict):
+    """The set's own advice for training on it: a learned learning rate, and an augmentation.
+
+    `rollbacks` is the number of steps that were taken back while the set was learned, for the methods that
+    take steps back.
+    """
+
+    lr: float | None
+    augment: str
+    rollbacks: NotRequired[int]
+
+
+class ImageContent(SetContent):
+    """The part of `set.json` that the content hash of a set of images covers."""
+
+    dataset: ImageDatasetPart
+    pixels: PixelsPart
+    decode: list[StepPart]
+    hints: HintsPart
+    replay: NotRequired[list[ShardPart]]
+    encoding: NotRequired[EncodingPart]
+    teacher: NotRequired[TeacherPart]
+
+
+def find_image_content_error(content: ImageContent) -> str | None:
+    """Says what in a content of the right form is unknown to this version or contradicts itself, or None."""
+    if (kind := content["label"]["kind"]) not in LABEL_KINDS:
+        return f"unknown label kind {kind!r}; known: {', '.join(LABEL_KINDS)}"
+    if wrong := _find_replay_error(content):
+        return wrong
+    if (space := content["pixels"]["space"]) not in PIXEL_SPACES:
+        return f"unknown pixel space {space!r}; known: {', '.join(PIXEL_SPACES)}"
+    if len(content["dataset"]["shape"]) != 3:
+        return "content.dataset.shape is not the shape (c, h, w) of an image"
+    channels, pixels = content["dataset"]["shape"][:1], content["pixels"]
+    statistics = [len(pixels.get("mean", [])), len(pixels.get("std", []))]
+    if space != "zca" and statistics != channels * 2:
+        return "content.pixels.mean and content.pixels.std do not hold one number a channel"
+    return _find_decode_error(content)
+
+
+def _find_decode_error(content: ImageContent) -> str | None:
+    """Says why the decode steps cannot be applied to the stored images, or returns None."""
+    _, *sides = content["dataset"]["shape"]
+    copies = 1
+    for part in content["decode"]:
+        try:
+            step = step_from({**part})
+        except Refused as error:
+            return str(error)
+        if content["pixels"]["space"] == "zca":
+            return f"whitened pixels cannot be decoded by {step.name}: a part of them is no whitened image"
+        if isinstance(step, Compensated) and copies > 1:
+            return f"{step.name} adds to stored images: no step can stand before it"
+        if wrong := step.find_size_error(sides):
+            return wrong
+        copies *= step.copies
+    if copies > math.prod(sides):
+        return f"content.decode makes {copies} images of each that is stored: more than it has pixels"
+    return None
+
+
+def _find_replay_error(content: ImageContent) -> str | None:
+    """Says what is wrong with the description of stored labels, or returns None."""
+    label, shards = content["label"], content.get("replay")
+    if label["kind"] != "replayed":
+        return None if shards is None else f"there are stored labels, but the label kind is {label['kind']}"
+    if wrong := find_form_error(label, ReplayedLabelPart, "content.label"):
+        return wrong
+    label = cast(ReplayedLabelPart, label)
+    if shards is None or len(shards) != label["shards"]:
+        return f"content.label.shards is {label['shards']}, but content.replay lists {len(shards or ())}"
+    if not 1 <= label["shards"] <= label["epochs"] or label["batch"] < 1:
+        shape = f"{label['shards']} shards in batches of {label['batch']}"
+        return f"{shape} are no labels of {label['epochs']} epochs"
+    classes = len(content["dataset"]["classes"])
+    if (top := label["top_k"]) is not None and not 1 <= top < classes:
+        return f"content.label.top_k is {top}, but there are {classes} classes"
+    if label["dtype"] != "float16":
+        return f"stored labels of {label['dtype']} are unknown; this condense reads float16"
+    for number, shard in enumerate(shards):
+        # The names are fixed, so that none can lead out of the set's folder.
+        if shard["file"] != (name := shard_name(number)):
+            return f"content.replay[{number}].file is {shard['file']!r}, not {name}"
+    return None
+
+
+def shard_name(epoch: int) -> str:
+    """Returns the name of the file with an epoch's stored labels."""
+    return f"replay-{epoch:05d}.safetensors"
+
+
+def space_identity(description: Mapping[str, object]) -> str:
+    """Returns a text that is equal for equal pixel spaces: the description without its `recompute` text."""
+    return canonical({key: value for key, value in description.items() if key != "recompute"})
