@@ -95,7 +95,7 @@ class FKD(Wrapper):
             Refused: naming the field.
         """
         super().__post_init__()
-        require_teacher(self.name, self.teacher, (HOST,))
+        require_teacher(self, (HOST,))
         if self.teacher == HOST and self.inverted is None:
             raise Refused(f"{self.title}: teacher = {HOST}, but {self.host.title} has no teacher")
         if self.crop not in CROPS:

@@ -13,7 +13,7 @@ from condense.protocol import Protocol
 from condense.store import ImageSet
 from condense.store.images.manifest import TeacherPart
 from condense.store.targets import Distilled, Target
-from condense.teachers import ANY_DATA, NoFixed, Teacher, find, fixed
+from condense.teachers import NoFixed, Teacher, find, fixed
 
 
 def ready(method: ImageMethod, dataset: ImageDataset, protocol: Protocol, data: str) -> str | None:
@@ -69,7 +69,7 @@ def own_teacher(made: ImageSet, protocol: Protocol) -> TeacherPart:
 
 
 def without_stored_labels(
-    protocol: Protocol, method: str, dataset: ImageDataset, *, taught: bool, data: str = ANY_DATA
+    protocol: Protocol, method: str, dataset: ImageDataset, *, taught: bool, data: str = ""
 ) -> Refused:
     """The refusal of sets that lack what a protocol trains on.
 
@@ -85,7 +85,7 @@ def without_stored_labels(
     try:
         fixed(dataset.spec.name, dataset.train.hash)
     except NoFixed as error:
-        first = NoFixed(error.name, data)
+        first = error
         remedy = (
             f"{told} --param fkd.teacher=host makes one that does" if taught else f"{remedy}, but {first}"
         )

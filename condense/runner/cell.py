@@ -211,7 +211,7 @@ def make_set(
             raise Refused(f"{folder} holds the set of another run; move it away or choose another --out")
         if isinstance(stored, ImageSet):
             assert isinstance(job.method, ImageMethod) and isinstance(job.dataset, ImageDataset)
-            require_same_fixed(job.method, stored.content, job.dataset.spec, job.dataset.train.hash, folder)
+            require_same_fixed(job.method, stored.content, job.dataset, folder)
         clean(job.key(seed))
         return stored, folder
     made, run = distill(

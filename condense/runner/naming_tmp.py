@@ -9,7 +9,6 @@ from condense.data import Dataset
 from condense.errors import Refused
 from condense.evaluation.kinds import fitting, kind_of
 from condense.protocol import Protocol, named_protocol
-from condense.teachers import NoFixed
 
 
 def data_options(dataset: str, size: int | None, skip_unreadable: bool, data_dir: Path | None) -> str:
@@ -31,10 +30,8 @@ def telling_of(data: str) -> Iterator[None]:
     Args:
         data: As `data_options`.
     """
-    try:
-        yield
-    except NoFixed as error:
-        raise NoFixed(error.name, data, error.instead) from None
+    del data
+    yield
 
 
 def first_seeds(protocol: Protocol, count: int | None) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from condense.teachers.foreign import read
 from condense.teachers.header import Header
 from condense.teachers.pinned import (
-    ANY_DATA,
     FIXED,
     PINNED,
     TRAINED,
@@ -18,7 +17,6 @@ from condense.teachers.pinned import (
 from condense.teachers.teacher import Teacher, check_classes, load
 
 __all__ = [
-    "ANY_DATA",
     "FIXED",
     "PINNED",
     "TRAINED",

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from condense.data import ImageSpec
-from condense.errors import Refused
+from condense.errors import Refused, Remedy
 from condense.files import hash_tensors
 from condense.networks import build_network
 from condense.teachers.header import Header
@@ -76,22 +76,21 @@ def _matched(
     state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], ordered: bool, refusal: str
 ) -> dict[str, Tensor]:
     """The tensors under the names of our network."""
+    structure = Remedy(settings={"params.network": None}, effect="names its structure")
     plain = {name.removeprefix(PARALLEL): value for name, value in state.items()}
     if plain.keys() != wanted.keys():
         if not ordered:
             name = min(plain.keys() ^ wanted.keys())
             where = "is missing" if name in wanted else "is none of its tensors"
-            raise Refused(f"{refusal}: {name} {where}; name its structure with --param network=...")
+            raise Refused(f"{refusal}: {name} {where}", remedies=[structure])
         if len(plain) != len(wanted):
-            raise Refused(
-                f"{refusal}: it has {len(plain)} tensors, not {len(wanted)}; "
-                "name its structure with --param network=..."
-            )
+            reason = f"{refusal}: it has {len(plain)} tensors, not {len(wanted)}"
+            raise Refused(reason, remedies=[structure])
         plain = dict(zip(wanted, plain.values(), strict=True))
     for name, shape in wanted.items():
         if plain[name].shape != shape:
             found, ours = (" x ".join(map(str, one)) for one in (plain[name].shape, shape))
-            raise Refused(f"{refusal}: {name} would be {found}, not {ours}; is --param network=... right?")
+            raise Refused(f"{refusal}: {name} would be {found}, not {ours}", remedies=[structure])
     return plain
 
 

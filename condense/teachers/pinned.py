@@ -1,11 +1,12 @@
-"""The one fixed teacher of a dataset, and where teachers lie: shipped, pinned by a user, kept by a run.
+"""The fixed teacher of a dataset, and the places of teachers: shipped, pinned by a user, or kept by a run.
 
-``soft-v1`` labels every set of a dataset with the same network, so that network is pinned by its hash: small
-ones are shipped beside this module, others are pinned once by ``condense teach --pin`` below the home folder.
-A teacher that a run has used is kept there as well, by its hash, so that its sets can be judged with it.
+``soft-v1`` labels all sets of a dataset with the same network, so this network is pinned by its hash. Small
+ones are shipped beside this module; others are pinned once by a user and stored below the home folder. A
+teacher that a run has used is kept there as well, by its hash, so that the run's sets can be evaluated with
+it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -13,13 +14,19 @@ from typing import NamedTuple
 
 import torch
 
-from condense.errors import Refused
+from condense.errors import Refused, Remedy
 from condense.files import canonical, home
 from condense.teachers.teacher import Teacher, load
 
 
 class Pinned(NamedTuple):
-    """A teacher that is shipped: its file, its hash, and that of the training split."""
+    """A shipped teacher.
+
+    Attributes:
+        file: Name of its file.
+        hash: The teacher's hash.
+        train_hash: SHA-256 of the training split that it was trained on.
+    """
 
     file: str
     hash: str
@@ -40,34 +47,28 @@ PINNED: Mapping[str, Pinned] = MappingProxyType(
         ),
     }
 )
-"""The shipped teachers by the dataset's name. That of the digits was made by ``condense teach --dataset
-digits --network convnet-w32-bn --epochs 200``, that of Fashion-MNIST by ``condense teach --dataset
-fashion-mnist --network convnet-w32-bn --epochs 20``, each with ``--out FILE``."""
-
-
-ANY_DATA = "--dataset NAME_OR_PATH"
-"""The options that name data, where it is not known what the user calls them."""
+"""The shipped teachers by the dataset's name. Both are a convnet-w32-bn, trained by
+`condense.teachers.training.teach` for 200 epochs on the digits and for 20 on Fashion-MNIST."""
 
 
 FIXED, TRAINED = "fixed", "trained"
-"""Values of a method's field ``teacher`` besides a hash: the dataset's fixed teacher, or one trained by the run."""
+"""Values of a method's field ``teacher`` besides a hash: the dataset's fixed teacher, or one that the run
+trains."""
 
 
 class NoFixed(Refused):
-    """A dataset has no fixed teacher; the sentence says how to make one.
+    """A dataset has no fixed teacher. One of the remedies makes one.
 
     Args:
-        name: The dataset's name.
-        data: The options that say which data these are.
-        instead: What else the user may do, as the end of the sentence.
+        dataset: The dataset's name.
+        remedies: What the user can do instead.
     """
 
-    def __init__(self, name: str, data: str = ANY_DATA, instead: str = "") -> None:
-        super().__init__(
-            f"{name} has no fixed teacher; make one and pin it with "
-            f"condense teach {data} --network convnet-w32-bn --epochs 20 --pin{instead}"
-        )
-        self.name, self.data, self.instead = name, data, instead
+    def __init__(self, dataset: str, remedies: Iterable[Remedy] = ()) -> None:
+        settings = {"dataset": dataset, "network": "convnet-w32-bn", "epochs": 20, "pin": True}
+        make = Remedy(command="teach", settings=settings, effect="makes one")
+        super().__init__(f"{dataset} has no fixed teacher", remedies=[make, *remedies])
+        self.dataset = dataset
 
 
 def fixed(dataset_name: str, train_hash: str, device: torch.device | str = "cpu") -> Teacher:
@@ -108,10 +109,10 @@ def require_fixed(dataset_name: str, train_hash: str, setting: str) -> None:
     """
     try:
         fixed(dataset_name, train_hash)
-    except NoFixed as error:
-        field = setting.removeprefix("params.")
-        instead = f"; or do without, by --param {field}={TRAINED} or --teacher FILE"
-        raise NoFixed(error.name, instead=instead) from None
+    except NoFixed:
+        trained = Remedy(settings={setting: TRAINED}, effect="trains one for the run")
+        file = Remedy(settings={"teacher": None}, effect="takes one from a file")
+        raise NoFixed(dataset_name, [trained, file]) from None
 
 
 def pin(teacher: Teacher) -> Path:
@@ -188,9 +189,13 @@ def find(hash_: str, device: torch.device | str = "cpu", *, cache: Path | None =
             continue
         if teacher.hash == hash_:
             return teacher
+    file: Mapping[str, object] = {"teacher": None}
+    stored = Remedy(
+        command="evaluate", settings=file, effect="does so for a stored set that was made with it"
+    )
     raise Refused(
-        f"the teacher {hash_[:8]} is not here; give its file with --teacher FILE, "
-        "to condense evaluate where a stored set was made with it"
+        f"the teacher {hash_[:8]} is not here",
+        remedies=[Remedy(settings=file, effect="names its file"), stored],
     )
 
 

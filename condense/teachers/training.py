@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from condense.data import ImageDataset, ImageSpec
-from condense.errors import Refused
+from condense.errors import Refused, Remedy
 from condense.files import home, require_writable
 from condense.networks import build_network
 from condense.resources import Machine
@@ -22,17 +22,17 @@ images. The papers' teachers see the whole training set."""
 def teacher_training(
     network: str, *, epochs: int = 200, lr: float = 0.1, batch: int = 128, seed: int = 0
 ) -> Training:
-    """The recipe of the networks that SRe2L and its followers squeeze CIFAR into (https://arxiv.org/abs/2306.13092).
+    """Returns the training recipe of SRe2L's teachers for CIFAR (https://arxiv.org/abs/2306.13092).
 
-    SGD with momentum 0.9 and weight decay 5e-4, the rate to 0 along half a cosine, random crops of the padded
-    image, and flips where the dataset flips.
+    It is SGD with momentum 0.9 and weight decay 5e-4. The learning rate falls to 0 along half a cosine.
+    Images are cropped after padding, and flipped where the dataset allows it.
 
     Args:
-        network: Its name.
+        network: Name of the network.
         epochs: Passes over the images that are trained on.
         lr: Learning rate at the first step.
-        batch: Images a step.
-        seed: Of everything that is drawn.
+        batch: Images per step.
+        seed: Seed of everything that is drawn.
     """
     return Training(
         network=network, epochs=epochs, lr=lr, batch=batch, momentum=0.9, weight_decay=5e-4,
@@ -41,12 +41,12 @@ def teacher_training(
 
 
 def as_teacher(found: Pretrained, training: Training, spec: ImageSpec, train_hash: str) -> Teacher:
-    """The teacher that a trained network is, in the precision that a teacher is stored in.
+    """Makes a teacher out of a trained network: its weights are rounded to the precision of a teacher's file.
 
     Args:
-        found: The network.
+        found: The trained network.
         training: How it was trained.
-        spec: The dataset.
+        spec: The dataset's specification.
         train_hash: SHA-256 of the whole training split.
     """
     header = Header(
@@ -65,16 +65,16 @@ def as_teacher(found: Pretrained, training: Training, spec: ImageSpec, train_has
 
 
 def check_teaching(training: Training, dataset: ImageDataset, out: Path | None, pin: bool) -> None:
-    """Refuses, before any work, a teacher that cannot be trained, or has no place to go.
+    """Refuses, before any work, a teacher that cannot be trained or has no place to be stored.
 
     Args:
         training: How it is to be trained.
-        dataset: On what.
+        dataset: The dataset to train on.
         out: The file to write, if any.
-        pin: Whether it is to be the dataset's fixed teacher.
+        pin: Whether it is to become the dataset's fixed teacher.
 
     Raises:
-        Refused: naming the option.
+        Refused: naming the setting.
     """
     spec = dataset.spec
     build_network(training.network, spec.shape, spec.num_classes, torch.Generator())
@@ -82,34 +82,37 @@ def check_teaching(training: Training, dataset: ImageDataset, out: Path | None, 
         raise Refused(f"a teacher looks at images; {spec.name} holds {spec.kind}")
     for name, value in (("epochs", training.epochs), ("batch", training.batch)):
         if value is not None and value < 1:
-            raise Refused(f"--{name} {value} must be at least 1")
+            raise Refused("at least 1 is needed", setting=name, value=value)
     if not 0 < training.lr < float("inf"):
-        raise Refused(f"--lr {training.lr} is no learning rate")
+        raise Refused("a learning rate is a number above 0", setting="lr", value=training.lr)
     if out is None and not pin:
-        raise Refused("condense teach wants a place for the teacher: --out FILE, --pin, or both")
+        stored = Remedy(settings={"out": None}, effect="writes it to a file")
+        pinned = Remedy(settings={"pin": True}, effect="makes it the fixed teacher of the dataset")
+        raise Refused("the teacher would not be stored", remedies=[stored, pinned])
     if out is not None:
         if out.suffix != ".safetensors" or out.is_dir():
-            raise Refused(f"--out {out}: a teacher is a file NAME.safetensors")
+            raise Refused("a teacher is a file NAME.safetensors", setting="out", value=str(out))
         require_writable(out.parent)
     if pin:
         require_pinnable(spec.name, dataset.train.hash, training.describe())
 
 
 def teach(training: Training, dataset: ImageDataset, machine: Machine) -> Teacher:
-    """A teacher, trained now or found among the trained networks of the home folder.
+    """Trains a teacher, or finds it among the trained networks in the home folder.
 
     Args:
-        training: How.
-        dataset: Its training images are trained on; the others are not read.
+        training: How it is trained.
+        dataset: The dataset, of which only the training images are read.
         machine: The device to train on and the time limit.
 
     Raises:
         Refused: if the home folder cannot be written, or the loss is not finite.
-        Stopped: when the budget has run out.
+        Stopped: if the time limit is reached; the same call goes on from there.
     """
     require_writable(home())
     train = dataset.train.to(machine.device).in_space(dataset.space("normalized").to(machine.device))
     found = pretrained(
-        training, train, dataset.spec, "normalized", cache=home(), budget=machine.budget, remedy="lower --lr"
-    )
+        training, train, dataset.spec, "normalized",
+        cache=home(), budget=machine.budget, remedy="lower the learning rate",
+    )  # fmt: skip
     return as_teacher(found, training, dataset.spec, dataset.train.hash)

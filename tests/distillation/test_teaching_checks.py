@@ -88,8 +88,8 @@ def test_a_method_can_do_without_a_fixed_teacher_and_the_refusal_says_how(
     with pytest.raises(Refused) as refused:
         check(method, toy)
     assert str(refused.value) == (
-        "toy has no fixed teacher; make one and pin it with condense teach --dataset NAME_OR_PATH --network "
-        f"convnet-w32-bn --epochs 20 --pin; or do without, by --param {field}=trained or --teacher FILE"
+        "toy has no fixed teacher; condense teach with dataset='toy', network='convnet-w32-bn', epochs=20, "
+        f"pin=True makes one; {field}='trained' trains one for the run; teacher takes one from a file"
     )
 
 
@@ -118,7 +118,7 @@ def test_a_teacher_without_batch_norms_is_refused_before_it_is_trained_where_the
                 distill(chain, toy, ipc=1, cache=tmp_path / "cache")
             assert str(refused.value) == (
                 "inverts matches its teacher's batch norms, and convnet-w32 has none; "
-                "choose another, as in --param network=convnet-bn"
+                "network='convnet-bn' has some"
             )
     assert not (tmp_path / "cache").exists()
 
@@ -129,7 +129,7 @@ def test_a_teacher_without_batch_norms_is_refused_wherever_it_comes_from(
     assert own.header is not None
     network = build_network("convnet-w32", toy.spec.shape, 3, torch.Generator().manual_seed(0))
     plain = Teacher.of(replace(own.header, network="convnet-w32"), network.state_dict(), "cpu")
-    sentence = "inverts matches its teacher's batch norms, and convnet-w32 has none; --param teacher=trained"
+    sentence = "inverts matches its teacher's batch norms, and convnet-w32 has none; teacher='trained' trains"
     plain.save(tmp_path / "plain.safetensors")
     method, teachers = given(Inverts(), tmp_path / "plain.safetensors", toy)
     with pytest.raises(Refused, match=sentence):
@@ -194,8 +194,8 @@ def test_a_stored_set_is_of_the_fixed_teacher_that_there_is_now(
         }  # fmt: skip
     content["label"]["teacher"] = label and named.get(label, label)
     if fine:
-        require_same_fixed(method, content, toy.spec, toy.train.hash, Path("sets/one"))
+        require_same_fixed(method, content, toy, Path("sets/one"))
         return
     sentence = f"sets/one was made with the teacher .*, and the fixed one of toy is {own.hash[:8]} now; move"
     with pytest.raises(Refused, match=sentence):
-        require_same_fixed(method, content, toy.spec, toy.train.hash, Path("sets/one"))
+        require_same_fixed(method, content, toy, Path("sets/one"))

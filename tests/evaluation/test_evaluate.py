@@ -149,13 +149,13 @@ def test_a_full_record_of_the_fixed_teacher_is_up_to_date_and_of_another_teacher
 
 
 def test_data_without_a_fixed_teacher_are_refused_before_any_work_and_say_how_to_make_one(
-    cell: Make, places: Paths, toy: ImageDataset, toy_file: Path
+    cell: Make, places: Paths, toy: ImageDataset
 ) -> None:
     with pytest.raises(Refused) as refused:
         run(cell(), places)
     assert str(refused.value) == (
-        "toy has no fixed teacher; make one and pin it with condense teach "
-        f"--dataset {toy_file} --network convnet-w32-bn --epochs 20 --pin"
+        "toy has no fixed teacher; condense teach with dataset='toy', network='convnet-w32-bn', epochs=20, "
+        "pin=True makes one"
     )
     assert not list(places.out.parent.glob("sets/*"))
     one = made(cell(), places)
@@ -282,7 +282,7 @@ def test_a_stored_set_that_another_fixed_teacher_labelled_is_refused(
         make_set(job, 0, places, CPU, Budget())
     assert str(refused.value) == (
         f"{folder} was made with the teacher {teacher.hash[:8]}, and the fixed one of toy is "
-        f"{other.hash[:8]} now; move it away or choose another --out"
+        f"{other.hash[:8]} now; move the set away; out stores the new set elsewhere"
     )
 
 
@@ -292,7 +292,7 @@ def test_a_set_without_stored_labels_is_refused_under_replay_v1(
     sentence = (
         "replay-v1 trains on labels that are stored with a set's views, and a set of random_subset "
         r"stores none; condense run --method random_subset\+fkd makes one that does, but toy has no fixed "
-        "teacher; make one and pin it with condense teach --dataset "
+        "teacher; condense teach with dataset='toy', "
     )
     with pytest.raises(Refused, match=sentence):
         run(cell(protocol="replay-v1"), places)

@@ -152,9 +152,7 @@ def test_all_real_images_have_no_distance_from_themselves_and_stay(
     assert losses[-1] > 1e-4  # with an image less there is a distance
 
 
-def test_with_a_single_layer_it_is_dm(
-    toy: ImageDataset, tmp_path: Path
-) -> None:
+def test_with_a_single_layer_it_is_dm(toy: ImageDataset, tmp_path: Path) -> None:
     settings = {"network": "convnet-d1", "iterations": 3, "batch_real": 8, "lr_images": 0.5}
     dm = distilled("dm", toy, tmp_path, 2, **settings)
     assert torch.equal(distilled("datadam", toy, tmp_path, 2, **settings), dm)

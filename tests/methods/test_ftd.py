@@ -48,9 +48,7 @@ def decayed(images: list[Tensor], decay: float) -> Tensor:
     return total
 
 
-def test_the_set_is_the_average_of_the_images_over_the_updates(
-    toy: ImageDataset, tmp_path: Path
-) -> None:
+def test_the_set_is_the_average_of_the_images_over_the_updates(toy: ImageDataset, tmp_path: Path) -> None:
     images = [made(toy, tmp_path, iterations=n, ema_decay=0).images for n in (1, 2, 3, 4)]
     start = made(toy, tmp_path, lr_images=1e-30).images
     one = made(toy, tmp_path, iterations=4, ema_decay=0.7)

@@ -199,9 +199,7 @@ def test_each_step_draws_one_operation_with_parameters_for_each_image(
     assert len({round(float(image.std()), 5) for image in one}) == 7
 
 
-def test_the_learned_rate_is_stored_and_the_paper_protocol_uses_it(
-    toy: ImageDataset, tmp_path: Path
-) -> None:
+def test_the_learned_rate_is_stored_and_the_paper_protocol_uses_it(toy: ImageDataset, tmp_path: Path) -> None:
     one = made(toy, tmp_path, iterations=3, lr_lr=1e-5)
     lr = one.content["hints"]["lr"]
     assert lr is not None and lr == one.learned_lr and abs(lr - 0.01) > 1e-4
@@ -239,9 +237,7 @@ def test_steps_that_are_taken_back_are_counted_in_the_sets_hints(
     assert torch.equal(other.images, start.images) and not torch.equal(plain.images, start.images)
 
 
-def test_a_learned_rate_is_kept_positive_or_the_run_is_refused(
-    toy: ImageDataset, tmp_path: Path
-) -> None:
+def test_a_learned_rate_is_kept_positive_or_the_run_is_refused(toy: ImageDataset, tmp_path: Path) -> None:
     one = made(toy, tmp_path, lr_student=0.05, lr_lr=0.002)
     assert one.learned_lr == pytest.approx(0.05) and one.content["hints"]["rollbacks"] == 1
     with pytest.raises(Refused, match="lower lr_images or lr_lr, as in --param lr_images=10"):

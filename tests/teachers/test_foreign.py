@@ -80,7 +80,9 @@ def test_another_structure_is_refused(
 ) -> None:
     path = tmp_path / f"foreign.{suffix}"
     save_file(weights, path) if suffix == "safetensors" else torch.save(weights, path)
-    with pytest.raises(Refused, match=f"foreign.{suffix} does not hold a {network}: .*--param network="):
+    with pytest.raises(
+        Refused, match=f"foreign.{suffix} does not hold a {network}: .*; network names its structure"
+    ):
         taken(path, toy, network)
 
 

@@ -43,8 +43,8 @@ def test_a_dataset_without_one_is_refused_with_the_way_to_one(home: Path, toy: I
     with pytest.raises(Refused) as refused:
         fixed("toy", toy.train.hash)
     assert str(refused.value) == (
-        "toy has no fixed teacher; make one and pin it with condense teach --dataset NAME_OR_PATH "
-        "--network convnet-w32-bn --epochs 20 --pin"
+        "toy has no fixed teacher; condense teach with dataset='toy', network='convnet-w32-bn', epochs=20, "
+        "pin=True makes one"
     )
     # A user's own data under a known name are not those that the shipped one was trained on.
     with pytest.raises(Refused, match="digits has no fixed teacher"):
@@ -111,8 +111,8 @@ def test_a_teacher_is_found_by_its_hash_wherever_it_lies(
     with pytest.raises(Refused) as refused:
         find(teacher.hash)
     assert str(refused.value) == (
-        f"the teacher {teacher.hash[:8]} is not here; give its file with --teacher FILE, "
-        "to condense evaluate where a stored set was made with it"
+        f"the teacher {teacher.hash[:8]} is not here; teacher names its file; condense evaluate with teacher "
+        "does so for a stored set that was made with it"
     )
     path = pin(teacher)
     kept = Teacher.of(replace(header, accuracy=1.0), trained.state_dict(), "cpu")

@@ -96,7 +96,11 @@ def test_a_teacher_is_trained_by_the_recipe_of_the_papers_but_for_a_part_that_is
         ("teacher", "fixd", "unknown teacher of means 'fixd'; nearest: fixed"),
         ("teacher", "a" * 63, "unknown teacher of means"),
         ("teacher", "A" * 64, "unknown teacher of means"),
-        ("teacher", "nets/one.pt", "means: teacher = nets/one.pt: a file is given with --teacher FILE"),
+        (
+            "teacher",
+            "nets/one.pt",
+            r"teacher='nets/one.pt': means: this field holds one of fixed, trained or a hash, not a file",
+        ),
         ("teacher_epochs", 0, "means: teacher_epochs = 0 must be at least 1"),
     ],
 )
@@ -107,17 +111,20 @@ def test_fields_that_make_no_sense_are_refused(field: str, value: object, senten
 
 def test_a_teacher_is_a_word_or_a_hash() -> None:
     for fine in ("fixed", "trained", "0123456789abcdef" * 4):
-        require_teacher("means", fine)
-    require_teacher("means", "host", ["host"])
+        require_teacher(Means(teacher=fine))
+    host = Again(host=Plain(), teacher="host")
+    require_teacher(host, ["host"])
     with pytest.raises(Refused):
-        require_teacher("means", "host")
+        require_teacher(host)
 
 
 def test_a_dataset_without_a_fixed_teacher_is_refused_before_any_work(
     toy: ImageDataset, home: Path, tmp_path: Path
 ) -> None:
     for method in (Means(), Again(host=Means(teacher="trained"))):
-        with pytest.raises(Refused, match="toy has no fixed teacher; make one and pin it"):
+        with pytest.raises(
+            Refused, match="toy has no fixed teacher; condense teach with dataset='toy', .* makes one"
+        ):
             distill(method, toy, ipc=1, cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -217,14 +224,12 @@ def test_a_file_sets_the_hash_in_every_link_with_a_teacher_and_the_path_is_no_se
     path.unlink()
     again, _ = distill(method, toy, ipc=1, cache=tmp_path / "cache")
     assert again.hash == made.hash
-    with pytest.raises(
-        Refused, match=f"the teacher {own.hash[:8]} is not here; give its file with --teacher"
-    ):
+    with pytest.raises(Refused, match=f"the teacher {own.hash[:8]} is not here; teacher names its file"):
         distill(method, toy, ipc=1, cache=tmp_path / "elsewhere")
 
 
 def test_a_method_without_a_teacher_takes_no_file(toy: ImageDataset, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"--teacher a.pt: plain has no teacher"):
+    with pytest.raises(Refused, match="teacher='a.pt': plain has no teacher"):
         given(Plain(), Path("a.pt"), toy)
 
 
