@@ -1,11 +1,12 @@
-"""What a step of recovery costs, in ways that give the same images: ``python benchmarks/recover.py``.
+"""Time of an inversion step, computed in four equivalent ways: ``python benchmarks/recover.py``.
 
-Seconds of the gradient of one pass, as medians over interleaved repetitions, and as a share of "published":
-the statistics by permuting, copying and ``var``, and gradients of the teacher's weights computed along the
-way, as in DWA's code. "statistics" replaces the former (`condense.distillation.inversion.bn_statistics`), "frozen" the latter; "ours"
-is both. A last line says what several passes of small images in one forward are worth.
+Prints the median seconds of the gradient of one pass over interleaved repetitions, and its share of the way
+"published", which computes the batch statistics by permuting, copying and ``var``, and also the gradients of
+the teacher's weights, as DWA's code does. "statistics" replaces the statistics by
+`condense.distillation.inversion.bn_statistics`, "frozen" omits the weights' gradients, and "ours" does both.
+The last line compares several passes of small images in one forward pass with the same passes one by one.
 
-Times are worth something with nothing else on the machine.
+The times are meaningful only on a machine that does nothing else.
 """
 
 import argparse
@@ -17,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condense.benchmarks.common import timed
-from condense.distillation.inversion.invert import Inversion, objective
+from condense.distillation.inversion.invert import Inversion, inversion_loss
 from condense.networks import Network, build_network
 from condense.resources import device_name, keep_freed_memory
 
-NUMBERS = Inversion(lr=0.25, bn_weight=0.01, crops=(1.0,))
+NUMBERS = Inversion(lr=0.25, bn_weight=0.01, crop_mins=(1.0,))
 
 
 def teacher(name: str, shape: tuple[int, int, int], classes: int, device: torch.device) -> Network:
@@ -61,7 +62,7 @@ def steps(
             network.requires_grad_(not frozen)
             leaf = pixels.clone().requires_grad_()
             loss = (
-                objective(network, leaf[None], labels, NUMBERS)[0]
+                inversion_loss(network, leaf[None], labels, NUMBERS)[0]
                 if ours
                 else published(network, leaf, labels)
             )
@@ -113,7 +114,7 @@ def side_by_side(passes: int, device: torch.device, repeats: int = 20) -> tuple[
 
     def gradient(images: Tensor) -> Tensor:
         leaf = images.clone().requires_grad_()
-        return torch.autograd.grad(objective(network, leaf, labels, NUMBERS).sum(), leaf)[0]
+        return torch.autograd.grad(inversion_loss(network, leaf, labels, NUMBERS).sum(), leaf)[0]
 
     def alone() -> list[Tensor]:
         return [gradient(pixels[number : number + 1]) for number in range(passes)]

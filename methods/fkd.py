@@ -1,76 +1,78 @@
-"""FKD: soft labels of a set's augmented and mixed images, stored with the views that they are of.
+"""FKD: a teacher's soft labels of a set's augmented and mixed images, stored with the augmentation.
 
 Shen and Xing: A Fast Knowledge Distillation Framework for Visual Recognition, ECCV 2022,
-https://arxiv.org/abs/2112.01528; authors' code szq0214/FKD. As the labels of a distilled set: Yin, Xing and
-Shen, Squeeze, Recover and Relabel, NeurIPS 2023, https://arxiv.org/abs/2306.13092; authors' code
-VILA-Lab/SRe2L (``SRe2L/relabel``), which is what this file follows. `FKD.kept` and `FKD.top_k` are the label
-pruning of Xiao and He: Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?, NeurIPS
-2024, https://arxiv.org/abs/2410.15919; authors' code he-y/soft-label-pruning-for-dataset-distillation.
+https://arxiv.org/abs/2112.01528; authors' code szq0214/FKD. As labels of a distilled set: Yin, Xing and Shen,
+Squeeze, Recover and Relabel, NeurIPS 2023, https://arxiv.org/abs/2306.13092; authors' code VILA-Lab/SRe2L
+(``SRe2L/relabel``), which this file follows. `FKD.kept` and `FKD.top_k` are the label pruning of Xiao and He:
+Are Large-scale Soft Labels Necessary for Large-scale Dataset Distillation?, NeurIPS 2024,
+https://arxiv.org/abs/2410.15919; authors' code he-y/soft-label-pruning-for-dataset-distillation.
 
-A teacher sees every batch that a student will be trained on, cropped, mirrored and mixed, once; its logits
-are kept in half precision beside the numbers that make the views. Every student under replay-v1 is then
-trained without a teacher, on the same images and labels. At the defaults the views are drawn as soft-v1
-draws them.
+The teacher sees every batch that a student will be trained on once, cropped, mirrored and mixed. Its logits
+are stored in half precision, together with the numbers that define each image's view (its crop, flip and
+mixture). Under replay-v1 every student is then trained on the same views and labels, without a teacher. At
+the defaults the views are drawn as under soft-v1.
 
-What it costs is room: with N images, E epochs and k classes E N (17 + 2 k) bytes and 12 a batch, which for
-ImageNet at ten images a class are 6 GB of labels beside 150 MB of images. The suite counts them.
+The labels take much space: with N images, E epochs and k classes, E N (17 + 2 k) bytes and 12 a batch. For
+ImageNet at ten images per class this is 6 GB, beside 150 MB of images. The set's size counts them.
 
 Where this differs from the authors' code, and why:
 
-- A file an epoch with all of its batches in place of a pickle a batch; boxes in pixels as 16-bit numbers in
-  place of fractions of the sides in single precision; the order of the images is
-  stored, not replayed from the library's sampler, whose draws changed between versions.
-- The teacher is in evaluation mode. Theirs for CIFAR is left in training mode, so that its labels depend on
-  the rest of the batch.
-- Pruned labels are the first `FKD.kept` epochs, and each step draws one of all their batches; theirs are the
-  first batches, whatever epoch they end in, and the batch before stands in for one of fewer images.
-- With `FKD.top_k` the logits that are left out are read as their mean. How the successor of the pruning
-  paper (LPQLD) fills them in could not be checked.
+- There is one file an epoch; the authors store a pickle a batch. Crops are stored in pixels, as 16-bit
+  integers; the authors store fractions of the sides in single precision. The order of the images is stored;
+  the authors replay the sampler of the library, whose draws changed between versions.
+- The teacher is in evaluation mode. On CIFAR the authors' teacher is in training mode, so that its labels
+  depend on the rest of the batch.
+- Pruned labels are those of the first `FKD.kept` epochs, and each step of a student draws one of their
+  batches. The authors keep the first batches, whatever epoch they end in, and replace a batch of fewer images
+  by the batch before it.
+- With `FKD.top_k`, the omitted logits are read as their mean. How the successor of the pruning paper (LPQLD)
+  restores them could not be checked.
 
-When not to use it: where the room of the labels counts and a teacher is at hand, which labels for nothing
-under soft-v1; or where students are trained for another number of epochs than was labelled.
+When not to use it: where the space of the labels counts and a teacher is at hand, which labels without any
+space under soft-v1; where students are trained for another number of epochs than was labelled.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from condense.augment.views import CROPS, Views, draw_views
+from condense.augment.views import Views, draw_views
 from condense.data import Images
 from condense.distillation import ImageRun, Wrapper, register
 from condense.distillation.images.taught import TeacherMethod, require_teacher
-from condense.errors import Refused, unknown
+from condense.errors import Refused
 from condense.store import ImageSet
 from condense.teachers import FIXED
 from condense.teachers.training import teacher_training
 
 HOST = "host"
+"""Value of `FKD.teacher`: the teacher of the host method."""
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
 class FKD(Wrapper):
-    """A teacher's logits for augmented and mixed views of a set, stored with the views.
+    """Stored logits of a teacher for augmented and mixed views of a set's images.
 
-    A host's soft labels give way to them; class ids stay.
+    They replace the host's soft labels; class ids stay.
 
     Attributes:
-        teacher: Who labels: ``fixed``, the dataset's pinned one; ``host``, the one that the host inverts or
-            chooses with (the first of INFER's several networks, so one of its M labels); ``trained``, one
-            trained here; or the hash of one whose file is given (``--teacher FILE``).
-        epochs: How long students are trained.
-        batch: Images of a step.
-        crop: ``crop-flip``, a shift by up to an eighth of each side; or ``resized``, a random box in full
-            size. Either way images are mirrored where the dataset flips.
-        cutmix: Probability that a batch is mixed by boxes.
-        mixup: The a of the Beta(a, a) that a batch is averaged by, in place of boxes; none for no such thing.
-        temperature: Of the softmax that the student's loss compares.
-        top_k: Logits that are stored of each view, the largest; none for all.
-        kept: Epochs whose labels are stored; none for all. With fewer, students draw from those there are.
+        teacher: The teacher that labels: ``fixed``, the dataset's pinned one; ``host``, the teacher of the
+            host method (with several networks, as in INFER, the first one); ``trained``, a teacher that is
+            trained here; or the hash of a teacher whose file is given.
+        epochs: Number of epochs that students are trained for.
+        batch: Number of images in a step.
+        crop: Random crop of a view: ``crop-flip``, a shift by up to an eighth of each side, or ``resized``, a
+            random box scaled to full size. In either case images are mirrored if the dataset allows it.
+        cutmix: Probability that a batch is mixed by CutMix.
+        mixup: Parameter a of Mixup's Beta(a, a), by which every batch is averaged; None for no Mixup.
+        temperature: Temperature of the softmax in the student's loss.
+        top_k: Number of logits that are stored of each view, the largest ones; None for all.
+        kept: Number of epochs whose labels are stored; None for all. Students draw from those there are.
     """
 
     name = "fkd"
@@ -81,7 +83,7 @@ class FKD(Wrapper):
     teacher: str = FIXED
     epochs: int = 300
     batch: int = 128
-    crop: str = "crop-flip"
+    crop: Literal["crop-flip", "resized"] = "crop-flip"
     cutmix: float = 1.0
     mixup: float | None = None
     temperature: float = 20.0
@@ -97,28 +99,32 @@ class FKD(Wrapper):
         super().__post_init__()
         require_teacher(self, (HOST,))
         if self.teacher == HOST and self.inverted is None:
-            raise Refused(f"{self.title}: teacher = {HOST}, but {self.host.title} has no teacher")
-        if self.crop not in CROPS:
-            raise unknown(f"crop of {self.name}", self.crop, CROPS)
+            raise self._refused("teacher", f"{self.host.title} has no teacher")
         if self.cutmix > 1:
-            raise Refused(f"{self.name}: cutmix = {self.cutmix} is no probability")
+            raise self._refused("cutmix", "a probability is at most 1")
         if self.cutmix and self.mixup:
-            raise Refused(f"{self.name}: a batch is mixed once: mixup = {self.mixup} wants cutmix = 0")
+            raise self._refused(
+                "mixup", f"a batch is mixed once: mixup requires cutmix = 0, not {self.cutmix}"
+            )
         if not self.temperature > 0:
-            raise Refused(f"{self.name}: temperature = {self.temperature} must be above 0")
+            raise self._refused("temperature", "a temperature is above 0")
         if self.kept is not None and self.kept > self.epochs:
-            raise Refused(f"{self.name}: kept = {self.kept} is more than epochs = {self.epochs}")
+            raise self._refused("kept", f"there are only {self.epochs} epochs")
+
+    def _refused(self, field: str, reason: str) -> Refused:
+        """Returns the refusal of a field's value."""
+        return Refused(reason, setting=self.setting(field), value=getattr(self, field))
 
     @property
     def inverted(self) -> TeacherMethod | None:
-        """The link within that has a teacher of its own, if one has."""
+        """The method within the host that has a teacher of its own; None if there is none."""
         found = [link for link in self.host.links() if isinstance(link, TeacherMethod)]
         return found[0] if found else None
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """The host's set, and then its labels: an epoch a step."""
+        """Makes the host's set, and labels it epoch by epoch."""
         if self.top_k is not None and self.top_k >= run.spec.num_classes:
-            raise Refused(f"{self.name}: top_k = {self.top_k}, but there are {run.spec.num_classes} classes")
+            raise self._refused("top_k", f"it has to be below the {run.spec.num_classes} classes")
         made = self.host.distill(train, run)
         which, training = self.teacher, teacher_training(self.network)
         if which == HOST:
@@ -142,15 +148,15 @@ class FKD(Wrapper):
     def views(
         self, shown: ImageSet, generator: torch.Generator, *, flip: bool
     ) -> Iterator[tuple[Int64[Tensor, " b"], Views]]:
-        """What students see in an epoch: every image once, in batches, each with its views.
+        """Yields the batches of an epoch, in which every image occurs once, as indices with their views.
 
-        Drawn as `ImageSet.batches`, augmentation and mixing draw them: the order of the epoch, then for
-        each batch its crops, its flips and its mixture. A set that is one batch comes in its own order.
+        The draws are those of `ImageSet.batches` and of the augmentation and mixing: the order of the epoch,
+        then each batch's crops, flips and mixture. A set that fits one batch is not shuffled.
 
         Args:
-            shown: The set.
-            generator: A CPU generator.
-            flip: Whether a mirrored image is of its class.
+            shown: The set, as the teacher sees it.
+            generator: On the CPU.
+            flip: Whether images may be mirrored.
         """
         order = torch.randperm(len(shown), generator=generator)
         if len(shown) <= self.batch:

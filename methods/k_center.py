@@ -1,14 +1,17 @@
-"""K-center: real images picked farthest first, so that every image of a class has a picked one near.
+"""K-center: real samples picked farthest first, so that every sample of a class has a picked one nearby.
 
 Farthest-first traversal, Gonzalez: Clustering to minimize the maximum intercluster distance, 1985; for
-coresets Sener and Savarese, ICLR 2018, https://arxiv.org/abs/1708.00489. As a baseline of distillation since
-Zhao, Mopuri, Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929, by the rule that the authors state in their
-repository's discussion (VICO-UoE/DatasetCondensation, issue 21): the first pick is the image nearest to the
-class mean, each next one the image farthest from those picked.
+coresets Sener and Savarese, ICLR 2018, https://arxiv.org/abs/1708.00489. As a baseline of dataset
+distillation: for images since Zhao, Mopuri, Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; for graphs
+since Jin et al., KDD 2022, https://arxiv.org/abs/2206.07746.
 
-At one image per class it equals herding. With a few images per class it picks outliers, which is why its
-published numbers fall below random ones there (and why two families of them circulate: see the notes in
-``benchmarks/published.csv``). Features as for herding.
+The rule is the one that Zhao et al. state in their repository's discussion (VICO-UoE/DatasetCondensation,
+issue 21): the first pick is the sample nearest to the class mean, and each further pick is the sample that is
+farthest from those picked so far. At one sample per class it equals herding. Features are those of herding.
+
+When not to use it: at a few samples per class, where it picks outliers. Its published numbers there are
+therefore below those of random samples, and two families of them circulate: see the notes in
+``benchmarks/published.csv``.
 """
 
 from dataclasses import dataclass
@@ -17,35 +20,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from condense.data import Images
-from condense.distillation import ImageMethod, ImageRun, register, select_by_features
+from condense.data import Graphs, Images
+from condense.distillation import GraphRun, ImageMethod, ImageRun, register
+from condense.distillation.coreset import GraphCoreset, Pick, graph_pick, image_pick, selected_images
 from condense.store import ImageSet
 
 
-@register
-@dataclass(frozen=True, kw_only=True)
-class KCenter(ImageMethod):
-    """Farthest-first picks from the image nearest to the class mean. The seed changes nothing."""
-
-    name = "k_center"
-    keeps_real = True
-    quick = {"network": "mlp"}
-
-    def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Picks class by class in the features of the pinned network."""
-        return select_by_features(train, run, self.network, farthest_first)
-
-
-def farthest_first(features: Float[Tensor, "n d"], budget: int) -> Int[Tensor, " budget"]:
-    """Indices of the picks, in order.
+def farthest_first(features: Float[Tensor, "m d"], budget: int) -> Int[Tensor, " budget"]:
+    """Returns the indices of the picks, in order.
 
     Args:
-        features: Of every image of one class.
-        budget: How many to pick, at most n.
+        features: Features of every sample of one class.
+        budget: Number of picks, at most m.
     """
     features = features.double()
     pick = (features - features.mean(0)).square().sum(1).argmin()
-    # nearest: (n,) squared distance to the nearest pick; -inf marks the picks themselves
+    # nearest: (m,) squared distance to the nearest pick; -inf marks the picks themselves
     nearest = torch.full((len(features),), torch.inf, dtype=features.dtype, device=features.device)
     picks = [pick]
     for _ in range(budget - 1):
@@ -54,3 +44,35 @@ def farthest_first(features: Float[Tensor, "n d"], budget: int) -> Int[Tensor, "
         pick = nearest.argmax()
         picks.append(pick)
     return torch.stack(picks)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class KCenter(ImageMethod):
+    """K-center of images in the features of the pinned network. The seed changes nothing."""
+
+    name = "k_center"
+    keeps_real = True
+    quick = {"network": "mlp"}
+
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
+        """Picks the images of each class."""
+        return selected_images(train, run, image_pick(farthest_first, train, run, self.network))
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class GraphKCenter(GraphCoreset):
+    """K-center of graphs in the features of the pinned network. The seed changes nothing.
+
+    Attributes:
+        network: Name of the pinned network.
+    """
+
+    name = "k_center"
+
+    network: str = "gcn-mean"
+
+    def pick(self, train: Graphs, run: GraphRun) -> Pick:
+        """Picks farthest first."""
+        return graph_pick(farthest_first, train, run, self.network)

@@ -1,32 +1,34 @@
-"""RDED: the crops of real images that a teacher is surest of, several to an image, without any optimisation.
+"""RDED: the crops of real images that a teacher classifies best, tiled into images without any optimisation.
 
 Sun, Shi, Yu and Lin: On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation
 Paradigm, CVPR 2024, https://arxiv.org/abs/2312.03526; authors' code LINs-lab/RDED at 3f6453d,
-``synthesize/main.py`` and ``synthesize/utils.py``. Of each class's ``pool`` random images, ``crops`` random
-square crops each are shown to the teacher, in the size of a tile and with the mean colour around it. Each
-image keeps the crop of the lowest cross-entropy, the class the best of those, and ``factor`` x ``factor`` of
-them are laid out in each stored image: the best ones in the first tiles, the next in the second, and so on.
+``synthesize/main.py`` and ``synthesize/utils.py``. Of each class, ``pool`` random images are taken. The
+teacher sees ``crops`` random square crops of each image, scaled to the size of a tile and padded with the
+mean colour. Each image keeps the crop of the lowest cross-entropy, and the class keeps the best of these.
+``factor`` x ``factor`` of them are tiled into each stored image: the best crops are the first tiles of the
+images, the next best the second tiles, and so on.
 
 Where this differs from the authors' code, and why:
 
-- Pixels are bytes, rounded; theirs are truncated. The recipes store JPEG of quality 75, as theirs does.
-- An image has the mean and standard deviation of its dataset; theirs has ImageNet's on every dataset.
-- A class is asked for as many images as its tiles need where that is more than ``pool``; theirs fails. A
-  class with fewer than ``pool`` gives all of them; theirs fails there too.
-- A crop of an image that is not square has the image's aspect; theirs is square. For square images they are
-  the same.
-- The teacher is one of the suite's: theirs are not described beyond torchvision's reference training.
+- Pixels are rounded to bytes; the authors truncate them. The recipes store JPEG of quality 75, as theirs do.
+- Images are normalised by the mean and standard deviation of their dataset; the authors use ImageNet's on
+  every dataset.
+- If the tiles of a class need more images than ``pool``, that many are taken, and a class with fewer images
+  than ``pool`` gives all of them. The authors' code fails in both cases.
+- A crop of an image that is not square has the image's aspect ratio; the authors' is square.
+- The teacher is trained by this library. The authors describe theirs only as trained by torchvision's
+  reference script.
 
-The authors' evaluation: the teacher labels each batch online, after CutMix. At factor 1 its crop shows the
-whole image, so that a flip is all that the augmentation does. Not reproduced: a second forward of the student
-in training mode at every step, of the same mixed images, which moves batch norm's running statistics twice;
-Tiny-ImageNet's test images enlarged to 72 pixels and cropped to 64; and the best of the tests on the way in
-place of the last. For factor 2 their augmentation permutes the tiles, which is not built: so there are no
-recipes for ImageNet, whose settings are ``factor=2`` and all else as here.
+In the authors' evaluation the teacher labels each batch after CutMix. At factor 1 its random crop shows the
+whole image, so that the augmentation only mirrors. Three things are not reproduced: a second forward pass of
+the student in training mode at every step, on the same mixed images, which updates the running statistics
+twice; Tiny-ImageNet's test images enlarged to 72 pixels and cropped to 64; and the report of the best test
+accuracy in place of the last. For factor 2 their augmentation permutes the tiles, which this library does not
+do: there are therefore no recipes for ImageNet, whose settings are ``factor=2`` and otherwise those here.
 
-When not to use it: where labels are class ids alone (hard-v1): its images are the easiest ones, and what they
-gain is a teacher's opinion of each of their crops. Nor at many images per class, where the easiest images
-lack the variety of random ones.
+When not to use it: with class ids as labels (hard-v1), because its images are the easiest ones, and what
+students gain is the teacher's label of each of their crops; at many images per class, where the easiest
+images lack the variety of random ones.
 """
 
 from dataclasses import dataclass
@@ -38,7 +40,7 @@ from torch.nn.functional import interpolate, pad
 
 from condense.augment import resample, resized
 from condense.data import Images
-from condense.distillation import ImageRun, Recipe, TeacherMethod, register
+from condense.distillation import ImageRun, TeacherMethod, recipes, register
 from condense.errors import Refused
 from condense.protocol import Protocol, Stage
 from condense.store import ImageSet
@@ -46,7 +48,7 @@ from condense.store.images.encode import encoding_named
 from condense.teachers import Teacher
 
 PIXELS = 2**22
-"""Pixels that the teacher is shown at a time: 4096 images of 32 x 32."""
+"""Number of pixels that the teacher sees at a time: 4096 images of 32 x 32."""
 
 
 @register
@@ -55,11 +57,12 @@ class RDED(TeacherMethod):
     """Selection of crops by a teacher's cross-entropy.
 
     Attributes:
-        factor: Tiles along each side of a stored image: 1 for images of 32 and 64 pixels, 2 for 224.
-        crops: Random crops of each image, of which the best counts.
-        pool: Random images of each class that crops are taken from.
-        crop_min: The least share of an image's area that a crop shows.
-        encode: How the set's bytes are compressed: ``none``, ``png``, ``jpeg`` (quality 75), ``jpeg:90``.
+        factor: Number of tiles along each side of a stored image: 1 for 32 and 64 pixels, 2 for 224 pixels.
+        crops: Number of random crops of each image, of which the best one counts.
+        pool: Number of random images of each class that crops are taken from.
+        crop_min: Smallest share of an image's area that a crop shows.
+        encode: Compression of the stored images: ``none``, ``png``, ``jpeg`` (quality 75), or another quality
+            as in ``jpeg:90``.
     """
 
     name = "rded"
@@ -72,62 +75,67 @@ class RDED(TeacherMethod):
     encode: str = "none"
 
     def __post_init__(self) -> None:
-        """Refuses a share and an encoding that are none.
-
-        Raises:
-            Refused: naming it.
-        """
+        """Refuses an unknown compression and a `crop_min` outside (0, 1]."""
         super().__post_init__()
         resized.require_share("rded: crop_min", self.crop_min)
         encoding_named(self.encode)
 
     @property
     def needs_real(self) -> bool:
-        """Each crop is of another real image."""
+        """True: each crop shows another real image."""
         return True
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Class by class; the labels come at evaluation."""
+        """Chooses and tiles the crops class by class; the labels are made at evaluation."""
         spec, wanted = run.spec, run.ipc * self.factor**2
-        counts = train.counts()
-        smallest = min(range(len(counts)), key=counts.__getitem__)
-        if wanted > counts[smallest]:
-            raise Refused(
-                f"rded: --ipc {run.ipc} in {self.factor} x {self.factor} tiles takes {wanted} images of each "
-                f"class; {spec.classes[smallest]!r} of {spec.name} has {counts[smallest]}"
-            )
-        size = (spec.height, spec.width)
-        if self.factor > min(size):
-            raise Refused(f"rded: factor = {self.factor}, but the images have {min(size)} pixels to a side")
+        size, counts = (spec.height, spec.width), train.counts()
+        self._check(run, wanted, counts)
         teacher = run.teacher(self.teacher, self.training(), train)
         images = torch.empty(spec.num_classes * run.ipc, *spec.shape, device=run.device)
         tile = (size[0] // self.factor, size[1] // self.factor)
         for label in run.steps(spec.num_classes, {"images": images}):
+            # pool: (n, c, h, w), boxes: (m, n, 4), m crops of each of the n images
             pool = train.draw(min(max(self.pool, wanted), counts[label]), run.rng, [label])[0]
-            # boxes: (m, n, 4), m crops of each of the n images, all of the image's aspect
+            # deviation: crops have the image's aspect ratio; the authors' are square
             drawn = resized.boxes(self.crops * len(pool), size, run.rng, smallest=self.crop_min, aspects=None)
             boxes = drawn.view(self.crops, -1, 4).to(run.device)
-            found, best = losses(teacher, pool, boxes, label, tile).min(0)
-            chosen = found.argsort(stable=True)[:wanted]
+            # best: (n,) the crop of the lowest loss of each image
+            loss, best = cross_entropies(teacher, pool, boxes, label, tile).min(0)
+            chosen = loss.argsort(stable=True)[:wanted]
             crops = resample.resampled(pool[chosen], boxes[best[chosen], chosen], tile)
             images[label * run.ipc : (label + 1) * run.ipc] = mosaics(crops, self.factor, size)
         labels = torch.arange(spec.num_classes).repeat_interleave(run.ipc)
         return run.distilled(images, labels, augment="none", as_bytes=True, encode=self.encode)
 
+    def _check(self, run: ImageRun, wanted: int, counts: tuple[int, ...]) -> None:
+        """Refuses more tiles than a class has images or a side has pixels."""
+        spec, smallest = run.spec, min(range(len(counts)), key=counts.__getitem__)
+        if wanted > counts[smallest]:
+            raise Refused(
+                f"rded takes {wanted} images of each class for {run.ipc} images of {self.factor} x "
+                f"{self.factor} tiles; {spec.classes[smallest]!r} of {spec.name} has {counts[smallest]}",
+                setting="ipc",
+                value=run.ipc,
+            )
+        if self.factor > (side := min(spec.height, spec.width)):
+            raise Refused(
+                f"the images have {side} pixels to a side", setting=self.setting("factor"), value=self.factor
+            )
 
-def losses(
+
+def cross_entropies(
     teacher: Teacher,
     images: Float[Tensor, "n c h w"],
     boxes: Int64[Tensor, "m n 4"],
     label: int,
     tile: tuple[int, int],
 ) -> Float[Tensor, "m n"]:
-    """The teacher's cross-entropy of each crop, in the size of a tile amid the mean colour.
+    """Returns the teacher's cross-entropy of each crop, scaled to a tile and padded with the mean colour.
 
     Args:
-        teacher: On the images' device.
-        images: Of one class, normalised.
-        boxes: m crops of each.
+        teacher: The teacher, on the images' device.
+        images: Normalised images of one class.
+        boxes: m crops of each image: top, left, height and width in pixels.
         label: The class.
         tile: (h, w) of a tile in pixels.
     """
@@ -146,12 +154,12 @@ def losses(
 def mosaics(
     crops: Float[Tensor, "m c th tw"], factor: int, size: tuple[int, int]
 ) -> Float[Tensor, "n c h w"]:
-    """Images of factor x factor crops each: crop ``j n + i`` of m = factor^2 n is tile j of image i.
+    """Tiles m = factor^2 n crops into n images: crop ``j n + i`` is tile j of image i.
 
     Args:
-        crops: Of th = h // factor and tw = w // factor pixels. Where the factor leaves some of a side over,
-            the first tiles have one more, filled with the nearest pixels.
-        factor: Tiles along each side.
+        crops: Crops of th = h // factor and tw = w // factor pixels. If the factor does not divide a side,
+            the first tiles are one pixel larger, filled with the nearest pixels.
+        factor: Number of tiles along each side.
         size: (h, w) of the images in pixels.
     """
     n = len(crops) // factor**2
@@ -165,27 +173,33 @@ def mosaics(
     return images
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
-    """``argument.py`` and ``scripts/``, with the modified ResNet18 as teacher and student."""
-    method = RDED(network="resnet18-bn", teacher="trained", encode="jpeg")
-    batches = {
-        "cifar10": {1: 10, 10: 50, 50: 100},
-        "cifar100": {1: 20, 10: 100, 50: 200},
-        "tiny-imagenet": {1: 100, 10: 100, 50: 100},
-    }
-    return {
-        (dataset, ipc): Recipe(
-            method=method,
-            protocol=Protocol(
-                name="published", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=batch,
-                stages=(Stage(epochs=300),), schedule="half-cosine", augment="dsa:flip", cutmix=1.0, seeds=3,
-                labels="own", temperature=20.0,
-            ),
-            source="LINs-lab/RDED, scripts/ and argument.py; the teacher's training is the suite's own",
-        )
-        for dataset, by_ipc in batches.items()
-        for ipc, batch in by_ipc.items()
-    }  # fmt: skip
+def _protocol(batch: int) -> Protocol:
+    """Returns the authors' evaluation (``argument.py``) for the modified ResNet18.
+
+    Args:
+        batch: Images a step.
+    """
+    return Protocol(
+        name="published", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=batch,
+        stages=(Stage(epochs=300),), schedule="half-cosine", augment="dsa:flip", cutmix=1.0, seeds=3,
+        labels="own", temperature=20.0,
+    )  # fmt: skip
 
 
-RDED.recipes = _recipes()
+RDED.recipes = recipes(
+    RDED,
+    "protocol",
+    {
+        ("cifar10", 1): (_protocol(10),),
+        ("cifar10", 10): (_protocol(50),),
+        ("cifar10", 50): (_protocol(100),),
+        ("cifar100", 1): (_protocol(20),),
+        ("cifar100", 10): (_protocol(100),),
+        ("cifar100", 50): (_protocol(200),),
+        ("tiny-imagenet", 1): (_protocol(100),),
+        ("tiny-imagenet", 10): (_protocol(100),),
+        ("tiny-imagenet", 50): (_protocol(100),),
+    },
+    source="LINs-lab/RDED, scripts/ and argument.py; the teacher's training is the suite's own",
+    network="resnet18-bn", teacher="trained", encode="jpeg",
+)  # fmt: skip

@@ -1,6 +1,5 @@
 """Making sets: methods, their registry, and what they run on."""
 
-from condense.distillation.coreset import select_by_features
 from condense.distillation.engine import distill
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
@@ -37,6 +36,5 @@ __all__ = [
     "distill",
     "feature_extractor",
     "register",
-    "select_by_features",
     "tiled",
 ]

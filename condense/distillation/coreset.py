@@ -1,33 +1,166 @@
-"""Selection of real images by their features, class by class: what the coreset methods share."""
+"""Selection of real samples class by class: what the coreset methods of images and of graphs share.
+
+A method says in which order samples are picked within a class: by a `Pick`. How many are picked is settled
+here: ``ipc`` of each class, or, for graphs, as many as fit a number of bytes.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from condense.data import Images
+from condense.data import Graphs, Images
+from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
+from condense.distillation.method import GraphMethod
 from condense.networks import features_in_chunks
-from condense.store import ImageSet
+from condense.store import GraphSet, ImageSet
 from condense.training.pretrained import feature_extractor
 
-Rule = Callable[[Float[Tensor, "n d"], int], Int[Tensor, " budget"]]
-"""From the features of one class's images and a budget to the indices of the picks."""
+Pick = Callable[[Int64[Tensor, " m"], int], Int64[Tensor, " budget"]]
+"""Returns the positions of the picked samples in order, from those of a class's samples and a budget."""
+Rule = Callable[[Float[Tensor, "m d"], int], Int[Tensor, " budget"]]
+"""Returns the indices of the picked samples in order, from the features of a class's samples and a budget."""
 
 
-def select_by_features(train: Images, run: ImageRun, network: str, rule: Rule) -> ImageSet:
-    """Picks ``run.ipc`` images of each class by a rule, in the features of the pinned network.
+def uniform(generator: torch.Generator) -> Pick:
+    """Picks uniformly at random, without replacement.
 
     Args:
-        train: The images to pick from.
-        run: Gives the network, trained on all of them.
-        network: Its name.
-        rule: Sees one class at a time.
+        generator: On the CPU; each class draws one permutation from it.
+    """
+
+    def pick(members: Int64[Tensor, " m"], budget: int) -> Int64[Tensor, " budget"]:
+        order = torch.randperm(len(members), generator=generator)[:budget]
+        return members[order.to(members.device)]
+
+    return pick
+
+
+def image_pick(rule: Rule, train: Images, run: ImageRun, network: str) -> Pick:
+    """Picks images by a rule, in the features of the pinned network.
+
+    Args:
+        rule: The rule.
+        train: The training images, on which the network is trained.
+        run: Gives the network.
+        network: The network's name.
     """
     extractor = run.pretrained(feature_extractor(network), train)
-    picked = []
-    for label in range(run.spec.num_classes):
-        indices = train.of_class(label)
-        picked.append(indices[rule(features_in_chunks(extractor, train.images[indices]), run.ipc)])
-    return run.selected(train, torch.cat(picked))
+    return lambda members, budget: members[rule(features_in_chunks(extractor, train.images[members]), budget)]
+
+
+def graph_pick(rule: Rule, train: Graphs, run: GraphRun, network: str) -> Pick:
+    """Picks graphs by a rule, in the features of the pinned network.
+
+    Args:
+        rule: The rule.
+        train: The training graphs, on which the network is trained.
+        run: Gives the features.
+        network: The network's name.
+    """
+    features = run.features(train, network)
+    return lambda members, budget: members[rule(features[members], budget)]
+
+
+def selected_images(train: Images, run: ImageRun, pick: Pick) -> ImageSet:
+    """Returns the set of ``run.ipc`` picked images of each class.
+
+    Args:
+        train: The training images.
+        run: Makes the set.
+        pick: Picks within a class.
+    """
+    classes = map(train.of_class, range(train.num_classes))
+    return run.selected(train, torch.cat([pick(members, run.ipc) for members in classes]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphCoreset(GraphMethod):
+    """Selection of real graphs of equal weight, class by class.
+
+    Two sets with equally many graphs may differ tenfold in bytes. With `room`, the classes take turns, each
+    giving its graphs in the order of the picks, as long as the set does not exceed that number of bytes.
+
+    Attributes:
+        room: Largest size of the set in bytes, whatever ``ipc`` is; the set has at least one graph of each
+            class. 0 means ``ipc`` graphs of each class.
+    """
+
+    keeps_real = True
+    may_be_zero = frozenset({"room"})
+
+    room: int = 0
+
+    @property
+    def fills(self) -> bool:
+        """Whether the set has exactly ``ipc`` graphs of each class."""
+        return not self.room
+
+    @property
+    def needs_real(self) -> bool:
+        """Whether each class has to have ``ipc`` graphs."""
+        return not self.room
+
+    def distill(self, train: Graphs, run: GraphRun) -> GraphSet:
+        """Picks ``ipc`` graphs of each class, or as many as there is room for."""
+        pick = self.pick(train, run)
+        classes = [train.of_class(label) for label in range(train.num_classes)]
+        if not self.room:
+            return run.selected(train, torch.cat([pick(members, run.ipc) for members in classes]))
+        picked = [pick(members, most_graphs(train, members, self.room)) for members in classes]
+        turns = zip_longest(*(graphs.tolist() for graphs in picked))
+        return fitting(
+            train, [graph for turn in turns for graph in turn if graph is not None], self.room, run
+        )
+
+    def pick(self, train: Graphs, run: GraphRun) -> Pick:
+        """Returns how graphs are picked within a class.
+
+        Args:
+            train: The training graphs.
+            run: The run.
+        """
+        raise NotImplementedError
+
+
+def most_graphs(train: Graphs, members: Int64[Tensor, " m"], room: int) -> int:
+    """Returns an upper bound on how many graphs of a class fit: each feature of a node takes at least a byte.
+
+    Args:
+        train: The training graphs.
+        members: Positions of the class's graphs.
+        room: Bytes.
+    """
+    least = train.nodes_ptr.diff()[members] * train.node_features.shape[1]
+    return max(int((least.sort().values.cumsum(0) <= room).sum()), 1)
+
+
+def fitting(train: Graphs, order: list[int], room: int, run: GraphRun) -> GraphSet:
+    """Returns the set of as many of the first graphs as fit, with at least one graph of each class.
+
+    A set never becomes smaller by another graph, so that their number is found by bisection.
+
+    Args:
+        train: The training graphs.
+        order: Positions of graphs in the order in which they are taken, where each class gives one graph
+            before any class gives its second.
+        room: Bytes.
+        run: Makes the set.
+    """
+
+    def first(count: int) -> GraphSet:
+        taken = torch.tensor(order[:count], device=train.labels.device)
+        return run.selected(train, taken[train.labels[taken].argsort(stable=True)])
+
+    fits, too_many = train.num_classes, len(order) + 1
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if sum(first(middle).nbytes().values()) <= room:
+            fits = middle
+        else:
+            too_many = middle
+    return first(fits)

@@ -1,12 +1,14 @@
-"""Gradients of graph convolutional networks in closed form, of dense graphs and of sparse ones.
+"""Gradients of graph convolutional networks in closed form, for dense and for sparse graphs.
 
-A layer is relu(S H W^T + b), where S = D^(-1/2) (A + I) D^(-1/2) and D counts a node's neighbours and itself;
-after the last one the rows of a graph are pooled and go through a linear head. `gradient` takes S and the
-pooling as linear maps with their adjoints (`Linear`), so that one derivation serves both kinds of graphs. It
-is made of differentiable operations: a loss of the gradient is differentiated once, by autograd.
+A layer is relu(S H W^T + b), where S = D^(-1/2) (A + I) D^(-1/2) and D counts a node's neighbours and the
+node itself. After the last layer the rows of each graph are pooled and go through a linear head. `gradient`
+takes S and the pooling as linear maps with their adjoints (`LinearMap`), so that one derivation serves both
+kinds of graphs. It consists of differentiable operations: a loss of the gradient takes one differentiation by
+autograd, instead of two.
 
-What a node's row is in layer l is settled by its tree of depth l (`condense.distillation.graphs.trees`) over labels and
-degrees. `Batches` computes every tree that occurs in a batch once a layer, and not every node.
+A node's row in layer l depends only on the node's computation tree of depth l over labels and degrees
+(`condense.distillation.graphs.trees`). `Batches` computes every tree that occurs in a batch once, not every
+node.
 """
 
 import math
@@ -21,35 +23,36 @@ from torch.nn.functional import embedding_bag, linear, one_hot
 
 from condense.data.graphs.batch import multi_hot
 from condense.data.graphs.spec import Graphs, members_of
-from condense.distillation.graphs.trees import colours, degrees
+from condense.distillation.graphs.trees import colours, degrees, first_nodes
 
 Weights = Sequence[Tensor]
-"""Weight (h, d) and bias (h) of each layer, then of the head; gradients alike."""
+"""Weight (h, d) and bias (h) of each layer, then of the head; or the gradients with respect to them."""
 
 
-class Linear(Protocol):
-    """A linear map of rows: of r rows in, s come out, column by column alike."""
+class LinearMap(Protocol):
+    """A linear map from r rows to s rows, which acts on each column alike."""
 
-    def there(self, rows: Float[Tensor, "*k r h"]) -> Float[Tensor, "*k s h"]:
-        """The map."""
+    def apply(self, rows: Float[Tensor, "*k r h"]) -> Float[Tensor, "*k s h"]:
+        """Applies the map."""
         ...
 
-    def back(self, rows: Float[Tensor, "*k s h"]) -> Float[Tensor, "*k r h"]:
-        """Its adjoint."""
+    def adjoint(self, rows: Float[Tensor, "*k s h"]) -> Float[Tensor, "*k r h"]:
+        """Applies the adjoint (transposed) map."""
         ...
 
 
 def draw_weights(
     widths: Sequence[int], generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> list[Tensor]:
-    """A fresh network, drawn as torch_geometric's layers are.
+    """Draws the weights of a network with the initialisation of torch_geometric's layers.
 
-    Layers: uniform within sqrt(6 / (d + h)), biases 0. Head: all uniform within 1 / sqrt(h).
+    The layers' weights are uniform within sqrt(6 / (d + h)), and their biases 0. The head's weight and bias
+    are uniform within 1 / sqrt(h).
 
     Args:
-        widths: Of the input, each layer's output, and the logits.
+        widths: Widths of the input, of each layer's output, and of the logits.
         generator: On the CPU.
-        device: Where to put them.
+        device: The weights' device.
     """
     *hidden, last = zip(widths[:-1], widths[1:], strict=True)
     found = []
@@ -65,43 +68,43 @@ def draw_weights(
 
 def gradient(
     first: Float[Tensor, "*k r d"],
-    spreads: Sequence[Linear],
-    pool: Linear,
+    spreads: Sequence[LinearMap],
+    pool: LinearMap,
     weights: Weights,
     error: Callable[[Float[Tensor, "*k g o"]], Float[Tensor, "*k g o"]],
 ) -> list[Tensor]:
-    """The gradient of a loss with respect to the weights.
+    """Returns the gradient of a loss with respect to the weights.
 
     Args:
-        first: What the first layer's weights are applied to: the features, spread once.
-        spreads: S of every further layer.
-        pool: From the last layer's rows to those of the g graphs.
-        weights: Of the network; without an axis k.
-        error: The loss's derivative with respect to the logits.
+        first: S X, the features after one multiplication by S.
+        spreads: S of every layer after the first one.
+        pool: Maps the last layer's rows to those of the g graphs.
+        weights: The network's weights, which all k share.
+        error: Computes the derivative of the loss with respect to the logits.
 
     Returns:
-        As the weights, behind the axes k: each k has a gradient of its own.
+        The gradient of each weight and bias, with the leading axes k: each k has a gradient of its own.
     """
     *layers, (head, offset) = [(weights[at], weights[at + 1]) for at in range(0, len(weights), 2)]
     taken, given = [first], list[Tensor]()
     for number, (weight, bias) in enumerate(layers):
         if number:
-            taken.append(spreads[number - 1].there(given[-1]))
+            taken.append(spreads[number - 1].apply(given[-1]))
         given.append(linear(taken[-1], weight, bias).relu())
-    pooled = pool.there(given[-1])
+    pooled = pool.apply(given[-1])
     slope = error(linear(pooled, head, offset))
     found = [slope.mT @ pooled, slope.sum(-2)]
-    slope = pool.back(slope @ head)
+    slope = pool.adjoint(slope @ head)
     for number in reversed(range(len(layers))):
         slope = slope * (given[number] > 0)
         found = [slope.mT @ taken[number], slope.sum(-2), *found]
         if number:
-            slope = spreads[number - 1].back(slope @ layers[number][0])
+            slope = spreads[number - 1].adjoint(slope @ layers[number][0])
     return found
 
 
 def softmax_error(labels: Int64[Tensor, "*k g"]) -> Callable[[Tensor], Tensor]:
-    """The derivative of the mean cross-entropy of g graphs' logits, one a class."""
+    """Returns the derivative of the mean cross-entropy of g graphs with one logit a class."""
 
     def error(logits: Float[Tensor, "*k g o"]) -> Float[Tensor, "*k g o"]:
         return (logits.softmax(-1) - one_hot(labels, logits.shape[-1])) / labels.shape[-1]
@@ -110,7 +113,7 @@ def softmax_error(labels: Int64[Tensor, "*k g"]) -> Callable[[Tensor], Tensor]:
 
 
 def sigmoid_error(labels: Int64[Tensor, "*k g"]) -> Callable[[Tensor], Tensor]:
-    """The derivative of the mean binary cross-entropy of g graphs' one logit, which speaks for class 1."""
+    """Returns the derivative of the mean binary cross-entropy of g graphs with one logit, that of class 1."""
 
     def error(logits: Float[Tensor, "*k g 1"]) -> Float[Tensor, "*k g 1"]:
         return (logits.sigmoid() - labels[..., None]) / labels.shape[-1]
@@ -120,58 +123,58 @@ def sigmoid_error(labels: Int64[Tensor, "*k g"]) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """The spread S of dense graphs, differentiable in it; rows lie graph after graph."""
+    """Multiplication by S for dense graphs, differentiable in S; the rows lie graph after graph."""
 
     matrix: Float[Tensor, "*k i m m"]
 
     @classmethod
     def of(cls, adjacency: Float[Tensor, "*k i m m"]) -> "Dense":
-        """S of symmetric weights between 0 and 1 without loops."""
+        """Computes S from symmetric edge weights between 0 and 1, without self-loops."""
         looped = adjacency + torch.eye(adjacency.shape[-1], dtype=adjacency.dtype, device=adjacency.device)
         scale = looped.sum(-1).rsqrt()
         return cls(scale[..., None] * looped * scale[..., None, :])
 
-    def there(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i*m h"]:
-        """S H, graph by graph."""
+    def apply(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i*m h"]:
+        """Returns S H, graph by graph."""
         graphs = rows.view(*self.matrix.shape[:-1], rows.shape[-1])
         return (self.matrix @ graphs).flatten(-3, -2)
 
-    def back(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i*m h"]:
-        """The same: S is symmetric."""
-        return self.there(rows)
+    def adjoint(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i*m h"]:
+        """Returns the same, as S is symmetric."""
+        return self.apply(rows)
 
 
 @dataclass(frozen=True)
 class Even:
-    """The pooling of graphs that all have m nodes, graph after graph.
+    """Pooling of graphs that all have m nodes; the rows lie graph after graph.
 
     Attributes:
         size: m.
-        mean: Whether it takes the mean of a graph's rows; else their sum.
+        mean: Whether a graph's rows are averaged; otherwise they are summed up.
     """
 
     size: int
     mean: bool
 
-    def there(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i h"]:
-        """Pools."""
+    def apply(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i h"]:
+        """Returns the pooled row of each graph."""
         total = rows.view(*rows.shape[:-2], -1, self.size, rows.shape[-1]).sum(-2)
         return total / self.size if self.mean else total
 
-    def back(self, rows: Float[Tensor, "*k i h"]) -> Float[Tensor, "*k i*m h"]:
-        """Gives each node its share of its graph's row."""
+    def adjoint(self, rows: Float[Tensor, "*k i h"]) -> Float[Tensor, "*k i*m h"]:
+        """Returns each node's share of its graph's row."""
         share = rows / self.size if self.mean else rows
         return share.repeat_interleave(self.size, -2)
 
 
 class Sparse:
-    """A sparse matrix as a linear map, by rows and, for the adjoint, by columns.
+    """A sparse matrix as a linear map, stored by rows, and by columns for the adjoint.
 
     Args:
-        ptr: Where each row's entries begin, and their number.
-        columns: Of the entries.
-        values: Of the entries.
-        width: How many columns there are.
+        ptr: Where each row's entries begin, and the number of entries.
+        columns: Column of each entry.
+        values: Value of each entry.
+        width: Number of columns.
     """
 
     def __init__(
@@ -185,20 +188,20 @@ class Sparse:
         rows = rows.repeat_interleave(ptr.diff(), output_size=len(columns))
         order = columns.argsort(stable=True)
         heads = torch.bincount(columns, minlength=width).cumsum(0)
-        self._there = (columns, ptr, values)
-        self._back = (rows[order], torch.cat([heads.new_zeros(1), heads]), values[order])
+        self._by_rows = (columns, ptr, values)
+        self._by_columns = (rows[order], torch.cat([heads.new_zeros(1), heads]), values[order])
 
-    def there(self, rows: Float[Tensor, "r h"]) -> Float[Tensor, "s h"]:
-        """The product with the matrix."""
-        return _bags(rows, *self._there)
+    def apply(self, rows: Float[Tensor, "r h"]) -> Float[Tensor, "s h"]:
+        """Returns the product with the matrix."""
+        return _bags(rows, *self._by_rows)
 
-    def back(self, rows: Float[Tensor, "s h"]) -> Float[Tensor, "r h"]:
-        """The product with its transpose."""
-        return _bags(rows, *self._back)
+    def adjoint(self, rows: Float[Tensor, "s h"]) -> Float[Tensor, "r h"]:
+        """Returns the product with the transposed matrix."""
+        return _bags(rows, *self._by_columns)
 
 
 def _bags(rows: Tensor, index: Tensor, ptr: Tensor, values: Tensor) -> Tensor:
-    """Weighted sums of rows; of torch's sparse products this is by far the fastest on a CPU."""
+    """Returns weighted sums of rows; of torch's sparse products this is by far the fastest on a CPU."""
     found: Tensor = embedding_bag(
         index, rows, ptr, mode="sum", per_sample_weights=values.to(rows.dtype), include_last_offset=True
     )
@@ -208,12 +211,15 @@ def _bags(rows: Tensor, index: Tensor, ptr: Tensor, values: Tensor) -> Tensor:
 def padded(
     graphs: Graphs, widths: Sequence[int], size: int
 ) -> tuple[Float[Tensor, "g m d"], Float[Tensor, "g m m"]]:
-    """Graphs of at most m nodes as dense ones of m, all zero where a graph has no node.
+    """Converts graphs of at most m nodes to dense ones of m nodes, padded with zeros.
 
     Args:
-        graphs: Sparse ones.
-        widths: `condense.data.GraphSpec.features`: features are one-hot, column by column.
+        graphs: The graphs.
+        widths: `condense.data.GraphSpec.features`, the width of each column's one-hot encoding.
         size: m.
+
+    Returns:
+        The features and the adjacency matrices.
     """
     owners, g = graphs.owners, len(graphs)
     places = torch.arange(len(owners), device=owners.device) - graphs.nodes_ptr[owners]
@@ -227,29 +233,29 @@ def padded(
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Real graphs as `gradient` takes them.
+    """Real graphs in the form that `gradient` takes.
 
     Attributes:
-        first: The first layer's rows, spread features.
-        spreads: Of the further layers.
-        pool: To the graphs.
-        labels: Of the graphs.
+        first: S X, the features after one multiplication by S.
+        spreads: S of every layer after the first one.
+        pool: Maps the last layer's rows to those of the graphs.
+        labels: The graphs' classes.
     """
 
     first: Float[Tensor, "r d"]
-    spreads: Sequence[Linear]
-    pool: Linear
+    spreads: Sequence[LinearMap]
+    pool: LinearMap
     labels: Int64[Tensor, " g"]
 
 
 class Batches:
-    """Any selection of a dataset's graphs, each layer's equal rows computed once.
+    """Makes batches of a dataset's graphs, in which equal rows of a layer are computed once.
 
     Args:
-        graphs: The dataset's.
-        widths: `condense.data.GraphSpec.features`: features are one-hot, column by column.
-        layers: Of the network.
-        mean: Whether graphs are the mean of their nodes; else the sum.
+        graphs: The dataset's graphs.
+        widths: `condense.data.GraphSpec.features`, the width of each column's one-hot encoding.
+        layers: Number of layers of the network.
+        mean: Whether a graph's rows are averaged; otherwise they are summed up.
     """
 
     def __init__(self, graphs: Graphs, widths: Sequence[int], layers: int, *, mean: bool) -> None:
@@ -258,20 +264,20 @@ class Batches:
         labels = graphs.node_labels * (int(degree.max()) + 1) + degree
         self._graphs, self._widths, self._mean = graphs, widths, mean
         self._trees = colours(labels, graphs.edges, torch.zeros_like(graphs.edge_labels), layers)
-        self._firsts = [_first(trees) for trees in self._trees]
+        self._firsts = [first_nodes(trees) for trees in self._trees]
         self._scale = (degree + 1).double().rsqrt()
-        # The closed neighbourhoods of all nodes, one after the other.
+        # The neighbours of every node and the node itself, node after node.
         nodes = torch.arange(z, device=degree.device)
         sources, targets = torch.cat([graphs.edges, nodes.expand(2, z)], dim=1)
         self._ptr = torch.cat([degree.new_zeros(1), (degree + 1).cumsum(0)])
         self._around = targets[sources.argsort(stable=True)]
 
     def __call__(self, index: Int64[Tensor, " g"], dtype: torch.dtype = torch.float32) -> Batch:
-        """The graphs at some positions.
+        """Returns the batch of the graphs at some positions.
 
         Args:
             index: The positions.
-            dtype: Of all rows and values.
+            dtype: Dtype of all rows and values.
         """
         nodes, ptr = members_of(self._graphs.nodes_ptr, index)
         trees, places = _ranked(self._trees[-1][nodes], len(self._firsts[-1]))
@@ -287,22 +293,71 @@ class Batches:
             values = values * self._scale[rows].repeat_interleave(ptr.diff(), output_size=len(entries))
             spreads.insert(0, Sparse(ptr, places, values.to(dtype), len(trees)))
         features = multi_hot(self._graphs.node_features[self._firsts[0][trees]], self._widths).to(dtype)
-        return Batch(spreads[0].there(features), spreads[1:], pool, self._graphs.labels[index])
+        return Batch(spreads[0].apply(features), spreads[1:], pool, self._graphs.labels[index])
+
+
+class RealGradients:
+    """Gradients of a network's loss on random batches of real graphs, one for each group of classes.
+
+    Args:
+        batches: Makes the batches.
+        groups: For each group, the positions of each class's graphs.
+        most: Largest number of graphs of each class in a batch. A class that has no more gives all of them,
+            without a random draw.
+        error: Returns the derivative of the loss with respect to the logits, from the labels.
+        generator: Draws the batches; on the CPU.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        groups: Sequence[Sequence[Int64[Tensor, " g"]]],
+        most: int,
+        error: Callable[[Tensor], Callable[[Tensor], Tensor]],
+        generator: torch.Generator,
+    ) -> None:
+        self._batches, self._groups, self._most = batches, groups, most
+        self._error, self._generator = error, generator
+        self._fixed: dict[int, Batch] = {}
+
+    @torch.no_grad()
+    def gradient(self, weights: Weights) -> list[Tensor]:
+        """Draws a batch of each group; returns the gradients with respect to the weights.
+
+        Args:
+            weights: The network's weights.
+
+        Returns:
+            The gradient of each weight and bias, with the groups as leading axis.
+        """
+        found = []
+        for number in range(len(self._groups)):
+            batch = self._batch(number)
+            found.append(gradient(batch.first, batch.spreads, batch.pool, weights, self._error(batch.labels)))
+        return [torch.stack(of_weight) for of_weight in zip(*found, strict=True)]
+
+    def _batch(self, number: int) -> Batch:
+        classes = self._groups[number]
+        if max(map(len, classes)) > self._most:
+            return self._batches(torch.cat([self._drawn(members) for members in classes]))
+        if number not in self._fixed:
+            self._fixed[number] = self._batches(torch.cat(list(classes)))
+        return self._fixed[number]
+
+    def _drawn(self, members: Int64[Tensor, " g"]) -> Int64[Tensor, " b"]:
+        if len(members) <= self._most:
+            return members
+        order = torch.randperm(len(members), generator=self._generator)
+        return members[order[: self._most].to(members.device)]
 
 
 def _ranked(values: Int64[Tensor, " n"], bound: int) -> tuple[Int64[Tensor, " u"], Int64[Tensor, " n"]]:
-    """The values that occur, ascending, and the rank of each value among them: `torch.unique` without a sort.
+    """Returns the values that occur, ascending, and each value's rank: `torch.unique` without a sort.
 
     Args:
-        values: From 0 to ``bound - 1``.
-        bound: Above all of them.
+        values: Values from 0 on.
+        bound: Exclusive upper bound of the values.
     """
     seen = torch.zeros(bound, dtype=torch.long, device=values.device)
     seen[values] = 1
     return seen.nonzero()[:, 0], seen.cumsum(0)[values] - 1
-
-
-def _first(trees: Int64[Tensor, " z"]) -> Int64[Tensor, " t"]:
-    """The first node of each tree."""
-    first = trees.new_full((int(trees.max()) + 1,), len(trees))
-    return first.scatter_reduce_(0, trees, torch.arange(len(trees), device=trees.device), "amin")

@@ -1,10 +1,11 @@
-"""Frequent itemsets, exactly: which items lie together in many transactions.
+"""Exact mining of frequent itemsets: which items occur together in many transactions.
 
-The sets of transactions are the bits of Python's integers, so that "in both" is an AND and a support a count
-of bits. Closed itemsets, those to which no item can be added without losing a transaction, come in order of
-falling support and each once, by the prefix-preserving extension of Uno, Kiyomi and Arimura, "LCM ver. 2"
-(FIMI 2004, https://ceur-ws.org/Vol-126/uno.pdf). Every frequent itemset is a part of a closed one of the same
-support; k items that always come together are one closed itemset and 2^k - 1 frequent ones.
+A set of transactions is the bits of a Python integer, so that an intersection is an AND and a support a count
+of bits. An itemset is closed if no item can be added to it without losing a transaction. Closed itemsets are
+enumerated by falling support, each once, by the prefix-preserving closure extension of Uno, Kiyomi and
+Arimura, "LCM ver. 2" (FIMI 2004, https://ceur-ws.org/Vol-126/uno.pdf). Every frequent itemset is a part of a
+closed one of the same support: k items that always occur together are one closed itemset, but 2^k - 1
+frequent ones.
 """
 
 import heapq
@@ -21,15 +22,15 @@ from torch import Tensor
 from condense.errors import Refused
 
 CAP = 100_000
-"""Itemsets that `mine` finds at most, unless it is told otherwise."""
+"""Default bound on the number of itemsets that are mined."""
 
 
 class Itemset(NamedTuple):
-    """Items, and how many transactions hold all of them.
+    """A set of items with its support.
 
     Attributes:
-        items: In rising order.
-        support: Transactions.
+        items: The items, in rising order.
+        support: Number of transactions that contain all of them.
     """
 
     items: tuple[int, ...]
@@ -37,11 +38,11 @@ class Itemset(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What `choose` kept.
+    """Itemsets of a class, with the threshold from which on they count as frequent.
 
     Attributes:
-        threshold: The support of the last one kept.
-        itemsets: By falling support.
+        threshold: Smallest support of a frequent itemset.
+        itemsets: The itemsets, by falling support.
     """
 
     threshold: int
@@ -50,12 +51,12 @@ class Chosen(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Transactions:
-    """Sets of items, as pairs.
+    """Transactions, each a set of items, as pairs of a transaction and an item.
 
     Attributes:
-        rows: Of each pair, the transaction's number, below ``count``.
-        items: Of each pair, the item, a small number from 0 on; no pair occurs twice.
-        count: Transactions, those without an item among them.
+        rows: The transaction of each pair, a number below ``count``.
+        items: The item of each pair, a small number from 0 on. No pair occurs twice.
+        count: Number of transactions, including those without an item.
     """
 
     rows: Int[Tensor, " p"]
@@ -63,43 +64,41 @@ class Transactions:
     count: int
 
     def supports(self) -> Int[Tensor, " t"]:
-        """In how many transactions each item is, up to the largest one that occurs."""
+        """Returns the number of transactions that contain each item, up to the largest item that occurs."""
         return torch.bincount(self.items)
 
 
 def mine(transactions: Transactions, threshold: int, *, closed: bool = True, cap: int = CAP) -> list[Itemset]:
-    """Every itemset in at least so many transactions: by falling support, then short ones first.
+    """Returns every itemset with at least the given support, by falling support and then by rising length.
 
     Args:
-        transactions: What to look in.
-        threshold: The least support, from 1 on.
-        closed: Whether to give only those to which no item can be added without losing a transaction.
-        cap: How many there may be.
+        transactions: The transactions.
+        threshold: Smallest support, from 1 on.
+        closed: Whether only closed itemsets are returned.
+        cap: Largest number of itemsets.
 
     Raises:
-        Refused: if there are more, or the threshold is below 1.
+        Refused: if there are more itemsets, or the threshold is below 1.
     """
     if threshold < 1:
         raise Refused(f"a threshold is a number of transactions from 1 on, not {threshold}")
-    found = closed_sets(transactions, threshold, cap) if closed else _all(transactions, threshold, cap)
+    found = closed_sets(transactions, threshold, cap) if closed else _all_sets(transactions, threshold, cap)
     return sorted(found, key=_rank)
 
 
 def choose(transactions: Transactions, budget: int) -> Chosen:
-    """The closed itemsets of the largest threshold that gives at least so many; the first so many of them.
-
-    Where transactions have fewer closed itemsets than that, all of them.
+    """Returns the first closed itemsets at the largest threshold that gives as many as the budget.
 
     Args:
-        transactions: What to look in.
-        budget: Itemsets wanted, from 1 on.
+        transactions: The transactions. If they have fewer closed itemsets, all are returned.
+        budget: Number of itemsets, from 1 on.
 
     Raises:
-        Refused: if none is wanted.
+        Refused: if the budget is below 1.
     """
     if budget < 1:
         raise Refused(f"a budget is a number of itemsets from 1 on, not {budget}")
-    # Items that are in different transactions have different closures: most often this floor is low enough.
+    # Items of different transactions have different closures, so that this floor is usually low enough.
     supports = transactions.supports().sort(descending=True).values
     floor = max(int(supports[:budget][-1]), 1) if len(supports) else 1
     while True:
@@ -109,49 +108,78 @@ def choose(transactions: Transactions, budget: int) -> Chosen:
         floor //= 2
 
 
-def exclusive(
-    found: Sequence[Sequence[Itemset]], transactions: Sequence[Transactions], thresholds: Sequence[int]
-) -> list[list[Itemset]]:
-    """Of each class's itemsets, those that are frequent in no other class.
+def choose_exclusive(transactions: Sequence[Transactions], budget: int, *, cap: int = CAP) -> list[Chosen]:
+    """Chooses itemsets of each class until enough of them are frequent in no other class.
+
+    The budget of `choose` is doubled for all classes until `exclusive` leaves each class as many itemsets as
+    are wanted, or the class has no more.
 
     Args:
-        found: Itemsets of each class.
-        transactions: Where they were found; items have the same numbers in every class.
-        thresholds: The support from which on an itemset is frequent, of each class.
-    """
-    wanted = {item for of_class in found for itemset in of_class for item in itemset.items}
-    where = [_bitsets(one, sorted(wanted)) for one in transactions]
+        transactions: The classes.
+        budget: Number of exclusive itemsets that are wanted of each class.
+        cap: Largest number of itemsets that are chosen of a class.
 
-    def elsewhere(own: int, itemset: Itemset) -> bool:
+    Returns:
+        The chosen itemsets of each class; `exclusive` still has to be applied.
+    """
+    chosen_of_each = budget
+    while True:
+        chosen = [choose(of_class, chosen_of_each) for of_class in transactions]
+        left = exclusive(chosen, transactions)
+        # A class whose itemsets have all been chosen gains nothing from a larger budget.
+        gains = any(
+            len(itemsets) < budget and len(of_class.itemsets) == chosen_of_each
+            for itemsets, of_class in zip(left, chosen, strict=True)
+        )
+        if not gains or 2 * chosen_of_each > cap:
+            return chosen
+        chosen_of_each *= 2
+
+
+def exclusive(chosen: Sequence[Chosen], transactions: Sequence[Transactions]) -> list[list[Itemset]]:
+    """Returns those itemsets of each class that are frequent in no other class.
+
+    Args:
+        chosen: The itemsets of each class, and the support from which on an itemset is frequent in the class.
+        transactions: The classes; items have the same numbers in all of them.
+    """
+    wanted = {item for of_class in chosen for itemset in of_class.itemsets for item in itemset.items}
+    bitsets = [_bitsets(of_class, sorted(wanted)) for of_class in transactions]
+
+    def frequent_elsewhere(own: int, itemset: Itemset) -> bool:
         return any(
-            other != own and _together(bits, itemset.items) >= threshold
-            for other, (bits, threshold) in enumerate(zip(where, thresholds, strict=True))
+            other != own and _joint_support(bits, itemset.items) >= of_class.threshold
+            for other, (bits, of_class) in enumerate(zip(bitsets, chosen, strict=True))
         )
 
-    return [[one for one in of_class if not elsewhere(own, one)] for own, of_class in enumerate(found)]
+    return [
+        [itemset for itemset in of_class.itemsets if not frequent_elsewhere(own, itemset)]
+        for own, of_class in enumerate(chosen)
+    ]
 
 
 def closed_sets(transactions: Transactions, threshold: int, cap: int | None = None) -> Iterator[Itemset]:
-    """Closed itemsets, found as they are asked for, in `mine`'s order.
+    """Yields the closed itemsets in the order of `mine`, computing each when it is asked for.
 
     Args:
-        transactions: What to look in.
-        threshold: The least support, from 1 on.
-        cap: How many there may be; None for no limit.
+        transactions: The transactions.
+        threshold: Smallest support, from 1 on.
+        cap: Largest number of itemsets; None for no bound.
 
     Raises:
-        Refused: as soon as it is known that there are more.
+        Refused: as soon as it is known that there are more itemsets.
     """
-    # Items with the same transactions are in the same closed itemsets: a group is an item from here on.
+    # Items with the same transactions are in the same closed itemsets. From here on they are one group.
     alike: dict[int, list[int]] = {}
     for item, bits in _bitsets(transactions, _frequent(transactions, threshold)).items():
         alike.setdefault(bits, []).append(item)
     groups = sorted(alike.items(), key=lambda group: (-group[0].bit_count(), group[1]))
     rows = (1 << transactions.count) - 1
     everywhere = tuple(groups.pop(0)[1]) if groups and groups[0][0] == rows else ()
-    Extensions = list[tuple[int, int]]  # a group, and which of the itemset's transactions it is in
+    Extensions = list[tuple[int, int]]  # each a group, and the itemset's transactions that contain it
     first: Extensions = [(group, bits) for group, (bits, _) in enumerate(groups)]
-    # Falling support, then fewer items, then smaller ones; the last group added; transactions; of the parent
+    # An entry: minus the support, number of items, items (the order in which itemsets are yielded); the group
+    # added last, the transactions, and the parent's extensions.
     heap: list[tuple[int, int, tuple[int, ...], int, int, Extensions]] = []
     if transactions.count >= threshold:
         heap.append((-transactions.count, len(everywhere), everywhere, -1, rows, first))
@@ -171,15 +199,15 @@ def closed_sets(transactions: Transactions, threshold: int, cap: int | None = No
                 continue
             closure = [other for other, bits_of in near if bits_of & both == both]
             if closure[0] < group:
-                continue  # another order of the same items: it comes from that group
+                continue  # the same itemset is reached from that smaller group
             joined = tuple(sorted([*items, *(item for other in closure for item in groups[other][1])]))
             heapq.heappush(heap, (-both.bit_count(), len(joined), joined, group, both, near))
             if cap is not None and given + len(heap) > cap:
                 raise _too_many(threshold, cap)
 
 
-def _all(transactions: Transactions, threshold: int, cap: int) -> Iterator[Itemset]:
-    """Every frequent itemset, depth first (Eclat)."""
+def _all_sets(transactions: Transactions, threshold: int, cap: int) -> Iterator[Itemset]:
+    """Yields every frequent itemset, depth first (Eclat)."""
     bits = _bitsets(transactions, _frequent(transactions, threshold))
     stack: list[tuple[tuple[int, ...], list[tuple[int, int]]]] = [((), list(bits.items()))]
     given = 0
@@ -202,20 +230,22 @@ def _too_many(threshold: int, cap: int) -> Refused:
 
 
 def _rank(itemset: Itemset) -> tuple[int, int, tuple[int, ...]]:
+    """Returns the key that sorts by falling support, then by rising length, then by items."""
     return -itemset.support, len(itemset.items), itemset.items
 
 
 def _frequent(transactions: Transactions, threshold: int) -> list[int]:
+    """Returns the items of at least the given support."""
     items: list[int] = (transactions.supports() >= threshold).nonzero()[:, 0].tolist()
     return items
 
 
 def _bitsets(transactions: Transactions, items: Sequence[int]) -> dict[int, int]:
-    """The transactions of each of these items: bit i for transaction i.
+    """Returns the transactions that contain each of some items, as bits: bit i stands for transaction i.
 
     Args:
-        transactions: What to look in.
-        items: In rising order.
+        transactions: The transactions.
+        items: The items, in rising order.
     """
     held, rows = transactions.items.cpu().numpy(), transactions.rows.cpu().numpy()
     wanted = np.zeros(max(int(held.max(initial=0)), max(items, default=0)) + 1, bool)
@@ -234,8 +264,8 @@ def _bitsets(transactions: Transactions, items: Sequence[int]) -> dict[int, int]
     return found
 
 
-def _together(bits: dict[int, int], items: Iterable[int]) -> int:
-    """The support of several items."""
+def _joint_support(bits: dict[int, int], items: Iterable[int]) -> int:
+    """Returns the number of transactions that contain all of some items."""
     first, *others = (bits[item] for item in items)
     for other in others:
         first &= other

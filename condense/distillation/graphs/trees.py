@@ -1,16 +1,17 @@
-"""Computation trees: all that a network of L rounds of messages sees from a node, told apart exactly.
+"""Computation trees: what a message-passing network of L layers sees from a node, compared exactly.
 
-The tree of depth 0 of a node is its label; that of depth l is its label with the multiset of (label of the
-edge, tree of depth l - 1) over its neighbours, the one that it is reached from among them. No tree is built
-to be compared: the tree of a node gets a number, its colour, from the colours of the round before, as in the
-refinement of Weisfeiler and Leman but with the node's own label in place of its last colour. Colours are
-ranks of sorted integers; nothing is hashed, so that equal colours are equal trees. A tree has as many
-nodes as there are walks of at most L edges from its root, far more than it takes to find its colour.
+The tree of depth 0 of a node is the node's label. The tree of depth l is the node's label with the multiset
+of pairs (edge label, the neighbour's tree of depth l - 1) over all neighbours; a child's neighbours include
+its parent. Trees are compared without being built: the tree of each node gets a number, its colour, which is
+computed from the colours of the round before. This is the refinement of Weisfeiler and Leman, except that a
+node keeps its own label in place of its previous colour. Colours are ranks of sorted integers, and nothing is
+hashed, so that equal colours mean equal trees. A tree has as many nodes as there are walks of at most L edges
+from its root, far more than it takes to compute its colour.
 
 Gupta et al., "Mirage: Model-agnostic Graph Distillation for Graph Classification" (ICLR 2024,
-https://arxiv.org/abs/2310.09486) distils such trees; `itemsets` finds those that come together.
+https://arxiv.org/abs/2310.09486) distils such trees; `itemsets` finds those that occur together.
 
-Edges are in pairs, one in either direction; the neighbours of a node are the sources of the edges into it.
+Edges come in pairs, one in each direction. The neighbours of a node are the sources of the edges into it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from condense.distillation.graphs.itemsets import Transactions
 from condense.errors import Refused
 
 LARGEST = 2**63 - 1
+"""Largest integer of 64 bits."""
 
 
 def colours(
@@ -32,16 +34,16 @@ def colours(
     edge_labels: Int[Tensor, " e"],
     rounds: int,
 ) -> list[Int[Tensor, " z"]]:
-    """The number of each node's tree of depth 0, 1, ..., rounds.
+    """Returns the colour of each node's tree of depth 0, 1, ..., rounds.
 
-    Two nodes have the same colour in round l if and only if their trees of depth l are equal. Colours of a
-    round go from 0 up without a gap, ordered by (number of neighbours, label, sorted neighbours): they do not
-    depend on how nodes, edges or graphs are numbered. The work is that of sorting the edges, once a round.
+    Two nodes have the same colour in round l if and only if their trees of depth l are equal. The colours of
+    a round are numbered from 0 without a gap, in the order of (degree, label, sorted neighbours). They do not
+    depend on how nodes, edges or graphs are numbered. Each round sorts the edges once.
 
     Args:
-        node_labels: Ids of the nodes' whole features.
+        node_labels: Id of each node's features.
         edges: Source and target of each edge, over the nodes of all graphs.
-        edge_labels: Ids of the edges' whole features.
+        edge_labels: Id of each edge's features.
         rounds: L, the depth of the last trees.
     """
     own, bonds = _dense(node_labels), _dense(edge_labels)
@@ -56,7 +58,7 @@ def colours(
         pairs = bonds * _count(found[-1]) + found[-1][edges[0]]
         if len(own) * span > LARGEST:
             pairs, span = _dense(pairs), edges.shape[1]
-        # Neighbours in order, node by node: target and pair are one integer, and only its values are sorted.
+        # Sorts the neighbours of every node at once: target and pair are combined into one integer.
         pairs = (edges[1] * span + pairs).sort().values.remainder_(max(span, 1))
         colour, used, start = torch.empty_like(own), 0, 0
         for neighbours, size in enumerate(sizes_of):
@@ -74,12 +76,12 @@ def colours(
 def _lexicographic(
     first: Int[Tensor, " n"], columns: Iterable[Int[Tensor, " n"]], span: int
 ) -> Int[Tensor, " n"]:
-    """The rank of each row (first, *columns) among the rows that occur, in lexicographic order.
+    """Returns the rank of each row (first, *columns) among the rows that occur, in lexicographic order.
 
     Args:
         first: The first column.
-        columns: The others.
-        span: What every value of them is below.
+        columns: The other columns.
+        span: Exclusive upper bound of their values.
     """
     code, bound = first, _count(first)
     for column in columns:
@@ -91,32 +93,32 @@ def _lexicographic(
 
 
 def _dense(values: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """The rank of each value among those that occur."""
+    """Returns the rank of each value among those that occur."""
     inverse: Tensor = torch.unique(values, return_inverse=True)[1]
     return inverse
 
 
 def _count(ranks: Int[Tensor, " n"]) -> int:
-    """How many ranks there are: the largest and one."""
+    """Returns the number of ranks: the largest one plus 1."""
     return int(ranks.max()) + 1 if len(ranks) else 0
 
 
 def degrees(edges: Int[Tensor, "2 e"], nodes: int) -> Int[Tensor, " z"]:
-    """How many neighbours each node has.
+    """Returns the number of neighbours of each node.
 
     Args:
         edges: Source and target of each edge.
-        nodes: z, the nodes of all graphs.
+        nodes: z, the number of nodes of all graphs.
     """
     return torch.bincount(edges[1], minlength=nodes)
 
 
 def sizes(edges: Int[Tensor, "2 e"], nodes: int, rounds: int) -> Int[Tensor, " z"]:
-    """How many nodes the tree of each node has: the walks of at most ``rounds`` edges, counted.
+    """Returns the number of nodes of each node's tree, by counting walks of at most ``rounds`` edges.
 
     Args:
         edges: Source and target of each edge.
-        nodes: z, the nodes of all graphs.
+        nodes: z, the number of nodes of all graphs.
         rounds: L, the trees' depth.
     """
     walks = edges.new_ones(nodes)
@@ -135,16 +137,16 @@ def transactions(
     *,
     keep: Bool[Tensor, " z"] | None = None,
 ) -> list[Transactions]:
-    """For each class the trees of its graphs, each once a graph: a graph is a transaction, a tree an item.
+    """Returns the transactions of each class: a graph is a transaction, and its distinct trees are its items.
 
-    Graphs of a class are numbered in their order, those that keep no tree too.
+    The graphs of a class are numbered in their order, including those without any tree.
 
     Args:
-        colours: The trees: one round of `colours`.
-        nodes_ptr: Where each graph's nodes begin, and where the last one's end.
+        colours: Each node's tree: one round of `colours`.
+        nodes_ptr: Where each graph's nodes begin, and where those of the last one end.
         labels: The graphs' classes.
-        num_classes: k; the largest label and one if None.
-        keep: The nodes whose trees count, all if None; ``degrees(edges, z) > 0`` leaves out isolated nodes.
+        num_classes: k; None means the largest label plus 1.
+        keep: The nodes whose trees count; None means all. ``degrees(edges, z) > 0`` omits isolated nodes.
     """
     graph = torch.repeat_interleave(torch.arange(len(labels), device=colours.device), nodes_ptr.diff())
     if keep is not None:
@@ -162,15 +164,15 @@ def transactions(
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """Trees side by side, one after another, each from its root down, level by level.
+    """A disjoint union of r trees with m nodes in all, tree after tree, each level by level from its root.
 
     Attributes:
-        nodes: The node of the graphs that each of the m nodes stands for: its label is that node's.
-        edges: From child to parent, in the order of the children; every node but a root has one.
-        edge_labels: Of these edges, as in the graphs.
+        nodes: For each node, the graphs' node that it stands for, and whose label it has.
+        edges: Child and parent of each edge, in the order of the children; each node but a root has one.
+        edge_labels: The edges' labels in the graphs.
         roots: True where a node is a root.
-        degrees: How many neighbours each node has in its graph: at the leaves the tree does not show it.
-        trees: Which of the r trees each node belongs to.
+        degrees: For each node, the number of neighbours in its graph, which a leaf of the tree does not show.
+        trees: For each node, which of the r trees it belongs to.
     """
 
     nodes: Int[Tensor, " m"]
@@ -187,23 +189,23 @@ def build(
     edges: Int[Tensor, "2 e"],
     edge_labels: Int[Tensor, " e"],
 ) -> Forest:
-    """The trees of these colours, unrolled from the first node that has each.
+    """Builds the trees of some colours by unrolling each from the first node that has the colour.
 
-    Children are in order of (label of the edge, colour), so that a tree's labels and edges come out the same
-    whichever node it is unrolled from. What L rounds of messages from child to parent, the sum of which is
-    order-free, make of a root is what they make of a node with its colour in its graph.
+    Children are sorted by (edge label, colour), so that a tree has the same labels and edges whichever node
+    it is unrolled from. L rounds of messages from child to parent, summed up at the parent, give a root the
+    embedding that a node of its colour has in the node's graph.
 
     Args:
-        trees: Colours of the last round; one that comes twice is built twice.
-        colours: Every round, as `colours` gives them.
+        trees: Colours of the last round; one that occurs twice is built twice.
+        colours: The colours of every round, as `colours` returns them.
         edges: Source and target of each edge.
-        edge_labels: Ids of the edges' whole features.
+        edge_labels: Id of each edge's features.
 
     Raises:
         Refused: if no node has one of the colours.
     """
     last = colours[-1]
-    first = _first(last)
+    first = first_nodes(last)
     outside = (trees < 0) | (trees >= len(first))
     if outside.any():
         raise Refused(f"there is no tree {int(trees[outside][0])}: the {len(first)} trees count from 0")
@@ -229,7 +231,7 @@ def build(
 
 
 def _tree_by_tree(nodes: Tensor, owners: Tensor, parents: Tensor, bonds: Tensor, degree: Tensor) -> Forest:
-    """The forest of nodes that lie level by level, roots first."""
+    """Returns the forest of nodes that are given level by level over all trees, roots first."""
     order = owners.argsort(stable=True)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
@@ -241,14 +243,14 @@ def _tree_by_tree(nodes: Tensor, owners: Tensor, parents: Tensor, bonds: Tensor,
 
 
 def _order(*keys: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """The order that sorts by the last key, where it is equal by the one before, and so on."""
+    """Returns the order that sorts by the last key, ties by the key before it, and so on."""
     order = keys[0].argsort(stable=True)
     for key in keys[1:]:
         order = order[key[order].argsort(stable=True)]
     return order
 
 
-def _first(colour: Int[Tensor, " z"]) -> Int[Tensor, " t"]:
-    """The first node of each colour."""
+def first_nodes(colour: Int[Tensor, " z"]) -> Int[Tensor, " t"]:
+    """Returns the first node of each colour."""
     first = colour.new_full((_count(colour),), len(colour))
     return first.scatter_reduce_(0, colour, torch.arange(len(colour), device=colour.device), "amin")

@@ -1,1 +1,1 @@
-"""distillation/inversion."""
+"""Inversion of a trained network: images that it classifies with its batch norms' running statistics."""

@@ -1,7 +1,7 @@
-"""What keeps an inverted network's images natural: its batch norms' statistics, and neighbours that agree.
+"""Regularisers of an inverted network's images: batch-norm statistics and total variation.
 
-Yin et al., "Dreaming to Distill" (CVPR 2020, https://arxiv.org/abs/1912.08795), as in VILA-Lab/SRe2L at
-8d00cba, ``SRe2L/recover/utils.py`` (``BNFeatureHook``, ``get_image_prior_losses``).
+Yin et al., "Dreaming to Distill" (CVPR 2020, https://arxiv.org/abs/1912.08795), in the form that
+VILA-Lab/SRe2L has at 8d00cba, ``SRe2L/recover/utils.py`` (``BNFeatureHook``, ``get_image_prior_losses``).
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 
-def variation(x: Float[Tensor, "p b c h w"]) -> Float[Tensor, " p"]:
-    """Total variation: over a pass, the norms of four differences of neighbours, summed (not squared).
+def total_variation(x: Float[Tensor, "p b c h w"]) -> Float[Tensor, " p"]:
+    """Returns the total variation of each pass: the sum of four (not squared) norms over all its images.
 
-    The neighbours are those to the right, below, and on the two diagonals (``loss_var_l2``).
+    Each norm is that of the differences between pixels and their neighbours in one direction: to the right,
+    below, and along the two diagonals (``loss_var_l2`` in the authors' code).
+
+    Args:
+        x: Images of p passes, b a pass.
     """
     differences = (
         x[..., :, :-1] - x[..., :, 1:],
@@ -29,107 +33,117 @@ def variation(x: Float[Tensor, "p b c h w"]) -> Float[Tensor, " p"]:
     return torch.stack(norms).sum(0)
 
 
-class Gap:
-    """How far the statistics of a network's batch norms are from their running ones, for each of p passes.
+class BNStatistics:
+    """Compares the batch statistics of each pass with a network's running statistics, at every batch norm.
 
-    Batch norms count in the order in which the network registers them; one that the images do not reach is
-    left out, and the first that they do reach has a weight of its own.
+    Batch norms count in the order in which the network registers them. A batch norm that a forward pass does
+    not reach is left out; the first one that it reaches has a weight of its own.
 
     Args:
-        passes: p, of equally many images each.
-        variance_weight: r_var, of the variances' norm.
-        first: Factor on the first batch norm.
+        passes: p, the number of passes in a batch; all have equally many images.
+        variance_weight: r_var, the weight of the distance between variances.
+        first_weight: Weight of the first batch norm; all others have the weight 1.
     """
 
-    def __init__(self, passes: int, variance_weight: float, first: float) -> None:
-        self._passes, self._variance_weight, self._first = passes, variance_weight, first
+    def __init__(self, passes: int, variance_weight: float, first_weight: float) -> None:
+        self._passes, self._variance_weight, self._first_weight = passes, variance_weight, first_weight
         self._norms: list[nn.BatchNorm2d] = []
-        self._gaps: dict[nn.Module, Tensor] = {}
+        self._distances: dict[nn.Module, Tensor] = {}
 
     @contextmanager
-    def watching(self, network: nn.Module) -> Iterator[None]:
-        """Within it, a forward of the p passes, pass-major, is what `total` tells of."""
+    def recording(self, network: nn.Module) -> Iterator[None]:
+        """Records the statistics of the forward pass that is run within the context.
+
+        Args:
+            network: Its input within the context holds the p passes one after another.
+        """
         self._norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-        self._gaps.clear()
-        hooks = [norm.register_forward_pre_hook(self._see) for norm in self._norms]
+        self._distances.clear()
+        hooks = [norm.register_forward_pre_hook(self._record) for norm in self._norms]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def _see(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _record(self, norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         mean, var = norm.running_mean, norm.running_var
         assert mean is not None and var is not None
-        self._gaps[norm] = batch_gap(inputs[0], mean, var, self._passes, self._variance_weight)
+        self._distances[norm] = statistics_distance(inputs[0], mean, var, self._passes, self._variance_weight)
 
-    def total(self) -> Float[Tensor, " p"]:
-        """The weighted sum over the batch norms."""
-        first, *others = [self._gaps[norm] for norm in self._norms if norm in self._gaps]
-        return torch.stack([self._first * first, *others]).sum(0)
+    def loss(self) -> Float[Tensor, " p"]:
+        """Returns R_BN of each pass: the weighted sum of the distances over the batch norms."""
+        first, *others = [self._distances[norm] for norm in self._norms if norm in self._distances]
+        return torch.stack([self._first_weight * first, *others]).sum(0)
 
 
-def batch_gap(
+def statistics_distance(
     x: Float[Tensor, "n c h w"],
     running_mean: Float[Tensor, " c"],
     running_var: Float[Tensor, " c"],
     passes: int,
     variance_weight: float = 1.0,
 ) -> Float[Tensor, " p"]:
-    """The distance r_var ||v - running v|| + ||m - running m|| of each pass at one batch norm.
+    """Returns r_var ||v - running v|| + ||m - running m|| for each pass at one batch norm.
+
+    m and v are the mean and the biased variance of each channel over the images and pixels of a pass.
 
     Args:
-        x: What enters it, pass-major, n / p images a pass.
-        running_mean: Its running mean.
-        running_var: Its running variance.
-        passes: p.
-        variance_weight: r_var.
+        x: Input of the batch norm, pass after pass, n / p images a pass.
+        running_mean: The batch norm's running mean.
+        running_var: The batch norm's running variance.
+        passes: p, the number of passes.
+        variance_weight: r_var, the weight of the distance between variances.
     """
-    gap: Tensor = _BatchGap.apply(x, running_mean, running_var, passes, variance_weight)
-    return gap
+    distance: Tensor = _StatisticsDistance.apply(x, running_mean, running_var, passes, variance_weight)
+    return distance
 
 
-class _BatchGap(torch.autograd.Function):
-    """`batch_gap`, whose gradient is an affine map of each channel: one pass over the values.
+class _StatisticsDistance(torch.autograd.Function):
+    """`statistics_distance` with its gradient in closed form, which reads the input once.
 
-    With N = b h w values a channel it is ((m - running m) / ||.|| + 2 r_var (x - m) (v - running v) / ||.||)
-    / N; a norm of zero has the gradient zero.
+    The gradient is an affine map of each channel. With N = b h w values a channel it is
+    ((m - running m) / ||m - running m|| + 2 r_var (x - m) (v - running v) / ||v - running v||) / N. Where a
+    norm is zero, its gradient is zero.
     """
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, mean: Tensor, var: Tensor, passes: int, weight: float) -> Tensor:
-        var_of, mean_of = moments(by_pass(x, passes), mean)
-        off_mean, off_var = mean_of - mean, var_of - var
-        by_mean, by_var = off_mean.norm(dim=1, keepdim=True), off_var.norm(dim=1, keepdim=True)
+        # batch_var, batch_mean: (p, c)
+        batch_var, batch_mean = channel_moments(split_passes(x, passes), mean)
+        off_mean, off_var = batch_mean - mean, batch_var - var
+        # mean_norm, var_norm: (p, 1)
+        mean_norm, var_norm = off_mean.norm(dim=1, keepdim=True), off_var.norm(dim=1, keepdim=True)
         tiny, values = torch.finfo(x.dtype).tiny, x.numel() // (passes * x.shape[1])
-        scale = off_var / by_var.clamp_min(tiny) * (2 * weight / values)
-        ctx.save_for_backward(x, scale, off_mean / by_mean.clamp_min(tiny) / values - scale * mean_of)
-        gap: Tensor = weight * by_var + by_mean
-        return gap[:, 0]
+        scale = off_var / var_norm.clamp_min(tiny) * (2 * weight / values)
+        ctx.save_for_backward(x, scale, off_mean / mean_norm.clamp_min(tiny) / values - scale * batch_mean)
+        distance: Tensor = weight * var_norm + mean_norm
+        return distance[:, 0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, shift = ctx.saved_tensors
+        # scale, shift: (p, 1, c, 1, 1)
         scale, shift = ((grad[:, None] * row)[:, None, :, None, None] for row in (scale, shift))
-        inner = torch.addcmul(shift, by_pass(x, len(grad)), scale).flatten(0, 1)
+        inner = torch.addcmul(shift, split_passes(x, len(grad)), scale).flatten(0, 1)
         return inner, None, None, None, None
 
 
 @torch.no_grad()
-def moments(
+def channel_moments(
     x: Float[Tensor, "p b c h w"], shift: Float[Tensor, " c"]
 ) -> tuple[Float[Tensor, "p c"], Float[Tensor, "p c"]]:
-    """Biased variance and mean of each channel over a pass.
+    """Returns the biased variance and the mean of each channel over each pass.
 
-    On a CPU through the mean and mean square of x - shift: the framework's kernel, which reads the values
-    channel by channel, takes nearly twice as long. The closer the shift is to the mean, the less is lost in
-    rounding.
+    On a CPU they are computed from the mean and the mean square of x - shift, in about half the time of
+    `torch.var_mean`, which reads the values channel by channel. The closer the shift is to the mean, the
+    smaller the rounding error.
 
     Args:
-        x: The values.
-        shift: What the means are expected to be.
+        x: Images of p passes, b a pass.
+        shift: An estimate of the means.
     """
     if x.device.type != "cpu":
         var, mean = torch.var_mean(x, (1, 3, 4), correction=0)
@@ -140,6 +154,6 @@ def moments(
     return square - mean.square(), mean + shift
 
 
-def by_pass(x: Float[Tensor, "n c h w"], passes: int) -> Float[Tensor, "p b c h w"]:
-    """Images that lie pass by pass, a row each."""
+def split_passes(x: Float[Tensor, "n c h w"], passes: int) -> Float[Tensor, "p b c h w"]:
+    """Gives each pass a row of its own, for images that lie pass after pass."""
     return x.view(passes, -1, *x.shape[1:])

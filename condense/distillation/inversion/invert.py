@@ -1,19 +1,22 @@
-"""Recovery: images that a frozen network classifies, with its batch norms' statistics.
+"""Inversion of a frozen network: learning images that it classifies, with its running BN statistics.
 
-Yin, Xing and Shen, "Squeeze, Recover and Relabel" (NeurIPS 2023, https://arxiv.org/abs/2306.13092), recover
-stage; VILA-Lab/SRe2L at 8d00cba, ``SRe2L/recover/data_synthesis.py``. A *pass* is one image of each class of
-a block of consecutive classes, seen by the network under one random view for all of them; its loss is
+Yin, Xing and Shen, "Squeeze, Recover and Relabel" (NeurIPS 2023, https://arxiv.org/abs/2306.13092), the
+recover stage; VILA-Lab/SRe2L at 8d00cba, ``SRe2L/recover/data_synthesis.py``. A *pass* is one image of each
+class of a block of consecutive classes. All images of a pass go through the network under the same random
+crop, flip and shift. The loss of a pass is
 
-    cross-entropy + a_BN sum_l w_l (r_var ||v_l - running v_l|| + ||m_l - running m_l||)
-                  + a_tv R_tv + a_l2 R_l2
+    cross-entropy + a_BN R_BN + a_tv R_tv + a_l2 R_l2,
+    R_BN = sum over batch norms l of  w_l (r_var ||v_l - running v_l|| + ||m_l - running m_l||),
 
-with the mean m_l and the biased variance v_l of batch norm l's input, channel by channel, over the pass; the
-norms are Euclidean, not squared, w is `Inversion.first_bn` for the first batch norm and 1 for the others.
+where m_l and v_l are the mean and the biased variance of each channel of batch norm l's input over the pass.
+The norms are Euclidean and not squared. w_l is `Inversion.first_bn` for the first batch norm and 1 for the
+others.
 
-Passes do not see each other, and each has a generator of its own: how many there are, and how many run side
-by side, changes no image (but for rounding). A *sweep* is as many passes of a block as fit a fixed number of
-values; its passes are one tensor to Adam. Of small images several passes go through the network in one
-forward, with statistics for each; on a CPU one pass of others does. The weights get no gradient.
+Passes are independent of each other, and each has a random generator of its own. Therefore neither the number
+of passes nor the number of passes that are computed together changes any image, except for rounding. The
+passes of a block that Adam updates together are a *sweep*; its size is bounded by `SWEEP_VALUES`. Within a
+sweep, as many passes as `passes_per_forward` says go through the network in one forward pass, with batch
+statistics of their own. The network's weights get no gradient.
 """
 
 import math
@@ -28,38 +31,43 @@ from torch import Tensor
 from condense.augment.resample import mapped
 from condense.augment.shared import SharedViews
 from condense.distillation.images.run import ImageRun
-from condense.distillation.inversion.bn_statistics import Gap, variation
+from condense.distillation.inversion.bn_statistics import BNStatistics, total_variation
 from condense.errors import Refused
 from condense.files import digest
 from condense.networks import Network
 from condense.training.loop import State
 
 BETAS = (0.5, 0.9)
-"""Adam's."""
+"""Adam's betas."""
 SWEEP_VALUES = 2**25
-"""Values that a sweep learns at most, though always a whole pass: 128 MiB, and Adam needs thrice as much."""
+"""Bound on the pixel values of a sweep of several passes: 128 MiB, and three times as much for Adam."""
 CPU_PIXELS = 2**12
-"""Pixels of a forward on a CPU, though always a whole pass. Ten images of 8 x 8, where the calls cost more
-than the work, go through six passes at a time in the time of two; at 28 x 28 nothing is gained."""
+"""Bound on the pixels of several passes in one forward pass on a CPU. For ten images of 8 x 8 six passes
+together take as long as two passes one by one; for 28 x 28 pixels nothing is gained."""
 GPU_PIXELS = 2**20
-"""Pixels of a forward elsewhere, though always a whole pass: 1024 images of 32 x 32."""
+"""The same bound on other devices: 1024 images of 32 x 32."""
+
+Start = Callable[[range, int, torch.Generator], Float[Tensor, "m c h w"]]
+"""Returns the initial images of a pass from its block's classes, its number and its generator."""
+PassNetwork = Callable[[Network, Float[Tensor, "b c h w"], Int[Tensor, " b"]], Network]
+"""Returns the network of a pass from the given network, the pass's first view and its labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inversion:
-    """The numbers of a recovery.
+    """Settings of an inversion.
 
     Attributes:
-        lr: Adam's learning rate at the first step; falls to 0 by half a cosine.
-        bn_weight: a_BN.
-        variance_weight: r_var.
-        first_bn: w of the first batch norm.
-        tv_weight: a_tv.
-        l2_weight: a_l2.
-        crops: For each iteration the smallest share of the image that is seen; 1 is no crop.
-        flip: Whether what is seen is mirrored with probability 1/2.
-        roll: The largest cyclic shift, in pixels, down and to the right.
-        roll_both: Whether it also goes up and to the left.
+        lr: Adam's learning rate at the first step; it falls to 0 along half a cosine.
+        bn_weight: a_BN, the weight of the BN statistics.
+        variance_weight: r_var, the weight of the variances within the BN statistics.
+        first_bn: Weight of the first batch norm within the BN statistics.
+        tv_weight: a_tv, the weight of the total variation.
+        l2_weight: a_l2, the weight of the images' mean norm.
+        crop_mins: For each step, the smallest share of the image's area that a crop shows; 1 means no crop.
+        flip: Whether each view is mirrored with probability 1/2.
+        roll: Largest cyclic shift down and to the right, in pixels.
+        roll_both: Whether images are also shifted up and to the left.
     """
 
     lr: float
@@ -68,57 +76,59 @@ class Inversion:
     first_bn: float = 10.0
     tv_weight: float = 0.0
     l2_weight: float = 0.0
-    crops: tuple[float, ...]
+    crop_mins: tuple[float, ...]
     flip: bool = False
     roll: int = 0
     roll_both: bool = False
 
     @property
     def iterations(self) -> int:
-        """Steps of a sweep."""
-        return len(self.crops)
+        """Number of steps of each pass."""
+        return len(self.crop_mins)
 
 
-def objective(
-    network: Network, seen: Float[Tensor, "p b c h w"], labels: Int[Tensor, " b"], recovery: Inversion
+def inversion_loss(
+    network: Network, views: Float[Tensor, "p b c h w"], labels: Int[Tensor, " b"], settings: Inversion
 ) -> Float[Tensor, " p"]:
-    """The loss of each pass.
+    """Returns the loss of each pass, as the module's docstring defines it.
 
     Args:
         network: In evaluation mode.
-        seen: What the network sees of p passes of b images.
-        labels: The class of each image of a pass.
-        recovery: The weights of the terms.
+        views: What the network sees of p passes of b images.
+        labels: The classes of a pass's images.
+        settings: The weights of the terms.
     """
-    gap = Gap(len(seen), recovery.variance_weight, recovery.first_bn)
-    with gap.watching(network):
-        logits = network(seen.flatten(0, 1))
-    wrong = F.cross_entropy(logits, labels.repeat(len(seen)), reduction="none")
-    loss = wrong.view(len(seen), -1).mean(1) + recovery.bn_weight * gap.total()
-    if recovery.tv_weight:
-        loss = loss + recovery.tv_weight * variation(seen)
-    if recovery.l2_weight:
-        loss = loss + recovery.l2_weight * seen.flatten(2).norm(dim=2).mean(1)
+    statistics = BNStatistics(len(views), settings.variance_weight, settings.first_bn)
+    with statistics.recording(network):
+        logits = network(views.flatten(0, 1))
+    cross_entropy = F.cross_entropy(logits, labels.repeat(len(views)), reduction="none")
+    loss = cross_entropy.view(len(views), -1).mean(1) + settings.bn_weight * statistics.loss()
+    if settings.tv_weight:
+        loss = loss + settings.tv_weight * total_variation(views)
+    if settings.l2_weight:
+        loss = loss + settings.l2_weight * views.flatten(2).norm(dim=2).mean(1)
     return loss
 
 
-Start = Callable[[range, int, torch.Generator], Float[Tensor, "m c h w"]]
-"""From the classes of a block, a pass's number and its generator to what the pass starts from."""
-Adjust = Callable[[Network, Float[Tensor, "b c h w"], Int[Tensor, " b"]], Network]
-"""From a network, a pass's first view and its labels to the network that the pass goes through."""
+def from_noise(shape: tuple[int, int, int]) -> Start:
+    """Starts each pass from standard normal pixels.
 
-
-def from_noise(run: ImageRun) -> Start:
-    """Passes start from standard normal pixels."""
+    Args:
+        shape: (c, h, w) of an image.
+    """
 
     def start(classes: range, number: int, generator: torch.Generator) -> Tensor:
-        return torch.randn((len(classes), *run.spec.shape), generator=generator)
+        return torch.randn((len(classes), *shape), generator=generator)
 
     return start
 
 
 def from_images(images: Float[Tensor, "k i c h w"]) -> Start:
-    """Pass i starts from image i of each class."""
+    """Starts pass number j from image j of each class.
+
+    Args:
+        images: i images of each of the k classes.
+    """
 
     def start(classes: range, number: int, generator: torch.Generator) -> Tensor:
         return images[classes.start : classes.stop, number]
@@ -129,124 +139,173 @@ def from_images(images: Float[Tensor, "k i c h w"]) -> Start:
 def invert(
     run: ImageRun,
     network: Network,
-    recovery: Inversion,
+    settings: Inversion,
     start: Start,
     *,
     block: int,
-    passes: int | None = None,
-    base: Float[Tensor, "k i c h w"] | None = None,
-    adjust: Adjust | None = None,
-    phase: str = "recover",
-) -> Tensor:
-    """Learns images, or one addition a pass to images that are given.
+    pass_network: PassNetwork | None = None,
+) -> Float[Tensor, "n c h w"]:
+    """Learns one image of each class in each of ``run.ipc`` passes.
 
     Args:
-        run: The surroundings; its generator gives one number, which all passes' generators are seeded from.
-        network: In evaluation mode, frozen; images are normalised as it expects.
-        recovery: The numbers.
-        start: What each pass starts from.
-        block: Classes of a pass; the last block has what is left.
-        passes: i; None is the run's images per class.
-        base: Given images: a pass then learns a single image, unclamped, which is added to those of all
-            classes (start gives (1, c, h, w), and ``block`` has to be all classes).
-        adjust: Gives each pass a network of its own; passes then run one after the other.
-        phase: Name of the loop.
+        run: The run. One number is drawn from its generator, which seeds the generators of all passes.
+        network: In evaluation mode and frozen; images are normalised as it expects.
+        settings: The inversion's settings.
+        start: Makes the initial images of each pass.
+        block: Number of classes in a pass; the last block has the classes that are left.
+        pass_network: Makes a network of its own for each pass, which then runs alone; None gives all passes
+            the network itself.
 
     Returns:
-        The learned images on the CPU, (k * i, c, h, w) and class-major; with a base (i, c, h, w).
+        The images on the CPU, sorted by class.
 
     Raises:
         Refused: if the network has no batch norm.
         Stopped: when the budget has run out.
     """
-    if not network.mixes_samples:
-        raise Refused("recovery matches the statistics of batch norms, and this network has none")
-    spec, total = run.spec, run.ipc if passes is None else passes
-    lows, highs = spec.extremes(run.device)
-    seed = int(torch.randint(2**62, (), generator=run.rng))
-    rows = 1 if base is not None else min(block, spec.num_classes)
-    most = 1 if adjust else min(total, max(1, SWEEP_VALUES // (rows * math.prod(spec.shape))))
-    sweeps = [
-        (range(first, min(first + block, spec.num_classes)), range(number, min(number + most, total)))
-        for first in range(0, spec.num_classes, block)
-        for number in range(0, total, most)
-    ]
-    learned = torch.zeros(most * rows * math.prod(spec.shape), device=run.device, requires_grad=True)
-    optimizer = torch.optim.Adam([learned], lr=recovery.lr, betas=BETAS)
-    shape = (1 if base is not None else spec.num_classes, total, *spec.shape)
-    made = torch.zeros(shape)
-    state: State = {"images": made, "learned": learned, "optimizer": optimizer}
-    sweep = None
-    steps = len(sweeps) * recovery.iterations
-    for step in run.steps(steps, state, phase, passing=("learned", "optimizer")):
-        number, at = divmod(step, recovery.iterations)
-        if sweep is None or at == 0:
-            classes, numbers = sweeps[number]
-            sweep = _Sweep(run, recovery, start, base, classes, numbers, seed)
-            teacher = adjust(network, sweep.first_view(), sweep.labels) if adjust else network
-            now = learned.detach()[: sweep.start.numel()].view_as(sweep.start)
-            gradient = torch.zeros_like(learned)
-            learned.grad = gradient
-            if at == 0:
-                now.copy_(sweep.start)
-                optimizer.state.clear()
-        optimizer.param_groups[0]["lr"] = recovery.lr * (1 + math.cos(math.pi * at / recovery.iterations)) / 2
-        run.log(loss=sweep.gradient(teacher, now, gradient[: now.numel()].view_as(now), at))
-        optimizer.step()
-        if base is None:
-            torch.clamp(now, lows, highs, out=now)
-        if at + 1 == recovery.iterations:
-            there = slice(classes.start, classes.start + now.shape[1])
-            made[there, numbers.start : numbers.stop] = now.transpose(0, 1).cpu()
-    return made.flatten(0, 1)
+    plan = _Plan(start, block, run.ipc, None, pass_network)
+    return _learned(run, network, settings, plan, "recover")
 
 
-def side_by_side(device: torch.device, pixels: int) -> int:
-    """Passes that go through the network in one forward.
+def invert_shared(
+    run: ImageRun, network: Network, settings: Inversion, base: Float[Tensor, "k i c h w"], *, phase: str
+) -> Float[Tensor, "i c h w"]:
+    """Learns one image a pass, which is added to the given images of all classes; it is not clamped.
 
     Args:
-        device: Where.
-        pixels: Of a pass, in one channel.
+        run: The run. One number is drawn from its generator, which seeds the generators of all passes.
+        network: In evaluation mode and frozen; images are normalised as it expects.
+        settings: The inversion's settings.
+        base: The given images, i of each of the k classes; those of pass number j are the j-th of each class.
+        phase: Name of the loop, which has to be another one for each call in a run.
+
+    Returns:
+        The learned image of each pass, on the CPU.
+
+    Raises:
+        Refused: if the network has no batch norm.
+        Stopped: when the budget has run out.
+    """
+
+    def zero(classes: range, number: int, generator: torch.Generator) -> Tensor:
+        return torch.zeros(1, *run.spec.shape)
+
+    plan = _Plan(zero, run.spec.num_classes, base.shape[1], base, None)
+    return _learned(run, network, settings, plan, phase)
+
+
+def passes_per_forward(device: torch.device, pixels: int) -> int:
+    """Returns the number of passes that go through the network in one forward pass.
+
+    Args:
+        device: The network's device.
+        pixels: Pixels of a pass, in one channel.
     """
     return max(1, (CPU_PIXELS if device.type == "cpu" else GPU_PIXELS) // pixels)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is learned: see `invert` and `invert_shared`."""
+
+    start: Start
+    block: int
+    passes: int
+    base: Tensor | None
+    pass_network: PassNetwork | None
+
+    def sweeps(self, num_classes: int, values: int) -> tuple[list[tuple[range, range]], int]:
+        """Returns each sweep's classes and passes, and the number of values that the largest one learns.
+
+        Args:
+            num_classes: Classes of the dataset.
+            values: Values of an image.
+        """
+        images = 1 if self.base is not None else min(self.block, num_classes)
+        most = 1 if self.pass_network else min(self.passes, max(1, SWEEP_VALUES // (images * values)))
+        sweeps = [
+            (
+                range(first, min(first + self.block, num_classes)),
+                range(number, min(number + most, self.passes)),
+            )
+            for first in range(0, num_classes, self.block)
+            for number in range(0, self.passes, most)
+        ]
+        return sweeps, most * images * values
+
+
+def _learned(run: ImageRun, network: Network, settings: Inversion, plan: _Plan, phase: str) -> Tensor:
+    """Runs one sweep after another; a step of the loop is a step of a sweep."""
+    if not network.mixes_samples:
+        raise Refused("inversion matches the statistics of batch norms, and this network has none")
+    spec = run.spec
+    lows, highs = spec.extremes(run.device)
+    seed = int(torch.randint(2**62, (), generator=run.rng))
+    sweeps, values = plan.sweeps(spec.num_classes, math.prod(spec.shape))
+    # flat: (values,) the values that the current sweep learns, as one tensor to Adam
+    flat = torch.zeros(values, device=run.device, requires_grad=True)
+    optimizer = torch.optim.Adam([flat], lr=settings.lr, betas=BETAS)
+    # made: (k, i, c, h, w), or (1, i, c, h, w) if all classes share an image
+    made = torch.zeros((spec.num_classes if plan.base is None else 1, plan.passes, *spec.shape))
+    state: State = {"images": made, "learned": flat, "optimizer": optimizer}
+    sweep = None
+    steps = len(sweeps) * settings.iterations
+    for step in run.steps(steps, state, phase, passing=("learned", "optimizer")):
+        number, at = divmod(step, settings.iterations)
+        if sweep is None or at == 0:
+            classes, passes = sweeps[number]
+            sweep = _Sweep(run, settings, plan, classes, passes, seed)
+            inverted = network
+            if plan.pass_network is not None:
+                inverted = plan.pass_network(network, sweep.first_view(), sweep.labels)
+            # images: (p, b, c, h, w), a view of the sweep's part of the flat tensor
+            images = flat.detach()[: sweep.start.numel()].view_as(sweep.start)
+            gradient = torch.zeros_like(flat)
+            flat.grad = gradient
+            if at == 0:
+                images.copy_(sweep.start)
+                optimizer.state.clear()
+        optimizer.param_groups[0]["lr"] = settings.lr * (1 + math.cos(math.pi * at / settings.iterations)) / 2
+        run.log(loss=sweep.backward(inverted, images, gradient[: images.numel()].view_as(images), at))
+        optimizer.step()
+        if plan.base is None:
+            torch.clamp(images, lows, highs, out=images)
+        if at + 1 == settings.iterations:
+            there = slice(classes.start, classes.start + images.shape[1])
+            made[there, passes.start : passes.stop] = images.transpose(0, 1).cpu()
+    return made.flatten(0, 1)
+
+
 class _Sweep:
-    """The passes of a block that are learned together: where they start, and what they are seen under."""
+    """The passes of a block that Adam updates together: their initial images and their random views."""
 
     def __init__(
-        self,
-        run: ImageRun,
-        recovery: Inversion,
-        start: Start,
-        base: Float[Tensor, "k i c h w"] | None,
-        classes: range,
-        numbers: range,
-        seed: int,
+        self, run: ImageRun, settings: Inversion, plan: _Plan, classes: range, passes: range, seed: int
     ) -> None:
         size = (run.spec.height, run.spec.width)
-        roll = range(-recovery.roll if recovery.roll_both else 0, recovery.roll + 1)
+        roll = range(-settings.roll if settings.roll_both else 0, settings.roll + 1)
         starts, views = [], []
-        for number in numbers:
+        for number in passes:
             generator = torch.Generator().manual_seed(int(digest([seed, classes.start, number])[:15], 16))
-            starts.append(start(classes, number, generator))
-            views.append(SharedViews.draw(size, recovery.crops, generator, flip=recovery.flip, roll=roll))
+            starts.append(plan.start(classes, number, generator))
+            views.append(SharedViews.draw(size, settings.crop_mins, generator, flip=settings.flip, roll=roll))
+        # start: (p, b, c, h, w)
         self.start = torch.stack(starts).to(run.device)
         self.labels = torch.arange(classes.start, classes.stop, device=run.device)
-        self._recovery = recovery
+        self._settings = settings
         self._views = SharedViews.stack(views).to(run.device)
         self._base = None
-        if base is not None:
-            self._base = base[classes.start : classes.stop, numbers.start : numbers.stop].transpose(0, 1)
-        self._together = side_by_side(run.device, len(classes) * size[0] * size[1])
+        if plan.base is not None:
+            self._base = plan.base[classes.start : classes.stop, passes.start : passes.stop].transpose(0, 1)
+        self._together = passes_per_forward(run.device, len(classes) * size[0] * size[1])
 
     def first_view(self) -> Float[Tensor, "b c h w"]:
-        """What is seen of the first pass at its first step."""
+        """Returns what the network sees of the first pass at its first step."""
         images = self.start if self._base is None else self._base + self.start
         return self._views(images, 0)[0]
 
-    def gradient(self, network: Network, learned: Tensor, gradient: Tensor, step: int) -> Float[Tensor, ""]:
-        """Writes the gradient of each pass's loss at a step; returns the mean loss."""
+    def backward(self, network: Network, learned: Tensor, gradient: Tensor, step: int) -> Float[Tensor, ""]:
+        """Writes the gradient of each pass's loss at a step into a tensor; returns the mean loss."""
         size = (learned.shape[-2], learned.shape[-1])
         rows, columns = self._views.maps(step, size, learned.dtype)
         losses = []
@@ -254,8 +313,8 @@ class _Sweep:
             part = slice(first, first + self._together)
             leaf = learned[part].detach().requires_grad_()
             images = leaf if self._base is None else self._base[part] + leaf
-            seen = mapped(images, rows[part], columns[part])
-            loss = objective(network, seen, self.labels, self._recovery)
+            views = mapped(images, rows[part], columns[part])
+            loss = inversion_loss(network, views, self.labels, self._settings)
             gradient[part] = torch.autograd.grad(loss.sum(), leaf)[0]
             losses.append(loss.detach())
         return torch.cat(losses).mean()
