@@ -43,7 +43,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from condense.data import Graphs
-from condense.distillation import GraphMethod, GraphRun, recipes, register
+from condense.distillation import GraphMethod, GraphRun, register
 from condense.distillation.graphs.gradients import (
     Batches,
     Dense,
@@ -56,6 +56,7 @@ from condense.distillation.graphs.gradients import (
     sigmoid_error,
     softmax_error,
 )
+from condense.distillation.method import recipes
 from condense.errors import Refused, Remedy
 from condense.store import GraphSet
 

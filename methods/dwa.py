@@ -35,9 +35,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from condense.distillation import recipes, register
+from condense.distillation import register
 from condense.distillation.inversion.invert import PassNetwork
 from condense.distillation.inversion.protocols import cifar_protocol, tiny_protocol
+from condense.distillation.method import recipes
 from condense.networks import Network
 
 from .sre2l import SRe2L

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from condense.data import Graphs, Images
 from condense.distillation import GraphRun, ImageMethod, ImageRun, register
-from condense.distillation.coreset import GraphCoreset, Pick, graph_pick, image_pick, selected_images
+from condense.distillation.coreset import GraphCoreset, Pick, graph_pick, image_pick, picked
 from condense.store import ImageSet
 
 
@@ -65,7 +65,8 @@ class Herding(ImageMethod):
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Picks the images of each class."""
-        return selected_images(train, run, image_pick(herd, train, run, self.network))
+        pick = image_pick(herd, train, run, self.network)
+        return run.selected(train, picked(train, run.ipc, pick))
 
 
 @register

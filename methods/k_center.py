@@ -22,7 +22,7 @@ from torch import Tensor
 
 from condense.data import Graphs, Images
 from condense.distillation import GraphRun, ImageMethod, ImageRun, register
-from condense.distillation.coreset import GraphCoreset, Pick, graph_pick, image_pick, selected_images
+from condense.distillation.coreset import GraphCoreset, Pick, graph_pick, image_pick, picked
 from condense.store import ImageSet
 
 
@@ -57,7 +57,8 @@ class KCenter(ImageMethod):
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Picks the images of each class."""
-        return selected_images(train, run, image_pick(farthest_first, train, run, self.network))
+        pick = image_pick(farthest_first, train, run, self.network)
+        return run.selected(train, picked(train, run.ipc, pick))
 
 
 @register

@@ -38,7 +38,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from condense.data import Graphs
-from condense.distillation import GraphMethod, GraphRun, recipes, register
+from condense.distillation import GraphMethod, GraphRun, register
 from condense.distillation.graphs.itemsets import (
     CAP,
     Chosen,
@@ -51,6 +51,7 @@ from condense.distillation.graphs.itemsets import (
 )
 from condense.distillation.graphs.thresholds import AUTO, least_supports, parse_labels, parse_thresholds
 from condense.distillation.graphs.trees import build, colours, degrees, transactions
+from condense.distillation.method import recipes
 from condense.errors import Refused, Remedy
 from condense.store import GraphSet
 

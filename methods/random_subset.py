@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from condense.data import Graphs, Images
 from condense.distillation import GraphRun, ImageMethod, ImageRun, register
-from condense.distillation.coreset import GraphCoreset, Pick, selected_images, uniform
+from condense.distillation.coreset import GraphCoreset, Pick, picked, uniform
 from condense.store import ImageSet
 
 
@@ -25,7 +25,7 @@ class RandomSubset(ImageMethod):
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Draws the images of each class."""
-        return selected_images(train, run, uniform(run.rng))
+        return run.selected(train, picked(train, run.ipc, uniform(run.rng)))
 
 
 @register

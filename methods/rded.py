@@ -40,7 +40,8 @@ from torch.nn.functional import interpolate, pad
 
 from condense.augment import resample, resized
 from condense.data import Images
-from condense.distillation import ImageRun, TeacherMethod, recipes, register
+from condense.distillation import ImageRun, TeacherMethod, register
+from condense.distillation.method import recipes
 from condense.errors import Refused
 from condense.protocol import Protocol, Stage
 from condense.store import ImageSet

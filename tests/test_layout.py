@@ -54,6 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 METHODS_MAY_IMPORT = {
     "condense.augment", "condense.augment.dsa", "condense.augment.legacy", "condense.augment.views",
     "condense.data", "condense.distillation.images.taught", "condense.distillation.inversion.invert",
+    "condense.distillation.inversion.protocols", "condense.distillation.coreset",
+    "condense.distillation.graphs.thresholds",
     "condense.distillation", "condense.distillation.graphs.gradients", "condense.distillation.graphs.itemsets",
     "condense.distillation.graphs.trees", "condense.distillation.matching.unrolled", "condense.errors", "condense.networks",
     "condense.protocol", "condense.store", "condense.store.images.encode", "condense.store.targets",

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from condense.data import Graphs, Images
+from condense.data import Graphs, Images, Samples
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
 from condense.distillation.method import GraphMethod
 from condense.networks import features_in_chunks
-from condense.store import GraphSet, ImageSet
+from condense.store import GraphSet
 from condense.training.pretrained import feature_extractor
 
 Pick = Callable[[Int64[Tensor, " m"], int], Int64[Tensor, " budget"]]
@@ -66,16 +66,16 @@ def graph_pick(rule: Rule, train: Graphs, run: GraphRun, network: str) -> Pick:
     return lambda members, budget: members[rule(features[members], budget)]
 
 
-def selected_images(train: Images, run: ImageRun, pick: Pick) -> ImageSet:
-    """Returns the set of ``run.ipc`` picked images of each class.
+def picked(train: Samples, budget: int, pick: Pick) -> Int64[Tensor, " n"]:
+    """Returns the positions of the picked samples, class after class.
 
     Args:
-        train: The training images.
-        run: Makes the set.
+        train: The training samples.
+        budget: Number of samples of each class.
         pick: Picks within a class.
     """
     classes = map(train.of_class, range(train.num_classes))
-    return run.selected(train, torch.cat([pick(members, run.ipc) for members in classes]))
+    return torch.cat([pick(members, budget) for members in classes])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +108,12 @@ class GraphCoreset(GraphMethod):
     def distill(self, train: Graphs, run: GraphRun) -> GraphSet:
         """Picks ``ipc`` graphs of each class, or as many as there is room for."""
         pick = self.pick(train, run)
-        classes = [train.of_class(label) for label in range(train.num_classes)]
         if not self.room:
-            return run.selected(train, torch.cat([pick(members, run.ipc) for members in classes]))
-        picked = [pick(members, most_graphs(train, members, self.room)) for members in classes]
-        turns = zip_longest(*(graphs.tolist() for graphs in picked))
-        return fitting(
-            train, [graph for turn in turns for graph in turn if graph is not None], self.room, run
-        )
+            return run.selected(train, picked(train, run.ipc, pick))
+        classes = map(train.of_class, range(train.num_classes))
+        orders = [pick(members, most_graphs(train, members, self.room)).tolist() for members in classes]
+        order = [graph for turn in zip_longest(*orders) for graph in turn if graph is not None]
+        return fitting(train, order, self.room, run)
 
     def pick(self, train: Graphs, run: GraphRun) -> Pick:
         """Returns how graphs are picked within a class.

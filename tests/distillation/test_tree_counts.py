@@ -13,7 +13,7 @@ from torch import Tensor
 from condense.data import Graphs, load_graphs
 from condense.data.graphs.files import read_graphs
 from condense.data.graphs.sources import MUTAG
-from condense.distillation.graphs.itemsets import Itemset, Transactions, choose, exclusive, mine
+from condense.distillation.graphs.itemsets import Chosen, Itemset, Transactions, choose, exclusive, mine
 from condense.distillation.graphs.trees import build, colours, degrees, sizes, transactions
 from condense.errors import Refused
 
@@ -58,6 +58,10 @@ class Found:
     def all_sets(self, *thresholds: int) -> list[list[Itemset]]:
         pairs = zip(self.classes, thresholds, strict=True)
         return [mine(one, threshold, closed=False) for one, threshold in pairs]
+
+    def exclusive(self, itemsets: list[list[Itemset]], *thresholds: int) -> list[list[Itemset]]:
+        chosen = [Chosen(*of_class) for of_class in zip(thresholds, itemsets, strict=True)]
+        return exclusive(chosen, self.classes)
 
     def size(self, classes: list[list[Itemset]]) -> tuple[int, int]:
         """Nodes and edges of the trees of all sets."""
@@ -110,7 +114,7 @@ def test_molbace_has_its_known_trees_and_tree_sets() -> None:
     assert sorted(one.support for one in first[0]) == [151, 152, 152, 223]
     second = found.all_sets(104, 71)
     assert counts(second) == [37, 39]
-    kept = exclusive(second, found.classes, [104, 71])
+    kept = found.exclusive(second, 104, 71)
     assert counts(kept) == [1, 3] and found.size(kept) == (59, 55)
 
 
@@ -130,9 +134,9 @@ def test_nci1_has_its_known_trees_and_tree_sets() -> None:
     assert share(found) == pytest.approx(0.68, abs=0.005)
     first, second = found.all_sets(440, 570), found.all_sets(420, 550)
     assert (counts(first), counts(second)) == ([9, 11], [10, 11])
-    kept = exclusive(first, found.classes, [440, 570])
+    kept = found.exclusive(first, 440, 570)
     assert counts(kept) == [2, 4] and found.size(kept) == (51, 43)
-    kept = exclusive(second, found.classes, [420, 550])
+    kept = found.exclusive(second, 420, 550)
     assert sum(counts(kept)) == 5 and found.size(kept)[0] == 46
     assert len(found.all_sets(440, 100)[1]) == 1515
 
@@ -160,9 +164,9 @@ def test_dd_has_its_known_trees_and_tree_sets() -> None:
 def test_molbbbp_and_imdb_have_their_known_trees_and_tree_sets() -> None:
     found = find(load_graphs(str(elsewhere("ogbg_molbbbp"))).train, 2, bonds=True, isolated=False)
     assert found.unique() == [2575, 8967]
-    kept = exclusive(found.all_sets(24, 109), found.classes, [24, 109])
+    kept = found.exclusive(found.all_sets(24, 109), 24, 109)
     assert sum(counts(kept)) == 22 and found.size(kept) == (240, 206)
     found = find(load_graphs(str(elsewhere("IMDB-BINARY"))).train, 2)
     assert found.unique() == [1892, 1238]
-    kept = exclusive(found.all_sets(13, 14), found.classes, [13, 14])
+    kept = found.exclusive(found.all_sets(13, 14), 13, 14)
     assert sum(counts(kept)) == 10 and found.size(kept)[0] == 1943

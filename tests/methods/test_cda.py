@@ -20,8 +20,8 @@ def cda(**settings: object) -> Any:
 
 
 @pytest.mark.parametrize("milestone", [1.0, 0.5])
-def test_the_cosine_falls_from_the_whole_image_over_the_middle_to_the_least_share(milestone: float) -> None:
-    crops = cda(iterations=1000, milestone=milestone).crops()
+def test_the_cosine_curriculum_falls_from_the_whole_image_to_crop_min(milestone: float) -> None:
+    crops = cda(iterations=1000, milestone=milestone).crop_mins()
     end = int(1000 * milestone)
     assert crops[0] == 1.0 and crops[end // 2] == pytest.approx(0.54)
     assert crops[end - 1] == pytest.approx(0.08, abs=1e-4) and set(crops[end:]) <= {0.08}
@@ -31,9 +31,9 @@ def test_the_cosine_falls_from_the_whole_image_over_the_middle_to_the_least_shar
 
 
 def test_the_other_curricula_are_a_step_and_a_line() -> None:
-    step = cda(iterations=100, milestone=0.4, curriculum="step").crops()
+    step = cda(iterations=100, milestone=0.4, curriculum="step").crop_mins()
     assert step == (1.0,) * 40 + (0.08,) * 60
-    line = cda(iterations=100, milestone=0.4, curriculum="linear", crop_min=0.2).crops()
+    line = cda(iterations=100, milestone=0.4, curriculum="linear", crop_min=0.2).crop_mins()
     assert line[0] == 1.0 and line[10] == pytest.approx(0.8) and line[20] == pytest.approx(0.6)
     assert set(line[40:]) == {0.2}
 
@@ -52,7 +52,8 @@ def test_with_the_milestone_at_the_start_it_is_sre2l_bit_for_bit(toy: ImageDatas
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "why"), [("curriculum", "sine", "unknown curriculum"), ("milestone", 1.2, "no share")]
+    ("field", "value", "why"),
+    [("curriculum", "sine", "unknown curriculum"), ("milestone", 1.2, "share of the steps")],
 )
 def test_settings_that_mean_nothing_are_refused(field: str, value: object, why: str) -> None:
     with pytest.raises(Refused, match=why):
@@ -71,6 +72,7 @@ def test_the_recipes_are_the_authors_settings() -> None:
             (4000, 0.4, 0.05) if name == "tiny-imagenet" else (1000, 0.25, 0.01)
         )
         assert config["roll"] == 4 and not config["roll_both"]
+        assert recipe.protocol is not None
         assert (recipe.protocol.batch, recipe.protocol.epochs) == (
             (64, 100) if name == "tiny-imagenet" else (128, 800)
         )

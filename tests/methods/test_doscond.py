@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from condense.data.graphs.batch import multi_hot
 from condense.data.graphs.sources import load_graphs
 from condense.distillation import distill
-from condense.distillation.graphs.gradients import draw_weights
+from condense.distillation.graphs.gradients import Batch, Batches, RealGradients, draw_weights
 from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
 from condense.resources import Budget, Machine
@@ -40,11 +40,12 @@ def made(cache: Path, ipc: int = 1, **settings: float | str) -> GraphSet:
     return found
 
 
-class Surroundings:
-    """As much of a run as real gradients need."""
-
-    def __init__(self) -> None:
-        self.spec, self.rng = MUTAG.spec, generator()
+def real_gradients(**settings: int) -> RealGradients:
+    """The gradients of MUTAG's two classes, each matched by itself."""
+    method = doscond.DosCond(**settings)
+    batches = Batches(MUTAG.train, MUTAG.spec.features, method.layers, mean=True)
+    groups = [[MUTAG.train.of_class(label)] for label in (0, 1)]
+    return RealGradients(batches, groups, method.batch_real, method.error, generator())
 
 
 def naive_logits(features: Tensor, edges: Tensor, weights: list[Tensor]) -> Tensor:
@@ -82,7 +83,7 @@ def naive_total(features: Tensor, logits: Tensor, labels: Tensor, weights: list[
 
 
 @pytest.mark.parametrize("labels", [torch.tensor([[0, 0], [1, 1]]), torch.tensor([[0, 0, 1, 1]])])
-def test_the_objective_and_its_gradient_are_those_of_a_naive_double_differentiation(labels: Tensor) -> None:
+def test_the_objective_is_that_of_a_naive_double_differentiation(labels: Tensor) -> None:
     features = drawn(4, 5, 3).requires_grad_()
     logits = drawn(4, 5, 5, seed=1).requires_grad_()
     weights = [w.double().requires_grad_() for w in draw_weights((3, 6, 6, 6, 2), generator(2))]
@@ -93,8 +94,8 @@ def test_the_objective_and_its_gradient_are_those_of_a_naive_double_differentiat
     method = doscond.DosCond(layers=3, hidden=6)
     frozen = [w.detach() for w in weights]
     edges = doscond.sampled(logits, 0.5, generator(4))
-    loss, side = method.objective(features, edges, labels, frozen, target)
-    found = loss + side + 0.7 * doscond.crowding(logits, torch.tensor(0.3, dtype=torch.float64))
+    loss, bound = method.objective(features, edges, labels, frozen, target)
+    found = loss + bound + 0.7 * doscond.surplus(logits, torch.tensor(0.3, dtype=torch.float64))
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
     torch.testing.assert_close(
         torch.autograd.grad(found, [features, logits]),
@@ -104,7 +105,7 @@ def test_the_objective_and_its_gradient_are_those_of_a_naive_double_differentiat
     )
 
 
-def test_the_norm_is_that_of_the_pooled_features_spread_as_often_as_the_network_has_layers() -> None:
+def test_the_penalised_norm_is_that_of_the_spread_and_pooled_features() -> None:
     features, edges = drawn(2, 4, 3), doscond.sampled(drawn(2, 4, 4, seed=1), 1.0, generator())
     rows = []
     for x, a in zip(features, edges, strict=True):
@@ -115,11 +116,11 @@ def test_the_norm_is_that_of_the_pooled_features_spread_as_often_as_the_network_
     labels = torch.tensor([[0], [1]])
     target = [drawn(2, *w.shape) for w in weights]
     method = doscond.DosCond(norm_weight=2.0, pooling="sum", one_logit=True)
-    _, side = method.objective(features, edges, labels, weights, target)
-    torch.testing.assert_close(side, 2.0 / 2 * torch.stack(rows).norm() / 2)
+    _, bound = method.objective(features, edges, labels, weights, target)
+    torch.testing.assert_close(bound, 2.0 / 2 * torch.stack(rows).norm() / 2)
 
 
-def test_sampled_edges_are_symmetric_without_loops_and_an_edge_is_likely_as_its_logit_says() -> None:
+def test_sampled_edges_are_symmetric_and_have_the_probability_of_their_logits() -> None:
     logits = drawn(1, 3, 3).expand(4000, 3, 3)
     edges = doscond.sampled(logits, 0.3, generator(5))
     assert torch.equal(edges, edges.mT) and not edges.diagonal(dim1=1, dim2=2).any()
@@ -129,22 +130,22 @@ def test_sampled_edges_are_symmetric_without_loops_and_an_edge_is_likely_as_its_
     torch.testing.assert_close(often, expected, rtol=0, atol=0.03)
 
 
-def test_cold_edges_are_all_or_nothing_and_warm_ones_are_on_the_same_side_of_a_half() -> None:
+def test_at_low_temperature_edges_are_binary_and_on_the_same_side_of_a_half() -> None:
     logits = drawn(3, 6, 6)
     cold, warm = (doscond.sampled(logits, heat, generator(6)) for heat in (1e-9, 1.0))
     assert set(cold.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(cold > 0.5, warm > 0.5)
 
 
-def test_the_temperature_falls_from_one_to_a_hundredth_in_200_iterations_and_stays() -> None:
+def test_the_temperature_falls_to_a_hundredth_in_200_iterations_and_stays() -> None:
     assert [doscond.temperature(step) for step in (0, 100, 200, 999)] == pytest.approx([1, 0.1, 0.01, 0.01])
 
 
 def test_edges_cost_nothing_up_to_the_density_of_the_start() -> None:
     logits = drawn(2, 4, 4).requires_grad_()
     mean = logits.sigmoid().mean().detach()
-    assert doscond.crowding(logits, mean + 0.1) == 0
-    excess = doscond.crowding(logits, mean - 0.1)
+    assert doscond.surplus(logits, mean + 0.1) == 0
+    excess = doscond.surplus(logits, mean - 0.1)
     assert float(excess.detach()) == pytest.approx(0.1)
     slope = torch.autograd.grad(excess, logits)[0]
     torch.testing.assert_close(slope, (logits.sigmoid() * (1 - logits.sigmoid()) / 32).detach())
@@ -192,7 +193,7 @@ def test_the_rates_fall_to_a_tenth_once_and_adam_forgets(tmp_path: Path) -> None
     assert float((second - first).abs().max()) > 0.005
 
 
-def test_a_run_that_is_stopped_on_either_side_of_the_fall_goes_on_to_the_same_set(
+def test_a_run_stopped_before_and_after_the_rates_fall_makes_the_same_set(
     tmp_path: Path, spent_after: Callable[[int], Budget]
 ) -> None:
     method = doscond.DosCond(nodes=18, hidden=8, iterations=6, fall_at=3, lr_structure=0.1)
@@ -204,17 +205,19 @@ def test_a_run_that_is_stopped_on_either_side_of_the_fall_goes_on_to_the_same_se
     assert parts.hash == whole.hash
 
 
-def test_a_small_class_gives_all_of_its_graphs_and_a_large_one_as_many_as_are_asked_for() -> None:
+def test_a_small_class_gives_all_its_graphs_and_a_large_one_a_random_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     batches: list[Tensor] = []
 
-    real = doscond.Real(MUTAG.train, Surroundings(), doscond.DosCond(batch_real=60, hidden=4), [[0], [1]])
+    real = real_gradients(batch_real=60, hidden=4)
     inner = real._batches
 
-    def noting(index: Tensor) -> object:
+    def noting(index: Tensor) -> Batch:
         batches.append(index)
         return inner(index)
 
-    real._batches = noting
+    monkeypatch.setattr(real, "_batches", noting)
     weights = draw_weights((7, 4, 4, 4, 2), generator(1))
     for _ in range(2):
         assert [len(side) for side in real.gradient(weights)] == [2] * 8
@@ -233,7 +236,7 @@ def test_matching_lowers_the_mismatch_on_networks_that_it_has_not_seen(tmp_path:
 def mismatch(stored: GraphSet) -> float:
     """The mean distance over ten fresh networks of what a set stores."""
     whole, method = stored.batch(None), doscond.DosCond(hidden=16)
-    real = doscond.Real(MUTAG.train, Surroundings(), method, [[0], [1]])
+    real = real_gradients(hidden=16)
     edges = torch.zeros(2, 18, 18)
     edges[whole.owners[whole.edges[0]], whole.edges[0] % 18, whole.edges[1] % 18] = 1
     total, labels = 0.0, torch.tensor([[0], [1]])

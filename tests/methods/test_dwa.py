@@ -113,6 +113,7 @@ def test_the_recipes_are_the_authors_settings() -> None:
     }
     for (name, _), recipe in DWA.recipes.items():
         config, protocol = recipe.method.config(), recipe.protocol
+        assert protocol is not None
         assert (config["steps"], config["radius"], config["variance_weight"]) == (12, 0.015, 11)
         assert config["init"] == "real" and config["bn_weight"] == 0.01
         tiny = name == "tiny-imagenet"

@@ -65,7 +65,7 @@ def test_its_mean_lies_nearer_to_the_classs_than_that_of_random_images() -> None
     assert gap < 0.5 * min(gaps)
 
 
-def test_the_images_are_picked_class_by_class_in_the_features_of_the_pinned_network(
+def test_images_are_picked_by_class_in_the_features_of_the_pinned_network(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []

@@ -102,7 +102,7 @@ def test_with_its_compensator_a_base_set_is_nearer_to_what_the_network_knows(
     assert compensated < 0.8 * plain
 
 
-def test_base_images_are_real_ones_kept_bit_for_bit_and_labelled_by_the_mean_logits(
+def test_base_images_are_real_and_labelled_by_the_mean_logits(
     toy: ImageDataset, tmp_path: Path, teacher: Teacher
 ) -> None:
     made = distilled(toy, tmp_path, 4, iterations=2)
@@ -121,12 +121,12 @@ def test_base_images_are_real_ones_kept_bit_for_bit_and_labelled_by_the_mean_log
     assert torch.equal(hard.images, made.images)
 
 
-def test_the_ensembles_label_is_the_softmax_of_the_mean_logits(toy: ImageDataset) -> None:
+def test_the_label_of_several_networks_is_the_softmax_of_the_mean_logits(toy: ImageDataset) -> None:
     networks = [network_of(toy), network_of(toy, "convnet-d1-bn")]
     teachers = [Teacher(net, "n", "h", 1, None, toy.spec.classes, "toy") for net in networks]
     images = train_of(toy).images[:5]
     logits = [net(images).double() for net in networks]
-    found = infer.ensemble(teachers, images)
+    found = infer.mean_label(teachers, images)
     torch.testing.assert_close(found.double(), ((logits[0] + logits[1]) / 2).softmax(1), rtol=1e-5, atol=1e-6)
 
 
@@ -225,7 +225,7 @@ def test_an_ipc_without_room_is_refused_with_the_smallest_that_has_some(
 @pytest.mark.parametrize(
     ("params", "sentence"),
     [
-        ({"networks": "convnet-bn"}, "--param teacher=trained goes with them"),
+        ({"networks": "convnet-bn"}, "teacher='trained' trains them"),
         ({"networks": "a+a", "teacher": "trained"}, "has to name different networks"),
         ({"networks": "a+", "teacher": "trained"}, "has to name different networks"),
         ({"crop_min": "0"}, "crop_min = 0.0 is no share of an image"),

@@ -23,7 +23,7 @@ def radius(features: Tensor, picks: list[int]) -> float:
     return float(torch.cdist(features, features[picks]).amin(1).max())
 
 
-def test_of_0_1_2_3_and_10_it_picks_the_one_nearest_to_the_mean_and_then_the_farthest() -> None:
+def test_of_0_1_2_3_and_10_it_picks_3_then_10_then_0() -> None:
     features = torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0])[:, None]
     assert features[k_center.farthest_first(features, 3)].flatten().tolist() == [3, 10, 0]
 
@@ -38,7 +38,7 @@ def test_each_pick_is_the_image_farthest_from_those_before_it(seed: int) -> None
         assert picks[count] == int(gaps.argmax())
 
 
-def test_the_smallest_distance_between_picks_never_grows_with_their_number_and_none_comes_twice() -> None:
+def test_more_picks_lie_no_farther_apart_and_none_is_picked_twice() -> None:
     features = drawn(40)
     gaps = []
     for count in range(2, 41):
@@ -50,7 +50,7 @@ def test_the_smallest_distance_between_picks_never_grows_with_their_number_and_n
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_image_is_more_than_twice_as_far_from_a_pick_as_under_the_best_choice(seed: int) -> None:
+def test_the_covering_radius_is_at_most_twice_the_smallest_one(seed: int) -> None:
     features = drawn(11, seed)
     for count in (2, 3, 4):
         best = min(radius(features, list(chosen)) for chosen in combinations(range(11), count))

@@ -11,6 +11,7 @@ import torch
 from condense.data import GraphDataset, Graphs, GraphSpec, load_graphs
 from condense.data.graphs.batch import batch_of
 from condense.distillation import distill
+from condense.distillation.graphs import itemsets
 from condense.distillation.graphs.itemsets import Chosen, Transactions, choose
 from condense.distillation.registry import build
 from condense.errors import Refused
@@ -130,15 +131,15 @@ def test_a_share_is_taken_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "sentence"),
     [
-        ({"thresholds": "1,1,1"}, "thresholds = 1,1,1 are 3; drawn has 2 classes: give one for all"),
-        ({"thresholds": "0"}, "the threshold '0' is no number of graphs"),
-        ({"thresholds": "120%"}, "the threshold '120%' is no number of graphs"),
-        ({"thresholds": "many"}, "the threshold 'many' is no number of graphs"),
-        ({"thresholds": "1/0%"}, "the threshold '1/0%' is no number of graphs"),
-        ({"thresholds": "nan%"}, "the threshold 'nan%' is no number of graphs"),
+        ({"thresholds": "1,1,1"}, "thresholds: 3 thresholds are given for 2 classes"),
+        ({"thresholds": "0"}, "thresholds='0': '0' is neither a number of graphs"),
+        ({"thresholds": "120%"}, "'120%' is neither a number of graphs"),
+        ({"thresholds": "many"}, "'many' is neither a number of graphs"),
+        ({"thresholds": "1/0%"}, "'1/0%' is neither a number of graphs"),
+        ({"thresholds": "nan%"}, "'nan%' is neither a number of graphs"),
         ({"thresholds": "9"}, "kept of class 'a': no tree is in 9 of its 2 graphs, and none in over 2"),
         ({"closed": False}, "auto chooses among closed itemsets"),
-        ({"keep_labels": "x"}, "keep_labels = x is no list of whole numbers"),
+        ({"keep_labels": "x"}, "keep_labels='x': it has to list whole numbers"),
         ({"exclusive": True}, "class 'a': all 1 itemsets are frequent in another class too"),
         ({"thresholds": "1", "closed": False, "cap": 1}, "class 'a': more than 1 itemsets have a support"),
         ({"hops": 0}, "mirage: hops = 0 must be at least 1"),
@@ -152,7 +153,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(
         make(data, tmp_path, 50, "toy", **params)
 
 
-def test_labels_that_are_not_kept_apart_are_one_to_the_trees_and_themselves_in_the_set(
+def test_trees_merge_the_labels_that_are_not_listed_and_the_set_keeps_them(
     tmp_path: Path,
 ) -> None:
     data = drawn((0, [0, 3], PAIR), (0, [0, 4], PAIR), (1, [1], DOT))
@@ -162,7 +163,7 @@ def test_labels_that_are_not_kept_apart_are_one_to_the_trees_and_themselves_in_t
     assert set(merged.nodes[:, 0].tolist()) == {0, 3, 1}
 
 
-def test_by_ipc_each_class_has_its_most_frequent_closed_sets_and_more_begin_with_the_fewer(
+def test_each_class_has_its_most_frequent_closed_itemsets(
     tmp_path: Path,
 ) -> None:
     data = load_graphs("mutag")
@@ -184,7 +185,7 @@ def test_exclusive_sets_are_as_many_as_asked_for_where_there_are_so_many(tmp_pat
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
-def test_a_class_that_has_no_more_itemsets_does_not_make_the_others_search_for_more(
+def test_a_class_without_more_itemsets_does_not_prolong_the_search(
     exclusive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budgets: list[int] = []
@@ -195,6 +196,7 @@ def test_a_class_that_has_no_more_itemsets_does_not_make_the_others_search_for_m
         return choose(one, budget)
 
     monkeypatch.setattr(module, "choose", noting)
+    monkeypatch.setattr(itemsets, "choose", noting)
     # Class a has one itemset; class b one for each size, the smallest of which is in class a too.
     data = drawn((0, [0], DOT), *[(1, [0, *range(1, size)], DOT) for size in range(2, 20)])
     assert per_class(make(data, tmp_path, 3, hops=1))[1] == 3 and set(budgets) == {3}
@@ -210,7 +212,7 @@ def test_bonds_tell_trees_apart_unless_they_shall_not(tmp_path: Path) -> None:
     assert all(a >= b for a, b in zip(supports(blind, 1), supports(seeing, 1), strict=True))
 
 
-def test_to_a_gin_the_roots_of_a_set_are_nodes_of_exactly_as_many_graphs_as_its_weight(
+def test_to_a_gin_the_roots_are_nodes_of_as_many_graphs_as_the_weight_says(
     tmp_path: Path,
 ) -> None:
     data = load_graphs("mutag")

@@ -55,18 +55,18 @@ def test_images_may_be_stored_as_files_and_are_then_what_these_hold(
     assert jpeg.encoded is not None and not torch.equal(jpeg.images, plain.images)
 
 
-def test_every_setting_reaches_the_recovery(
+def test_every_field_reaches_the_inversion(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[tuple[Inversion, int]] = []
 
     def noted(
-        run: ImageRun, network: object, recovery: Inversion, start: object, *, block: int, adjust: None
+        run: ImageRun, network: object, settings: Inversion, start: object, *, block: int, pass_network: None
     ) -> Tensor:
-        given.append((recovery, block))
+        given.append((settings, block))
         return torch.zeros(3, 1, 8, 8)
 
-    monkeypatch.setattr(sre2l, "recover", noted)
+    monkeypatch.setattr(sre2l, "invert", noted)
     values: dict[str, Any] = {
         "iterations": 7, "lr_images": 0.3, "bn_weight": 0.2, "variance_weight": 2.0, "first_bn": 4.0,
         "tv_weight": 0.1, "l2_weight": 0.6, "crop_min": 0.5, "flip": True, "roll": 3, "roll_both": True,
@@ -75,7 +75,7 @@ def test_every_setting_reaches_the_recovery(
     made_by("sre2l", toy, tmp_path, 1, **values)
     expected = Inversion(
         lr=0.3, bn_weight=0.2, variance_weight=2.0, first_bn=4.0, tv_weight=0.1, l2_weight=0.6,
-        crops=(0.5,) * 7, flip=True, roll=3, roll_both=True,
+        crop_mins=(0.5,) * 7, flip=True, roll=3, roll_both=True,
     )  # fmt: skip
     assert given == [(expected, 2)]
 
@@ -89,7 +89,7 @@ def test_images_come_nearer_to_the_teachers_statistics_and_to_its_classes(
     assert losses[-1] < 0.25 * losses[-150]
 
 
-def test_the_images_of_one_ipc_are_the_first_of_a_larger_ones_from_noise_and_from_real_images(
+def test_the_images_of_a_small_ipc_are_the_first_ones_of_a_larger_ipc(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     for init in ("noise", "real"):
@@ -135,6 +135,7 @@ def test_a_teacher_without_batch_norm_is_refused(toy: ImageDataset, tmp_path: Pa
 def test_the_recipes_are_the_authors_settings() -> None:
     for (name, ipc), recipe in SRe2L.recipes.items():
         config, protocol = recipe.method.config(), recipe.protocol
+        assert protocol is not None
         assert config["network"] == "resnet18-bn" and config["teacher"] == "trained"
         assert config["init"] == "noise" and config["first_bn"] == 10 and config["block"] == 100
         assert config["tv_weight"] == config["l2_weight"] == 0 and config["roll"] == 4
@@ -151,6 +152,7 @@ def test_the_recipes_are_the_authors_settings() -> None:
 
 def test_the_published_evaluations_are_the_authors() -> None:
     cifar, tiny = (SRe2L.recipes[name, 50].protocol for name in ("cifar100", "tiny-imagenet"))
+    assert cifar is not None and tiny is not None
     assert (cifar.optimizer, cifar.lr, cifar.weight_decay, cifar.decay) == ("adamw", 1e-3, 0.01, None)
     assert (cifar.epochs, cifar.batch, cifar.schedule, cifar.mixup) == (400, 128, "cosine", 0.8)
     assert (cifar.temperature, cifar.squared, cifar.teacher_mode) == (30, None, "train")

@@ -62,7 +62,7 @@ def of_batch(index: Tensor, weights: list[Tensor], *, mean: bool, one_logit: boo
 
 
 @pytest.mark.parametrize("mean", [True, False])
-def test_the_gradient_of_real_graphs_is_the_one_that_autograd_takes_of_each_graph_by_itself(
+def test_the_gradient_of_real_graphs_is_that_of_autograd_graph_by_graph(
     mean: bool,
 ) -> None:
     index, weights = torch.tensor([5, 0, 77, 5, 148]), network()
@@ -86,7 +86,7 @@ def test_dense_graphs_have_the_gradient_of_the_same_graphs_among_the_real_ones(m
     index = (sizes == 17).nonzero()[:4, 0]
     features, matrices = map(torch.stack, zip(*(plain(MUTAG, i) for i in index.tolist()), strict=True))
     weights, spread = network(), Dense.of(matrices[None])
-    first = spread.there(features.flatten(0, 1)[None])
+    first = spread.apply(features.flatten(0, 1)[None])
     error = softmax_error(MUTAG.labels[index][None])
     found = gradient(first, [spread, spread], Even(17, mean), weights, error)
     real = of_batch(index, weights, mean=mean)
@@ -100,7 +100,7 @@ def test_groups_of_dense_graphs_have_gradients_of_their_own() -> None:
 
     def of(groups: slice) -> list[Tensor]:
         part = Dense(spread.matrix[groups])
-        first = part.there(features[groups])
+        first = part.apply(features[groups])
         return gradient(first, [part, part], Even(4, True), weights, softmax_error(labels[groups]))
 
     whole = of(slice(None))
@@ -109,7 +109,7 @@ def test_groups_of_dense_graphs_have_gradients_of_their_own() -> None:
         torch.testing.assert_close([g[group] for g in whole], [g[0] for g in alone])
 
 
-def test_the_weighted_spread_of_a_dense_graph_is_symmetric_with_one_as_its_largest_eigenvalue() -> None:
+def test_s_of_a_dense_graph_is_symmetric_with_largest_eigenvalue_one() -> None:
     weights = drawn(1, 5, 5).sigmoid().tril(-1)
     matrix = Dense.of(weights + weights.mT).matrix[0]
     torch.testing.assert_close(matrix, matrix.T)
@@ -122,15 +122,15 @@ def test_a_sparse_map_and_its_adjoint_are_a_matrix_and_its_transpose() -> None:
     rows, columns = matrix.nonzero(as_tuple=True)
     ptr = torch.cat([torch.zeros(1, dtype=torch.long), torch.bincount(rows, minlength=4).cumsum(0)])
     sparse = Sparse(ptr, columns, matrix[rows, columns], 6)
-    torch.testing.assert_close(sparse.there(drawn(6, 3)), matrix @ drawn(6, 3))
-    torch.testing.assert_close(sparse.back(drawn(4, 3)), matrix.T @ drawn(4, 3))
+    torch.testing.assert_close(sparse.apply(drawn(6, 3)), matrix @ drawn(6, 3))
+    torch.testing.assert_close(sparse.adjoint(drawn(4, 3)), matrix.T @ drawn(4, 3))
 
 
 def test_even_pooling_and_its_adjoint_agree() -> None:
     for mean in (True, False):
         pool = Even(3, mean)
-        left = (pool.there(drawn(2, 12, 5)) * drawn(2, 4, 5, seed=1)).sum()
-        right = (drawn(2, 12, 5) * pool.back(drawn(2, 4, 5, seed=1))).sum()
+        left = (pool.apply(drawn(2, 12, 5)) * drawn(2, 4, 5, seed=1)).sum()
+        right = (drawn(2, 12, 5) * pool.adjoint(drawn(2, 4, 5, seed=1))).sum()
         torch.testing.assert_close(left, right)
 
 

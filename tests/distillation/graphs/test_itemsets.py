@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlxtend.frequent_patterns import fpgrowth
 
-from condense.distillation.graphs.itemsets import Itemset, Transactions, choose, closed_sets, exclusive, mine
+from condense.distillation.graphs.itemsets import (
+    Chosen,
+    Itemset,
+    Transactions,
+    choose,
+    choose_exclusive,
+    closed_sets,
+    exclusive,
+    mine,
+)
 from condense.errors import Refused
 
 ITEMS = 6
@@ -135,14 +144,27 @@ def test_supports_count_the_transactions_of_each_item() -> None:
     assert held(rows_of("03 3 - 0 0")).supports().tolist() == [3, 0, 0, 2]
 
 
+def chosen(found: list[list[Itemset]], *thresholds: int) -> list[Chosen]:
+    return [Chosen(*of_class) for of_class in zip(thresholds, found, strict=True)]
+
+
+def test_exclusive_itemsets_are_sought_until_enough_are_left_or_the_cap_is_met() -> None:
+    # The most frequent items, 0 and 1, are in both classes; 2 to 5 are in the first class alone.
+    one, two = held(rows_of("012 013 014 015 01 0")), held(rows_of("01 01 0"))
+    found = choose_exclusive([one, two], 2)
+    assert [len(itemsets) for itemsets in exclusive(found, [one, two])] == [2, 0]
+    assert len(found[0].itemsets) == 4 and len(found[1].itemsets) == 2
+    assert len(choose_exclusive([one, two], 2, cap=3)[0].itemsets) == 2
+
+
 def test_what_is_frequent_in_another_class_is_left_out() -> None:
     one, two = held(rows_of("01 01 2 2 1")), held(rows_of("01 12 1 2 3"))
     found = [mine(one, 2, closed=False), mine(two, 2, closed=False)]
     assert found == [[((1,), 3), ((0,), 2), ((2,), 2), ((0, 1), 2)], [((1,), 3), ((2,), 2)]]
     # 1 and 2 are frequent in both; 0 alone and with 1 once in the second.
-    assert exclusive(found, [one, two], [2, 2]) == [[((0,), 2), ((0, 1), 2)], []]
+    assert exclusive(chosen(found, 2, 2), [one, two]) == [[((0,), 2), ((0, 1), 2)], []]
     # Each class goes by the others' thresholds.
-    assert exclusive(found, [one, two], [3, 1]) == [[], [((2,), 2)]]
+    assert exclusive(chosen(found, 3, 1), [one, two]) == [[], [((2,), 2)]]
 
 
 @settings(deadline=None, max_examples=40)
@@ -154,11 +176,11 @@ def test_of_two_classes_all_itemsets_but_the_common_ones_are_exclusive(
     found = [mine(classes[0], here, closed=False), mine(classes[1], there, closed=False)]
     common = {one.items for one in found[0]} & {one.items for one in found[1]}
     expected = [[one for one in of_class if one.items not in common] for of_class in found]
-    assert exclusive(found, classes, [here, there]) == expected
+    assert exclusive(chosen(found, here, there), classes) == expected
 
 
 def test_an_empty_class_excludes_nothing() -> None:
     empty = Transactions(torch.zeros(0).long(), torch.zeros(0).long(), 0)
     found = mine(held(rows_of("01 0")), 1)
     assert mine(empty, 1) == []
-    assert exclusive([found, []], [held(rows_of("01 0")), empty], [1, 1]) == [found, []]
+    assert exclusive(chosen([found, []], 1, 1), [held(rows_of("01 0")), empty]) == [found, []]

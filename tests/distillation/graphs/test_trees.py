@@ -95,7 +95,7 @@ def test_colours_are_ranks_by_degree_then_label_then_neighbours() -> None:
     assert found[2].tolist() == [3, 4, 3, 2, 1, 0]
 
 
-def test_trees_cannot_tell_a_hexagon_from_two_triangles_but_tell_a_labelled_edge() -> None:
+def test_trees_confuse_a_hexagon_with_two_triangles_unless_an_edge_is_labelled() -> None:
     six = undirected(*[(i, (i + 1) % 6) for i in range(6)])
     three = undirected((6, 7), (7, 8), (8, 6), (9, 10), (10, 11), (11, 9))
     edges, bonds = torch.cat([six, three], 1), torch.zeros(24).long()
@@ -192,7 +192,7 @@ def test_a_tree_that_is_built_is_the_tree_of_its_colour(depth: int) -> None:
         assert by_colour[colour] == graphs.tree(node, depth)
 
 
-def test_a_forest_lies_tree_by_tree_with_roots_first_and_parents_before_children() -> None:
+def test_a_forest_is_sorted_by_tree_with_parents_before_children() -> None:
     graphs = made()
     found, forest = forest_of(graphs, 3)
     child, parent = forest.edges
@@ -214,7 +214,7 @@ def test_a_tree_is_written_the_same_whichever_node_it_is_unrolled_from() -> None
     assert torch.equal(ours.edges, theirs.edges) and torch.equal(ours.edge_labels, theirs.edge_labels)
 
 
-def test_a_tree_that_is_asked_for_twice_is_built_twice_and_in_the_order_asked_for() -> None:
+def test_trees_are_built_in_the_order_asked_for_and_twice_if_asked_twice() -> None:
     graphs = made()
     found, forest = forest_of(graphs, 2)
     some = build(torch.tensor([9, 2, 9]), found, graphs.edges, graphs.bonds)
@@ -265,7 +265,7 @@ def test_the_root_of_a_tree_is_to_a_network_what_its_node_is_in_the_graph() -> N
     assert (more[found[-1]] - deeper).abs().max() > 0.1
 
 
-def test_with_true_degrees_the_root_is_its_node_to_a_gcn_too_and_without_it_is_not() -> None:
+def test_a_gcn_embeds_a_root_as_its_node_only_with_true_degrees() -> None:
     graphs = made()
     _, forest = forest_of(graphs, 2)
     degree = degrees(graphs.edges, graphs.count)

@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from condense.distillation.inversion.bn_statistics import Gap, batch_gap, moments, variation
+from condense.distillation.inversion.bn_statistics import (
+    BNStatistics,
+    channel_moments,
+    statistics_distance,
+    total_variation,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -29,37 +34,39 @@ def naive(x: Tensor, mean: Tensor, var: Tensor, weight: float = 1.0) -> Tensor:
 
 def test_the_gap_is_the_norms_of_the_differences_of_mean_and_biased_variance() -> None:
     x, mean, var = randn(4, 3, 5, 2) * 2 + 1, randn(3, seed=1), randn(3, seed=2).square()
-    torch.testing.assert_close(batch_gap(x, mean, var, 1), naive(x, mean, var)[None])
-    torch.testing.assert_close(batch_gap(x, mean, var, 1, 11.0), naive(x, mean, var, 11.0)[None])
+    torch.testing.assert_close(statistics_distance(x, mean, var, 1), naive(x, mean, var)[None])
+    torch.testing.assert_close(statistics_distance(x, mean, var, 1, 11.0), naive(x, mean, var, 11.0)[None])
 
 
 def test_each_pass_has_a_gap_of_its_own() -> None:
     x, mean, var = randn(6, 3, 4, 4), randn(3, seed=1), randn(3, seed=2).square()
     expected = torch.stack([naive(part, mean, var, 0.5) for part in torch.split(x, 2)])
-    torch.testing.assert_close(batch_gap(x, mean, var, 3, 0.5), expected)
+    torch.testing.assert_close(statistics_distance(x, mean, var, 3, 0.5), expected)
 
 
 def test_the_gradient_is_that_of_the_formula() -> None:
     mean, var = randn(3, seed=1), randn(3, seed=2).square()
     x = randn(6, 3, 2, 3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda images: batch_gap(images, mean, var, 2, 3.0), (x,))
-    ours = torch.autograd.grad(batch_gap(x, mean, var, 2, 3.0) @ torch.tensor([1.0, -2.0]).double(), x)[0]
+    assert torch.autograd.gradcheck(lambda images: statistics_distance(images, mean, var, 2, 3.0), (x,))
+    ours = torch.autograd.grad(
+        statistics_distance(x, mean, var, 2, 3.0) @ torch.tensor([1.0, -2.0]).double(), x
+    )[0]
     one, two = (naive(part, mean, var, 3.0) for part in torch.split(x, 3))
     torch.testing.assert_close(ours, torch.autograd.grad(one - 2 * two, x)[0])
 
 
 def test_statistics_that_agree_have_no_gap_and_no_gradient() -> None:
     x = torch.tensor([1.0, -1.0, -1.0, 1.0]).double().view(4, 1, 1, 1).requires_grad_()
-    gap = batch_gap(x, torch.zeros(1).double(), torch.ones(1).double(), 1)
+    gap = statistics_distance(x, torch.zeros(1).double(), torch.ones(1).double(), 1)
     assert gap.item() == 0 and torch.autograd.grad(gap.sum(), x)[0].abs().max() == 0
 
 
 def test_moments_far_from_zero_lose_nothing_where_the_running_mean_is_near() -> None:
     x = randn(2, 10, 3, 8, 8) * 0.01 + 100
     expected = torch.var_mean(x, (1, 3, 4), correction=0)
-    for ours, true in zip(moments(x, torch.full((3,), 100.0).double()), expected, strict=True):
+    for ours, true in zip(channel_moments(x, torch.full((3,), 100.0).double()), expected, strict=True):
         torch.testing.assert_close(ours, true, rtol=1e-9, atol=0)
-    for ours, true in zip(moments(x.float(), torch.full((3,), 100.0)), expected, strict=True):
+    for ours, true in zip(channel_moments(x.float(), torch.full((3,), 100.0)), expected, strict=True):
         torch.testing.assert_close(ours.double(), true, rtol=1e-3, atol=0)
 
 
@@ -92,7 +99,7 @@ def of_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     return naive(x, norm.running_mean, norm.running_var, 2.0)
 
 
-def test_the_first_registered_batch_norm_that_fires_counts_tenfold_and_idle_ones_not_at_all(
+def test_the_first_batch_norm_reached_counts_tenfold_and_idle_ones_do_not_count(
     skipping: Skipping,
 ) -> None:
     x = randn(4, 2, 3, 3)
@@ -103,15 +110,15 @@ def test_the_first_registered_batch_norm_that_fires_counts_tenfold_and_idle_ones
             for part in (slice(0, 2), slice(2, 4))
         ]
     )
-    gap = Gap(2, 2.0, 10.0)
-    with gap.watching(skipping):
+    statistics = BNStatistics(2, 2.0, 10.0)
+    with statistics.recording(skipping):
         skipping(x)
-    torch.testing.assert_close(gap.total(), expected)
+    torch.testing.assert_close(statistics.loss(), expected)
 
 
 def test_watching_leaves_no_hook_behind_even_after_an_error(skipping: Skipping) -> None:
-    gap = Gap(1, 1.0, 10.0)
-    with pytest.raises(RuntimeError), gap.watching(skipping):
+    statistics = BNStatistics(1, 1.0, 10.0)
+    with pytest.raises(RuntimeError), statistics.recording(skipping):
         assert skipping.first._forward_pre_hooks
         skipping(randn(1, 3, 2, 2))
     assert not any(module._forward_pre_hooks for module in skipping.modules())
@@ -135,4 +142,4 @@ def test_total_variation_sums_four_norms_over_a_pass(batch: int) -> None:
         return of
 
     expected = norm(step(0, 1)) + norm(step(1, 0)) + norm(step(1, 1)) + norm(step(1, -1))
-    torch.testing.assert_close(variation(x)[batch], expected)
+    torch.testing.assert_close(total_variation(x)[batch], expected)

@@ -13,15 +13,16 @@ from condense.augment.shared import SharedViews
 from condense.data import ImageDataset
 from condense.distillation import ImageRun
 from condense.distillation.engine import start
-from condense.distillation.inversion import invert as recovering
-from condense.distillation.inversion.bn_statistics import variation
+from condense.distillation.inversion import invert as inverting
+from condense.distillation.inversion.bn_statistics import total_variation
 from condense.distillation.inversion.invert import (
     Inversion,
     Start,
     from_images,
     from_noise,
+    inversion_loss,
     invert,
-    objective,
+    invert_shared,
 )
 from condense.distillation.registry import build
 from condense.errors import Refused
@@ -54,16 +55,16 @@ def make_run(toy: ImageDataset, cache: Path, ipc: int = 2, seed: int = 0) -> Ima
 
 def settings(iterations: int = 6, crop: float = 0.3, **more: float) -> Inversion:
     return Inversion(
-        lr=0.2, bn_weight=0.05, crops=(crop,) * iterations, flip=True, roll=2, roll_both=True, **more
+        lr=0.2, bn_weight=0.05, crop_mins=(crop,) * iterations, flip=True, roll=2, roll_both=True, **more
     )
 
 
 def recovered(toy: ImageDataset, cache: Path, *, ipc: int = 2, block: int = 3, iterations: int = 6) -> Tensor:
     run = make_run(toy, cache, ipc)
-    return invert(run, squeezed(), settings(iterations), from_noise(run), block=block)
+    return invert(run, squeezed(), settings(iterations), from_noise(run.spec.shape), block=block)
 
 
-# The objective
+# The loss
 
 
 def gap(x: Tensor, norm: nn.BatchNorm2d, variance_weight: float) -> Tensor:
@@ -87,7 +88,7 @@ def naive(network: Network, seen: Tensor, labels: Tensor, numbers: Inversion) ->
     loss: Tensor = -network.classifier(x.flatten(1)).log_softmax(1)[torch.arange(len(labels)), labels].mean()
     loss = loss + numbers.bn_weight * (numbers.first_bn * gaps[0] + sum(gaps[1:]))
     norms = torch.stack([image.square().sum().sqrt() for image in seen])
-    return loss + numbers.tv_weight * variation(seen[None])[0] + numbers.l2_weight * norms.mean()
+    return loss + numbers.tv_weight * total_variation(seen[None])[0] + numbers.l2_weight * norms.mean()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_each_passs_loss_and_gradient_are_those_of_the_pass_alone(numbers: Inver
     network = squeezed().double()
     labels = torch.tensor([2, 0, 1])
     seen = torch.randn(4, 3, 1, 8, 8, generator=seeded(5), dtype=torch.float64, requires_grad=True)
-    ours = objective(network, seen, labels, numbers)
+    ours = inversion_loss(network, seen, labels, numbers)
     alone = torch.stack([naive(network, one, labels, numbers) for one in seen])
     torch.testing.assert_close(ours, alone, rtol=1e-10, atol=0)
     weights = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
@@ -111,7 +112,7 @@ def test_the_weights_get_no_gradient_and_nothing_of_the_network_changes(
 ) -> None:
     network, untouched = squeezed(), squeezed().state_dict()
     run = make_run(toy, tmp_path)
-    invert(run, network, settings(), from_noise(run), block=3)
+    invert(run, network, settings(), from_noise(run.spec.shape), block=3)
     assert all(weight.grad is None and not weight.requires_grad for weight in network.parameters())
     assert all(torch.equal(value, untouched[name]) for name, value in network.state_dict().items())
 
@@ -184,7 +185,7 @@ def test_how_many_passes_run_together_changes_nothing(
 ) -> None:
     whole = recovered(toy, tmp_path / "whole", ipc=5)
     for most in (value, 1):  # two passes and one left over; each by itself
-        monkeypatch.setattr(recovering, limit, most)
+        monkeypatch.setattr(inverting, limit, most)
         parts = recovered(toy, tmp_path / str(most), ipc=5)
         torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
 
@@ -194,14 +195,14 @@ def test_blocks_are_passes_of_consecutive_classes_and_the_last_has_what_is_left(
 ) -> None:
     seen: list[tuple[list[int], int]] = []
     run = make_run(toy, tmp_path)
-    noise = from_noise(run)
+    noise = from_noise(run.spec.shape)
 
     def start(classes: range, number: int, generator: torch.Generator) -> Tensor:
         seen.append((list(classes), number))
         return noise(classes, number, generator)
 
     network = squeezed()
-    classified = Inversion(lr=0.2, bn_weight=0.0, crops=(1.0,) * 40)
+    classified = Inversion(lr=0.2, bn_weight=0.0, crop_mins=(1.0,) * 40)
     made = invert(run, network, classified, start, block=2)
     assert seen == [([0, 1], 0), ([0, 1], 1), ([2], 0), ([2], 1)]
     assert made.shape == (6, 1, 8, 8)
@@ -215,17 +216,12 @@ def test_pixels_stay_between_black_and_white_and_some_reach_both(toy: ImageDatas
     assert (raw < 1e-6).any() and (raw > 1 - 1e-6).any()
 
 
-def test_a_shared_addition_is_learned_for_all_classes_and_not_clamped(
-    toy: ImageDataset, tmp_path: Path
-) -> None:
+def test_a_shared_image_is_learned_for_all_classes_and_not_clamped(toy: ImageDataset, tmp_path: Path) -> None:
     run, network = make_run(toy, tmp_path), squeezed()
     base = torch.randn(3, 2, 1, 8, 8, generator=seeded(3))
-    still = Inversion(lr=0.9, bn_weight=0.05, crops=(1.0,) * 8)
+    still = Inversion(lr=0.9, bn_weight=0.05, crop_mins=(1.0,) * 8)
 
-    def zero(classes: range, number: int, generator: torch.Generator) -> Tensor:
-        return torch.zeros(1, 1, 8, 8)
-
-    made = invert(run, network, still, zero, block=3, base=base)
+    made = invert_shared(run, network, still, base, phase="recover")
     assert made.shape == (2, 1, 8, 8)
     low, high = run.spec.extremes(CPU)
     assert ((made < low) | (made > high)).any()
@@ -241,19 +237,19 @@ def test_a_shared_addition_is_learned_for_all_classes_and_not_clamped(
         torch.testing.assert_close(made[number], added.detach()[0], rtol=1e-3, atol=1e-4)
 
 
-def test_a_network_of_its_own_is_made_for_each_pass_of_each_block_from_the_one_that_is_given(
+def test_each_pass_of_each_block_gets_a_network_made_from_the_given_one(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     run, network, other = make_run(toy, tmp_path), squeezed(), squeezed(seed=7)
     given: list[tuple[Network, Tensor, list[int]]] = []
 
-    def adjust(one: Network, images: Tensor, labels: Tensor) -> Network:
+    def other_network(one: Network, images: Tensor, labels: Tensor) -> Network:
         given.append((one, images, labels.tolist()))
         return other
 
     start = torch.randn(3, 2, 1, 8, 8, generator=seeded(3))
-    still = Inversion(lr=0.1, bn_weight=0.05, crops=(1.0,) * 5)
-    made = invert(run, network, still, from_images(start), block=2, adjust=adjust)
+    still = Inversion(lr=0.1, bn_weight=0.05, crop_mins=(1.0,) * 5)
+    made = invert(run, network, still, from_images(start), block=2, pass_network=other_network)
     assert [labels for _, _, labels in given] == [[0, 1], [0, 1], [2], [2]]
     assert all(one is network for one, _, _ in given)
     assert torch.equal(given[1][1], start[:2, 1]) and torch.equal(given[2][1], start[2:, 0])
@@ -263,6 +259,6 @@ def test_a_network_of_its_own_is_made_for_each_pass_of_each_block_from_the_one_t
 
 def test_a_network_without_batch_norm_is_refused(toy: ImageDataset, tmp_path: Path) -> None:
     run = make_run(toy, tmp_path)
-    start: Start = from_noise(run)
+    start: Start = from_noise(run.spec.shape)
     with pytest.raises(Refused, match="this network has none"):
         invert(run, squeezed("convnet-d1"), settings(), start, block=3)
