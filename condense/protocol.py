@@ -12,6 +12,9 @@ from functools import cached_property
 from condense.errors import Refused, unknown
 from condense.files import digest
 
+PUBLISHED = "published"
+"""The name of every protocol that is a paper's own."""
+
 OPTIMIZERS = ("sgd", "adamw", "adam", "lbfgs")
 """The optimisers by name."""
 
@@ -265,7 +268,7 @@ def named_protocol(name: str) -> Protocol:
         Refused: if there is none of that name.
     """
     if name not in PROTOCOLS:
-        raise unknown("protocol", name, [*PROTOCOLS, "published"])
+        raise unknown("protocol", name, [*PROTOCOLS, PUBLISHED])
     return PROTOCOLS[name]
 
 
@@ -284,7 +287,7 @@ def dc_evaluation(epochs: int, *, augment: str, seeds: int = 5, batch: int = 256
     """
     first = epochs // 2 + 2
     stages = (Stage(epochs=first), Stage(epochs=epochs + 1 - first, scale=0.1))
-    return Protocol(name="published", stages=stages, reset=True, augment=augment, seeds=seeds, batch=batch)
+    return Protocol(name=PUBLISHED, stages=stages, reset=True, augment=augment, seeds=seeds, batch=batch)
 
 
 def milestones(
@@ -325,7 +328,7 @@ def milestones(
         if end > start
     )
     return Protocol(
-        name="published", optimizer=optimizer, lr=lr, weight_decay=weight_decay, batch=batch, stages=stages,
+        name=PUBLISHED, optimizer=optimizer, lr=lr, weight_decay=weight_decay, batch=batch, stages=stages,
         augment=augment, cutmix=cutmix, seeds=seeds,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ import torch
 from condense.data import ImageDataset, load_images
 from condense.files import digest
 from condense.protocol import GRAPH_V1, HARD_V1, Protocol
-from condense.records.record import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed
+from condense.records.record import DataUsed, Entry, MethodUsed, Paper, Record, SampleCounts, SetUsed
 from condense.resources import Budget
 
 Make = Callable[..., Record]
@@ -130,7 +130,7 @@ def make_record(
     used = SetUsed(
         hash=digest([method, ipc, seed]),
         bytes={"images": 64 * images, "labels": images, "replay": replay},
-        counts=Counts(stored=images, effective=copies * images, per_class=(ipc,) * 10),
+        counts=SampleCounts(stored=images, effective=copies * images, per_class=(ipc,) * 10),
         label=label,
         seconds=2.0 * ipc,
         peak_bytes=100 * 2**20,

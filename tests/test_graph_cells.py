@@ -12,7 +12,7 @@ from condense.distillation.registry import methods
 from condense.errors import Refused, Stopped
 from condense.networks import GRAPH_NETWORKS
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1
-from condense.records.record import Record, read_all
+from condense.records.record import Record, read_records
 from condense.resources import Budget
 from condense.runner.baselines import baselines, prepared, roomy
 from condense.runner.cell import CellSpec, Paths, run_cell
@@ -50,7 +50,7 @@ def test_a_method_for_graphs_needs_nothing_else_said(places: Paths, monkeypatch:
         assert all(entry.auc is not None and 0 <= entry.auc <= 100 for entry in record.entries)
         assert record.set and set(record.set.bytes) == {"graphs", "labels"}
         assert record.set.dense_bytes and record.valid_bytes is None
-    assert {one.evaluation_key() for one in read_all(places.results)} == {
+    assert {one.evaluation_key() for one in read_records(places.results)} == {
         one.evaluation_key() for one in records
     }
     (folder,) = places.out.iterdir()
@@ -65,7 +65,7 @@ def test_a_budget_that_ends_between_students_keeps_those_that_are_done(
     (done,) = run(places, method="random_subset", dataset="mutag", seeds=(0,), student="gcn-sum")
     with pytest.raises(Stopped, match="gcn-mean 0, step 0 of 2"):
         run(places, spent_after(0), method="random_subset", dataset="mutag", seeds=(0,))
-    assert read_all(places.results) == [done]
+    assert read_records(places.results) == [done]
 
 
 def test_a_draw_of_random_graphs_has_a_student_of_its_own_in_each_network(places: Paths) -> None:
@@ -92,7 +92,7 @@ def test_the_whole_training_set_has_a_record_for_each_student_and_a_trivial_feat
     (majority,) = run(places, method="majority", dataset="digits")
     assert majority.dataset.kind == "images" and majority.entries[0].auc is None
     assert run(places, method="num_nodes") == [nodes]
-    assert len(read_all(places.results)) == 8
+    assert len(read_records(places.results)) == 8
 
 
 def test_a_stored_set_of_graphs_is_judged_by_all_students_unless_one_is_named(places: Paths) -> None:

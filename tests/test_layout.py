@@ -209,7 +209,7 @@ def test_a_method_reaches_neither_test_data_nor_what_judges_it(path: Path) -> No
     "source",
     [
         "from condense.evaluation import train_student",
-        "from condense.records.record import read",
+        "from condense.records.record import read_record",
         "from condense.runner.cell import judge",
         "from condense import cli",
         "from condense import data",

@@ -14,7 +14,7 @@ from condense.cli.app import app
 from condense.data import load_images
 from condense.errors import Refused
 from condense.protocol import HARD_V1, Stage
-from condense.records.record import read_all
+from condense.records.record import read_records
 
 
 class Ended(NamedTuple):
@@ -78,7 +78,7 @@ def test_every_verb_refuses_the_file_and_leaves_it_out_when_it_is_told_to(
         assert done.error is None, done
         assert f"left out: {told}" in done.said
     (folder / "train" / "b" / "cut.png").unlink()
-    used = {record.dataset.train_hash for record in read_all(Path("results"))}
+    used = {record.dataset.train_hash for record in read_records(Path("results"))}
     assert used == {load_images(str(folder)).train.hash}
 
 
@@ -95,7 +95,7 @@ def test_a_queues_cell_can_leave_files_out(folder: Path, condense: Condense) -> 
     assert "1 of the 1 cells of queue.toml were skipped" in str(refused.error)
     Path("queue.toml").write_text(f"{cell}eval_seeds = 1\nskip_unreadable = true\n")
     assert condense("bench", "queue.toml").error is None
-    assert len(read_all(Path("results"))) == 1
+    assert len(read_records(Path("results"))) == 1
 
 
 def test_the_baselines_of_a_run_are_of_the_same_data(

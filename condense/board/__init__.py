@@ -1,1 +1,1 @@
-"""The board: records of trained students, the published numbers, and the tables and plots made of them."""
+"""The board: tables, plots and a summary that are computed from the records."""

@@ -1,77 +1,91 @@
-"""The words of a table: numbers, sizes, sources and settings, as every table of the board has them."""
+"""Numbers, sizes, sources and settings as the text that stands in the board's tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from condense.board.tables import PUBLISHED, TableCell, settings
-from condense.records.record import Paper, Record
+from condense.board.tables import Row, TableCell
+from condense.protocol import PUBLISHED
+from condense.records.record import Paper
 
 
-def accuracy(cell: TableCell) -> str:
-    """Mean and half-width: ``88.1 ± 0.5``; of a single value ``88.1 (n=1)``."""
+def score(cell: TableCell) -> str:
+    """Returns mean and half-width, ``88.1 ± 0.5``; for a single value ``88.1 (n=1)``."""
     half = cell.half
     return f"{cell.mean:.1f} (n=1)" if half is None else f"{cell.mean:.1f} ± {half:.1f}"
 
 
-def of_teacher(record: Record) -> str:
-    """A labelling teacher's size, and its accuracy on the part of the training images that it did not see."""
-    size = "unknown size" if record.teacher_bytes is None else in_bytes([record.teacher_bytes])
-    known = record.teacher_accuracy
-    return f"{size}, {'accuracy unknown' if known is None else f'{known:.1f} % on held-out training images'}"
+def score_and_paper(cell: TableCell) -> str:
+    """Returns score, accuracy if that is another number, and the paper's: ``67.5 ± 0.2 / 61.3 [68.2†]``."""
+    accuracy = "" if cell.accuracy is None else f" / {cell.accuracy:.1f}"
+    papers = [
+        paper_text(paper) + " accuracy" * (bool(accuracy) and paper.protocol.startswith("accuracy"))
+        for paper in cell.papers
+    ]
+    return score(cell) + accuracy + (f" [{' or '.join(papers)}]" if papers else "")
 
 
-def paper_words(paper: Paper, error: bool = False) -> str:
-    """A published number, with its standard deviation if asked for: ``89.7``, ``89.7 ± 0.6†``."""
+def paper_text(paper: Paper, error: bool = False) -> str:
+    """Returns a published number, on request with its standard deviation: ``89.7``, ``89.7 ± 0.6†``."""
     spread = f" ± {paper.error:.1f}" if error and paper.error is not None else ""
     return f"{paper.value:.1f}{spread}{'' if paper.verified else '†'}"
 
 
-def numbered(papers: Sequence[Paper], sources: list[str]) -> list[str]:
-    """The numbers of the papers' sources, in the table's list, which grows."""
-    numbers = []
+def teacher_text(entries: Sequence[Any]) -> str:
+    """Returns the size and accuracy of the teacher of some entries."""
+    taught = TableCell(tuple(entries))
+    size, accuracy = taught.largest("teacher_bytes"), taught.largest("teacher_accuracy")
+    known = "accuracy unknown" if accuracy is None else f"{accuracy:.1f} % on held-out training images"
+    return f"{'unknown size' if size is None else bytes_text([size])}, {known}"
+
+
+def numbered(papers: Sequence[Paper], sources: list[str]) -> str:
+    """Returns the numbers of the papers' sources, and adds sources that are new to the list."""
+    numbers = set()
     for paper in papers:
         source = f"{paper.source} ({paper.protocol}{'' if paper.verified else '; not verified'})"
         if source not in sources:
             sources.append(source)
-        numbers.append(sources.index(source) + 1)
-    return [str(number) for number in sorted(set(numbers))]
+        numbers.add(sources.index(source) + 1)
+    return ", ".join(str(number) for number in sorted(numbers)) or "-"
 
 
-def notes(sources: Sequence[str]) -> str:
-    """The list of sources below a table."""
-    if not sources:
-        return ""
+def sources_text(sources: Sequence[str]) -> str:
+    """Returns the numbered list of sources that stands below a table."""
     lines = "".join(f"{number}. {source}\n" for number, source in enumerate(sources, 1))
-    return f"\nSources of the papers' numbers:\n\n{lines}"
+    return f"\nSources of the papers' numbers:\n\n{lines}" if sources else ""
 
 
-def settings_of(cells: Iterable[tuple[str, TableCell]]) -> str:
-    """A line for each method and configuration: at which IPCs and seeds, on what, with which fields."""
-    lines: dict[tuple[str, str], list[Record]] = {}
-    for method, cell in cells:
-        for record in cell.records:
-            told = " ".join(f"{field}={value}" for field, value in settings(record).items())
-            parts = [f"`{told}`" if told else "", record.method.source or ""]
-            parts += [f"distilled on {record.set.device}" if record.set else "", _taken_back(record)]
-            if record.teacher and record.protocol.name == PUBLISHED:
-                parts += [f"labelled by {record.teacher[:8]} ({of_teacher(record)})"]
-            lines.setdefault((method, "; ".join(part for part in parts if part)), []).append(record)
+def settings_text(rows: Iterable[Row]) -> str:
+    """Returns the list of settings that stands below a table.
+
+    Each method has a line for each of its configurations: its IPCs and seeds, its fields, the source of the
+    settings, and the device it was distilled on.
+    """
+    lines: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for record in (record for row in rows for record in row.sets.records):
+        lines[record.method, _settings(record)].append(record)
     text = "\nSettings:\n\n"
     for (method, told), records in sorted(lines.items()):
         ipcs = ", ".join(str(ipc) for ipc in sorted({record.ipc for record in records}))
-        seeds = _ranges({record.seed for record in records})
-        where = f"IPC {ipcs}, seed {seeds}" if records[0].kind == "set" else records[0].protocol.name
+        sets = f"IPC {ipcs}, seed {_ranges(record.seed for record in records)}"
+        where = records[0].protocol if records[0].reference else sets
         text += f"- {method}, {where}{': ' if told else ''}{told}\n"
     return text
 
 
-def _taken_back(record: Record) -> str:
-    """How often a step of the distillation was undone, if any was."""
-    count = record.set.rollbacks if record.set else None
-    return f"{count} step{'s' if count > 1 else ''} taken back" if count else ""
+def _settings(record: Any) -> str:
+    parts = [f"`{record.settings}`" if record.settings else "", record.source]
+    parts.append(f"distilled on {record.distil_device}" if record.distil_device else "")
+    if count := record.rollbacks:
+        parts.append(f"{count} step{'s' if count > 1 else ''} taken back")
+    if record.teacher and record.protocol == PUBLISHED:
+        parts.append(f"labelled by {record.teacher[:8]} ({teacher_text([record])})")
+    return "; ".join(part for part in parts if part)
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """Whole numbers in short: ``0-4, 7``."""
+    """Returns whole numbers in short: ``0-4, 7``."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and runs[-1][-1] == number - 1:
@@ -82,55 +96,52 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 
 def units(cell: TableCell) -> str:
-    """Over what the interval is: ``10 x 1`` for ten sets with a student each."""
+    """Returns the numbers of sets and of students for each: ``10 x 1``; ``- x 3`` for a reference."""
     least, most = min(cell.students), max(cell.students)
     students = str(least) if least == most else f"{least}-{most}"
-    count = len(cell.records) if cell.records[0].kind == "set" else "-"
-    return f"{count} x {students}"
+    return f"{'-' if cell.entries[0].reference else len(cell.students)} x {students}"
 
 
 def counts(cell: TableCell) -> str:
-    """Images or graphs stored, and trained on where that is another number: ``100``, ``100->400``."""
+    """Returns how many samples are stored, and trained on if that number differs: ``100``, ``100->400``."""
     texts = [f"{stored}" if stored == trained else f"{stored}->{trained}" for stored, trained in cell.counts]
     return " or ".join(texts) or "-"
 
 
-def joined(texts: Sequence[str]) -> str:
-    """Texts in their order with strokes between them; one for all where they are the same."""
+def joined(text: Callable[[TableCell], str], cells: Sequence[TableCell | None]) -> str:
+    """Returns the texts of cells with slashes between them, one alone if all are the same, ``-`` for None."""
+    texts = [text(cell) if cell else "-" for cell in cells] or ["-"]
     return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
 
 
-def sizes(held: Sequence[Mapping[str, int]], samples: str = "images") -> str:
-    """Bytes by part over the IPCs: ``7.8/78 kB + 10/100 B``; parts beyond samples and labels by name.
+def sizes(cells: Sequence[TableCell | None], samples: str) -> str:
+    """Returns bytes by part over the cells of a row: ``7.8/78 kB + 10/100 B + 0/20 MB replay``.
 
     Args:
-        held: Bytes by part, of an IPC each; empty where there is no set.
-        samples: The part that holds the samples.
+        cells: The cells; None where there are no results.
+        samples: The part that holds the samples; it comes first and, like the labels, without its name.
     """
+    held: list[Mapping[str, int]] = [cell.bytes if cell else {} for cell in cells]
     if not any(held):
         return "-"
-    usual = [samples, "labels"]
-    others = {part for size in held for part, count in size.items() if count} - set(usual)
-    texts = []
-    for part in [*usual, *sorted(others)]:
-        counted = [size.get(part, 0) if size else None for size in held]
-        texts.append(in_bytes(counted) + ("" if part in usual else f" {part}"))
+    others = {part for size in held for part, count in size.items() if count} - {samples, "labels"}
+    texts = [
+        bytes_text([size.get(part, 0) if size else None for size in held]) + f" {part}" * (part in others)
+        for part in [samples, "labels", *sorted(others)]
+    ]
     return " + ".join(texts)
 
 
-def in_bytes(sizes: Sequence[int | None]) -> str:
-    """Sizes in the unit that fits the largest: ``0.64/6.4 kB``."""
+def bytes_text(sizes: Sequence[int | None]) -> str:
+    """Returns sizes in the unit that fits the largest: ``0.64/6.4 kB``."""
     largest = max(size for size in sizes if size is not None)
-    scale, unit = next(
-        one
-        for one in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B"))
-        if largest >= one[0] or one[0] == 1
-    )
+    units = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+    scale, unit = next((one for one in units if largest >= one[0]), (1, "B"))
     return "/".join("-" if size is None else _figures(size / scale) for size in sizes) + f" {unit}"
 
 
 def _figures(value: float) -> str:
-    """Two or three significant figures, never in exponents."""
+    """Returns a number with two or three significant figures, never with an exponent."""
     if 0 < value < 0.01:
         return "<0.01"
     if value >= 100 or value == int(value):
@@ -138,18 +149,25 @@ def _figures(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2g}"
 
 
-def seconds(time: float | None) -> str:
-    """Seconds as a number."""
-    return "-" if time is None else _figures(time)
+def dense_bytes(cell: TableCell) -> str:
+    """Returns the size of the largest set as dense floats."""
+    size = cell.largest("dense_bytes")
+    return "-" if size is None else bytes_text([size])
 
 
-def mebibytes(count: int | None) -> str:
-    """Bytes in MiB, as a number."""
-    return "-" if count is None else f"{count / 2**20:.0f}"
+def seconds(cell: TableCell) -> str:
+    """Returns the mean time of the distillations in seconds."""
+    return "-" if cell.seconds is None else _figures(cell.seconds)
+
+
+def mebibytes(cell: TableCell) -> str:
+    """Returns the largest peak memory of the distillations in MiB."""
+    peak = cell.largest("peak_bytes")
+    return "-" if peak is None else f"{peak / 2**20:.0f}"
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up in a terminal too."""
+    """Returns a Markdown table whose columns are aligned in a terminal too."""
     clean = [[text.replace("|", "\\|") for text in row] for row in (head, *rows)]
     widths = [max(3, *(len(row[i]) for row in clean)) for i in range(len(head))]
     lines = ["| " + " | ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)) + " |" for row in clean]

@@ -1,11 +1,13 @@
-"""The leaderboard as curves: score against IPC and against bytes, a picture each for every table."""
+"""The leaderboard as plots: each table's scores against IPC and against bytes."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
+from typing import Literal, get_args
 
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,42 +16,40 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from condense.board.graph_tables import gather_graphs
-from condense.board.render import title
 from condense.board.tables import Key, Row, Table, TableCell, gather
 from condense.files import write_atomic
-from condense.records.record import Record, safe
+from condense.records.record import WHOLE, safe_name
+
+Against = Literal["ipc", "bytes"]
+"""What the horizontal axis shows."""
 
 MARKERS = "osD^vPX*<>"
+BAND = "random_subset"
+"""The row that is drawn as a grey band."""
 LEGEND = 40
-"""Letters of a line of the legend."""
+"""Characters in a line of the legend."""
 DOTS = (":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)))
-"""How the lines of references without students differ."""
+"""Line styles of references other than the whole training set."""
 
 
-def draw(records: Iterable[Record], folder: Path) -> list[Path]:
-    """Draws every table that holds a set; one of graphs with a panel for each student.
+def draw(entries: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draws every table that holds a set, with a panel for each student network.
 
     Args:
-        records: In any order.
-        folder: Where the pictures go; made if need be.
+        entries: Rows of `condense.records.frame.results` in any order.
+        folder: Folder of the plots; it is made if it is missing.
 
     Returns:
         The files written: two for each table, ``...-ipc.png`` and ``...-bytes.png``.
     """
-    found = list(records)
-    pictures = [(table.key, {title(table.key): table}) for table in gather(found) if table.ipcs]
-    for graphs in gather_graphs(found):
-        panels = {student: graphs.of_student(student) for student in graphs.students}
-        if panels := {student: panel for student, panel in panels.items() if panel.ipcs}:
-            pictures.append((graphs.key, panels))
-    names = [_name(key, full=False) for key, _ in pictures]
+    tables = [table for table in gather(entries) if table.ipcs]
+    names = [_name(table.key, full=False) for table in tables]
     paths = []
-    for (key, panels), name in zip(pictures, names, strict=True):
-        stem = name if names.count(name) == 1 else _name(key, full=True)
-        for against in ("ipc", "bytes"):
+    for table, name in zip(tables, names, strict=True):
+        stem = name if names.count(name) == 1 else _name(table.key, full=True)
+        for against in get_args(Against):
             path = folder / f"{stem}-{against}.png"
-            write_atomic(path, _picture(key, panels, against))
+            write_atomic(path, _picture(table, against))
             paths.append(path)
     return paths
 
@@ -58,28 +58,30 @@ def _name(key: Key, full: bool) -> str:
     parts = [key.dataset, key.protocol, key.student, key.space]
     if full:
         parts += [part[:8] for part in (key.train_hash, key.test_hash, key.protocol_hash, key.teacher)]
-    return safe("-".join(part for part in parts if part))
+    return safe_name("-".join(part for part in parts if part))
 
 
-def _picture(key: Key, panels: Mapping[str, Table], against: str) -> bytes:
-    """One picture as PNG; its only metadata is its title, so that equal tables give equal bytes.
+def _picture(table: Table, against: Against) -> bytes:
+    """Returns one plot as PNG; its only metadata is its title, so that equal tables give equal bytes.
 
     Args:
-        key: What the panels share.
-        panels: Tables by their titles.
-        against: ``ipc`` or ``bytes``.
+        table: The table.
+        against: What the horizontal axis shows.
     """
+    panels = {student: rows for student, rows in table.by_student().items() if _ipcs(rows)}
     down = 1 if len(panels) < 4 else 2
     across = -(-len(panels) // down)
     figure = Figure(layout="constrained")
     FigureCanvasAgg(figure)
-    names = [row.name for table in panels.values() for row in table.rows if not _apart(row)]
+    names = [row.name for rows in panels.values() for row in rows if not _apart(row)]
     colors = {name: number for number, name in enumerate(dict.fromkeys(names))}
     legend: dict[str, Artist] = {}
-    for number, (heading, table) in enumerate(panels.items(), 1):
+    for number, (student, rows) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(down, across, number)
-        _panel(axes, table, against, colors)
-        axes.set_title(f"{key.dataset}: {heading}", fontsize=10)
+        _panel(axes, rows, against, colors)
+        axes.set_title(
+            f"{table.key.dataset}: {table.key.title if table.key.student else student}", fontsize=10
+        )
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(label, handle)
     told = [fill(label, LEGEND, subsequent_indent="  ") for label in legend]  # settings make long names
@@ -89,24 +91,24 @@ def _picture(key: Key, panels: Mapping[str, Table], against: str) -> bytes:
     drawn, out = BytesIO(), BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
     about = PngInfo()
-    about.add_text("Title", key.dataset)
-    # Lines and letters have few colours: a palette takes a third of the room.
+    about.add_text("Title", table.key.dataset)
+    # Lines and letters have few colours: with a palette the file is a third as large.
     Image.open(drawn).convert("RGB").quantize(64).save(out, "png", optimize=True, pnginfo=about)
     return out.getvalue()
 
 
-def _panel(axes: Axes, table: Table, against: str, colors: Mapping[str, int]) -> None:
+def _panel(axes: Axes, rows: Sequence[Row], against: Against, colors: Mapping[str, int]) -> None:
     axes.set_xscale("log")
-    _axis(axes, table, against)
+    _axis(axes, rows, against)
     dots = iter(DOTS)
-    for row in table.rows:
+    for row in rows:
         if row.reference:
-            _level(axes, row, "--" if row.method == "whole" else next(dots, ":"))
+            _level(axes, row, "--" if row.method == WHOLE else next(dots, ":"))
         elif _apart(row):
             _band(axes, row, against)
         else:
             _curve(axes, row, against, colors[row.name])
-    scored = any(cell.accuracy is not None for row in table.rows for cell in row.cells.values())
+    scored = any(cell.accuracy is not None for row in rows for cell in row.cells.values())
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, -3), min(high, 103))  # an interval of two values may be far wider than any score
     axes.set_ylabel("test ROC-AUC (%)" if scored else "test accuracy (%)")
@@ -114,11 +116,11 @@ def _panel(axes: Axes, table: Table, against: str, colors: Mapping[str, int]) ->
 
 
 def _apart(row: Row) -> bool:
-    """Whether a row is drawn in no colour of its own."""
-    return row.reference or row.name == "random_subset"
+    """Returns whether a row has no colour of its own."""
+    return row.reference or row.name == BAND
 
 
-def _curve(axes: Axes, row: Row, against: str, number: int) -> None:
+def _curve(axes: Axes, row: Row, against: Against, number: int) -> None:
     xs, cells = _points(row, against)
     axes.errorbar(
         xs,
@@ -134,11 +136,11 @@ def _curve(axes: Axes, row: Row, against: str, number: int) -> None:
     )
 
 
-def _band(axes: Axes, row: Row, against: str) -> None:
+def _band(axes: Axes, row: Row, against: Against) -> None:
     xs, cells = _points(row, against)
     low = [cell.mean - (cell.half or 0.0) for cell in cells]
     high = [cell.mean + (cell.half or 0.0) for cell in cells]
-    if len(xs) == 1:  # a band of one point has no width: give it some
+    if len(xs) == 1:  # a band over one point would have no width
         xs, low, high = [xs[0] / 1.1, xs[0] * 1.1], low * 2, high * 2
         cells = cells * 2
     axes.fill_between(xs, low, high, color="0.75", alpha=0.6, linewidth=0)
@@ -152,15 +154,16 @@ def _level(axes: Axes, row: Row, style: str | tuple[int, tuple[int, ...]]) -> No
         axes.axhspan(cell.mean - cell.half, cell.mean + cell.half, color="black", alpha=0.08, linewidth=0)
 
 
-def _axis(axes: Axes, table: Table, against: str) -> None:
+def _axis(axes: Axes, rows: Sequence[Row], against: Against) -> None:
     if against == "ipc":
+        ipcs = _ipcs(rows)
         axes.set_xlabel("samples per class (IPC)")
-        axes.set_xlim(table.ipcs[0] / 1.3, table.ipcs[-1] * 1.3)
-        axes.set_xticks(table.ipcs)
+        axes.set_xlim(ipcs[0] / 1.3, ipcs[-1] * 1.3)
+        axes.set_xticks(ipcs)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        sizes = [x for row in table.rows if not row.reference for x in _points(row, against)[0]]
+        sizes = [x for row in rows if not row.reference for x in _points(row, against)[0]]
         axes.set_xlim(min(sizes) / 1.5, max(sizes) * 1.5)
         axes.set_xlabel("size of the stored set, all parts (bytes)")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -168,13 +171,18 @@ def _axis(axes: Axes, table: Table, against: str) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _points(row: Row, against: str) -> tuple[list[float], list[TableCell]]:
-    cells = [row.cells[ipc] for ipc in sorted(row.cells)]
-    xs: Sequence[float] = (
-        sorted(row.cells) if against == "ipc" else [max(1, sum(cell.bytes.values())) for cell in cells]
-    )
-    order = sorted(range(len(cells)), key=lambda i: xs[i])
-    return [float(xs[i]) for i in order], [cells[i] for i in order]
+def _points(row: Row, against: Against) -> tuple[list[float], list[TableCell]]:
+    cells = {float(ipc): row.cells[ipc] for ipc in sorted(row.cells)}
+    points = [
+        (ipc if against == "ipc" else max(1.0, sum(cell.bytes.values())), cell) for ipc, cell in cells.items()
+    ]
+    points.sort(key=lambda point: point[0])
+    return [x for x, _ in points], [cell for _, cell in points]
+
+
+def _ipcs(rows: Sequence[Row]) -> list[float]:
+    """Returns the IPCs of rows with sets, ascending."""
+    return sorted({float(ipc) for row in rows if not row.reference for ipc in row.cells})
 
 
 def _size(count: float) -> str:

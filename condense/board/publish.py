@@ -1,4 +1,4 @@
-"""What is made of the records beside them: the board, and what a README says of it."""
+"""Writes and checks what is computed from the records: the board, its plots and a README's summary."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,64 +6,69 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from condense.records.record import Record
+    import pandas as pd
 
 
 @contextmanager
 def kept(results: Path, plots: bool = False) -> Iterator[None]:
-    """Brings the board up to date if the work ends early after it has written records."""
-    before = _stamps(results)
+    """Refreshes the board if the work under it raises after it has written records."""
+    before = _times(results)
     try:
         yield
     except BaseException:
-        if _stamps(results) != before:
+        if _times(results) != before:
             refresh(results, plots)
         raise
 
 
-def _stamps(results: Path) -> dict[Path, int]:
+def _times(results: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in results.glob("*/*.json")}
 
 
-def refresh(results: Path, plots: bool = False) -> "list[Record]":
-    """Writes the board, and its plots if asked for, and gives the records that it was made of.
+def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
+    """Writes the board, on request its plots, and the summary in a README beside it that has marks for one.
 
-    A README beside the board that has a place for what the board says gets it (`condense.board.summary`).
+    Returns:
+        The entries of all records (`condense.records.frame.results`).
     """
     from condense.board.plots import draw
     from condense.board.render import render
-    from condense.board.summary import inserted, verdict
     from condense.files import write_atomic
-    from condense.records.record import read_all
+    from condense.records.frame import results as read_results
 
-    records = read_all(results)
-    write_atomic(results.parent / "leaderboard.md", render(records))
-    page = results.parent / "README.md"
-    if page.is_file():
-        text = page.read_text(encoding="utf-8")
-        if (told := inserted(text, verdict(records), str(page))) != text:
-            write_atomic(page, told)
+    entries = read_results(results)
+    write_atomic(results.parent / "leaderboard.md", render(entries))
+    page, present, text = _readme(results, entries)
+    if present != text:
+        write_atomic(page, text)
     if plots:
-        draw(records, results.parent / "plots")
-    return records
+        draw(entries, results.parent / "plots")
+    return entries
 
 
 def require_current(results: Path) -> Path:
-    """The board of some records, which must be what they give, as must be what the README says of it.
+    """Returns the path of the board, if it and the README's summary agree with the records.
 
     Raises:
-        Refused: naming the file that is not.
+        Refused: if one of the files does not agree.
     """
-    from condense.board.render import check
-    from condense.board.summary import inserted, verdict
+    from condense.board.render import is_current
     from condense.errors import Refused
-    from condense.records.record import read_all
+    from condense.records.frame import results as read_results
 
-    board, page = results.parent / "leaderboard.md", results.parent / "README.md"
-    if not check(results, board):
+    board, entries = results.parent / "leaderboard.md", read_results(results)
+    if not is_current(board, entries):
         raise Refused(f"{board} is not what the records in {results} give; run condense leaderboard")
-    if page.is_file():
-        text = page.read_text(encoding="utf-8")
-        if inserted(text, verdict(read_all(results)), str(page)) != text:
-            raise Refused(f"{page} tells otherwise of the records in {results}; run condense leaderboard")
+    page, present, text = _readme(results, entries)
+    if present != text:
+        raise Refused(f"{page} does not agree with the records in {results}; run condense leaderboard")
     return board
+
+
+def _readme(results: Path, entries: "pd.DataFrame") -> tuple[Path, str, str]:
+    """Returns the README beside a results folder, its text, and the text that it should have."""
+    from condense.board.summary import inserted, summary
+
+    page = results.parent / "README.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    return page, text, inserted(text, summary(entries), str(page))

@@ -1,39 +1,82 @@
-"""Records gathered into tables: what may stand beside what, over which units an interval is, in which order.
+"""Entries of records gathered into tables: which results may be compared, and in which order they stand.
 
-A table holds records of one data set (both hashes), one protocol (its hash), one student network, one pixel
-space and one teacher; nothing else is ever compared. The whole training set is its own protocol
-(``whole-v1``) and joins every table of its data, student and space as a reference.
+A table holds results on one dataset (the same hashes of both splits) under one protocol (the same hash), in
+one pixel space, with one teacher; only these are compared. A table of images has one student network and a
+column for each IPC. A table of graphs has a column for each student network and a row for each IPC. A
+reference that trains on the whole training set has a protocol of its own; it joins every table of its data,
+student and pixel space. A reference that trains no network joins every table of its dataset.
 """
 
+import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import pandas as pd
 from scipy.special import stdtrit
 
-from condense.files import canonical, digest
-from condense.records.record import Entry, Paper, Record
+from condense.files import canonical
+from condense.protocol import PUBLISHED
+from condense.records.frame import settings
+from condense.records.record import BASELINES, NO_STUDENT, WHOLE, Paper
 
-BASELINES = ("random_subset", "herding", "k_center")
-PUBLISHED = "published"
-GRAPHS = "graphs"
-"""The kind of data whose tables are of another form: `condense.board.graph_tables`."""
-EVERY = "none"
-"""The student of a reference that trains none (majority class): it joins every table of its data."""
+Column = int | str
+"""An IPC or the name of a student network."""
+
+EVERYWHERE: tuple[Column, ...] = (0, NO_STUDENT)
+"""The IPC of references, and the student of those that train none: such a cell stands in every column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The form of the tables of one kind of data.
+
+    Attributes:
+        across: What has a column for each of its values: ``ipc`` or ``student``.
+        samples: The part of a set that holds its samples.
+        order: The order of the columns; those that are not named follow in their own.
+        references: The references that have a row in every table, in order.
+        dense: Whether a set has a size as dense floats.
+    """
+
+    across: Literal["ipc", "student"]
+    samples: str
+    order: tuple[Column, ...] = ()
+    references: tuple[str, ...]
+    dense: bool = False
+
+    def columns(self, names: Iterable[Column]) -> tuple[Column, ...]:
+        """Returns the columns in order, without those of cells that stand in every column."""
+        rank = {name: place for place, name in enumerate(self.order)}
+        return tuple(sorted(set(names) - {*EVERYWHERE}, key=lambda name: (rank.get(name, len(rank)), name)))
+
+
+LAYOUTS = {
+    "images": Layout(across="ipc", samples="images", references=("whole",)),
+    "graphs": Layout(
+        across="student",
+        samples="graphs",
+        order=("gcn-sum", "gcn-mean", "gat-sum", "gat-mean", "gin-sum", "gin-mean"),
+        references=("majority", "num_nodes", "num_edges", "label_histogram", "whole"),
+        dense=True,
+    ),
+}
+"""The layout of each kind of data."""
 
 
 def half_width(values: Sequence[float], level: float = 0.95) -> float | None:
-    """Half the width of Student's t interval of the mean: ``t * s / sqrt(n)`` with n - 1 degrees of freedom.
+    """Returns half the width of Student's t interval of the mean, ``t * s / sqrt(n)``.
 
     Args:
         values: n independent values.
-        level: Coverage.
+        level: Coverage of the interval.
 
     Returns:
-        The half-width; None for fewer than two values, which say nothing about their spread.
+        The half-width; None for fewer than two values, which have no standard deviation.
     """
     if len(values) < 2:
         return None
@@ -42,7 +85,7 @@ def half_width(values: Sequence[float], level: float = 0.95) -> float | None:
 
 
 class Key(NamedTuple):
-    """What all records of a table share."""
+    """What all results of a table have in common; the student is empty where students are the columns."""
 
     dataset: str
     train_hash: str
@@ -53,292 +96,310 @@ class Key(NamedTuple):
     space: str
     teacher: str
 
-    @classmethod
-    def of(cls, record: Record) -> "Key":
-        """The key of the table that a record belongs in."""
-        data, protocol = record.dataset, record.protocol
-        hashes = (data.train_hash, data.test_hash, protocol.name, protocol.hash)
-        return cls(data.name, *hashes, record.student, record.space, record.teacher or "")
-
     @property
     def data(self) -> tuple[str, str, str]:
-        """The data set by name and hashes."""
+        """The name and hashes of the dataset."""
         return self[:3]
+
+    @property
+    def title(self) -> str:
+        """The protocol with the start of its hash, the student, the pixel space and the teacher."""
+        student = f", {self.student}, {self.space} pixels" if self.student else ""
+        teacher = f", teacher {self.teacher[:8]}" if self.teacher else ""
+        return f"{self.protocol} ({self.protocol_hash[:8]}){student}{teacher}"
+
+
+KEY = [field if field != "student" else "table_student" for field in Key._fields]
+"""The columns of prepared entries that hold a table's key."""
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """One method at one IPC: the records of its distillation seeds.
+    """The results of one method at one IPC with one student network.
 
     Attributes:
-        records: At least one, each with at least one entry.
+        entries: Rows of `condense.records.frame.results` as named tuples, at least one, from one or more
+            distillation seeds. What is missing is None.
     """
 
-    records: tuple[Record, ...]
+    entries: tuple[Any, ...]
 
-    @property
+    @cached_property
+    def records(self) -> list[Any]:
+        """The first entry of each record."""
+        return [entries[0] for entries in self._by_record.values()]
+
+    @cached_property
+    def _by_record(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = defaultdict(list)
+        for entry in self.entries:
+            found[entry.record_key].append(entry)
+        return found
+
+    def _units(self, column: str) -> tuple[float, ...]:
+        sets = [[getattr(entry, column) for entry in entries] for entries in self._by_record.values()]
+        return tuple(sets[0]) if len(sets) == 1 else tuple(fmean(values) for values in sets)
+
+    @cached_property
     def units(self) -> tuple[float, ...]:
-        """The independent scores: the means over each set's students, or of a single set its students."""
-        return self._over_units(lambda entry: entry.score)
-
-    def _over_units(self, value: Callable[[Entry], float]) -> tuple[float, ...]:
-        if len(self.records) == 1:
-            return tuple(value(entry) for entry in self.records[0].entries)
-        return tuple(fmean(value(entry) for entry in record.entries) for record in self.records)
+        """The independent scores: each set's mean over its students; with one set, each student's score."""
+        return self._units("score")
 
     @property
     def mean(self) -> float:
-        """Mean score in percent: accuracy, or the AUC where the data are judged by it."""
+        """Mean score in percent."""
         return fmean(self.units)
 
     @property
     def accuracy(self) -> float | None:
-        """Mean accuracy in percent where the score is another number; else None."""
-        if all(entry.auc is None for record in self.records for entry in record.entries):
-            return None
-        return fmean(self._over_units(lambda entry: entry.accuracy))
+        """Mean accuracy in percent; None if the accuracy is the score."""
+        scored = any(entry.auc is not None for entry in self.entries)
+        return fmean(self._units("accuracy")) if scored else None
 
     @property
     def half(self) -> float | None:
-        """95 % half-width over the units."""
+        """Half-width of the 95 % interval of the mean score."""
         return half_width(self.units)
 
     @property
     def students(self) -> tuple[int, ...]:
         """The number of students of each set."""
-        return tuple(len(record.entries) for record in self.records)
+        return tuple(len(entries) for entries in self._by_record.values())
 
     @property
     def papers(self) -> tuple[Paper, ...]:
-        """The distinct published numbers that the records carry."""
-        distinct = {
-            canonical([p.value, p.source, p.protocol, p.error, p.verified]): p for p in self._papers()
-        }
+        """The distinct published numbers."""
+        papers = [
+            Paper(
+                value=record.paper, error=record.paper_error, source=record.paper_source,
+                verified=record.paper_verified, protocol=record.paper_protocol,
+            )
+            for record in self.records if record.paper is not None
+        ]  # fmt: skip
+        distinct = {canonical([p.value, p.source, p.protocol, p.error, p.verified]): p for p in papers}
         return tuple(distinct[text] for text in sorted(distinct))
 
-    def _papers(self) -> Iterable[Paper]:
-        return (record.paper for record in self.records if record.paper)
-
     @property
-    def counts(self) -> tuple[tuple[int, int], ...]:
-        """The distinct numbers of samples stored and trained on, ascending; none of a reference."""
-        sets = [record.set for record in self.records if record.set]
-        return tuple(sorted({(one.counts.stored, one.counts.effective) for one in sets}))
+    def counts(self) -> list[tuple[int, int]]:
+        """The distinct numbers of samples stored and trained on, ascending; none for a reference."""
+        return sorted({(record.stored, record.effective) for record in self.records if record.set_hash})
 
     @property
     def bytes(self) -> dict[str, int]:
-        """Size by part, of the largest set, with the validation data that its students were chosen by."""
-        sizes = [record.set.bytes for record in self.records if record.set]
-        sizes += [{"validation": record.valid_bytes} for record in self.records if record.valid_bytes]
-        parts = sorted({part for size in sizes for part in size})
-        return {part: max(size.get(part, 0) for size in sizes) for part in parts}
+        """The size of the largest set by part; empty for a reference."""
+        names = [name for name in self.entries[0]._fields if name.startswith("bytes_")]
+        sizes = {name.removeprefix("bytes_"): self.largest(name) for name in names}
+        return {part: size for part, size in sizes.items() if size is not None}
 
-    @property
-    def dense_bytes(self) -> int | None:
-        """Size as float32 features and dense adjacency, of the largest set; None where that is not known."""
-        known = [r.set.dense_bytes for r in self.records if r.set and r.set.dense_bytes is not None]
-        return max(known, default=None)
+    def largest(self, column: str) -> int | None:
+        """Returns the largest value of a column over the sets; None if none is known."""
+        values = [getattr(record, column) for record in self.records]
+        return max((value for value in values if value is not None), default=None)
 
     @property
     def seconds(self) -> float | None:
-        """Mean distillation time over the sets."""
-        known = [r.set.seconds for r in self.records if r.set and r.set.seconds is not None]
+        """Mean time of the distillations in seconds; None if none is known."""
+        known = [record.distil_seconds for record in self.records if record.distil_seconds is not None]
         return fmean(known) if known else None
 
-    @property
-    def peak_bytes(self) -> int | None:
-        """Largest peak memory over the sets."""
-        known = [r.set.peak_bytes for r in self.records if r.set and r.set.peak_bytes is not None]
-        return max(known, default=None)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
-    """One method, or one of its settings, over the IPCs.
+    """One method, or one of its settings.
 
     Attributes:
-        name: The method; where a table holds several settings at one IPC, with the fields that differ.
+        name: The method, followed by the fields that differ if it was run with several settings at one IPC.
         method: The method alone.
-        cells: By IPC; a reference has one, at 0.
-        reference: Whether it has no set and stands for every IPC.
+        ipc: Samples per class; 0 for a reference, and if the columns are IPCs.
+        cells: The results by column; a row without any is blank.
+        reference: Whether it is a reference, which has no set.
     """
 
     name: str
     method: str
-    cells: Mapping[int, TableCell]
+    ipc: int
+    cells: Mapping[Column, TableCell]
     reference: bool = False
 
     @property
     def baseline(self) -> bool:
-        """Whether it is one of the coresets that every table shows, whoever labels it."""
+        """Whether it is one of `BASELINES`, with or without wrappers."""
         return self.method.partition("+")[0] in BASELINES
-
-    def at(self, ipc: int) -> TableCell | None:
-        """The cell of an IPC."""
-        return self.cells.get(0 if self.reference else ipc)
 
     @property
     def labels(self) -> str:
-        """The label kinds of its sets."""
-        sets = [record.set for cell in self.cells.values() for record in cell.records]
-        return "/".join(sorted({one.label for one in sets if one}))
+        """The kinds of labels of its sets."""
+        return "/".join(sorted({record.label for record in self.sets.records if record.label}))
+
+    def at(self, column: Column) -> TableCell | None:
+        """Returns the cell that stands in a column."""
+        return next((self.cells[place] for place in (column, *EVERYWHERE) if place in self.cells), None)
+
+    def mean(self, columns: Collection[Column]) -> float:
+        """Returns the mean score over some of its columns; over all of them if there are none."""
+        return fmean(self.cells[column].mean for column in columns or self.cells)
+
+    @cached_property
+    def sets(self) -> TableCell:
+        """All of its cells as one, with one record for each set that several students were trained on."""
+        records = [record for cell in self.cells.values() for record in cell.records]
+        return TableCell(tuple({record.set_hash or record.record_key: record for record in records}.values()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """Rows that may be compared.
+    """Results that may be compared.
 
     Attributes:
-        key: What they share.
-        ipcs: Ascending; empty where there are only references.
-        rows: By score at the largest IPC, descending; references last.
+        key: What all of them have in common.
+        layout: The form of the table.
+        columns: The columns of scores in order; empty if no results but of references without a network.
+        rows: The best first, separately for each IPC if IPCs are rows; references last.
+        entries: The entries of all rows, as in `TableCell`.
     """
 
     key: Key
-    ipcs: tuple[int, ...]
+    layout: Layout
+    columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    entries: tuple[Any, ...]
+
+    @property
+    def ipcs(self) -> tuple[int, ...]:
+        """The IPCs of the sets, ascending; empty if there are only references."""
+        return tuple(sorted({entry.ipc for entry in self.entries} - {0}))
 
     @property
     def stored(self) -> bool:
-        """Whether its protocol trains on labels that the sets store."""
-        records = (record for row in self.rows for cell in row.cells.values() for record in cell.records)
-        return any(record.protocol.labels == "stored" for record in records)
+        """Whether students are trained on labels that the sets store."""
+        return any(entry.stored_labels for entry in self.entries)
+
+    def by_student(self) -> dict[str, list[Row]]:
+        """Returns the rows of each student network with one cell for each IPC, whatever the columns are."""
+        if self.layout.across == "ipc":
+            return {self.key.student: list(self.rows)}
+        panels = {}
+        for student in self.columns:
+            cells: dict[tuple[str, str, bool], dict[Column, TableCell]] = defaultdict(dict)
+            for row in self.rows:
+                if cell := row.at(student):
+                    cells[row.name, row.method, row.reference][row.ipc] = cell
+            panels[str(student)] = [
+                Row(name, method, 0, found, reference) for (name, method, reference), found in cells.items()
+            ]
+        return panels
 
 
-def gather(records: Iterable[Record]) -> list[Table]:
-    """Every table of images but the ``published`` ones, sorted by key.
+def gather(entries: pd.DataFrame) -> list[Table]:
+    """Returns every table except those under published protocols, sorted by key.
 
     Args:
-        records: In any order: the result does not depend on it.
+        entries: Rows of `condense.records.frame.results` in any order, on which the result does not depend.
     """
-    groups: dict[Key, list[Record]] = defaultdict(list)
-    whole: list[Record] = []
-    for record in done(records):
-        if record.dataset.kind == GRAPHS:
-            continue
-        if stands_for_all(record):
-            whole.append(record)
-        elif record.protocol.name != PUBLISHED:
-            groups[Key.of(record)].append(record)
-    homeless = []
-    for record in whole:
-        hosts = [key for key in groups if _joins(record, key)]
-        for key in hosts:
-            groups[key].append(record)
-        if not hosts:
-            homeless.append(record)
-    for record in homeless:
-        groups[Key.of(record)].append(record)
-    return [_table(key, groups[key]) for key in sorted(groups)]
+    shown = _prepared(entries)
+    apart = shown["reference"] & (shown["whole"] | (shown["student"] == NO_STUDENT))
+    ranked = shown[~apart & (shown["protocol"] != PUBLISHED)]
+    groups = {Key(*key): [group] for key, group in _groups(ranked, KEY)}
+    hosts = list(groups)
+    for (*fields, student), group in _groups(shown[apart], [*KEY, "student"]):
+        own = Key(*fields)
+        joined = [key for key in hosts if key.data == own.data]
+        if student != NO_STUDENT:
+            joined = [key for key in joined if (key.student, key.space) == (own.student, own.space)]
+        for key in joined or [own]:
+            groups.setdefault(key, []).append(group)
+    return [_table(key, pd.concat(groups[key])) for key in sorted(groups)]
 
 
-def published(records: Iterable[Record]) -> dict[tuple[str, str, str], list[tuple[Key, int, Row]]]:
-    """The rows under a paper's own protocol by data set, each with its key and IPC; never ranked."""
-    groups: dict[Key, list[Record]] = defaultdict(list)
-    for record in done(records):
-        if record.protocol.name == PUBLISHED:
-            groups[Key.of(record)].append(record)
-    rows = [(key, ipc, row) for key in groups for row in method_rows(groups[key]) for ipc in row.cells]
-    rows.sort(key=lambda one: (one[2].name, one[0].student, one[1], one[0]))
-    found: dict[tuple[str, str, str], list[tuple[Key, int, Row]]] = defaultdict(list)
-    for key, ipc, row in rows:
-        found[key.data].append((key, ipc, row))
+def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Key, Row]]]:
+    """Returns the rows under published protocols by dataset; they are not ranked.
+
+    Args:
+        entries: As for `gather`.
+
+    Returns:
+        For each dataset the rows with their keys; each row has one cell, that of its student network.
+    """
+    shown = _prepared(entries)
+    shown = shown[shown["protocol"] == PUBLISHED]
+    groups = _groups(shown.assign(table_student=shown["student"]), KEY)
+    rows = [(Key(*key), row) for key, group in groups for row in _rows(_named(group), "student")]
+    rows.sort(key=lambda one: (one[1].name, one[0].student, one[1].ipc, one[0]))
+    found: dict[tuple[str, str, str], list[tuple[Key, Row]]] = defaultdict(list)
+    for key, row in rows:
+        found[key.data].append((key, row))
     return dict(found)
 
 
-def done(records: Iterable[Record]) -> list[Record]:
-    """Those with an entry, in an order of their own, so that sums do not depend on the caller's."""
-    found = [record for record in records if record.entries]
-    return sorted(found, key=lambda record: (record.seed, record.evaluation_key()))
+def _groups(entries: pd.DataFrame, by: Any) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yields groups of entries with their values of some columns, whose types pandas does not know."""
+    yield from entries.groupby(by)
 
 
-def stands_for_all(record: Record) -> bool:
-    """Whether a record has no set and so stands beside sets of every IPC, under whatever protocol."""
-    return record.kind == "reference" and (bool(record.protocol.whole) or record.student == EVERY)
+def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
+    """Sorts the entries, adds each as a named tuple, and adds the student that is part of its table's key."""
+    shown = entries.sort_values(["seed", "record_key", "eval_seed"], ignore_index=True)
+    single = shown["kind"].map({kind: layout.across == "ipc" for kind, layout in LAYOUTS.items()})
+    student = shown["student"].where(single.astype(bool), "")
+    known = shown.astype(object).where(shown.notna(), None)
+    entry = pd.Series(list(known.itertuples(index=False, name="Entry")), dtype=object)
+    shown = shown.assign(teacher=shown["teacher"].fillna(""), table_student=student, entry=entry)
+    return shown[[*KEY, "kind", "student", "reference", "whole", "method", "chain", "ipc", "entry"]]
 
 
-def _joins(record: Record, key: Key) -> bool:
-    mine = Key.of(record)
-    everywhere = record.student == EVERY
-    return mine.data == key.data and (everywhere or (mine.student, mine.space) == (key.student, key.space))
+def _table(key: Key, entries: pd.DataFrame) -> Table:
+    layout = LAYOUTS[entries["kind"].iloc[0]]
+    apart = entries["reference"]
+    sets = _rows(_named(entries[~apart]), layout.across)
+    references = _rows(_titled(entries[apart]), layout.across)
+    columns = layout.columns(column for row in [*sets, *references] for column in row.cells)
+    shared = {
+        ipc: set.intersection(*(set(row.cells) for row in sets if row.ipc == ipc))
+        for ipc in {row.ipc for row in sets}
+    }
+
+    def order(row: Row) -> tuple[int, list[float], str]:
+        if layout.across == "student":
+            return row.ipc, [-row.mean(shared[row.ipc])], row.name
+        cells = [row.cells.get(column) for column in reversed(columns)]
+        return 0, [-cell.mean if cell else math.inf for cell in cells], row.name
+
+    sets.sort(key=order)
+    references.sort(key=lambda row: (row.method == WHOLE, row.name))
+    return Table(key, layout, columns, (*sets, *references), tuple(entries["entry"]))
 
 
-def _table(key: Key, records: Sequence[Record]) -> Table:
-    rows = method_rows([record for record in records if record.kind == "set"])
-    references = reference_rows([record for record in records if record.kind == "reference"])
-    ipcs = sorted({ipc for row in rows for ipc in row.cells})
-
-    def order(row: Row) -> tuple[list[float], str]:
-        cells = [row.cells.get(ipc) for ipc in reversed(ipcs)]
-        return [-cell.mean if cell else math.inf for cell in cells], row.name
-
-    return Table(key=key, ipcs=tuple(ipcs), rows=(*sorted(rows, key=order), *references))
-
-
-def method_rows(records: Sequence[Record]) -> list[Row]:
-    """The rows of sets: one for each method, or where settings differ at one IPC for each of its settings."""
-    by_method: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_method[record.method.name].append(record)
+def _rows(entries: pd.DataFrame, across: Literal["ipc", "student"]) -> list[Row]:
+    """Returns the rows of entries that have names, each with a cell for each IPC or student."""
     rows = []
-    for method in sorted(by_method):
-        for suffix, mine in _settings(by_method[method]):
-            cells: dict[int, list[Record]] = defaultdict(list)
-            for record in mine:
-                cells[record.ipc].append(record)
-            filled = {ipc: TableCell(tuple(cells[ipc])) for ipc in sorted(cells)}
-            rows.append(Row(name=method + suffix, method=method, cells=filled))
+    for (name, ipc), mine in _groups(entries, ["name", entries["ipc"] * (across == "student")]):
+        cells = {column: TableCell(tuple(part["entry"])) for column, part in _groups(mine, across)}
+        first = mine["entry"].iloc[0]
+        rows.append(Row(name, first.method, ipc, cells, first.reference))
     return rows
 
 
-def reference_rows(records: Sequence[Record]) -> list[Row]:
-    """The rows without a set, the whole training set last."""
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.method.name, record.protocol.hash].append(record)
-    names = [name for name, _ in groups]
-    rows = []
-    for (name, protocol_hash), mine in sorted(groups.items(), key=lambda one: (one[0][0] == "whole", one[0])):
-        title = "whole training set" if name == "whole" else name
-        if names.count(name) > 1:
-            title += f" ({mine[0].protocol.name} {protocol_hash[:8]})"
-        rows.append(Row(name=title, method=name, cells={0: TableCell(tuple(mine))}, reference=True))
-    return rows
+def _named(sets: pd.DataFrame) -> pd.DataFrame:
+    """Names each entry of a set by its method.
 
-
-def _settings(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """The records of one method by their settings, with a suffix that tells them apart.
-
-    Settings may differ from IPC to IPC (recipes do) and still make one row; as soon as one IPC was run with
-    two, each makes a row of its own.
+    Settings may differ from one IPC to another, as those of recipes do, and still share a row. If one IPC was
+    run with several settings, the name tells all settings of that method apart.
     """
-    chains: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        chains[digest(record.method.chain)].append(record)
-    cells = {(name, record.ipc) for name, mine in chains.items() for record in mine}
-    if len(cells) == len({ipc for _, ipc in cells}):
-        return [("", list(records))]
-    flat = {name: settings(mine[0]) for name, mine in chains.items()}
-    fields = sorted({field for values in flat.values() for field in values})
-    differing = [field for field in fields if len({values.get(field) for values in flat.values()}) > 1]
-    rows = []
-    for name, mine in chains.items():
-        told = ", ".join(f"{field}={flat[name][field]}" for field in differing if field in flat[name])
-        rows.append((f" ({told})", mine))
-    return sorted(rows, key=lambda row: row[0])
+    names = sets["method"].copy()
+    for method, mine in sets.groupby("method"):
+        if mine.drop_duplicates(["chain", "ipc"])["ipc"].is_unique:
+            continue
+        fields = pd.DataFrame({chain: settings(json.loads(chain)) for chain in mine["chain"].unique()}).T
+        differing = fields.loc[:, fields.nunique(dropna=False) > 1].sort_index(axis=1)
+        for chain, values in differing.iterrows():
+            told = ", ".join(f"{field}={value}" for field, value in values.dropna().items())
+            names[mine.index[mine["chain"] == chain]] = f"{method} ({told})"
+    return sets.assign(name=names)
 
 
-def settings(record: Record) -> dict[str, str]:
-    """A record's method configuration as text by field; with the link's name before it in a chain."""
-    found = {}
-    for link in record.method.chain:
-        prefix = f"{link['name']}." if len(record.method.chain) > 1 else ""
-        found[f"{prefix}version"] = canonical(link["version"])
-        config = link["config"]
-        assert isinstance(config, Mapping)
-        found |= {f"{prefix}{field}": _plain(config[field]) for field in sorted(config)}
-    return found
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else canonical(value)
+def _titled(references: pd.DataFrame) -> pd.DataFrame:
+    """Names each entry of a reference, with its protocol if the same reference has several."""
+    names = references["method"].where(references["method"] != WHOLE, "whole training set")
+    several = references.groupby("method")["protocol_hash"].transform("nunique") > 1
+    protocols = " (" + references["protocol"] + " " + references["protocol_hash"].str[:8] + ")"
+    return references.assign(name=names.where(~several, names + protocols))

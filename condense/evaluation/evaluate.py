@@ -7,14 +7,23 @@ from pathlib import Path
 
 import torch
 
-from condense.board.tables import EVERY
 from condense.data import Dataset
 from condense.errors import Refused
 from condense.evaluation.kinds import WHOLE, Trial, kind_of, referred
 from condense.files import digest
 from condense.protocol import Protocol
 from condense.records.published import lookup
-from condense.records.record import Counts, DataUsed, Entry, MethodUsed, Paper, Record, SetUsed, read
+from condense.records.record import (
+    NO_STUDENT,
+    DataUsed,
+    Entry,
+    MethodUsed,
+    Paper,
+    Record,
+    SampleCounts,
+    SetUsed,
+    read_record,
+)
 from condense.resources import Budget, device_name, versions
 from condense.store import DistilledSet
 from condense.teachers import Teacher
@@ -59,7 +68,7 @@ def evaluate_set(
     record = record_of(made, dataset, protocol, student, teacher)
     path = record.path(results)
     if path.exists():
-        old = read(path)
+        old = read_record(path)
         assert old.set is not None
         if old.set.hash != made.hash:
             raise Refused(
@@ -89,7 +98,7 @@ def evaluate_reference(
         name: ``whole``, or one of `condense.evaluation.REFERENCES`, which train no student.
         dataset: Whose training set it is.
         protocol: How to train, like all that follows.
-        student: Name of the network; `condense.board.tables.EVERY` where none is trained.
+        student: Name of the network; `condense.records.record.NO_STUDENT` where none is trained.
         seeds: Evaluation seeds.
         results: Folder for records.
         device: Where to train.
@@ -111,10 +120,10 @@ def evaluate_reference(
     )
     path = record.path(results)
     if path.exists():
-        record = read(path)
+        record = read_record(path)
     if _full(record, seeds, path):
         return record
-    if student == EVERY:
+    if student == NO_STUDENT:
         trial = referred(name, dataset)
     else:
         assert name == WHOLE
@@ -151,7 +160,7 @@ def _entered(
         record = record.with_entry(entry)
         path = record.write(results)
         auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "
-        who = record.method.name if record.student == EVERY else f"{record.student} {seed}"
+        who = record.method.name if record.student == NO_STUDENT else f"{record.student} {seed}"
         say(f"{who}: {auc}{outcome.accuracy:.2f} % in {outcome.seconds:.1f} s -> {path}")
     return record
 
@@ -182,7 +191,7 @@ def record_of(
         set=SetUsed(
             hash=made.hash,
             bytes=made.nbytes(),
-            counts=Counts(
+            counts=SampleCounts(
                 stored=counts["stored"],
                 effective=counts["effective"],
                 per_class=tuple(counts["per_class"]),

@@ -1,55 +1,52 @@
-"""Do the stored sets at hand hold what the records say of them?"""
+"""Compares stored sets with the records that were made of them."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from condense.errors import Refused
-from condense.records.record import Record, read_all
+from condense.records.record import Record, read_records
 from condense.store import load
 from condense.store.folder import MANIFEST, read_manifest
 
 
 def audit(results: Path, folders: Iterable[Path]) -> int:
-    """Recomputes from their files what records tell of stored sets: bytes by part, counts, labels.
+    """Checks what records state of stored sets (bytes, counts, kind of labels) against the files of the sets.
 
-    A set is compared with the records that bear its content hash; what no record judges is left alone.
+    A set is compared with the records that have its content hash. A set without records is skipped.
 
     Args:
         results: Folder of records.
-        folders: Folders that sets may lie in; one that is not there holds none.
+        folders: Folders that stored sets may lie in; they need not exist.
 
     Returns:
-        How many sets were compared.
+        The number of sets that were compared.
 
     Raises:
-        Refused: naming the record and what it tells otherwise, or the file of a set that is damaged.
+        Refused: if a record disagrees with its set, or the files of a set are damaged.
     """
-    judged: dict[str, list[Record]] = defaultdict(list)
-    for record in read_all(results):
+    by_set: dict[str, list[Record]] = defaultdict(list)
+    for record in read_records(results):
         if record.set is not None:
-            judged[record.set.hash].append(record)
-    found = sorted({manifest.parent for folder in folders for manifest in folder.glob(f"*/{MANIFEST}")})
+            by_set[record.set.hash].append(record)
     compared = 0
-    for path in found:
-        mine = judged.get(str(read_manifest(path)[1]["hash"]))
-        if mine is None:
-            continue
-        held = load(path).facts()
-        for record in mine:
-            told = dict(_facts_in(record))
-            for fact in sorted(held.keys() | told.keys()):
-                if held.get(fact) != told.get(fact):
+    for path in sorted({manifest.parent for folder in folders for manifest in folder.glob(f"*/{MANIFEST}")}):
+        records = by_set.get(str(read_manifest(path)[1]["hash"]), [])
+        held = load(path).facts() if records else {}
+        for record in records:
+            stated = dict(_facts_in(record))
+            for fact in sorted(held.keys() | stated.keys()):
+                if held.get(fact) != stated.get(fact):
                     raise Refused(
-                        f"the record of {record.dataset.name} {record.title} tells {told.get(fact)} for the "
-                        f"{fact} of its set, but {path} holds {held.get(fact)}"
+                        f"the record of {record.dataset.name} {record.title} states {stated.get(fact)} "
+                        f"for the {fact} of its set, but {path} holds {held.get(fact)}"
                     )
-        compared += 1
+        compared += bool(records)
     return compared
 
 
 def _facts_in(record: Record) -> Iterator[tuple[str, object]]:
-    """The same as a record has it; parts of no bytes are as good as none."""
+    """Yields the same as a record states it."""
     assert record.set is not None
     used = record.set
     yield from ((f"bytes of {part}", count) for part, count in used.bytes.items() if count)

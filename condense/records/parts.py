@@ -1,4 +1,4 @@
-"""What a record is made of, and how each part of it is read, strictly, from JSON."""
+"""The parts of a record, and the functions that read each of them from JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,18 +9,17 @@ from condense.records.json_fields import Fields
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One student: trained from scratch, tested once.
+    """The result of one student that was trained from scratch and tested once.
 
     Attributes:
         seed: Evaluation seed.
         accuracy: Test accuracy in percent.
         seconds: Wall time of training and testing.
-        device: The device it ran on.
-        threads: CPU threads.
-        versions: Library versions.
-        time: When it ended, ISO 8601 in UTC.
-        auc: Area under the ROC curve in percent; None, and then out of the JSON, where the data are not
-            judged by it.
+        device: Name of the device.
+        threads: Number of CPU threads.
+        versions: Versions of the libraries by name.
+        time: Time at which the test ended, ISO 8601 in UTC.
+        auc: Area under the ROC curve in percent; left out of the JSON for data that are scored by accuracy.
     """
 
     seed: int
@@ -34,13 +33,13 @@ class Entry:
 
     @property
     def score(self) -> float:
-        """What the student is ranked by: the AUC where there is one, else the accuracy."""
+        """The number that students are ranked by: the AUC if there is one, else the accuracy."""
         return self.accuracy if self.auc is None else self.auc
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataUsed:
-    """The data set: its name, kind, and the hashes of both splits."""
+    """The dataset: its name, its kind (``images`` or ``graphs``) and the hashes of both splits."""
 
     name: str
     kind: str
@@ -50,12 +49,12 @@ class DataUsed:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodUsed:
-    """The method chain.
+    """The method and its wrappers.
 
     Attributes:
-        name: As on the command line: ``mtt+fyi``; of a reference row ``whole``, ``majority``...
-        chain: For each link its name, version and full configuration.
-        source: Where the settings come from, if a published recipe was followed.
+        name: Names joined by ``+``, such as ``mtt+fyi``; the name of a reference, such as ``whole``.
+        chain: Name, version and complete configuration of the method and each wrapper; empty for a reference.
+        source: Source of the settings, if they are a published recipe.
     """
 
     name: str
@@ -64,8 +63,8 @@ class MethodUsed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Samples stored, samples trained on, and samples stored of each class."""
+class SampleCounts:
+    """Numbers of samples: stored, trained on after decoding, and stored in each class."""
 
     stored: int
     effective: int
@@ -77,22 +76,22 @@ class SetUsed:
     """The distilled set.
 
     Attributes:
-        hash: Its content hash.
+        hash: Hash of its content.
         bytes: Its size by part: images or graphs, labels, replay, decoder, auxiliary, teacher.
-        counts: Its samples.
-        label: Label kind of what it stores: ``hard``, ``soft`` or ``replayed``.
-        seconds: Wall time of the distillation; None where unknown.
-        peak_bytes: Peak memory of the distillation; None where unknown.
-        device: The device it was distilled on.
-        rollbacks: Steps that were taken back on the way; None where that is not counted, and then left out of
-            the JSON.
-        dense_bytes: Of graphs, the size that they would have as float32 features and dense adjacency, the
-            form in which networks that learn a set hold it; likewise.
+        counts: Numbers of its samples.
+        label: Kind of its labels: ``hard``, ``soft`` or ``replayed``.
+        seconds: Wall time of the distillation; None if unknown.
+        peak_bytes: Peak memory of the distillation; None if unknown.
+        device: Name of the device it was distilled on.
+        rollbacks: Number of optimisation steps that were undone during the distillation; left out of the JSON
+            if the method does not count them.
+        dense_bytes: Size of the graphs as float32 node features with a dense adjacency matrix, the form in
+            which methods optimise graphs; left out for images.
     """
 
     hash: str
     bytes: Mapping[str, int]
-    counts: Counts
+    counts: SampleCounts
     label: str
     seconds: float | None
     peak_bytes: int | None
@@ -103,14 +102,14 @@ class SetUsed:
 
 @dataclass(frozen=True, kw_only=True)
 class Paper:
-    """A published number, as it stood in ``benchmarks/published.csv`` when the record was made.
+    """A published number, copied from ``benchmarks/published.csv`` when the record was made.
 
     Attributes:
-        value: Percent.
-        error: Published standard deviation, if one is known.
-        source: Where it was read.
-        verified: Whether it was read there, or is from memory.
-        protocol: In words, how it was measured.
+        value: The score in percent.
+        error: Published standard deviation; None if unknown.
+        source: Publication that the number is from.
+        verified: Whether somebody read the number in the source itself.
+        protocol: Description of how it was measured.
     """
 
     value: float
@@ -121,7 +120,7 @@ class Paper:
 
 
 def data_of(fields: Fields) -> DataUsed:
-    """The data that a record names."""
+    """Reads the dataset of a record."""
     names = ("name", "kind", "train_hash", "test_hash")
     used = DataUsed(**{name: fields.text(name) for name in names})
     fields.close()
@@ -129,7 +128,7 @@ def data_of(fields: Fields) -> DataUsed:
 
 
 def method_of(fields: Fields) -> MethodUsed:
-    """The method that a record names."""
+    """Reads the method of a record."""
     chain = []
     for link in fields.parts("chain"):
         chain.append(
@@ -143,7 +142,7 @@ def method_of(fields: Fields) -> MethodUsed:
 
 
 def set_of(fields: Fields) -> SetUsed:
-    """The set that a record names."""
+    """Reads the distilled set of a record."""
     sizes = fields.part("bytes")
     counts = fields.part("counts")
     per_class = counts.listed("per_class")
@@ -152,7 +151,7 @@ def set_of(fields: Fields) -> SetUsed:
     used = SetUsed(
         hash=fields.text("hash"),
         bytes={name: sizes.whole(name) for name in sorted(sizes.left)},
-        counts=Counts(
+        counts=SampleCounts(
             stored=counts.whole("stored"),
             effective=counts.whole("effective"),
             per_class=tuple(count for count in per_class if isinstance(count, int)),
@@ -170,7 +169,7 @@ def set_of(fields: Fields) -> SetUsed:
 
 
 def paper_of(fields: Fields) -> Paper:
-    """The paper's number in a record."""
+    """Reads the published number of a record."""
     paper = Paper(
         value=fields.number("value"),
         error=fields.number("error") if fields.given("error") else None,
@@ -183,7 +182,7 @@ def paper_of(fields: Fields) -> Paper:
 
 
 def entry_of(fields: Fields) -> Entry:
-    """One student of a record."""
+    """Reads one entry of a record."""
     versions = fields.part("versions")
     entry = Entry(
         seed=fields.whole("seed"),

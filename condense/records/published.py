@@ -1,4 +1,4 @@
-"""The published numbers: ``benchmarks/published.csv``, a row a number, their one home."""
+"""The published numbers, which are kept in ``benchmarks/published.csv`` with one row for each."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -23,20 +23,20 @@ COLUMNS = (
 )
 
 Place = tuple[str, str, int, str]
-"""Data set, method, IPC (0 for the whole set) and student."""
+"""Dataset, method, IPC (0 for the whole training set) and student."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult:
-    """One published number and where it was read.
+    """One published number.
 
     Attributes:
-        dataset: Name of the data set.
+        dataset: Name of the dataset.
         method: Name of the method; ``whole`` for the whole training set.
-        ipc: Images per class; 0 for the whole set.
+        ipc: Samples per class; 0 for the whole training set.
         student: Name of the student network.
-        paper: The number, as records hold it.
-        note: Other values that circulate, and doubts.
+        paper: The number and its source.
+        note: Doubts about the number, and other values that are cited for it.
     """
 
     dataset: str
@@ -48,15 +48,15 @@ class PublishedResult:
 
     @property
     def place(self) -> Place:
-        """Where it stands: there is one number a place."""
+        """The key of the number; no two numbers share one."""
         return self.dataset, self.method, self.ipc, self.student
 
 
-def parse(lines: Iterable[str]) -> dict[Place, PublishedResult]:
-    """Reads the table.
+def parse_published(lines: Iterable[str]) -> dict[Place, PublishedResult]:
+    """Reads the published numbers from CSV text.
 
     Args:
-        lines: CSV text by line, with a head line of `COLUMNS`.
+        lines: Lines of the text; the first names the `COLUMNS`.
 
     Raises:
         Refused: if a row is malformed, or a place has two numbers.
@@ -74,34 +74,34 @@ def parse(lines: Iterable[str]) -> dict[Place, PublishedResult]:
 
 
 @cache
-def load() -> Mapping[Place, PublishedResult]:
-    """The installed table by place."""
+def read_published() -> Mapping[Place, PublishedResult]:
+    """Reads the installed ``benchmarks/published.csv``."""
     file = resources.files("condense.benchmarks") / "published.csv"
-    return parse(file.read_text(encoding="utf-8").splitlines())
+    return parse_published(file.read_text(encoding="utf-8").splitlines())
 
 
 def lookup(dataset: str, method: str, ipc: int, student: str) -> PublishedResult | None:
-    """The published number of a place, or None.
+    """Returns a published number, or None if there is none.
 
     Args:
-        dataset: Name of the data set.
+        dataset: Name of the dataset.
         method: Name of the method chain.
-        ipc: Images per class; 0 for the whole set.
+        ipc: Samples per class; 0 for the whole training set.
         student: Name of the student network.
     """
-    return load().get((dataset, method, ipc, student))
+    return read_published().get((dataset, method, ipc, student))
 
 
 def _number(row: Mapping[str, str], where: str) -> PublishedResult:
     if set(row) != set(COLUMNS) or None in row.values() or row["verified"] not in ("yes", "no"):
-        raise Refused(f"{where}: malformed")
+        raise Refused(f"{where}: the row is malformed")
     try:
         value, ipc = float(row["value"]), int(row["ipc"])
         error = float(row["error"]) if row["error"] else None
     except ValueError as problem:
         raise Refused(f"{where}: {problem}") from problem
     if not 0 <= value <= 100 or not row["source"] or not row["protocol"]:
-        raise Refused(f"{where}: it wants a value of 0 to 100, a source and a protocol")
+        raise Refused(f"{where}: a row needs a value from 0 to 100, a source and a protocol")
     paper = Paper(
         value=value,
         error=error,

@@ -1,9 +1,9 @@
 """Records: one small JSON file for each set, protocol and student network, with an entry for each student.
 
-A record is the only thing the board is made of. An entry, once written, is never edited: a record grows by
-`Record.with_entry`, which refuses a seed that is there already, and its file is replaced whole. Files of
-older versions load for ever; a file of a later version, or one with a key that is missing or unknown, is
-refused in one sentence that names the file and the key.
+The board is computed from records alone. An entry is never edited once it is written: `Record.with_entry`
+adds one and refuses a seed that the record already has, and `Record.write` replaces the whole file. Files of
+older versions load for ever. A file of a later version, or one with a missing or unknown key, is refused with
+a sentence that names the file and the key.
 """
 
 import json
@@ -17,11 +17,11 @@ from condense.files import canonical, digest, write_atomic
 from condense.protocol import Protocol
 from condense.records.json_fields import Fields
 from condense.records.parts import (
-    Counts,
     DataUsed,
     Entry,
     MethodUsed,
     Paper,
+    SampleCounts,
     SetUsed,
     data_of,
     entry_of,
@@ -31,18 +31,28 @@ from condense.records.parts import (
 )
 
 __all__ = [
-    "Counts",
+    "BASELINES",
+    "NO_STUDENT",
     "DataUsed",
     "Entry",
     "MethodUsed",
     "Paper",
     "Record",
+    "SampleCounts",
     "SetUsed",
+    "WHOLE",
     "evaluation_key",
-    "read",
-    "read_all",
-    "safe",
+    "read_record",
+    "read_records",
+    "safe_name",
 ]
+
+BASELINES = ("random_subset", "herding", "k_center")
+"""The coresets that every method is compared with."""
+WHOLE = "whole"
+"""The name of the reference whose students are trained on the whole training set."""
+NO_STUDENT = "none"
+"""The name of the student in the record of a reference that trains no network, such as the majority class."""
 
 FORMAT = "condense-record"
 VERSION = 1
@@ -58,7 +68,7 @@ def evaluation_key(
     space: str,
     seed: int | None,
 ) -> str:
-    """What one trained student depends on, as a hash.
+    """Returns the hash of everything that the result of one trained student depends on.
 
     Args:
         run_key: Hash of the method chain, its configuration, the training data, IPC and distillation seed.
@@ -66,7 +76,7 @@ def evaluation_key(
         protocol_hash: `condense.protocol.Protocol.hash`.
         teacher: Hash of the labelling teacher, if the protocol has one.
         student: Name of the student network.
-        space: Pixel space of student and test split (a set fixes it; a reference row does not).
+        space: Pixel space in which the student is trained and tested.
         seed: Evaluation seed; None gives the key of the whole record.
     """
     return digest([run_key, test_hash, protocol_hash, teacher, student, space, seed])
@@ -74,25 +84,27 @@ def evaluation_key(
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A set (or a reference without one) under a protocol and a student network.
+    """The results of a distilled set, or of a reference without one, under one protocol and student network.
+
+    A field that is "left out" has no key in the JSON when it is None.
 
     Attributes:
         kind: ``set`` or ``reference``.
         key: Run key.
-        dataset: The data.
+        dataset: The dataset.
         method: The method chain.
         ipc: Nominal samples per class; 0 for a reference.
         seed: Distillation seed.
         set: The distilled set; None for a reference.
-        space: Pixel space of student and test split.
+        space: Pixel space in which students are trained and tested.
         protocol: The complete protocol.
-        student: Name of the student network.
-        teacher: Hash of the teacher that labels what the students see, if one does.
-        teacher_bytes: Its size; None, and then out of the JSON, where there is none.
-        teacher_accuracy: Its percentage on held-out training images, likewise, or where nobody knows.
-        valid_bytes: Size of the validation data that students were chosen by, likewise.
-        paper: The published number beside it, if there is one.
-        entries: The students, by ascending seed.
+        student: Name of the student network; `NO_STUDENT` if none is trained.
+        teacher: Hash of the teacher that labels the students' training data, if there is one.
+        teacher_bytes: Size of the teacher; left out if unknown.
+        teacher_accuracy: Accuracy of the teacher on held-out training images in percent; left out if unknown.
+        valid_bytes: Size of the validation data that select the students' best step; left out without any.
+        paper: The published number for the same setting, if there is one.
+        entries: One entry for each trained student, in ascending order of evaluation seed.
     """
 
     kind: str
@@ -113,7 +125,7 @@ class Record:
     entries: tuple[Entry, ...] = ()
 
     def evaluation_key(self, seed: int | None = None) -> str:
-        """The `evaluation_key` of one student, or without a seed that of the record."""
+        """Returns the `evaluation_key` of one student, or without a seed that of the record."""
         return evaluation_key(
             run_key=self.key,
             test_hash=self.dataset.test_hash,
@@ -125,14 +137,14 @@ class Record:
         )
 
     def has(self, seed: int) -> bool:
-        """Whether an evaluation seed is done."""
+        """Returns whether there is an entry of an evaluation seed."""
         return any(entry.seed == seed for entry in self.entries)
 
     def with_entry(self, entry: Entry) -> "Record":
-        """The record with one more student.
+        """Returns the record with one more entry.
 
         Raises:
-            Refused: if that seed is there already: an entry is never edited.
+            Refused: if the record already has an entry of that seed.
         """
         if self.has(entry.seed):
             raise Refused(f"the record of {self.title} already has evaluation seed {entry.seed}")
@@ -141,31 +153,31 @@ class Record:
 
     @property
     def title(self) -> str:
-        """The record in a few words, as in its file name."""
+        """The start of the file's name: method, IPC, distillation seed, protocol and student."""
         return f"{self.method.name}-ipc{self.ipc}-seed{self.seed}-{self.protocol.name}-{self.student}"
 
     def path(self, folder: Path) -> Path:
-        """Its file below a results folder; the eight digits are the start of its evaluation key."""
+        """Returns the path of its file, whose name ends in the start of its evaluation key."""
         name = f"{self.title}-{self.evaluation_key()[:8]}.json"
-        return folder / safe(self.dataset.name) / safe(name)
+        return folder / safe_name(self.dataset.name) / safe_name(name)
 
     def write(self, folder: Path) -> Path:
-        """Replaces its file whole and returns the path.
+        """Writes or replaces its file and returns the path.
 
         Raises:
-            Refused: if the file there holds an entry that this record lacks or tells otherwise, or if
-                the place cannot be written.
+            Refused: if the present file holds an entry that this record lacks or has changed, or if the file
+                cannot be written.
         """
         path = self.path(folder)
         if path.exists():
-            for entry in read(path).entries:
+            for entry in read_record(path).entries:
                 if entry not in self.entries:
                     raise Refused(f"{path}: entry of evaluation seed {entry.seed} would be edited or lost")
         write_atomic(path, canonical(self.to_json(), indent=1) + "\n")
         return path
 
     def to_json(self) -> dict[str, object]:
-        """The record as plain JSON values."""
+        """Returns the record as plain JSON values."""
         values = asdict(self) | {"format": FORMAT, "version": VERSION}
         _without(values, "teacher_bytes", "teacher_accuracy", "valid_bytes")
         if self.set is not None:
@@ -176,18 +188,18 @@ class Record:
 
     @classmethod
     def from_json(cls, values: object, where: str = "record") -> "Record":
-        """Reads what `to_json` wrote, strictly.
+        """Returns the record that `to_json` turned into these values.
 
         Args:
             values: The parsed JSON.
-            where: The file's name, for the refusal.
+            where: Name of the file, for error messages.
 
         Raises:
             Refused: if it is of a later version, or a key is missing, unknown, or of the wrong type.
         """
         top = Fields(values, where)
         if top.text("format") != FORMAT:
-            raise Refused(f"{where} is no {FORMAT}")
+            raise Refused(f"{where} is not a {FORMAT}")
         if (version := top.whole("version")) != VERSION:
             raise Refused(f"{where} has version {version}; this condense reads version {VERSION}")
         record = cls(
@@ -217,34 +229,34 @@ class Record:
         return record
 
 
-def read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
     """Reads one record.
 
     Raises:
-        Refused: if the file is broken.
+        Refused: if the file cannot be read or holds no valid record.
     """
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:
         raise Refused(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise Refused(f"{path} is no JSON: {error}") from error
+        raise Refused(f"{path} is not JSON: {error}") from error
     return Record.from_json(values, str(path))
 
 
-def read_all(folder: Path) -> list[Record]:
-    """Every record below a results folder (``folder/<dataset>/*.json``), in order of path.
+def read_records(folder: Path) -> list[Record]:
+    """Reads every record below a results folder (``folder/<dataset>/*.json``), in order of path.
 
-    Manifests of sets that are stored beside them (``set.json``) are no records.
+    The manifests of stored sets (``set.json``) may lie in the same place and are skipped.
 
     Raises:
-        Refused: if a file is broken, or two files hold the same record.
+        Refused: if a file cannot be read or holds no valid record, or if two files hold the same record.
     """
     paths = sorted(path for path in folder.glob("*/*.json") if path.name != "set.json")
     found: dict[tuple[str, str], Path] = {}
     records = []
     for path in paths:
-        record = read(path)
+        record = read_record(path)
         other = found.setdefault((record.dataset.name, record.evaluation_key()), path)
         if other != path:
             raise Refused(f"{other} and {path} hold the same record")
@@ -252,13 +264,13 @@ def read_all(folder: Path) -> list[Record]:
     return records
 
 
-def safe(name: str) -> str:
-    """A name as part of a file name: letters, digits and ``@ + - . _`` stay, all else becomes ``_``."""
+def safe_name(name: str) -> str:
+    """Returns a name that is safe in a path: all but letters, digits and ``@ + - . _`` becomes ``_``."""
     return re.sub(r"[^\w.@+-]", "_", name)
 
 
 def _without(values: dict[str, object], *names: str) -> None:
-    """Takes out what is not known: records of before it was asked for stay as they are."""
+    """Removes keys whose value is None, so that older records, which lack them, are rewritten unchanged."""
     for name in names:
         if values[name] is None:
             del values[name]
@@ -272,5 +284,5 @@ def _protocol(values: Mapping[str, object], stated: str, where: str) -> Protocol
     except (KeyError, TypeError, AssertionError) as error:
         raise Refused(f"{where}: the protocol is incomplete") from error
     if protocol.hash != stated:
-        raise Refused(f"{where}: its protocol has hash {protocol.hash[:8]}, not {stated[:8]} as it says")
+        raise Refused(f"{where}: its protocol has hash {protocol.hash[:8]}, not {stated[:8]} as it states")
     return protocol

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from condense.board.tables import BASELINES, PUBLISHED
 from condense.distillation.registry import methods, wrappers
 from condense.errors import Refused
-from condense.protocol import named_protocol
-from condense.records.record import Record
+from condense.protocol import PUBLISHED, named_protocol
+from condense.records.record import BASELINES, Record
 from condense.runner.cell import CellSpec, Job, Paths, prepare
 from condense.teachers import TRAINED
 

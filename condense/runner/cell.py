@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from condense.board.tables import EVERY
 from condense.data import Dataset, ImageDataset, load_dataset
 from condense.distillation import ImageMethod, Method, Recipe
 from condense.distillation.engine import clean, distill
@@ -23,7 +22,7 @@ from condense.evaluation.kinds import KINDS, WHOLE, data_for, fitting, kind_of
 from condense.evaluation.labels import ready
 from condense.files import home, require_writable
 from condense.protocol import REFERENCE_V1, Protocol, named_protocol
-from condense.records.record import MethodUsed, Record, read
+from condense.records.record import NO_STUDENT, MethodUsed, Record, read_record
 from condense.resources import Budget, Machine
 from condense.runner.naming_tmp import data_options, first_seeds, resolve, students_of, telling_of
 from condense.store import DistilledSet, ImageSet, load, save
@@ -282,14 +281,14 @@ def stored_record(job: Job, student: str, seed: int, places: Paths) -> Record | 
     if job.protocol.labels in ("own", "stored"):
         return of_any_teacher(blank, places.results)
     path = blank.path(places.results)
-    return read(path) if path.exists() else None
+    return read_record(path) if path.exists() else None
 
 
 def of_any_teacher(blank: Record, results: Path) -> Record | None:
     """The stored record of a set that a teacher of its own labels, known only once the set is made."""
     folder, _, _ = blank.path(results).name.rpartition("-")
     for path in sorted(blank.path(results).parent.glob(f"{folder}-*.json")):
-        found = read(path)
+        found = read_record(path)
         if replace(found, teacher=None).evaluation_key() == blank.evaluation_key():
             return found
     return None
@@ -314,7 +313,7 @@ def references(cell: CellSpec, places: Paths, device: torch.device, budget: Budg
     if name != WHOLE and cell.student is not None:
         raise Refused(f"--student {cell.student}: {name} trains no network")
     seeds = first_seeds(protocol, cell.eval_seeds)
-    students = students_of(cell.student, dataset) if name == WHOLE else (EVERY,)
+    students = students_of(cell.student, dataset) if name == WHOLE else (NO_STUDENT,)
     require_writable(places.results)
     return [
         evaluate_reference(name, dataset, protocol, student, seeds, places.results, device, budget)

@@ -7,11 +7,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from condense.board.graph_tables import gather_graphs
 from condense.board.plots import draw
 from condense.board.render import HEAD, render, table_for
 from condense.board.tables import gather
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1, dc_evaluation
+from condense.records.frame import frame
 from condense.records.record import Paper, Record
 
 Make = Callable[..., Record]
@@ -36,9 +36,9 @@ def test_a_row_is_a_method_at_an_ipc_and_a_column_a_student(graphs: Make) -> Non
         graphs(student="gcn-sum"),
         graphs(ipc=10, aucs=(90.0,)),
     ]
-    (table,) = gather_graphs(records)
-    assert table.students == ("gcn-sum", "gin-mean") and table.ipcs == (1, 10)
-    found = rows(render(records))
+    (table,) = gather(frame(records))
+    assert table.columns == ("gcn-sum", "gin-mean") and table.ipcs == (1, 10)
+    found = rows(render(frame(records)))
     assert found["method IPC"][:2] == ["gcn-sum", "gin-mean"]
     # t(0.975; 1) = 12.706, s = sqrt(2), over sqrt(2): 12.7; and twice that
     assert found["mirage 1"][:2] == ["71.0 ± 12.7 / 61.0", "52.0 ± 25.4 / 42.0"]
@@ -60,12 +60,12 @@ def test_the_interval_of_draws_is_over_sets_in_each_column(graphs: Make) -> None
         for seed in range(3)
         for student in ("gcn-sum", "gat-sum")
     ]
-    found = rows(render(draws))
+    found = rows(render(frame(draws)))
     assert found["*random_subset* 1"][:3] == ["61.0 ± 2.5 / 51.0"] * 2 + ["3 x 1"]
 
 
 def test_baselines_and_references_stand_there_even_when_they_were_not_run(graphs: Make) -> None:
-    found = rows(render([graphs(), graphs(ipc=10)]))
+    found = rows(render(frame([graphs(), graphs(ipc=10)])))
     names = list(found)[2:]
     assert names == [
         *(
@@ -85,10 +85,10 @@ def test_references_join_every_protocol_and_one_without_a_student_every_column(g
         reference(graphs, "num_nodes", (95.5,)),
         reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V1, student="gin-sum"),
     ]  # fmt: skip
-    first, second = sorted(gather_graphs(records), key=lambda table: table.key.protocol == "graph-v1")
+    first, second = sorted(gather(frame(records)), key=lambda table: table.key.protocol == "graph-v1")
     for table in (first, second):
         assert [row.method for row in table.rows if row.reference] == ["num_nodes", "whole"]
-    text = table_for(records, "mutag", "graph-v1", "gcn-sum", "multi-hot")
+    text = table_for(frame(records), "mutag", "graph-v1", "gcn-sum", "multi-hot")
     assert rows(text)["num_nodes -"][:3] == ["95.5 (n=1) / 85.5"] * 2 + ["- x 1"]
     assert rows(text)["whole training set -"][:2] == ["-", "88.0 (n=1) / 78.0"]
     assert "ROC-AUC" in text and "graph-select" not in text
@@ -99,24 +99,23 @@ def test_references_alone_have_tables_of_their_own(graphs: Make) -> None:
         reference(graphs, "num_nodes", (95.5,)),
         reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V1, student="gin-sum"),
     ]
-    assert [table.key.protocol for table in gather_graphs(records)] == ["graph-whole-v1", "reference-v1"]
-    assert "95.5 (n=1)" in render(records) and "88.0 (n=1)" in render(records)
+    assert [table.key.protocol for table in gather(frame(records))] == ["graph-whole-v1", "reference-v1"]
+    assert "95.5 (n=1)" in render(frame(records)) and "88.0 (n=1)" in render(frame(records))
 
 
 def test_graphs_and_images_never_share_a_table(graphs: Make, made: Make, tmp_path: Path) -> None:
     records = [graphs(), made()]
-    assert [table.key.dataset for table in gather(records)] == ["digits"]
-    assert [table.key.dataset for table in gather_graphs(records)] == ["mutag"]
-    text = render(records)
+    assert [table.key.dataset for table in gather(frame(records))] == ["digits", "mutag"]
+    text = render(frame(records))
     assert text.index("## digits") < text.index("## mutag") and text.count("\n### ") == 2
     shuffled = list(records)
     Random(1).shuffle(shuffled)
-    assert render(shuffled) == text
+    assert render(frame(shuffled)) == text
 
 
 def test_the_papers_number_stands_in_the_column_of_its_student(graphs: Make) -> None:
     paper = Paper(value=68.2, error=None, source="A table", verified=False, protocol="its own")
-    found = rows(render([graphs(paper=paper), graphs(student="gat-sum")]))
+    found = rows(render(frame([graphs(paper=paper), graphs(student="gat-sum")])))
     assert found["method IPC"][:2] == ["gcn-sum [paper]", "gat-sum [paper]"]
     assert found["mirage 1"][:2] == ["71.0 ± 12.7 / 61.0 [68.2†]", "71.0 ± 12.7 / 61.0"]
     assert found["mirage 1"][-1] == "1"
@@ -125,12 +124,12 @@ def test_the_papers_number_stands_in_the_column_of_its_student(graphs: Make) -> 
 def test_of_more_than_two_classes_the_accuracy_is_the_score(graphs: Make) -> None:
     record = graphs()
     plain = replace(record, entries=tuple(replace(entry, auc=None) for entry in record.entries))
-    assert rows(render([plain]))["mirage 1"][0] == "61.0 ± 12.7"
+    assert rows(render(frame([plain])))["mirage 1"][0] == "61.0 ± 12.7"
 
 
 def test_validation_graphs_that_students_were_chosen_by_count_among_the_bytes(graphs: Make) -> None:
     record = replace(graphs(protocol=GRAPH_SELECT_V1), valid_bytes=1234)
-    assert "300 B + 4 B + 1.2 kB validation" in rows(render([record]))["mirage 1"]
+    assert "300 B + 4 B + 1.2 kB validation" in rows(render(frame([record])))["mirage 1"]
 
 
 def test_rows_are_ranked_by_the_columns_that_all_of_their_ipc_have(graphs: Make) -> None:
@@ -138,7 +137,7 @@ def test_rows_are_ranked_by_the_columns_that_all_of_their_ipc_have(graphs: Make)
         graphs("doscond", (80.0,)), graphs("mirage", (90.0,)), graphs("mirage", (50.0,), student="gin-mean"),
         graphs("doscond", (60.0,), student="gin-mean", ipc=10), graphs("mirage", (70.0,), ipc=10),
     ]  # fmt: skip
-    (table,) = gather_graphs(records)
+    (table,) = gather(frame(records))
     # By gcn-sum alone at IPC 1; at IPC 10 no column is that of both, and each has its own.
     assert [(row.ipc, row.method) for row in table.rows] == [
         (1, "mirage"), (1, "doscond"), (10, "mirage"), (10, "doscond"),
@@ -150,17 +149,17 @@ def test_settings_at_one_ipc_make_rows_whatever_students_they_have(graphs: Make)
         graphs("herding", config={"room": room}, student=student)
         for room, student in ((0, "gcn-sum"), (300, "gcn-sum"), (0, "gin-sum"))
     ]
-    (table,) = gather_graphs(records)
+    (table,) = gather(frame(records))
     assert {row.name: sorted(row.cells) for row in table.rows} == {
         "herding (room=0)": ["gcn-sum", "gin-sum"], "herding (room=300)": ["gcn-sum"],
     }  # fmt: skip
-    assert "- herding, IPC 1, seed 0: `version=1 room=300`" in render(records)
+    assert "- herding, IPC 1, seed 0: `version=1 room=300`" in render(frame(records))
 
 
 def test_a_papers_own_protocol_has_its_own_table_with_the_auc_as_ours(graphs: Make) -> None:
     own = dc_evaluation(300, augment="none")
-    text = render([graphs(protocol=own)])
-    assert "### published" in text and "71.0 ± 12.7" in text and not gather_graphs([graphs(protocol=own)])
+    text = render(frame([graphs(protocol=own)]))
+    assert "### published" in text and "71.0 ± 12.7" in text and not gather(frame([graphs(protocol=own)]))
 
 
 def test_there_is_a_picture_of_every_table_against_ipc_and_against_bytes(
@@ -170,9 +169,9 @@ def test_there_is_a_picture_of_every_table_against_ipc_and_against_bytes(
         graphs(), graphs(ipc=10, student="gin-sum"), reference(graphs, "num_nodes", (95.5,)),
         *(graphs("random_subset", seed=seed, aucs=(60.0 + seed,)) for seed in range(3)),
     ]  # fmt: skip
-    paths = draw(records, tmp_path)
+    paths = draw(frame(records), tmp_path)
     assert [path.name for path in paths] == [
         "mutag-graph-v1-multi-hot-ipc.png", "mutag-graph-v1-multi-hot-bytes.png"
     ]  # fmt: skip
     first = paths[0].read_bytes()
-    assert draw(records[::-1], tmp_path) == paths and paths[0].read_bytes() == first
+    assert draw(frame(records[::-1]), tmp_path) == paths and paths[0].read_bytes() == first

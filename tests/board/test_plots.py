@@ -8,6 +8,7 @@ from matplotlib.image import imread
 
 from condense.board.plots import draw
 from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
+from condense.records.frame import frame
 from condense.records.record import Record
 
 Make = Callable[..., Record]
@@ -18,18 +19,18 @@ def test_each_table_with_sets_has_two_pictures_that_repeat_exactly(made: Make, t
     records += [made("random_subset", seed=seed, accuracies=(40.0 + seed,)) for seed in range(3)]
     records += [made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]
     records += [made(protocol=dc_evaluation(300, augment="none"))]
-    paths = draw(records, tmp_path / "a")
+    paths = draw(frame(records), tmp_path / "a")
     stem = "digits-hard-v1-convnet-normalized"
     assert [path.name for path in paths] == [f"{stem}-ipc.png", f"{stem}-bytes.png"]
-    again = draw(records[::-1], tmp_path / "b")
+    again = draw(frame(records[::-1]), tmp_path / "b")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
     assert imread(paths[0]).std() > 0.05
 
 
 def test_protocols_of_one_name_have_pictures_of_their_own(made: Make, tmp_path: Path) -> None:
     records = [made(), made(protocol=replace(HARD_V1, lr=0.02))]
-    assert len(set(draw(records, tmp_path))) == 4
+    assert len(set(draw(frame(records), tmp_path))) == 4
 
 
 def test_a_table_of_references_alone_has_no_picture(made: Make, tmp_path: Path) -> None:
-    assert draw([made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")], tmp_path) == []
+    assert draw(frame([made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]), tmp_path) == []

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from condense.board.render import check, render, table_for
+from condense.board.render import is_current, render, table_for
 from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, WHOLE_V1, dc_evaluation
-from condense.records.record import Paper, Record, read_all
+from condense.records.frame import frame, results
+from condense.records.record import Paper, Record
 
 Make = Callable[..., Record]
 
@@ -25,7 +26,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def test_no_records_make_a_sensible_page() -> None:
-    text = render([])
+    text = render(frame([]))
     assert text.startswith("# Leaderboard\n")
     assert text.endswith("\nNo records yet.\n")
 
@@ -33,24 +34,24 @@ def test_no_records_make_a_sensible_page() -> None:
 def test_a_cell_holds_mean_interval_and_the_papers_number(made: Make) -> None:
     one = made(ipc=1, accuracies=(87.0, 88.0, 89.0), paper=RECALLED)
     ten = made(ipc=10, accuracies=(95.04,), paper=READ)
-    found = rows(render([one, ten]))
+    found = rows(render(frame([one, ten])))
     assert found["method"][:3] == ["label", "IPC 1 [paper]", "IPC 10 [paper]"]
     assert found["dm"][:3] == ["hard", "88.0 ± 2.5 [89.7†]", "95.0 (n=1) [88.2]"]
     assert found["dm"][3:5] == ["1 x 3 / 1 x 1", "10 / 100"]
     assert found["dm"][5:] == ["0.64/6.4 kB + 10/100 B", "2 / 20", "100", "1, 2"]
-    text = render([one, ten])
+    text = render(frame([one, ten]))
     assert "\n1. B paper, from memory (its own; not verified)\n2. A table (its own)\n" in text
 
 
 def test_baselines_and_the_whole_set_stand_there_even_when_they_were_not_run(made: Make) -> None:
-    found = rows(render([made()]))
+    found = rows(render(frame([made()])))
     assert list(found)[-4:] == ["*random_subset*", "*herding*", "*k_center*", "whole training set"]
     assert set(found["*herding*"]) == {"-"}
 
 
 def test_the_whole_set_stands_for_every_ipc(made: Make) -> None:
     whole = made("whole", ipc=0, accuracies=(99.0,), protocol=WHOLE_V1, kind="reference")
-    found = rows(render([made(ipc=1), made(ipc=10), whole]))
+    found = rows(render(frame([made(ipc=1), made(ipc=10), whole])))
     assert found["whole training set"][1:4] == ["99.0 (n=1)", "99.0 (n=1)", "- x 1"]
 
 
@@ -65,20 +66,20 @@ def test_the_images_are_those_stored_and_where_they_are_decoded_those_trained_on
         made("mixed", ipc=1, seed=1, copies=9),
         whole,
     ]
-    found = rows(render(records))
+    found = rows(render(frame(records)))
     column = found["method"].index("images")
     assert found["dm"][column] == "10 / 100"
     assert found["idc"][column] == "10->40 / 100->400"
     assert found["mixed"][column] == "10 or 10->90 / -"
     assert found["whole training set"][column] == found["*herding*"][column] == "-"
     assert found["idc"][column + 1] == found["dm"][column + 1] == "0.64/6.4 kB + 10/100 B"
-    text = table_for(records, "digits", "hard-v1", "convnet", "normalized")
+    text = table_for(frame(records), "digits", "hard-v1", "convnet", "normalized")
     assert rows(text)["idc"][column] == "10->40 / 100->400" and "stored->decoded" in text
 
 
 def test_the_published_table_tells_the_images_too(made: Make) -> None:
     own = dc_evaluation(300, augment="none")
-    found = rows(render([made(protocol=own), made("idc", ipc=10, protocol=own, copies=4)]))
+    found = rows(render(frame([made(protocol=own), made("idc", ipc=10, protocol=own, copies=4)])))
     column = found["method"].index("images")
     assert [found[name][column] for name in ("dm", "idc")] == ["10", "100->400"]
 
@@ -89,7 +90,7 @@ def test_published_rows_have_a_table_of_their_own_without_ranking_or_baselines(m
         made("zz", accuracies=(99.0,), protocol=own, paper=READ),
         made("aa", accuracies=(10.0,), protocol=own),
     ]
-    text = render(records)
+    text = render(frame(records))
     assert "### published: each under its own paper's protocol" in text
     assert "random_subset*" not in text.split("## digits")[1]
     found = rows(text)
@@ -100,7 +101,7 @@ def test_published_rows_have_a_table_of_their_own_without_ranking_or_baselines(m
 
 def test_a_protocol_of_the_same_name_with_another_hash_is_another_table(made: Make) -> None:
     changed = replace(HARD_V1, lr=0.02)
-    text = render([made(), made(protocol=changed)])
+    text = render(frame([made(), made(protocol=changed)]))
     assert {HARD_V1.hash[:8], changed.hash[:8]} == set(re.findall(r"### hard-v1 \((\w{8})\)", text))
 
 
@@ -113,28 +114,28 @@ def test_a_table_names_its_teacher_with_bytes_and_accuracy_and_its_rows_their_la
         made("dm+fkd", **taught, teacher_accuracy=91.25, label="replayed", replay=7_500_000),
         made("whole", ipc=0, kind="reference", protocol=WHOLE_V1),
     ]
-    text = render(records)
+    text = render(frame(records))
     heading = f"soft-v1 ({SOFT_V1.hash[:8]}), convnet, normalized pixels, teacher abcdef01"
     told = f"{heading} (51.2 kB, 91.2 % on held-out training images)"
-    assert f"\n### {told}\n" in text and "teacher" not in heading_of(render([made()]))
-    assert f"digits: {told}\n" in table_for(records, "digits", "soft-v1", "convnet", "normalized")
+    assert f"\n### {told}\n" in text and "teacher" not in heading_of(render(frame([made()])))
+    assert f"digits: {told}\n" in table_for(frame(records), "digits", "soft-v1", "convnet", "normalized")
     found = rows(text)
     label, size = found["method"].index("label"), found["method"].index("bytes")
     assert [found[name][label] for name in ("dm", "dm+fkd")] == ["hard", "replayed"]
     assert found["dm"][size] == "640 B + 10 B" and found["dm+fkd"][size] == "640 B + 10 B + 7.5 MB replay"
     unknown = made(protocol=SOFT_V1, teacher="abcdef0123" * 6)
-    assert "teacher abcdef01 (unknown size, accuracy unknown)" in heading_of(render([unknown]))
+    assert "teacher abcdef01 (unknown size, accuracy unknown)" in heading_of(render(frame([unknown])))
 
 
 def test_under_stored_labels_the_baselines_are_the_subsets_that_store_some(made: Make) -> None:
     taught = {"protocol": REPLAY_V1, "teacher": "abcdef0123" * 6, "label": "replayed"}
-    text = render([made(name, **taught) for name in ("dm+fkd", "random_subset+fkd")])
+    text = render(frame([made(name, **taught) for name in ("dm+fkd", "random_subset+fkd")]))
     found = rows(text)
     assert {"dm+fkd", "*random_subset+fkd*", "*herding with stored labels*"} <= set(found)
     assert not any(name.startswith("*random_subset ") for name in found)
     assert heading_of(text).endswith(", teacher abcdef01")
     other = made("dc+fkd", **{**taught, "teacher": "0" * 60})
-    assert render([made("dm+fkd", **taught), other]).count("### replay-v1") == 2
+    assert render(frame([made("dm+fkd", **taught), other])).count("### replay-v1") == 2
 
 
 def heading_of(text: str) -> str:
@@ -147,17 +148,17 @@ def test_a_published_row_that_its_own_teacher_labelled_says_so_in_place_of_the_s
 ) -> None:
     own = replace(SOFT_V1, name="published", labels="own")
     taught = made(protocol=own, teacher="abcdef0123" * 6, teacher_bytes=640_000, teacher_accuracy=78.5)
-    text = render([taught, made("dc", protocol=dc_evaluation(300, augment="none"))])
+    text = render(frame([taught, made("dc", protocol=dc_evaluation(300, augment="none"))]))
     found = rows(text)
     label = found["method"].index("label")
     assert found["dm"][label] == "teacher abcdef01" and found["dc"][label] == "hard"
     (line,) = (line for line in text.splitlines() if line.startswith("- dm,"))
     assert line.endswith("; labelled by abcdef01 (640 kB, 78.5 % on held-out training images)")
-    assert "labelled by" not in render([replace(taught, protocol=SOFT_V1)])
+    assert "labelled by" not in render(frame([replace(taught, protocol=SOFT_V1)]))
 
 
 def test_the_settings_below_a_table_tell_how_it_was_made(made: Make) -> None:
-    text = render([made(seed=seed, config={"steps": 5, "name": "x"}) for seed in (0, 1, 2, 4)])
+    text = render(frame([made(seed=seed, config={"steps": 5, "name": "x"}) for seed in (0, 1, 2, 4)]))
     assert "\n- dm, IPC 1, seed 0-2, 4: `version=1 name=x steps=5`; distilled on cpu\n" in text
 
 
@@ -167,7 +168,7 @@ def test_steps_that_were_taken_back_are_told_of_the_seeds_that_took_them_back(ma
         record = made(seed=seed)
         assert record.set is not None
         records.append(replace(record, set=replace(record.set, rollbacks=count)))
-    text = render(records)
+    text = render(frame(records))
     told = {line.split(":")[0]: line for line in text.splitlines() if line.startswith("- dm,")}
     assert list(told) == ["- dm, IPC 1, seed 0-1", "- dm, IPC 1, seed 2", "- dm, IPC 1, seed 3-4"]
     assert [line.rpartition("; ")[2] for line in told.values()] == [
@@ -179,7 +180,7 @@ def test_steps_that_were_taken_back_are_told_of_the_seeds_that_took_them_back(ma
 
 def test_a_bar_in_a_name_does_not_break_the_table(made: Make) -> None:
     records = [made(config={"a": "x|y"}), made(config={"a": "z"})]
-    assert r"dm (a=x\|y)" in rows(render(records))
+    assert r"dm (a=x\|y)" in rows(render(frame(records)))
 
 
 def test_parts_beyond_images_and_labels_are_named(made: Make) -> None:
@@ -188,36 +189,37 @@ def test_parts_beyond_images_and_labels_are_named(made: Make) -> None:
     heavy = replace(
         record, set=replace(record.set, bytes={"images": 640, "labels": 10, "replay": 22_400_000})
     )
-    assert "640 B + 10 B + 22.4 MB replay" in rows(render([heavy]))["dm"]
+    assert "640 B + 10 B + 22.4 MB replay" in rows(render(frame([heavy])))["dm"]
 
 
 def test_the_terminal_table_is_that_of_the_board(made: Make) -> None:
     records = [made(), made("herding"), made(dataset="mnist"), made(student="vgg11")]
-    text = table_for(records, "digits", "hard-v1", "convnet", "normalized")
-    assert rows(text)["dm"] == rows(render(records[:2]))["dm"]
+    text = table_for(frame(records), "digits", "hard-v1", "convnet", "normalized")
+    assert rows(text)["dm"] == rows(render(frame(records[:2])))["dm"]
     assert "mnist" not in text and "vgg11" not in text
-    assert table_for([], "digits", "hard-v1", "convnet", "normalized").startswith("no records of digits")
+    assert table_for(frame([]), "digits", "hard-v1", "convnet", "normalized").startswith(
+        "no records of digits"
+    )
 
 
 def test_the_terminal_table_of_published_rows_is_there(made: Make) -> None:
     record = made(protocol=dc_evaluation(300, augment="none"), paper=READ)
-    assert "88.2 ± 0.2" in table_for([record], "digits", "published", "convnet", "normalized")
+    assert "88.2 ± 0.2" in table_for(frame([record]), "digits", "published", "convnet", "normalized")
 
 
-def test_check_finds_a_change_of_one_character(made: Make, tmp_path: Path) -> None:
-    results, board = tmp_path / "results", tmp_path / "leaderboard.md"
-    made().write(results)
-    assert not check(results, board)
-    text = render(read_all(results))
-    board.write_bytes(text.encode())
-    assert check(results, board)
-    board.write_bytes(text.replace("71.0", "71.1", 1).encode())
-    assert not check(results, board)
+def test_a_change_of_one_character_is_found(made: Make, tmp_path: Path) -> None:
+    entries, board = frame([made()]), tmp_path / "leaderboard.md"
+    assert not is_current(board, entries)
+    board.write_bytes(render(entries).encode())
+    assert is_current(board, entries)
+    board.write_bytes(render(entries).replace("71.0", "71.1", 1).encode())
+    assert not is_current(board, entries)
 
 
-def test_check_finds_a_new_record(made: Make, tmp_path: Path) -> None:
-    results, board = tmp_path / "results", tmp_path / "leaderboard.md"
-    made().write(results)
-    board.write_bytes(render(read_all(results)).encode())
-    made(seed=1).write(results)
-    assert not check(results, board)
+def test_a_new_record_is_found(made: Make, tmp_path: Path) -> None:
+    board = tmp_path / "leaderboard.md"
+    made().write(tmp_path / "results")
+    board.write_bytes(render(results(tmp_path / "results")).encode())
+    assert is_current(board, results(tmp_path / "results"))
+    made(seed=1).write(tmp_path / "results")
+    assert not is_current(board, results(tmp_path / "results"))

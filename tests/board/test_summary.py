@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from condense.board.summary import BEGIN, END, inserted, verdict
+from condense.board.summary import BEGIN, END, inserted, summary
 from condense.errors import Refused
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1
+from condense.records.frame import frame
 from condense.records.record import Record
 
 Make = Callable[..., Record]
@@ -20,9 +21,9 @@ def reference(graphs: Make, name: str, auc: float, **given: object) -> Record:
 
 def test_without_mirage_or_without_the_node_count_nothing_is_said(graphs: Make) -> None:
     count = reference(graphs, "num_nodes", 60.0)
-    assert verdict([count]) == verdict([graphs()]) == verdict([]) == ""
-    assert verdict([count, graphs(protocol=GRAPH_SELECT_V1)]) == ""
-    assert verdict([count, graphs()]) != ""
+    assert summary(frame([count])) == summary(frame([graphs()])) == summary(frame([])) == ""
+    assert summary(frame([count, graphs(protocol=GRAPH_SELECT_V1)])) == ""
+    assert summary(frame([count, graphs()])) != ""
 
 
 def test_a_cell_is_above_only_by_more_than_its_interval(graphs: Make) -> None:
@@ -34,7 +35,7 @@ def test_a_cell_is_above_only_by_more_than_its_interval(graphs: Make) -> None:
         graphs(student="gin-mean", aucs=(61.0, 61.0)),
         graphs(student="gat-mean", aucs=(99.0,)),  # of one student nobody knows
     ]
-    told = verdict(records)
+    told = summary(frame(records))
     assert "- sum pooling: Mirage is above the bare node count in 1, below in 1 of 3 cells" in told
     assert "- mean pooling: Mirage is above the bare node count in 1, below in 0 of 2 cells" in told
     assert "On 1 graph data sets" in told and "no random graphs" in told
@@ -47,8 +48,8 @@ def test_random_graphs_of_equal_number_are_compared_and_those_of_equal_bytes_are
     few = [drawn(seed, 50.0 + seed, 0) for seed in range(3)]
     many = [drawn(seed, 90.0 + seed, 300) for seed in range(3)]
     records = [reference(graphs, "num_nodes", 60.0), graphs(aucs=(70.0, 70.0)), *many]
-    assert "no random graphs" in verdict(records)
-    told = verdict([*records, *few])
+    assert "no random graphs" in summary(frame(records))
+    told = summary(frame([*records, *few]))
     assert "above as many random graphs a class in 1, below in 0 of 1." in told  # 70 over 51 +- 2.5
     assert "| mutag    | 1   | 60.0       | 70.0        | 51.0" in told
 
@@ -63,8 +64,8 @@ def test_the_table_is_of_the_largest_ipc_with_the_whole_set_beside_it(graphs: Ma
         graphs(student="gin-mean", aucs=(60.0,), ipc=10),
     ]
     # Of the sum networks the whole set has one: the others' means are of that one too.
-    assert lines(verdict(records)) == [["mutag", "10", "60.0", "80.0", "-", "95.0", "60.0", "-", "-"]]
-    assert lines(verdict(records[:4]))[0][3] == "85.0"
+    assert lines(summary(frame(records))) == [["mutag", "10", "60.0", "80.0", "-", "95.0", "60.0", "-", "-"]]
+    assert lines(summary(frame(records[:4])))[0][3] == "85.0"
 
 
 def lines(told: str) -> list[list[str]]:
@@ -76,7 +77,7 @@ def lines(told: str) -> list[list[str]]:
 def test_each_of_several_settings_has_its_line_whichever_is_the_best(graphs: Make) -> None:
     records = [reference(graphs, "num_nodes", 60.0)]
     records += [graphs(aucs=(auc,), config={"hops": hops}) for hops, auc in ((1, 70.0), (2, 80.0), (3, 75.0))]
-    assert [(line[0], line[3]) for line in lines(verdict(records))] == [
+    assert [(line[0], line[3]) for line in lines(summary(frame(records)))] == [
         ("mutag (hops=1)", "70.0"), ("mutag (hops=2)", "80.0"), ("mutag (hops=3)", "75.0"),
     ]  # fmt: skip
 
@@ -87,12 +88,12 @@ def test_data_that_are_judged_by_the_accuracy_are_left_out(graphs: Make) -> None
         replace(record, entries=tuple(replace(entry, auc=None) for entry in record.entries))
         for record in records
     ]
-    assert verdict(records) and not verdict(plain)
+    assert summary(frame(records)) and not summary(frame(plain))
 
 
 def test_it_does_not_depend_on_the_order_of_the_records(graphs: Make) -> None:
     records = [reference(graphs, "num_nodes", 60.0), graphs(), replace(graphs(), student="gin-mean")]
-    assert verdict(records) == verdict(records[::-1])
+    assert summary(frame(records)) == summary(frame(records[::-1]))
 
 
 def test_a_page_takes_it_between_its_marks_and_stays_as_it_is_without_them() -> None:
@@ -105,5 +106,5 @@ def test_a_page_takes_it_between_its_marks_and_stays_as_it_is_without_them() -> 
 
 @pytest.mark.parametrize("page", [f"{BEGIN}\n", f"{END}\n", f"{END}\n{BEGIN}\n"])
 def test_a_page_with_one_of_the_marks_or_both_the_wrong_way_round_is_refused(page: str) -> None:
-    with pytest.raises(Refused, match=r"README\.md holds one of the marks"):
+    with pytest.raises(Refused, match=r"README\.md needs both marks"):
         inserted(page, "new", "README.md")

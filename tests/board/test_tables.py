@@ -15,9 +15,22 @@ from scipy import stats
 from condense.board.render import render
 from condense.board.tables import Key, TableCell, gather, half_width, published
 from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
+from condense.records.frame import frame
 from condense.records.record import Record
 
 Make = Callable[..., Record]
+
+
+def key_of(record: Record) -> Key:
+    """The key of the table that a record of images belongs in."""
+    data, protocol = record.dataset, record.protocol
+    hashes = (data.train_hash, data.test_hash, protocol.name, protocol.hash)
+    return Key(data.name, *hashes, record.student, record.space, record.teacher or "")
+
+
+def cell_of(*records: Record) -> TableCell:
+    """The cell of records of one method at IPC 1."""
+    return gather(frame(records))[0].rows[0].cells[1]
 
 
 def test_the_interval_is_the_one_computed_by_hand() -> None:
@@ -48,11 +61,11 @@ def test_one_value_has_no_interval() -> None:
 
 
 def test_the_units_of_one_set_are_its_students(made: Make) -> None:
-    assert TableCell((made(accuracies=(70.0, 72.0)),)).units == (70.0, 72.0)
+    assert cell_of(made(accuracies=(70.0, 72.0))).units == (70.0, 72.0)
 
 
 def test_the_units_of_several_sets_are_their_means(made: Make) -> None:
-    cell = TableCell((made(seed=0, accuracies=(70.0, 72.0)), made(seed=1, accuracies=(80.0,))))
+    cell = cell_of(made(seed=0, accuracies=(70.0, 72.0)), made(seed=1, accuracies=(80.0,)))
     assert cell.units == (71.0, 80.0)
     assert cell.mean == 75.5
 
@@ -62,7 +75,7 @@ def test_the_interval_of_random_subsets_is_over_draws(made: Make) -> None:
     draws = [
         made("random_subset", seed=i, accuracies=(value,), seeds=(i % 5,)) for i, value in enumerate(values)
     ]
-    row = gather(draws)[0].rows[0]
+    row = gather(frame(draws))[0].rows[0]
     cell = row.cells[1]
     assert cell.mean == 64.5
     assert cell.half == pytest.approx(half_width(values))
@@ -78,8 +91,8 @@ def test_rows_stand_by_accuracy_at_the_largest_ipc_and_references_last(made: Mak
         made("herding", ipc=10, accuracies=(85.0,)),
         made("whole", ipc=0, accuracies=(5.0,), protocol=WHOLE_V1, kind="reference"),
     ]
-    table = gather(records)[0]
-    assert table.ipcs == (1, 10)
+    table = gather(frame(records))[0]
+    assert table.columns == table.ipcs == (1, 10)
     assert [row.method for row in table.rows] == ["first", "herding", "second", "small", "whole"]
 
 
@@ -94,32 +107,32 @@ def test_the_whole_set_joins_every_table_of_its_data_student_and_space(made: Mak
         made(dataset="mnist"),
         whole,
     ]
-    joined = [t.key for t in gather(records) if any(row.reference for row in t.rows)]
-    assert joined == sorted([Key.of(records[0]), Key.of(records[1])])
-    alone = gather([whole])
+    joined = [t.key for t in gather(frame(records)) if any(row.reference for row in t.rows)]
+    assert joined == sorted([key_of(records[0]), key_of(records[1])])
+    alone = gather(frame([whole]))
     assert [(table.key.protocol, table.ipcs) for table in alone] == [("whole-v1", ())]
 
 
 def test_a_reference_without_a_student_joins_every_student(made: Make) -> None:
     majority = made("majority", ipc=0, student="none", kind="reference", accuracies=(10.0,))
-    tables = gather([made(), made(student="vgg11"), majority])
+    tables = gather(frame([made(), made(student="vgg11"), majority]))
     assert [row.method for table in tables for row in table.rows] == ["dm", "majority"] * 2
 
 
 def test_settings_that_differ_between_ipcs_make_one_row(made: Make) -> None:
     records = [made(ipc=1, config={"steps": 5}), made(ipc=10, config={"steps": 50})]
-    assert [row.name for row in gather(records)[0].rows] == ["dm"]
+    assert [row.name for row in gather(frame(records))[0].rows] == ["dm"]
 
 
 def test_settings_that_differ_at_one_ipc_make_two_rows(made: Make) -> None:
     records = [made(config={"steps": 5, "lr": 1.0}), made(config={"steps": 50, "lr": 1.0})]
-    rows = gather(records)[0].rows
+    rows = gather(frame(records))[0].rows
     assert sorted(row.name for row in rows) == ["dm (steps=5)", "dm (steps=50)"]
     assert all(len(row.cells[1].records) == 1 for row in rows)
 
 
 def test_a_record_without_entries_makes_no_row(made: Make) -> None:
-    assert gather([made(accuracies=())]) == []
+    assert gather(frame([made(accuracies=())])) == []
 
 
 CHOICES = list(
@@ -151,23 +164,24 @@ def test_tables_never_mix_and_never_depend_on_the_order(made: Make, picks: list[
         )
         for i, (method, protocol, student, space, teacher, train_hash) in enumerate(picks)
     ]
-    shown = []
-    for table in gather(records):
-        for row in table.rows:
-            for record in (record for cell in row.cells.values() for record in cell.records):
-                shown.append(record)
-                mine = Key.of(record)
-                if record.protocol.whole:
-                    assert mine.data == table.key.data
-                    assert (mine.student, mine.space) == (table.key.student, table.key.space)
-                else:
-                    assert mine == table.key
-                assert record.protocol.name != "published"
-    for rows in published(records).values():
-        for key, ipc, row in rows:
-            assert {Key.of(record) for record in row.cells[ipc].records} == {key}
-            shown += row.cells[ipc].records
-    assert {record.evaluation_key() for record in shown} == {record.evaluation_key() for record in records}
+    by_key = {record.evaluation_key(): record for record in records}
+    shown = set()
+    for table in gather(frame(records)):
+        for entry in (entry for row in table.rows for cell in row.cells.values() for entry in cell.entries):
+            shown.add(entry.record_key)
+            mine = key_of(by_key[entry.record_key])
+            if entry.whole:
+                assert mine.data == table.key.data
+                assert (mine.student, mine.space) == (table.key.student, table.key.space)
+            else:
+                assert mine == table.key
+            assert entry.protocol != "published"
+    for rows in published(frame(records)).values():
+        for key, row in rows:
+            found = {record.record_key for record in row.cells[key.student].records}
+            assert {key_of(by_key[one]) for one in found} == {key}
+            shown |= found
+    assert shown == set(by_key)
     shuffled = list(records)
     dice.shuffle(shuffled)
-    assert render(shuffled) == render(records)
+    assert render(frame(shuffled)) == render(frame(records))

@@ -20,7 +20,7 @@ from condense.evaluation.evaluate import evaluate_set, record_of
 from condense.evaluation.labels import labelled_by, labelling_teacher, without_stored_labels
 from condense.networks import build_network
 from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
-from condense.records.record import Record, read_all
+from condense.records.record import Record, read_records
 from condense.resources import Budget
 from condense.runner.cell import CellSpec, Paths, make_set, prepare, run_cell
 from condense.runner.reevaluate import reevaluate
@@ -122,7 +122,7 @@ def test_under_soft_v1_every_record_names_the_fixed_teacher(
         teacher.hash, teacher.nbytes, 91.5
     )  # fmt: skip
     assert record.protocol == SOFT and record.space == "normalized" and len(record.entries) == 3
-    assert read_all(places.results) == [record]
+    assert read_records(places.results) == [record]
 
 
 def test_random_subsets_run_under_soft_v1_with_the_seed_modulo_three(
@@ -143,7 +143,7 @@ def test_a_full_record_of_the_fixed_teacher_is_up_to_date_and_of_another_teacher
     pin(taught(toy, seed=1))
     (second,) = run(cell(eval_seeds=3), places)
     assert len(trainings) == 6 and second.teacher != first.teacher
-    assert sorted(read_all(places.results), key=lambda one: one.teacher or "") == sorted(
+    assert sorted(read_records(places.results), key=lambda one: one.teacher or "") == sorted(
         [first, second], key=lambda one: one.teacher or ""
     )
 
@@ -161,7 +161,7 @@ def test_data_without_a_fixed_teacher_are_refused_before_any_work_and_say_how_to
     one = made(cell(), places)
     with pytest.raises(Refused, match="toy has no fixed teacher"):
         evaluate_set(one, toy, SOFT, "mlp", [0], places.results, CPU, Budget())
-    assert not places.results.exists() or not read_all(places.results)
+    assert not places.results.exists() or not read_records(places.results)
 
 
 def test_a_labeller_gives_the_teachers_logits_of_the_images_at_the_protocols_temperature(

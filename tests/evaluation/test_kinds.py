@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense.board.graph_tables import STUDENTS
+from condense.board.tables import LAYOUTS
 from condense.data import GraphDataset, ImageDataset, load_graphs
 from condense.distillation.engine import start
 from condense.distillation.registry import build, methods
@@ -26,7 +26,7 @@ def test_the_defaults_of_each_kind_exist_and_fit_each_other() -> None:
         assert set(kind.students) <= set(NETWORKS if name == "images" else GRAPH_NETWORKS)
         assert PROTOCOLS[kind.whole].whole and PROTOCOLS[kind.whole].kind == name
         assert data_for(kind.method) == kind.dataset and method_for(kind.dataset) == kind.method
-    assert tuple(GRAPH_NETWORKS) == STUDENTS
+    assert tuple(GRAPH_NETWORKS) == LAYOUTS["graphs"].order
 
 
 @pytest.mark.parametrize(

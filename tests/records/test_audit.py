@@ -52,11 +52,11 @@ def test_the_bytes_of_a_record_are_those_of_its_sets_tensors(judged: tuple[Path,
     [
         (
             {"bytes": {"images": 1, "labels": 6}},
-            "tells 1 for the bytes of images of its set, but .*mine holds",
+            "states 1 for the bytes of images of its set, but .*mine holds",
         ),
-        ({"bytes": {"labels": 6}}, "tells None for the bytes of images"),
-        ({"label": "soft"}, "tells soft for the label kind of its set, but .*mine holds hard"),
-        ({"rollbacks": 2}, "tells 2 for the steps taken back of its set, but .*mine holds None"),
+        ({"bytes": {"labels": 6}}, "states None for the bytes of images"),
+        ({"label": "soft"}, "states soft for the label kind of its set, but .*mine holds hard"),
+        ({"rollbacks": 2}, "states 2 for the steps taken back of its set, but .*mine holds None"),
     ],
 )
 def test_a_record_that_tells_otherwise_is_named(

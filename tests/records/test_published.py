@@ -4,7 +4,7 @@ import pytest
 
 from condense.errors import Refused
 from condense.networks import GRAPH_NETWORKS, NETWORKS
-from condense.records.published import COLUMNS, load, lookup, parse
+from condense.records.published import COLUMNS, lookup, parse_published, read_published
 
 HEAD = ",".join(COLUMNS)
 ROW = "cifar10,dm,10,convnet,48.9,0.6,its own,a table,yes,"
@@ -16,7 +16,7 @@ DATASETS = (
 
 
 def test_every_published_number_is_sound() -> None:
-    table = load()
+    table = read_published()
     assert len(table) > 300
     for number in table.values():
         assert number.dataset in DATASETS and number.student in (*NETWORKS, *GRAPH_NETWORKS)
@@ -27,23 +27,27 @@ def test_every_published_number_is_sound() -> None:
 
 
 def test_a_number_of_a_convnet_that_was_its_own_teacher_says_so() -> None:
-    for number in load().values():
+    for number in read_published().values():
         if number.student == "convnet-bn" and number.method in ("dwa", "rded", "infer"):
             assert number.paper.protocol.startswith("distilled with a ConvNet, teacher and student alike; ")
 
 
 def test_a_whole_set_number_of_a_batch_norm_network_stands_beside_students_of_that_kind() -> None:
-    whole = [number for number in load().values() if number.method == "whole" and "resnet" in number.student]
+    whole = [
+        number
+        for number in read_published().values()
+        if number.method == "whole" and "resnet" in number.student
+    ]
     assert whole and all(number.student.endswith("-bn") for number in whole)
 
 
 def test_what_is_from_memory_is_not_verified() -> None:
-    recalled = [number for number in load().values() if "memory" in number.paper.source]
+    recalled = [number for number in read_published().values() if "memory" in number.paper.source]
     assert recalled and not any(number.paper.verified for number in recalled)
 
 
 def test_no_number_of_the_dc_family_is_above_the_whole_set() -> None:
-    for number in load().values():
+    for number in read_published().values():
         whole = lookup(number.dataset, "whole", 0, number.student)
         if whole and number.student == "convnet" and number.method in ("dc", "dsa", "dm", "random_subset"):
             assert number.paper.value < whole.paper.value
@@ -51,7 +55,7 @@ def test_no_number_of_the_dc_family_is_above_the_whole_set() -> None:
 
 def test_accuracy_grows_with_ipc_for_random_subsets() -> None:
     by_ipc: dict[str, dict[int, float]] = {}
-    for number in load().values():
+    for number in read_published().values():
         if number.method == "random_subset":
             by_ipc.setdefault(number.dataset, {})[number.ipc] = number.paper.value
     for values in by_ipc.values():
@@ -68,7 +72,7 @@ def test_a_known_number_is_found_and_an_unknown_place_is_none() -> None:
 
 def test_a_second_number_for_a_place_is_refused() -> None:
     with pytest.raises(Refused, match="line 3: a second number"):
-        parse([HEAD, ROW, ROW.replace("48.9", "49.0")])
+        parse_published([HEAD, ROW, ROW.replace("48.9", "49.0")])
 
 
 @pytest.mark.parametrize(
@@ -85,9 +89,9 @@ def test_a_second_number_for_a_place_is_refused() -> None:
 )
 def test_a_malformed_row_is_refused_with_its_line(row: str) -> None:
     with pytest.raises(Refused, match="line 2"):
-        parse([HEAD, row])
+        parse_published([HEAD, row])
 
 
 def test_other_columns_are_refused() -> None:
     with pytest.raises(Refused, match="columns"):
-        parse(["dataset,value", "cifar10,1"])
+        parse_published(["dataset,value", "cifar10,1"])

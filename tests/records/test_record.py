@@ -11,7 +11,7 @@ import pytest
 from condense.errors import Refused
 from condense.files import canonical
 from condense.protocol import HARD_V1, SOFT_V1, WHOLE_V1
-from condense.records.record import Entry, Paper, Record, evaluation_key, read, read_all
+from condense.records.record import Entry, Paper, Record, evaluation_key, read_record, read_records
 
 Make = Callable[..., Record]
 MakeEntry = Callable[[int, float], Entry]
@@ -35,7 +35,7 @@ def test_a_record_reads_back_as_it_was_written(made: Make, tmp_path: Path) -> No
     ):
         path = record.write(tmp_path)
         assert path == record.path(tmp_path)
-        assert read(path) == record
+        assert read_record(path) == record
 
 
 def test_what_is_not_known_of_a_teacher_stays_out_of_the_file(made: Make) -> None:
@@ -71,7 +71,7 @@ def test_every_record_of_the_board_is_written_as_it_lies_there() -> None:
     paths = [path for path in RESULTS.glob("*/*.json") if path.name != "set.json"]
     assert len(paths) > 50
     for path in paths:
-        assert canonical(read(path).to_json(), indent=1) + "\n" == path.read_text()
+        assert canonical(read_record(path).to_json(), indent=1) + "\n" == path.read_text()
 
 
 def test_what_is_known_of_a_teacher_changes_no_key(made: Make) -> None:
@@ -92,7 +92,7 @@ def test_a_name_with_a_slash_stays_below_the_results(made: Make, tmp_path: Path)
 
 @pytest.mark.parametrize("path", HISTORIC, ids=lambda path: path.stem)
 def test_a_historic_record_loads_and_is_rewritten_without_change(path: Path) -> None:
-    record = read(path)
+    record = read_record(path)
     assert record.method.name == "dm"
     assert [entry.accuracy for entry in record.entries] == [96.12, 96.3]
     assert plain(record) == json.loads(path.read_text())
@@ -144,7 +144,7 @@ def test_writing_never_edits_or_loses_an_entry(made: Make, entry: MakeEntry, tmp
     for worse in (record, replace(record, entries=(entry(0, 99.0), entry(1, 71.0)))):
         with pytest.raises(Refused, match="edited or lost"):
             worse.write(tmp_path)
-    assert [one.accuracy for one in read(record.path(tmp_path)).entries] == [70.0, 71.0]
+    assert [one.accuracy for one in read_record(record.path(tmp_path)).entries] == [70.0, 71.0]
 
 
 def every_key(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -187,13 +187,13 @@ def test_an_unknown_key_is_refused_by_name(made: Make, part: str | None) -> None
     ("change", "said"),
     [
         ({"version": 2}, "version 2"),
-        ({"format": "condense-set"}, "no condense-record"),
+        ({"format": "condense-set"}, "not a condense-record"),
         ({"ipc": "10"}, "ipc cannot be '10'"),
         ({"ipc": True}, "ipc cannot be True"),
         ({"kind": "reference"}, "kind 'reference'"),
-        ({"protocol_hash": "0" * 64}, "not 00000000 as it says"),
+        ({"protocol_hash": "0" * 64}, "not 00000000 as it states"),
         ({"protocol": {"name": "hard-v1"}}, "protocol is incomplete"),
-        ({"entries": [1]}, "entries is no JSON object"),
+        ({"entries": [1]}, "entries is not a JSON object"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_sentence(made: Make, change: dict[str, Any], said: str) -> None:
@@ -209,30 +209,30 @@ def test_a_seed_that_stands_twice_in_a_file_is_refused(made: Make) -> None:
         Record.from_json(values)
 
 
-def test_read_all_takes_records_by_path_and_leaves_manifests(made: Make, tmp_path: Path) -> None:
+def test_records_are_read_in_order_of_path_and_manifests_are_skipped(made: Make, tmp_path: Path) -> None:
     records = [made(seed=seed, dataset=name) for name in ("b", "a") for seed in (1, 0)]
     for record in records:
         record.write(tmp_path)
     (tmp_path / "a" / "set.json").write_text("{}")
     (tmp_path / "a" / "deeper").mkdir()
     (tmp_path / "a" / "deeper" / "x.json").write_text("{}")
-    found = read_all(tmp_path)
+    found = read_records(tmp_path)
     assert [(one.dataset.name, one.seed) for one in found] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
-    assert read_all(tmp_path / "nowhere") == []
+    assert read_records(tmp_path / "nowhere") == []
 
 
-def test_read_all_names_a_broken_file(made: Make, tmp_path: Path) -> None:
+def test_a_broken_file_is_refused_by_name(made: Make, tmp_path: Path) -> None:
     path = made().write(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(Refused, match=f"{path.name} is no JSON"):
-        read_all(tmp_path)
+    with pytest.raises(Refused, match=f"{path.name} is not JSON"):
+        read_records(tmp_path)
 
 
 def test_a_copied_file_does_not_count_twice(made: Make, tmp_path: Path) -> None:
     path = made().write(tmp_path)
     (path.parent / "copy.json").write_bytes(path.read_bytes())
     with pytest.raises(Refused, match="hold the same record"):
-        read_all(tmp_path)
+        read_records(tmp_path)
 
 
 def test_two_protocols_of_one_name_have_two_files(made: Make, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
 from condense.evaluation.evaluate import evaluate_set
 from condense.protocol import Protocol, Stage
-from condense.records.record import Record, read, read_all
+from condense.records.record import Record, read_record, read_records
 from condense.resources import Budget
 from condense.runner.cell import CellSpec, Paths, make_set, prepare, run_cell
 from condense.runner.reevaluate import reevaluate
@@ -103,7 +103,7 @@ def test_the_ten_draws_of_random_images_train_one_student_each_with_the_seed_mod
     assert [record.seed for record in records] == list(range(10))
     assert [[entry.seed for entry in record.entries] for record in records] == [[s % 5] for s in range(10)]
     assert len({record.set.hash for record in records if record.set}) == 10
-    assert len(read_all(places.results)) == 10
+    assert len(read_records(places.results)) == 10
     # Asked for a number of students, a draw gets the first of the protocol's seeds like any other set.
     (asked,) = run(cell(seeds=(3,), eval_seeds=2), places)
     assert [entry.seed for entry in asked.entries] == [0, 1, 3]
@@ -124,7 +124,7 @@ def test_a_record_is_written_after_each_student_and_a_later_run_only_adds_to_it(
     wanted = cell(eval_seeds=3)
     with pytest.raises(Stopped, match="convnet-w32 1, epoch 1 of 2"):
         run(wanted, places, spent_after(3))  # two epochs of the first student, one of the second
-    (partial,) = read_all(places.results)
+    (partial,) = read_records(places.results)
     assert [entry.seed for entry in partial.entries] == [0]
     (full,) = run(wanted, places)
     assert [entry.seed for entry in full.entries] == [0, 1, 2] and full.entries[0] == partial.entries[0]
@@ -161,7 +161,7 @@ def test_a_stored_set_is_used_again_for_another_student(
     monkeypatch.setattr(methods()["random_subset"], "distill", None)
     (two,) = run(cell(student="mlp"), places)
     assert one.key == two.key and one.set == two.set and (one.student, two.student) == ("convnet-w32", "mlp")
-    assert len(read_all(places.results)) == 2
+    assert len(read_records(places.results)) == 2
 
 
 def test_a_stored_set_that_is_damaged_is_refused(cell: Make, places: Paths) -> None:
@@ -208,7 +208,7 @@ def test_a_record_of_another_set_from_the_same_settings_is_refused(
     other = replace(made, images=255 - made.images)
     with pytest.raises(Refused, match=f"judges the set .*; this one, {other.hash[:8]}, comes from the same"):
         evaluate_set(other, toy, TINY, "convnet-w32", [1], places.results, CPU, Budget())
-    assert read_all(places.results) == [record]
+    assert read_records(places.results) == [record]
 
 
 def test_a_set_of_other_data_is_refused(cell: Make, places: Paths, toy: ImageDataset) -> None:
@@ -281,7 +281,7 @@ def test_the_whole_training_set_has_a_reference_row_that_grows_like_any_other(
     wanted = cell(method="whole", protocol="tiny-whole")
     with pytest.raises(Stopped):
         run(wanted, places, spent_after(2))
-    (partial,) = read_all(places.results)
+    (partial,) = read_records(places.results)
     (record,) = run(wanted, places)
     assert record.kind == "reference" and record.set is None and record.ipc == 0
     assert [entry.seed for entry in record.entries] == [0, 1] and record.entries[0] == partial.entries[0]
@@ -356,7 +356,7 @@ def test_a_record_names_data_method_set_and_circumstances(
 ) -> None:
     (record,) = run(cell(ipc=2, seeds=(7,)), places)
     path = record.path(places.results)
-    assert read(path) == record and path.parent.name == "toy"
+    assert read_record(path) == record and path.parent.name == "toy"
     assert path.name.startswith("random_subset-ipc2-seed7-tiny-convnet-w32-")
     assert record.dataset.train_hash == toy.train.hash and record.dataset.test_hash == toy.test.hash
     assert record.set is not None and record.set.bytes["images"] == 6 * 64

@@ -14,7 +14,7 @@ from condense.errors import Refused
 from condense.evaluation.evaluate import record_of
 from condense.protocol import HARD_V1
 from condense.records.audit import audit
-from condense.records.parts import Counts, SetUsed
+from condense.records.parts import SampleCounts, SetUsed
 from condense.records.record import Record
 from condense.store import ImageSet
 from tests.store.graph_sets import make
@@ -35,7 +35,7 @@ def judged(toy: ImageDataset, tmp_path: Path) -> tuple[Path, Record]:
         record.set,
         hash=content_hash,
         bytes=graphs.nbytes(),
-        counts=Counts(stored=4, effective=4, per_class=tuple(counts["per_class"])),
+        counts=SampleCounts(stored=4, effective=4, per_class=tuple(counts["per_class"])),
         dense_bytes=graphs.dense_bytes,
     )
     return tmp_path, replace(record, set=used)
@@ -58,10 +58,10 @@ def test_a_record_that_tells_what_its_graphs_take_is_true(judged: tuple[Path, Re
 @pytest.mark.parametrize(
     ("lie", "sentence"),
     [
-        ({"bytes": {"graphs": 1, "labels": 12}}, "tells 1 for the bytes of graphs"),
-        ({"dense_bytes": 1}, "tells 1 for the bytes as dense floats"),
-        ({"dense_bytes": None}, "tells None for the bytes as dense floats"),
-        ({"label": "soft"}, "tells soft for the label kind"),
+        ({"bytes": {"graphs": 1, "labels": 12}}, "states 1 for the bytes of graphs"),
+        ({"dense_bytes": 1}, "states 1 for the bytes as dense floats"),
+        ({"dense_bytes": None}, "states None for the bytes as dense floats"),
+        ({"label": "soft"}, "states soft for the label kind"),
     ],
 )
 def test_a_record_that_tells_otherwise_is_named(

@@ -1,0 +1,145 @@
+"""Records as one pandas table, in which each row is an entry: one student that was trained and tested."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from condense.files import canonical
+from condense.records.record import Record, read_records
+
+DTYPES = (
+    {name: "string" for name in ("dataset", "kind", "train_hash", "test_hash", "method", "settings", "chain")}
+    | {"source": "string", "ipc": "int64", "seed": "int64", "reference": "bool"}
+    | {"set_hash": "string", "label": "string", "stored": "Int64", "effective": "Int64", "bytes": "Int64"}
+    | {"dense_bytes": "Int64", "rollbacks": "Int64", "distil_seconds": "float64", "peak_bytes": "Int64"}
+    | {"distil_device": "string", "protocol": "string", "protocol_hash": "string", "whole": "bool"}
+    | {"stored_labels": "bool", "student": "string", "space": "string", "teacher": "string"}
+    | {"teacher_bytes": "Int64", "teacher_accuracy": "float64"}
+    | {"paper": "float64", "paper_error": "float64", "paper_source": "string", "paper_protocol": "string"}
+    | {"paper_verified": "boolean", "eval_seed": "int64"}
+    | {name: "float64" for name in ("accuracy", "auc", "score", "seconds")}
+    | {"device": "string", "threads": "int64", "versions": "string", "time": "string"}
+    | {name: "string" for name in ("run_key", "record_key", "evaluation_key")}
+)
+"""The columns that every table has, and their types."""
+
+
+def results(folder: Path) -> pd.DataFrame:
+    """Reads the records of a results folder as one table.
+
+    Each row is an entry. Values that are unknown or do not apply are missing (NA or NaN).
+
+    - ``dataset``, ``kind`` (images or graphs), ``train_hash``, ``test_hash``: the data.
+    - ``method``, ``settings`` (``field=value`` as text), ``chain`` (the same as JSON, for each wrapper too),
+      ``source`` (of a published recipe), ``ipc``, ``seed`` (of the distillation), ``reference`` (whether
+      there is no distilled set; ``ipc`` is 0 then).
+    - ``set_hash``, ``label`` (kind of labels), ``stored`` and ``effective`` (numbers of samples stored, and
+      trained on), ``bytes``, ``bytes_PART`` for each part that a set of the table has (``validation`` is the
+      data that select the students' best step), ``dense_bytes``, ``rollbacks``,
+      ``distil_seconds``, ``peak_bytes``, ``distil_device``: the set and its distillation.
+    - ``protocol``, ``protocol_hash``, ``whole`` (whether it trains on the whole training set),
+      ``stored_labels`` (whether it trains on labels that the set stores), ``student``, ``space`` (of pixels),
+      ``teacher`` (hash), ``teacher_bytes``, ``teacher_accuracy``: how the student was trained.
+    - ``paper``, ``paper_error``, ``paper_source``, ``paper_protocol``, ``paper_verified``: a published score.
+    - ``eval_seed``, ``accuracy``, ``auc``, ``score`` (the AUC if there is one, else the accuracy), all in
+      percent; ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``: the entry.
+    - ``run_key``, ``record_key`` (shared by all entries of a record), ``evaluation_key``: the hashes.
+
+    Args:
+        folder: The results folder; one without records gives a table without rows.
+
+    Raises:
+        Refused: if a record cannot be read.
+    """
+    return frame(read_records(folder))
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Returns the entries of records in their order as a table with the columns of `results`."""
+    rows = [row for record in records for row in _rows(record)]
+    parts = sorted({name for row in rows for name in row} - set(DTYPES))
+    dtypes = DTYPES | dict.fromkeys(parts, "Int64")
+    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+
+
+def settings(chain: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """Returns the version and fields of a method as text; with wrappers, after the name of each link."""
+    found = {}
+    for link in chain:
+        prefix = f"{link['name']}." if len(chain) > 1 else ""
+        config = link["config"]
+        assert isinstance(config, Mapping)
+        for field, value in {"version": link["version"], **dict(sorted(config.items()))}.items():
+            found[prefix + field] = value if isinstance(value, str) else canonical(value)
+    return found
+
+
+def _rows(record: Record) -> list[dict[str, object]]:
+    data, protocol, paper = record.dataset, record.protocol, record.paper
+    shared: dict[str, object] = {
+        "dataset": data.name,
+        "kind": data.kind,
+        "train_hash": data.train_hash,
+        "test_hash": data.test_hash,
+        "method": record.method.name,
+        "settings": " ".join(f"{field}={value}" for field, value in settings(record.method.chain).items()),
+        "chain": canonical(record.method.chain),
+        "source": record.method.source,
+        "ipc": record.ipc,
+        "seed": record.seed,
+        "reference": record.kind == "reference",
+        "protocol": protocol.name,
+        "protocol_hash": protocol.hash,
+        "whole": bool(protocol.whole),
+        "stored_labels": protocol.labels == "stored",
+        "student": record.student,
+        "space": record.space,
+        "teacher": record.teacher,
+        "teacher_bytes": record.teacher_bytes,
+        "teacher_accuracy": record.teacher_accuracy,
+        "run_key": record.key,
+        "record_key": record.evaluation_key(),
+    }
+    sizes: dict[str, int] = {}
+    if made := record.set:
+        sizes |= made.bytes
+        shared |= {
+            "set_hash": made.hash,
+            "label": made.label,
+            "stored": made.counts.stored,
+            "effective": made.counts.effective,
+            "dense_bytes": made.dense_bytes,
+            "rollbacks": made.rollbacks,
+            "distil_seconds": made.seconds,
+            "peak_bytes": made.peak_bytes,
+            "distil_device": made.device,
+        }
+    if record.valid_bytes:
+        sizes["validation"] = record.valid_bytes
+    if sizes:
+        shared |= {"bytes": sum(sizes.values())} | {f"bytes_{part}": size for part, size in sizes.items()}
+    if paper:
+        shared |= {
+            "paper": paper.value,
+            "paper_error": paper.error,
+            "paper_source": paper.source,
+            "paper_protocol": paper.protocol,
+            "paper_verified": paper.verified,
+        }
+    return [
+        shared
+        | {
+            "eval_seed": entry.seed,
+            "accuracy": entry.accuracy,
+            "auc": entry.auc,
+            "score": entry.score,
+            "seconds": entry.seconds,
+            "device": entry.device,
+            "threads": entry.threads,
+            "versions": canonical(entry.versions),
+            "time": entry.time,
+            "evaluation_key": record.evaluation_key(entry.seed),
+        }
+        for entry in record.entries
+    ]
