@@ -1,4 +1,4 @@
-"""Files and hashes: canonical JSON, content hashes, atomic writes, and the folder for everything derived."""
+"""Canonical JSON, content hashes, atomic writes, and the folders that files are kept in."""
 
 import hashlib
 import json
@@ -14,48 +14,50 @@ from condense.errors import Refused
 
 
 def canonical(value: object, *, indent: int | None = None) -> str:
-    """JSON with sorted keys and no NaN: equal values give equal text."""
+    """Returns a value as JSON with sorted keys and without NaN, so that equal values give equal texts."""
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(value, sort_keys=True, allow_nan=False, indent=indent, separators=separators)
 
 
 def digest(value: object) -> str:
-    """SHA-256 of a JSON value's canonical text, in hexadecimal."""
+    """Returns the SHA-256 of a JSON value's canonical text, in hexadecimal."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def hash_tensors(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
-    """SHA-256 over a text and each tensor's name, dtype, shape and raw bytes, in order of name.
+    """Returns the SHA-256 of a text and of each tensor's name, dtype, shape and bytes, in order of name.
 
     Args:
-        tensors: The tensors by name, on any device.
-        prefix: Text that is hashed before them.
+        tensors: Tensors by name, on any device.
+        prefix: Text that is hashed before the tensors.
     """
     total = hashlib.sha256(prefix.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         dtype = str(tensor.dtype).removeprefix("torch.")
         total.update(canonical([name, dtype, list(tensor.shape)]).encode())
-        if tensor.numel() < 2:  # it counts as contiguous whatever its strides are
+        if tensor.numel() < 2:  # such a tensor counts as contiguous whatever its strides are
             tensor = tensor.clone(memory_format=torch.contiguous_format)
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # no copy: it may be large
+        total.update(
+            tensor.reshape(-1).view(torch.uint8).numpy().data
+        )  # without a copy, as the tensor may be large
     return total.hexdigest()
 
 
 def raw_bytes(tensor: Tensor) -> bytes:
-    """A contiguous CPU tensor's memory, byte for byte, whatever its dtype."""
+    """Returns the memory of a contiguous CPU tensor of any dtype."""
     return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Writes a file so that a reader finds the old content or the new, never a part.
+    """Writes a file such that a reader sees either the old content or the new content as a whole.
 
     Args:
-        path: The file; its folder is made if need be.
-        data: What it shall hold.
+        path: The file. Missing folders are created.
+        data: New content of the file.
 
     Raises:
-        Refused: if the place cannot be written.
+        Refused: If the file cannot be written.
     """
     content = data.encode() if isinstance(data, str) else data
     try:
@@ -76,27 +78,40 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Makes sure that a folder can be made and written, before the long work starts.
-
-    Nothing is left behind: a folder that was not there is not there afterwards.
+    """Checks, before long work starts, that a folder can be created and written to; creates nothing.
 
     Raises:
-        Refused: if it cannot.
+        Refused: If it cannot.
     """
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise Refused(f"cannot write to {folder}: {there} is not a folder")
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise Refused(f"cannot write to {folder}: {existing} is not a folder")
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise Refused(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def home() -> Path:
-    """The folder for everything derived: downloads, trained networks, checkpoints (``$CONDENSE_HOME``)."""
+    """Returns the folder for downloads, trained networks and checkpoints: ``$CONDENSE_HOME`` if it is set."""
     if chosen := os.environ.get("CONDENSE_HOME"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condense"
+
+
+def data_folder(chosen: Path | None) -> Path:
+    """Returns the folder with the files of named datasets.
+
+    Args:
+        chosen: The folder that the user chose; None for ``$CONDENSE_DATA``, or ``data`` in `home` without it.
+    """
+    return chosen or Path(os.environ.get("CONDENSE_DATA") or home() / "data")
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or the name of its class if there is no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""A folder with a file that is no picture, from the command line to the record."""
+"""A folder with an unreadable file, from the command line to the record."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from condense.records.record import read_records
 
 
 class Ended(NamedTuple):
-    """How a command ended: with which error, and what it said on the way."""
+    """The error that a command ended with, and its messages."""
 
     error: BaseException | None
     said: str
@@ -29,7 +29,7 @@ Condense = Callable[..., Ended]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of three pictures to train and one to test, and a file that is cut off."""
+    """Writes two classes of three training images and one test image, and a truncated file."""
     noise = np.random.RandomState(0)
     for name in "ab":
         for place in ("train/0", "train/1", "train/2", "test/0"):
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def condense(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Condense:
-    """The command in a folder of the test's own, under a hard-v1 and a whole-v1 of one epoch."""
+    """Runs commands in a temporary folder, with hard-v1 and whole-v1 shortened to one epoch."""
     short = replace(HARD_V1, stages=(Stage(epochs=1),))
     whole = replace(short, name="whole-v1", whole=True)
     monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short, "whole-v1": whole})
@@ -56,24 +56,22 @@ def condense(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
     return call
 
 
-def test_every_verb_refuses_the_file_and_leaves_it_out_when_it_is_told_to(
-    folder: Path, condense: Condense
-) -> None:
+def test_every_command_refuses_the_file_or_skips_it_on_request(folder: Path, condense: Condense) -> None:
     subset = ("--dataset", folder, "--method", "random_subset", "--seed", 0)
     evaluate_set = ("--student", "mlp", "--eval-seeds", 1)
-    told = "1 of 9 pictures cannot be read as 8-bit images: "
+    told = "1 of 9 files cannot be read as 8-bit images: "
     sets = Path("sets")
     for command in (
         ("distill", *subset),
         ("run", *subset, *evaluate_set),
-        ("evaluate", sets, "--dataset", folder, *evaluate_set),  # of the one set that is there by then
+        ("evaluate", sets, "--dataset", folder, *evaluate_set),
         ("evaluate", "--reference", "whole", "--dataset", folder, *evaluate_set),
     ):
         named = tuple(next(sets.iterdir()) if one is sets else one for one in command)
         refused = condense(*named)
         assert isinstance(refused.error, Refused)
         assert str(refused.error).count(f"{told}{folder}/train/b/cut.png (") == 1
-        assert "leave them out with --skip-unreadable" in str(refused.error)
+        assert [one.settings for one in refused.error.remedies] == [{"skip_unreadable": True}]
         done = condense(*named, "--skip-unreadable")
         assert done.error is None, done
         assert f"left out: {told}" in done.said
@@ -82,13 +80,13 @@ def test_every_verb_refuses_the_file_and_leaves_it_out_when_it_is_told_to(
     assert used == {load_images(str(folder)).train.hash}
 
 
-def test_teaching_heeds_it_too(folder: Path, condense: Condense) -> None:
+def test_teaching_refuses_the_file_or_skips_it_on_request(folder: Path, condense: Condense) -> None:
     command = ("teach", "--dataset", folder, "--network", "no-such-network")
-    assert "1 of 9 pictures cannot be read" in str(condense(*command).error)
+    assert "1 of 9 files cannot be read" in str(condense(*command).error)
     assert "unknown network 'no-such-network'" in str(condense(*command, "--skip-unreadable").error)
 
 
-def test_a_queues_cell_can_leave_files_out(folder: Path, condense: Condense) -> None:
+def test_a_cell_of_a_queue_can_skip_files(folder: Path, condense: Condense) -> None:
     cell = f'[[cell]]\ndataset = "{folder}"\nmethod = "random_subset"\nstudent = "mlp"\nseeds = [0]\n'
     Path("queue.toml").write_text(f"{cell}eval_seeds = 1\n")
     refused = condense("bench", "queue.toml")
@@ -98,7 +96,7 @@ def test_a_queues_cell_can_leave_files_out(folder: Path, condense: Condense) -> 
     assert len(read_records(Path("results"))) == 1
 
 
-def test_the_baselines_of_a_run_are_of_the_same_data(
+def test_the_baselines_of_a_run_use_the_same_data(
     folder: Path, condense: Condense, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from condense.runner.cell import CellSpec, run_cell

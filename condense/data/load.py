@@ -18,7 +18,7 @@ def load_dataset(
     size: int | None = None,
     skip_unreadable: bool = False,
 ) -> Dataset:
-    """Loads a dataset: graphs with `load_graphs` where `holds_graphs` says so, else images with `load_images`.
+    """Loads a dataset of either kind, with `load_images` or, if `holds_graphs`, with `load_graphs`.
 
     Args:
         name_or_path: Name of the dataset, or the path of its file or folder.

@@ -1,4 +1,4 @@
-"""Data of either kind by name or path."""
+"""Loading any dataset by its name or path."""
 
 import shutil
 import zipfile
@@ -11,7 +11,7 @@ from condense.data.graphs.sources import MUTAG
 from condense.errors import Refused
 
 
-def test_a_name_or_a_file_gives_data_of_its_kind(toy_file: Path, tmp_path: Path) -> None:
+def test_names_and_files_give_datasets_of_their_kind(toy_file: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     with zipfile.ZipFile(MUTAG) as held:
         held.extractall(tmp_path / "own")
@@ -38,11 +38,11 @@ def test_a_name_or_a_file_gives_data_of_its_kind(toy_file: Path, tmp_path: Path)
         ("none.zip", {}, "there is no file or folder none.zip"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(name: str, options: dict[str, object], sentence: str) -> None:
+def test_impossible_requests_are_refused(name: str, options: dict[str, object], sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         load_dataset(name, **options)  # type: ignore[arg-type]
 
 
-def test_where_images_are_needed_graphs_are_refused() -> None:
-    with pytest.raises(Refused, match="mutag holds graphs, and images are needed here"):
+def test_the_loader_of_images_refuses_graphs() -> None:
+    with pytest.raises(Refused, match="mutag holds graphs, but images are needed here"):
         load_images("mutag")

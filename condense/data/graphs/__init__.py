@@ -1,1 +1,1 @@
-"""data/graphs."""
+"""Datasets of graphs."""

@@ -1,4 +1,4 @@
-"""Graphs as networks take them: node features spread out, messages, and whose node each is."""
+"""Graphs in the form that networks take: features multi-hot, edges as messages, and each node's graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,15 @@ from condense.data.graphs.spec import Graphs
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GraphBatch:
-    """Several graphs as one disjoint union; z nodes, e messages, g graphs, d features.
+    """Several graphs as one disjoint union with z nodes, e messages, g graphs and d features.
 
     Attributes:
-        nodes: The nodes' features.
-        edges: Source and target of each message; an undirected edge is there in both directions.
-        degrees: How many neighbours each node has in the graph that it comes from: in a tree that was cut,
-            more than it has messages.
-        owners: The graph of each node.
-        labels: The graphs' classes.
-        roots: The nodes that stand for their graph; all of them if None.
+        nodes: Features of the nodes.
+        edges: Source and target of each message; an undirected edge is listed in both directions.
+        degrees: Number of neighbours of each node in its original graph. A truncated tree has fewer messages.
+        owners: Position of each node's graph.
+        labels: Class ids of the graphs.
+        roots: Marks the nodes whose values represent their graph; None if all nodes do.
     """
 
     nodes: Float[Tensor, "z d"]
@@ -35,29 +34,29 @@ class GraphBatch:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> "GraphBatch":
-        """The same batch on another device."""
+        """Returns the same batch on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **moved)
 
 
 def multi_hot(features: Int64[Tensor, "z f"], widths: Sequence[int]) -> Float[Tensor, "z d"]:
-    """Each column of features one-hot, side by side: with a single column, its one-hot.
+    """Encodes each column of features one-hot and concatenates the encodings.
 
     Args:
-        features: Column j holds values from 0 to ``widths[j] - 1``.
-        widths: How many values each column has; d is their sum.
+        features: Features of the nodes; column j holds values from 0 to ``widths[j] - 1``.
+        widths: Number of values of each column; d is their sum.
     """
     starts = torch.tensor([0, *widths[:-1]], device=features.device).cumsum(0)
-    spread = torch.zeros(len(features), sum(widths), device=features.device)
-    return spread.scatter_(1, features + starts, 1.0)
+    encoded = torch.zeros(len(features), sum(widths), device=features.device)
+    return encoded.scatter_(1, features + starts, 1.0)
 
 
 def batch_of(graphs: Graphs, widths: Sequence[int]) -> GraphBatch:
-    """Graphs of a dataset as networks take them.
+    """Returns graphs of a dataset as one batch.
 
     Args:
-        graphs: Any selection of them.
-        widths: `condense.data.GraphSpec.features`.
+        graphs: The graphs.
+        widths: Number of values of each feature, `condense.data.GraphSpec.features`.
     """
     return GraphBatch(
         nodes=multi_hot(graphs.node_features, widths),

@@ -1,9 +1,9 @@
-"""Reads graphs from TUDataset's text files and from OGB's tables, in a folder or a zip file.
+"""Reads graphs from TUDataset's text files or OGB's tables, in a folder or a zip file.
 
-Both layouts become the same arrays. Every source of a dataset must give the same data hash, so what the
-copies in use differ in is brought to one form: edges are sorted, repeated edges and edges from a node to
-itself are dropped (torch_geometric does the same), and an edge that is listed in one direction gets the
-other. If two nodes have several edge labels between them, the first one listed counts.
+Both layouts become the same arrays. The copies of a dataset that are in use differ in details, yet all must
+get the same data hash. The edges are therefore sorted, repeated edges and self-loops are dropped (as in
+torch_geometric), and an edge that is listed in one direction is added in the other. If two nodes have several
+edge labels between them, the first one listed is taken.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,10 @@ from condense.data.graphs.text import Files, open_files
 from condense.errors import Refused
 
 PARTS = ("train", "valid", "test")
+"""Names of the splits."""
 
 MAX_VALUES = 2**20
-"""Up to this many possible values, those that occur are found by a table of all instead of by sorting."""
+"""Largest range of values that is searched for the values that occur with a table; larger ones are sorted."""
 
 Rows = Int64[np.ndarray, "n c"]
 Column = Int64[np.ndarray, " n"]
@@ -29,14 +30,14 @@ Column = Int64[np.ndarray, " n"]
 
 @dataclass(frozen=True, eq=False)
 class RawGraphs:
-    """What a source of graphs holds.
+    """All graphs of a folder or zip file, before they are split.
 
     Attributes:
-        graphs: All graphs.
-        classes: The number in the file behind each class id, ascending.
-        edge_values: The tuple of edge features behind each edge label.
-        split: Positions of the graphs for each of `PARTS`, ascending; None without a split.
-        where: The source in words, for refusals.
+        graphs: The graphs.
+        classes: Number in the file that each class id stands for, ascending.
+        edge_values: Tuple of edge features that each edge label stands for.
+        split: Positions of the graphs of each of `PARTS`, ascending; None if the source has no split.
+        where: The folder or zip file, for error messages.
     """
 
     graphs: Graphs
@@ -47,10 +48,10 @@ class RawGraphs:
 
 
 def read_graphs(path: Path) -> RawGraphs:
-    """Reads a folder or a zip file, in whichever of the two layouts it is.
+    """Reads a folder or a zip file in either layout.
 
     Raises:
-        Refused: if it holds neither layout, or not whole.
+        Refused: If it has neither layout, or if a file is missing or damaged.
     """
     files = open_files(path)
     names = sorted(name.removesuffix("_A.txt") for name in files.names if name.endswith("_A.txt"))
@@ -64,10 +65,10 @@ def read_graphs(path: Path) -> RawGraphs:
 
 
 def _tu(files: Files, name: str) -> RawGraphs:
-    """TUDataset's layout: nodes and graphs are counted from 1, and all edges stand in one file.
+    """Reads TUDataset's layout, which counts nodes and graphs from 1 and lists all edges in one file.
 
-    Node features are the columns of ``_node_labels``; without that file those of ``_node_attributes``, which
-    must be whole numbers; without either the degree.
+    Node features are the columns of ``_node_labels``, or else of ``_node_attributes`` (whole numbers), or
+    else the degree.
     """
     where = files.where
     indicator, table, adjacency = (f"{name}_{kind}.txt" for kind in ("graph_indicator", "graph_labels", "A"))
@@ -104,17 +105,17 @@ def _tu(files: Files, name: str) -> RawGraphs:
     features = None
     for file in (f"{name}_node_labels.txt", f"{name}_node_attributes.txt"):
         if features is None and file in files:
-            features = _as_long(files, file, len(owners), indicator)
+            features = _rows_like(files, file, len(owners), indicator)
     values = None
     if (file := f"{name}_edge_labels.txt") in files:
-        values = _as_long(files, file, len(arcs), adjacency)
-    return _held(str(where), sizes, arcs, features, values, labels, None)
+        values = _rows_like(files, file, len(arcs), adjacency)
+    return _raw(str(where), sizes, arcs, features, values, labels, None)
 
 
 def _ogb(files: Files) -> RawGraphs:
-    """OGB's layout: nodes are counted from 0 in each graph, and each edge is listed once.
+    """Reads OGB's layout, which counts nodes from 0 within each graph and lists each edge once.
 
-    Node features are the columns of ``node-feat``; without that file the degree.
+    Node features are the columns of ``node-feat``, or else the degree.
     """
     where = files.where
     sizes, bonds = files.column("num-node-list.csv.gz"), files.column("num-edge-list.csv.gz")
@@ -132,7 +133,7 @@ def _ogb(files: Files) -> RawGraphs:
         raise Refused(f"graph {int(sizes.argmin())} (counted from 0) in {where} has no nodes")
     if bonds.min() < 0:
         raise Refused(f"graph {int(bonds.argmin())} (counted from 0) in {where} has {bonds.min()} edges")
-    edges = _as_long(files, "edge.csv.gz", int(bonds.sum()), "num-edge-list.csv.gz", 2)
+    edges = _rows_like(files, "edge.csv.gz", int(bonds.sum()), "num-edge-list.csv.gz", 2)
     owners = np.repeat(np.arange(len(sizes)), bonds)
     outside = ((edges < 0) | (edges >= sizes[owners, None])).any(1)
     if outside.any():
@@ -143,15 +144,15 @@ def _ogb(files: Files) -> RawGraphs:
         )
     features = values = None
     if "node-feat.csv.gz" in files:
-        features = _as_long(files, "node-feat.csv.gz", int(sizes.sum()), "num-node-list.csv.gz")
+        features = _rows_like(files, "node-feat.csv.gz", int(sizes.sum()), "num-node-list.csv.gz")
     if "edge-feat.csv.gz" in files:
-        values = _as_long(files, "edge-feat.csv.gz", len(edges), "edge.csv.gz")
+        values = _rows_like(files, "edge-feat.csv.gz", len(edges), "edge.csv.gz")
     arcs = edges + (np.cumsum(sizes) - sizes)[owners, None]
-    return _held(str(where), sizes, arcs, features, values, labels[:, 0], _split(files, len(sizes)))
+    return _raw(str(where), sizes, arcs, features, values, labels[:, 0], _split(files, len(sizes)))
 
 
 def _split(files: Files, count: int) -> Mapping[str, Column] | None:
-    """OGB's own split, which must hold every graph once; None if there is none."""
+    """Reads OGB's split, which must contain every graph once; returns None if there is none."""
     names = {part: f"{part}.csv.gz" for part in PARTS}
     if not any(name in files for name in names.values()):
         return None
@@ -160,24 +161,25 @@ def _split(files: Files, count: int) -> Mapping[str, Column] | None:
     if not np.array_equal(everything, np.arange(count)):
         lines = ", ".join(f"{names[part]} {len(index)}" for part, index in split.items())
         raise Refused(
-            f"the split in {files.where} does not hold each of the {count} graphs once ({lines} lines)"
+            f"the split in {files.where} does not contain each of the {count} graphs once ({lines} lines)"
         )
     return split
 
 
-def _as_long(files: Files, name: str, lines: int, other: str, columns: int | None = None) -> Rows:
-    """A file that must have as many lines as another one tells."""
+def _rows_like(files: Files, name: str, lines: int, other: str, columns: int | None = None) -> Rows:
+    """Reads a file that must have a number of lines; ``other`` is the file that this number comes from."""
     rows = files.rows(name, columns)
     if len(rows) != lines:
-        raise Refused(f"{name} in {files.where} has {len(rows)} lines, but {other} tells of {lines}")
+        raise Refused(f"{name} in {files.where} has {len(rows)} lines, but {other} asks for {lines}")
     return rows
 
 
 def _pair(numbers: Column) -> str:
+    """Returns two numbers as text."""
     return f"{numbers[0]} and {numbers[1]}"
 
 
-def _held(
+def _raw(
     where: str,
     sizes: Column,
     arcs: Rows,
@@ -186,15 +188,15 @@ def _held(
     labels: Column,
     split: Mapping[str, Column] | None,
 ) -> RawGraphs:
-    """One form for both layouts.
+    """Brings what was read into the form that both layouts share.
 
     Args:
-        where: The source.
-        sizes: Nodes of each graph, at least one.
-        arcs: Both ends of each line of the edge file, as global node numbers.
-        features: Of each node; None for the degree.
-        values: Features of each line of the edge file; None without any.
-        labels: Class of each graph, as in the file.
+        where: The source, for error messages.
+        sizes: Number of nodes of each graph, at least one.
+        arcs: Both ends of each line of the edge file; node numbers count through all graphs.
+        features: Features of each node; None takes the degree.
+        values: Features of each line of the edge file; None if edges have no features.
+        labels: Class of each graph as in the file.
         split: The source's own split.
     """
     nodes = int(sizes.sum())
@@ -222,35 +224,35 @@ def _held(
 
 
 def _both_ways(arcs: Rows, nodes: int) -> tuple[Column, Int64[np.ndarray, "2 e"]]:
-    """Every edge in both directions, once each, sorted by source and target.
+    """Lists every edge once in each direction, sorted by source and target.
 
     Args:
         arcs: Both ends of each line of the edge file.
-        nodes: How many nodes there are.
+        nodes: Number of nodes.
 
     Returns:
-        For each directed edge the first line that lists it in either direction, and its two ends.
+        The first line that lists each directed edge in either direction, and the edge's source and target.
     """
     low, high = np.minimum(arcs[:, 0], arcs[:, 1]), np.maximum(arcs[:, 0], arcs[:, 1])
     proper = np.flatnonzero(low < high)
     keys, first = np.unique(low[proper] * nodes + high[proper], return_index=True)
     low, high = np.divmod(keys, nodes)
     keys = np.concatenate([keys, high * nodes + low])
-    order = np.argsort(keys)  # they are all different
+    order = np.argsort(keys)  # all keys are different
     return np.tile(proper[first], 2)[order], np.stack(np.divmod(keys[order], nodes))
 
 
 def tuple_ids(rows: Rows) -> tuple[Column, Rows]:
-    """An id for each different row, in the rows' lexicographic order.
+    """Numbers the different rows of a table in lexicographic order.
 
-    The columns become the digits of one number, which is replaced by its rank wherever it would grow too
-    large to find ranks by a table. Nothing is hashed: different rows never meet.
+    The columns are combined into one number per row, which is replaced by its rank whenever it exceeds
+    `MAX_VALUES`. Nothing is hashed, so different rows always get different ids.
 
     Args:
-        rows: Numbers from 0.
+        rows: A table of numbers from 0.
 
     Returns:
-        The id of each row, and the row behind each id.
+        The id of each row, and the row that each id stands for.
     """
     key, span = np.zeros(len(rows), np.int64), 1
     for column in rows.T:
@@ -267,7 +269,7 @@ def tuple_ids(rows: Rows) -> tuple[Column, Rows]:
 
 
 def _ranks(numbers: Column, span: int) -> tuple[Column, int]:
-    """The rank of each number among the different ones, and how many those are; all are below ``span``."""
+    """Returns the rank of each number below ``span`` among the different ones, and how many those are."""
     if span > MAX_VALUES:
         different, ranks = np.unique(numbers, return_inverse=True)
         return ranks, len(different)

@@ -1,9 +1,10 @@
-"""Where graph datasets come from: a name, a folder or a zip file becomes a `GraphDataset`.
+"""Loads a graph dataset by its name, or from a folder or zip file.
 
-``mutag`` comes with the package: ``MUTAG.zip``, 24 kB, is TUDataset's text: 188 compounds and whether they
-are mutagenic (Debnath et al. 1991, Journal of Medicinal Chemistry 34(2), 786-797; collected by Morris et
-al. 2020, https://chrsmrrs.github.io/TUDataset, who ask to be cited), as found in sunfanyunn/InfoGraph at
-commit 1f286d5. The other sets are read from files, or downloaded by torch_geometric (the extra ``graph``).
+The package contains ``mutag``: 188 compounds, labelled by whether they are mutagenic (Debnath et al. 1991,
+Journal of Medicinal Chemistry 34(2), 786-797). ``MUTAG.zip`` (24 kB) holds the text files of TUDataset
+(Morris et al. 2020, https://chrsmrrs.github.io/TUDataset, who ask to be cited), copied from
+sunfanyunn/InfoGraph at commit 1f286d5. The other datasets are read from files or downloaded with
+torch_geometric (the extra ``graph``).
 """
 
 import os
@@ -21,7 +22,7 @@ from jaxtyping import Int64
 from condense.data.graphs.files import PARTS, RawGraphs, read_graphs
 from condense.data.graphs.spec import GraphDataset, GraphSpec
 from condense.errors import Refused, unknown
-from condense.files import digest, home, require_writable
+from condense.files import data_folder, digest, first_line, home, require_writable
 
 MUTAG = Path(__file__).with_name("MUTAG.zip")
 
@@ -31,15 +32,15 @@ OGB = "https://snap.stanford.edu/ogb/data/graphproppred/csv_mol_download"
 
 @dataclass(frozen=True, kw_only=True)
 class KnownGraphs:
-    """What is known of a named graph dataset before a file is opened.
+    """Expected properties of a named graph dataset.
 
     Attributes:
-        folder: Name of its folder, or of its zip file without ``.zip``.
-        url: Where its zip file is published.
-        graphs: How many graphs it has.
-        nodes: How many nodes they have together.
-        classes: Its labels in the file, ascending.
-        split: First 16 digits of the seeded split's hash (`split_hash`); None where the split is official.
+        folder: Name of its folder, and of its zip file without ``.zip``.
+        url: Address of its zip file.
+        graphs: Number of graphs.
+        nodes: Number of nodes of all graphs together.
+        classes: Labels in its file, ascending.
+        split: First 16 digits of the seeded split's hash (`split_hash`); None if its split is official.
     """
 
     folder: str
@@ -70,51 +71,51 @@ KNOWN_GRAPHS: Mapping[str, KnownGraphs] = {
     "molhiv": _ogb("hiv", 41127, 1049163),
 }
 GRAPH_NAMES = tuple(KNOWN_GRAPHS)
-"""Graph datasets by the names that `load_graphs` knows."""
+"""Names of the graph datasets that `load_graphs` knows."""
 
-FOLDERS = {known.folder: name for name, known in KNOWN_GRAPHS.items()}
+NAME_OF_FOLDER = {known.folder: name for name, known in KNOWN_GRAPHS.items()}
 
 
 def load_graphs(name_or_path: str, *, data_dir: Path | None = None) -> GraphDataset:
     """Loads a graph dataset.
 
-    - A name of `GRAPH_NAMES`. ``mutag`` comes with the package. Of the others ``FOLDER.zip``, then the folder
-      ``FOLDER`` are looked for in the data folder (``NCI1``, ``ogbg_molhiv``); without them the published zip
-      file is downloaded below the home folder once. Every copy with the same graphs gives the same hash.
-    - A path to a folder or zip file in TUDataset's or OGB's layout. One whose name is a known dataset's *is*
-      that dataset.
+    - A name of `GRAPH_NAMES`: ``mutag`` is part of the package. For any other name, ``FOLDER.zip`` and then
+      the folder ``FOLDER`` are looked up in the data folder (``NCI1``, ``ogbg_molhiv``). If both are missing,
+      the published zip file is downloaded once. Equal graphs give equal hashes, whatever their source.
+    - A path of a folder or zip file in TUDataset's or OGB's layout. If it has the name of a known dataset's
+      folder, it is loaded as that dataset.
 
-    What comes with a split (OGB's) keeps it, all else is split by `seeded_split`. Labels become class ids in order.
+    OGB's datasets keep their own splits; the others are split by `seeded_split`. The labels in a file are
+    numbered in ascending order to become class ids.
 
     Args:
-        name_or_path: What to load.
-        data_dir: Where files of named datasets lie; ``$CONDENSE_DATA``, else ``data`` below the home folder.
+        name_or_path: Name or path of the dataset.
+        data_dir: Folder with the files of named datasets; None takes `condense.files.data_folder`.
 
     Raises:
-        Refused: in one sentence, if there is no such dataset or it is not sound.
+        Refused: If there is no such dataset, or its files are damaged or contradict each other.
     """
     path = Path(name_or_path)
     if name_or_path in KNOWN_GRAPHS:
-        folder = data_dir or Path(os.environ.get("CONDENSE_DATA") or home() / "data")
-        known = KNOWN_GRAPHS[name_or_path]
-        return _known(name_or_path, known, read_graphs(_place(name_or_path, known, folder)))
+        return _known(name_or_path, read_graphs(_located(name_or_path, data_folder(data_dir))))
     if not path.exists():
         if "/" in name_or_path or os.sep in name_or_path or path.suffix == ".zip":
             raise Refused(f"there is no file or folder {path}")
-        raise unknown("graph dataset", name_or_path, GRAPH_NAMES)
+        raise unknown("graph dataset", name_or_path, GRAPH_NAMES, setting="dataset")
     stem = path.resolve().name.removesuffix(".zip")
-    if stem in FOLDERS:
-        return _known(FOLDERS[stem], KNOWN_GRAPHS[FOLDERS[stem]], read_graphs(path))
+    if stem in NAME_OF_FOLDER:
+        return _known(NAME_OF_FOLDER[stem], read_graphs(path))
     if stem.lower() in KNOWN_GRAPHS:
         raise Refused(
-            f"{path} bears the name of a known dataset, whose files are {KNOWN_GRAPHS[stem.lower()].folder}: "
-            "rename it, so that results are not mixed up"
+            f"{path} has the name of a known dataset, whose files are called "
+            f"{KNOWN_GRAPHS[stem.lower()].folder}: rename it, so that results are not mixed up"
         )
     return _dataset(stem, read_graphs(path))
 
 
-def _place(name: str, known: KnownGraphs, data_dir: Path) -> Path:
-    """Where a named dataset lies, after a download if need be."""
+def _located(name: str, data_dir: Path) -> Path:
+    """Finds the files of a named dataset; downloads them if they are missing."""
+    known = KNOWN_GRAPHS[name]
     if name == "mutag":
         return MUTAG
     downloads = home() / "downloads"
@@ -125,11 +126,11 @@ def _place(name: str, known: KnownGraphs, data_dir: Path) -> Path:
     by_hand = f"place it by hand as {data_dir / known.folder}.zip (from {known.url})"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own use of torch
+            warnings.simplefilter("ignore")  # torch_geometric calls deprecated functions of torch
             download_url = import_module("torch_geometric.data").download_url
     except ImportError as error:
         raise Refused(
-            f"there is no {known.folder}.zip in {data_dir}, and to download {name} takes torch_geometric: "
+            f"there is no {known.folder}.zip in {data_dir}, and downloading {name} needs torch_geometric: "
             f"install condense-bench[graph], or {by_hand}"
         ) from error
     require_writable(downloads)
@@ -138,44 +139,45 @@ def _place(name: str, known: KnownGraphs, data_dir: Path) -> Path:
         try:
             got = Path(download_url(known.url, part, log=False))
         except (OSError, RuntimeError) as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise Refused(f"cannot download {name} ({first}); {by_hand}") from error
+            raise Refused(f"cannot download {name} ({first_line(error)}); {by_hand}") from error
         return got.replace(downloads / f"{known.folder}.zip")
 
 
-def _known(name: str, known: KnownGraphs, held: RawGraphs) -> GraphDataset:
-    """A known dataset from its graphs, which must have its counts and labels."""
-    found, nodes = len(held.graphs), len(held.graphs.node_labels)
+def _known(name: str, raw: RawGraphs) -> GraphDataset:
+    """Builds a known dataset from its graphs after comparing them with what is expected."""
+    known = KNOWN_GRAPHS[name]
+    found, nodes = len(raw.graphs), len(raw.graphs.node_labels)
     if (found, nodes) != (known.graphs, known.nodes):
         raise Refused(
-            f"{held.where} holds {found} graphs of {nodes} nodes in all, "
+            f"{raw.where} holds {found} graphs of {nodes} nodes in all, "
             f"but {name} has {known.graphs} of {known.nodes}"
         )
-    if held.classes != known.classes:
+    if raw.classes != known.classes:
         raise Refused(
-            f"{held.where} has the labels {_listed(held.classes)}, but {name}'s are {_listed(known.classes)}"
+            f"{raw.where} has the labels {_listed(raw.classes)}, but {name}'s are {_listed(known.classes)}"
         )
-    if known.split is None and held.split is None:
-        raise Refused(f"{held.where} holds no file train.csv.gz: {name} has an official split")
-    return _dataset(name, held)
+    if known.split is None and raw.split is None:
+        raise Refused(f"{raw.where} holds no file train.csv.gz: {name} has an official split")
+    return _dataset(name, raw)
 
 
 def _listed(labels: tuple[int, ...]) -> str:
+    """Returns the first few labels as text."""
     few = ", ".join(str(label) for label in labels[:5])
     return f"{few} and {len(labels) - 5} more" if len(labels) > 5 else few
 
 
 def seeded_split(count: int) -> dict[str, Int64[np.ndarray, " _"]]:
-    """The seeded split: a tenth for tests, a tenth for validation (both rounded up), the rest to train.
+    """Splits graphs at random: a tenth to test, a tenth to validate (both rounded up), the rest to train.
 
-    The order is ``torch.randperm(count)`` under the seed 0 on the CPU; the test graphs come first in it, then
-    those for validation. It is the split of Mirage's and DosCond's scripts for TUDataset's sets.
+    The random order is ``torch.randperm(count)`` with seed 0 on the CPU. Its first tenth becomes the test
+    split and its second tenth the validation split, as in the scripts of Mirage and DosCond for TUDataset.
 
     Args:
-        count: How many graphs there are.
+        count: Number of graphs.
 
     Returns:
-        Positions by part, ascending.
+        The positions of each split's graphs, ascending.
     """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
     tenth = -(-count // 10)
@@ -184,35 +186,33 @@ def seeded_split(count: int) -> dict[str, Int64[np.ndarray, " _"]]:
 
 
 def split_hash(split: Mapping[str, Int64[np.ndarray, " _"]]) -> str:
-    """SHA-256 of the positions in each part."""
+    """Returns the SHA-256 of the positions in each split."""
     return digest({part: index.tolist() for part, index in split.items()})
 
 
-def _dataset(name: str, held: RawGraphs) -> GraphDataset:
-    """Splits the graphs and describes them."""
-    graphs, where = held.graphs, held.where
-    if len(held.classes) < 2:
-        raise Refused(f"{where} has one class only, {held.classes[0]}; there is nothing to tell apart")
-    split = held.split or seeded_split(len(graphs))
+def _dataset(name: str, raw: RawGraphs) -> GraphDataset:
+    """Splits the graphs and specifies the dataset."""
+    graphs, where = raw.graphs, raw.where
+    if len(raw.classes) < 2:
+        raise Refused(f"{where} has only one class, {raw.classes[0]}; a classifier needs at least two")
+    split = raw.split or seeded_split(len(graphs))
     recorded = KNOWN_GRAPHS[name].split if name in KNOWN_GRAPHS else None
     if recorded is not None and split_hash(split)[:16] != recorded:
-        raise Refused(
-            f"torch {torch.__version__} draws another split of {name} than the one that is recorded"
-        )
+        raise Refused(f"torch {torch.__version__} draws another split of {name} than the recorded one")
     if empty := [part for part in PARTS if not len(split[part])]:
-        raise Refused(f"{where} has {len(graphs)} graphs, so that none is left for the part {empty[0]!r}")
+        raise Refused(f"{where} has {len(graphs)} graphs, which leaves none for the split {empty[0]!r}")
     parts = {part: graphs.select(torch.from_numpy(split[part])) for part in PARTS}
-    missing = [held.classes[label] for label, count in enumerate(parts["train"].counts()) if not count]
+    missing = [raw.classes[label] for label, count in enumerate(parts["train"].counts()) if not count]
     if missing:
         raise Refused(
             f"{where} has no training graph of the class {missing[0]} ({len(missing)} such classes)"
         )
     spec = GraphSpec(
         name=name,
-        classes=tuple(str(label) for label in held.classes),
+        classes=tuple(str(label) for label in raw.classes),
         features=tuple((graphs.node_features.amax(0) + 1).tolist()),
         node_labels=int(graphs.node_labels.max()) + 1,
-        edge_values=held.edge_values,
-        split="seeded" if held.split is None else "official",
+        edge_values=raw.edge_values,
+        split="seeded" if raw.split is None else "official",
     )
     return GraphDataset(spec, **parts)

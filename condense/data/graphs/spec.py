@@ -1,9 +1,9 @@
-"""Graph data: many graphs as a few flat arrays, and what is known of a set of them.
+"""Datasets of graphs: many graphs in a few flat arrays, with their specification.
 
-The nodes of all graphs stand in one row and so do the edges, graph after graph; ``nodes_ptr`` and
-``edges_ptr`` tell where each graph begins. Node numbers are global, so the arrays are the disjoint union of
-all graphs as they stand, and a network takes them without further batching. One letter means one thing: g
-graphs, z nodes, e directed edges, f columns of node features.
+The nodes of all graphs are stored one after the other, and so are the edges; ``nodes_ptr`` and ``edges_ptr``
+hold the position at which each graph begins. Node numbers count through all graphs, so that the arrays are
+the disjoint union of the graphs, which a network takes as it is. In shapes, g counts graphs, z nodes, e
+directed edges, and f columns of node features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from condense.files import hash_tensors
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSpec(DatasetSpec):
-    """Specification of a graph dataset; the classes of TUDataset are named by the numbers in its file.
+    """Specification of a graph dataset. TUDataset's classes are named by the numbers in its files.
 
     Attributes:
-        features: For each column of node features how many values it is coded with, 0 to n - 1 (the largest
-            value of all graphs, plus one).
-        node_labels: How many whole feature tuples occur: node labels are 0 to n - 1.
-        edge_values: The tuple of edge features behind each edge label; empty tuples where edges have none.
-        split: ``official`` (OGB's scaffold split) or ``seeded`` (`condense.data.graphs.sources.seeded`).
+        features: Number of values of each column of node features: the largest value of all graphs plus one.
+        node_labels: Number of different feature tuples; node labels go from 0 to this number minus one.
+        edge_values: Tuple of edge features that each edge label stands for; empty if edges have no features.
+        split: ``official`` (OGB's scaffold split) or ``seeded``
+            (`condense.data.graphs.sources.seeded_split`).
     """
 
     kind: str = "graphs"
@@ -40,18 +40,16 @@ class GraphSpec(DatasetSpec):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Graphs(Samples):
-    """Many graphs, flat, resident on one device.
+    """Labelled graphs in flat arrays.
 
     Attributes:
-        node_labels: For each node the id of its whole tuple of features, in the tuples' order.
-        node_features: The tuples, as they were loaded.
-        edges: Source and target of each directed edge as global node numbers, ascending; every edge is there
-            in both directions, once each, and no node has one to itself.
-        edge_labels: For each edge the id of its whole tuple of features; 0 where edges have none.
-        nodes_ptr: Where each graph's nodes begin, and z.
-        edges_ptr: Where each graph's edges begin, and e.
-        labels: Class ids from 0.
-        num_classes: Classes of the dataset, whether or not each occurs here.
+        node_labels: Id of each node's tuple of features; ids follow the order of the tuples.
+        node_features: Features of each node as they were loaded.
+        edges: Source and target of each directed edge as node numbers, ascending. Each edge occurs once in
+            each direction, and no edge joins a node to itself.
+        edge_labels: Id of each edge's tuple of features; 0 if edges have no features.
+        nodes_ptr: Position at which each graph's nodes begin, followed by z.
+        edges_ptr: Position at which each graph's edges begin, followed by e.
     """
 
     node_labels: Int64[Tensor, " z"]
@@ -64,33 +62,33 @@ class Graphs(Samples):
     num_classes: int
 
     def tensors(self) -> dict[str, Tensor]:
-        """All arrays by name."""
+        """Returns all arrays by name."""
         return {name: getattr(self, name) for name in ARRAYS}
 
     @cached_property
-    def hash(self) -> str:  # type: ignore[override]  # computed when asked for
-        """SHA-256 over all arrays (computed once, when asked for); it stays when the device changes."""
+    def hash(self) -> str:  # type: ignore[override]  # a plain attribute in the base, computed on demand here
+        """SHA-256 of all arrays."""
         return hash_tensors(self.tensors())
 
     @cached_property
     def owners(self) -> Int64[Tensor, " z"]:
-        """For each node the position of its graph."""
+        """Position of each node's graph."""
         graphs = torch.arange(len(self), device=self.labels.device)
         return graphs.repeat_interleave(self.nodes_ptr.diff(), output_size=len(self.node_labels))
 
     def to(self, device: torch.device | str) -> "Graphs":
-        """The same graphs on another device."""
+        """Returns the same graphs on another device."""
         moved = {name: array.to(device) for name, array in self.tensors().items()}
         return Graphs(**moved, num_classes=self.num_classes)
 
     def select(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> "Graphs":
-        """Some of the graphs, in the order asked for; one that is asked for twice is there twice.
+        """Returns some of the graphs in the order of the indices; a repeated index repeats its graph.
 
         Args:
-            indices: Positions from 0, no mask; best on the CPU, where they are looked at.
+            indices: Positions from 0, preferably on the CPU because their range is checked.
 
         Raises:
-            IndexError: if a position is not that of a graph here.
+            IndexError: If an index is not the position of a graph.
         """
         index = torch.as_tensor(indices)
         if index.numel() and (index.dtype == torch.bool or index.is_floating_point()):
@@ -117,13 +115,21 @@ class Graphs(Samples):
 
 
 ARRAYS = ("node_labels", "node_features", "edges", "edge_labels", "nodes_ptr", "edges_ptr", "labels")
-"""The fields of `Graphs` that are tensors, all of which its hash covers."""
+"""Names of the arrays of `Graphs`; its hash covers all of them."""
 
 
 def members_of(
     ptr: Int64[Tensor, " g+1"], index: Int64[Tensor, " m"]
 ) -> tuple[Int64[Tensor, " p"], Int64[Tensor, " m+1"]]:
-    """The positions of what belongs to the graphs of an index, graph after graph, and where each begins."""
+    """Finds the nodes, or the edges, of selected graphs.
+
+    Args:
+        ptr: Position at which each graph's nodes begin (``nodes_ptr``), or its edges (``edges_ptr``).
+        index: Positions of the selected graphs.
+
+    Returns:
+        The positions of their nodes or edges, graph after graph, and where each graph begins among these.
+    """
     sizes = ptr.diff()[index]
     starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     total = int(starts[-1])
@@ -133,13 +139,10 @@ def members_of(
 
 @dataclass(frozen=True, eq=False)
 class GraphDataset(Dataset):
-    """A graph dataset: its description, what to train on, and what only a finished student sees.
+    """A graph dataset.
 
     Attributes:
-        spec: Its description.
-        train: Training graphs.
-        valid: Graphs that are in neither of the others: a method may choose its settings by them.
-        test: Test graphs.
+        valid: Graphs that a method may choose its settings by; they occur in neither other split.
     """
 
     spec: GraphSpec
@@ -149,5 +152,5 @@ class GraphDataset(Dataset):
 
     @property
     def parts(self) -> Mapping[str, Graphs]:
-        """The splits by name; the hash covers them in this order."""
+        """The splits by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}

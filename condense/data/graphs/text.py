@@ -1,8 +1,7 @@
-"""Tables of whole numbers from text and from compressed text, a whole file at a time.
+"""Reads tables of whole numbers from text files and compressed text files.
 
-No line is looked at by itself: the digits of many numbers are added up side by side, so that the 9 million
-numbers of molhiv's atoms take about a second. A file that is not whole, or holds anything else, is
-refused with its name and the line.
+Many numbers are parsed at once with NumPy, so that the 9 million numbers of molhiv's atoms take about a
+second. An error names the file and the line.
 """
 
 import gzip
@@ -18,74 +17,74 @@ from jaxtyping import Int64
 from condense.errors import Refused
 
 MAX_DIGITS = 18
-"""Of a number in a file: what surely fits into 64 bits."""
+"""Largest number of digits of a number, so that it fits into 64 bits."""
 
 COMMA, LINE_END, MINUS, ZERO = b",\n-0"
 
 PIECE = 2**17
-"""Bytes that are taken at a time, up to the end of a line: few enough for a processor's cache."""
+"""Bytes that are parsed at a time, up to the next end of a line; they fit into a processor's cache."""
 
-FOLDERS = ("*", "raw/*", "split/*/*")
-"""Where files lie in a dataset's folder: TUDataset's flat, OGB's and torch_geometric's in ``raw``."""
+PATTERNS = ("*", "raw/*", "split/*/*")
+"""Places of files in a folder: TUDataset has no sub-folders, OGB and torch_geometric use ``raw``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """The files of a folder or a zip file, found by the last part of their names.
+    """The files of a folder or a zip file, by their names without folders.
 
     Attributes:
         where: The folder or zip file.
-        names: Whole name of each file by its last part.
-        read: Gives a file's bytes by its whole name.
+        names: Full name of each file.
+        read_bytes: Returns the content of a file, given its full name.
     """
 
     where: Path
     names: Mapping[str, str]
-    read: Callable[[str], bytes]
+    read_bytes: Callable[[str], bytes]
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
 
     def rows(self, name: str, columns: int | None = None) -> Int64[np.ndarray, "n c"]:
-        """A file's table of whole numbers, ``.gz`` or plain.
+        """Reads a table of whole numbers from a file, which may be compressed (``.gz``).
 
         Args:
-            name: Last part of the file's name.
-            columns: Numbers in a line; as many as in the first line by default.
+            name: Name of the file.
+            columns: Numbers per line; by default as many as in the first line.
 
         Raises:
-            Refused: if there is no such file, it is not whole or holds something else.
+            Refused: If the file is missing or damaged, or holds anything else.
         """
         if name not in self.names:
             raise Refused(f"{self.where} holds no file {name}")
         try:
-            text = self.read(self.names[name])
+            text = self.read_bytes(self.names[name])
             text = gzip.decompress(text) if name.endswith(".gz") else text
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise Refused(f"{name} in {self.where} is not whole: {error}") from error
+            raise Refused(f"{name} in {self.where} is damaged: {error}") from error
         return integers(text, f"{name} in {self.where}", columns)
 
     def column(self, name: str) -> Int64[np.ndarray, " n"]:
-        """The numbers of a file with one in a line."""
+        """Reads a file with one whole number per line."""
         return self.rows(name, 1)[:, 0]
 
 
 def open_files(path: Path) -> Files:
-    """The files of a folder or of a zip file, which may have folders of its own.
+    """Lists the files of a folder or of a zip file, which may contain folders.
 
     Raises:
-        Refused: if there is neither.
+        Refused: If there is no such folder or zip file.
     """
     if path.is_dir():
-        found = (str(file) for pattern in FOLDERS for file in path.glob(pattern) if file.is_file())
+        found = (str(file) for pattern in PATTERNS for file in path.glob(pattern) if file.is_file())
         return Files(path, _by_last_part(found), lambda name: Path(name).read_bytes())
     if not path.is_file():
         raise Refused(f"there is no file or folder {path}")
     try:
-        held = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
-        raise Refused(f"{path} is not a whole zip file: {error}") from error
-    return Files(path, _by_last_part(held.namelist()), held.read)
+        raise Refused(f"{path} is not an intact zip file: {error}") from error
+    return Files(path, _by_last_part(archive.namelist()), archive.read)
 
 
 def _by_last_part(names: Iterable[str]) -> dict[str, str]:
@@ -93,17 +92,17 @@ def _by_last_part(names: Iterable[str]) -> dict[str, str]:
 
 
 def integers(text: bytes, what: str, columns: int | None = None) -> Int64[np.ndarray, "n c"]:
-    """The whole numbers of a text with commas between numbers and ends of lines between rows.
+    """Parses whole numbers that are separated by commas, with one row per line.
 
-    Blanks beside commas and line ends are left out, and so are empty lines at the end.
+    Blanks beside commas and at the ends of lines are ignored, and so are empty lines at the end of the text.
 
     Args:
         text: ASCII digits, minus signs, commas and ends of lines.
-        what: Name of the file, for refusals.
-        columns: Numbers in a row; as many as in the first row by default.
+        what: Name of the file, for error messages.
+        columns: Numbers per row; by default as many as in the first row.
 
     Raises:
-        Refused: if a line has more or fewer numbers, or what is no whole number of 18 digits at most.
+        Refused: If a row has another length, or a value is not a whole number of at most 18 digits.
     """
     text = text.rstrip()
     if not text:
@@ -121,16 +120,16 @@ def integers(text: bytes, what: str, columns: int | None = None) -> Int64[np.nda
 
 
 def _piece(text: bytes, what: str, width: int, line: int) -> Int64[np.ndarray, "n c"]:
-    """Some whole lines of a text, of which the first is the ``line``-th."""
+    """Parses complete lines of a text; ``line`` is the number of the first."""
     text = _dense(text + b"\n")
-    held = np.frombuffer(text, np.uint8)
-    apart = (held == COMMA) | (held == LINE_END)
+    codes = np.frombuffer(text, np.uint8)
+    apart = (codes == COMMA) | (codes == LINE_END)
     ends = np.flatnonzero(apart)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    negative = held[starts] == MINUS
+    negative = codes[starts] == MINUS
     starts += negative
     lengths = ends - starts
-    digits = held - np.uint8(ZERO)
+    digits = codes - np.uint8(ZERO)
     foreign = (digits > 9) & ~apart
     foreign[starts[negative] - 1] = False
     if foreign.any() or lengths.min() < 1 or lengths.max() > MAX_DIGITS:
@@ -139,8 +138,8 @@ def _piece(text: bytes, what: str, width: int, line: int) -> Int64[np.ndarray, "
         at = int(wrong.argmax())
         value = text[starts[at] - negative[at] : ends[at]].decode("ascii", "replace")
         line += text.count(b"\n", 0, int(ends[at]))
-        raise Refused(f"line {line} of {what} holds {value[:24]!r}, which is no whole number")
-    closes = held[ends] == LINE_END
+        raise Refused(f"line {line} of {what} holds {value[:24]!r}, which is not a whole number")
+    closes = codes[ends] == LINE_END
     if len(ends) % width or closes.sum() * width != len(ends) or not closes[width - 1 :: width].all():
         counts = np.diff(np.flatnonzero(closes), prepend=-1)
         at = int((counts != width).argmax())
@@ -154,7 +153,7 @@ def _piece(text: bytes, what: str, width: int, line: int) -> Int64[np.ndarray, "
 
 
 def _dense(text: bytes) -> bytes:
-    """The text without blanks beside commas and ends of lines; blanks between numbers stay, to be refused."""
+    """Removes blanks beside commas and ends of lines; blanks between digits stay and are an error."""
     text = text.replace(b"\r\n", b"\n").replace(b", ", b",")
     before = -1
     while len(text) != before and b" " in text:

@@ -1,1 +1,1 @@
-"""data/images."""
+"""Datasets of images."""

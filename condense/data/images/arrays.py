@@ -1,4 +1,4 @@
-"""Datasets that come as arrays: ``.npz`` files, scikit-learn's digits, torchvision's downloads."""
+"""Reads image datasets that are arrays: ``.npz`` files, scikit-learn's digits, torchvision's downloads."""
 
 import zipfile
 import zlib
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from condense.data.images.known import KnownImages
 from condense.errors import Refused
-from condense.files import home, require_writable
+from condense.files import first_line, home, require_writable
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 LAYOUT = "train_images and test_images (N, H, W, C) uint8, train_labels and test_labels (N,) integers from 0"
@@ -20,16 +20,16 @@ LAYOUT = "train_images and test_images (N, H, W, C) uint8, train_labels and test
 
 @dataclass(frozen=True, eq=False)
 class RawImages:
-    """Both splits as they come from a source, not yet checked against each other.
+    """Both splits of an image dataset before they are checked.
 
     Attributes:
         train_images: Training images.
-        train_labels: Their class ids.
+        train_labels: Class ids of the training images.
         test_images: Test images.
-        test_labels: Their class ids.
-        classes: Class names where the source knows them.
-        where: The source in words, for refusals.
-        changed: Whether the images were brought to another size than the source's own.
+        test_labels: Class ids of the test images.
+        classes: Class names, if the source has them.
+        where: The source, for error messages.
+        changed: Whether the images were resized to another size than the source's usual one.
     """
 
     train_images: UInt8[Tensor, "n c h w"]
@@ -42,70 +42,71 @@ class RawImages:
 
 
 def read_npz(path: Path) -> RawImages:
-    """Reads an ``.npz`` file with MedMNIST's keys (its ``val`` arrays are left alone).
+    """Reads an ``.npz`` file with MedMNIST's keys; ``val`` arrays are ignored.
 
     Args:
-        path: The file: ``train_images`` and ``test_images`` (N, H, W), (N, H, W, 1) or (N, H, W, 3) uint8,
-            ``train_labels`` and ``test_labels`` (N,) or (N, 1) integers.
+        path: A file with ``train_images`` and ``test_images`` (N, H, W), (N, H, W, 1) or (N, H, W, 3) as
+            uint8, and ``train_labels`` and ``test_labels`` (N,) or (N, 1) as integers.
 
     Raises:
-        Refused: if it is no whole ``.npz`` file or does not hold these arrays.
+        Refused: If the file is missing or damaged, or does not contain these arrays.
     """
     if not path.is_file():
         raise Refused(f"there is no file {path}")
     try:
-        held = np.load(path, allow_pickle=False)
-        if not isinstance(held, np.lib.npyio.NpzFile):
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
             raise Refused(f"{path} is one array, not an .npz file with {LAYOUT}")
-        with held:
+        with file:
             for key in KEYS:
-                if key not in held.files:
+                if key not in file.files:
                     raise Refused(
-                        f"{path} holds no {key!r}, only {', '.join(sorted(held.files)) or 'nothing'}"
+                        f"{path} holds no {key!r}, only {', '.join(sorted(file.files)) or 'nothing'}"
                     )
-            arrays = {key: held[key] for key in KEYS}
+            arrays = {key: file[key] for key in KEYS}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise Refused(f"{path} is not a whole .npz file: {_first_line(error)}") from error
-    images = {
-        part: _images(arrays[f"{part}_images"], f"{part}_images in {path}") for part in ("train", "test")
-    }
-    labels = {
-        part: _labels(arrays[f"{part}_labels"], f"{part}_labels in {path}") for part in ("train", "test")
-    }
-    return RawImages(images["train"], labels["train"], images["test"], labels["test"], None, str(path))
+        raise Refused(f"{path} is not an intact .npz file: {first_line(error)}") from error
+    return RawImages(
+        train_images=_images(arrays["train_images"], f"train_images in {path}"),
+        train_labels=_labels(arrays["train_labels"], f"train_labels in {path}"),
+        test_images=_images(arrays["test_images"], f"test_images in {path}"),
+        test_labels=_labels(arrays["test_labels"], f"test_labels in {path}"),
+        classes=None,
+        where=str(path),
+    )
 
 
 def read_digits() -> RawImages:
-    """Scikit-learn's copy of the UCI handwritten digits: 1797 real 8 x 8 images, no download.
+    """Reads the UCI handwritten digits, 1797 images of 8 x 8 pixels, from scikit-learn without a download.
 
-    Values 0 .. 16 become uint8 by rounding ``x * 255 / 16``. The split is frozen: the order is
-    ``numpy.random.RandomState(0).permutation(1797)``, a stream that NumPy promises never to change; its
-    first 1347 are the training images, the other 450 the test images.
+    The values 0 to 16 become uint8 by rounding ``x * 255 / 16``. The split is fixed: in the order of
+    ``numpy.random.RandomState(0).permutation(1797)``, which NumPy promises never to change, the first 1347
+    images are for training and the other 450 for testing.
     """
     from sklearn.datasets import load_digits
 
-    held = load_digits()
-    order = np.random.RandomState(0).permutation(len(held.target))
-    pixels = np.rint(held.images * (255 / 16)).astype(np.uint8)[order]
+    loaded = load_digits()
+    order = np.random.RandomState(0).permutation(len(loaded.target))
+    pixels = np.rint(loaded.images * (255 / 16)).astype(np.uint8)[order]
     images = torch.from_numpy(pixels).unsqueeze(1)
-    labels = torch.from_numpy(held.target.astype(np.int64)[order])
+    labels = torch.from_numpy(loaded.target.astype(np.int64)[order])
     return RawImages(
         images[:1347], labels[:1347], images[1347:], labels[1347:], None, "scikit-learn's digits"
     )
 
 
 def download(name: str, known: KnownImages, data_dir: Path) -> RawImages:
-    """A named dataset through torchvision, which downloads it below the home folder once.
+    """Reads a named dataset with torchvision, which downloads it once.
 
-    SVHN is its ``train`` and ``test`` parts without ``extra``; class 0 is the digit 0.
+    SVHN consists of its ``train`` and ``test`` parts without ``extra``; class 0 is the digit 0.
 
     Args:
-        name: The dataset's name.
-        known: What is known of it; ``torchvision`` is not None.
-        data_dir: Where an ``.npz`` file of it was looked for, for the refusal.
+        name: Name of the dataset.
+        known: Expected properties of the dataset; ``torchvision`` must not be None.
+        data_dir: The data folder, for the error message.
 
     Raises:
-        Refused: if it cannot be downloaded, telling how to place it by hand.
+        Refused: If the download fails; the message says where to place the file by hand.
     """
     import torchvision
 
@@ -117,14 +118,14 @@ def download(name: str, known: KnownImages, data_dir: Path) -> RawImages:
     for train in (True, False):
         part = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
         try:
-            held = source(root=str(root), download=True, **part)
+            split = source(root=str(root), download=True, **part)
         except (OSError, RuntimeError) as error:
             file = data_dir / f"{name}.npz"
             raise Refused(
-                f"cannot download {name} ({_first_line(error)}); place it by hand as {file} with {LAYOUT}"
+                f"cannot download {name} ({first_line(error)}); place it by hand as {file} with {LAYOUT}"
             ) from error
-        pixels = np.asarray(held.data)
-        labels = np.asarray(held.labels if name == "svhn" else held.targets)
+        pixels = np.asarray(split.data)
+        labels = np.asarray(split.labels if name == "svhn" else split.targets)
         if name == "svhn":  # torchvision keeps SVHN's channels first
             pixels = pixels.transpose(0, 2, 3, 1)
         parts += [_images(pixels, f"{name}'s images"), _labels(labels, f"{name}'s labels")]
@@ -132,6 +133,7 @@ def download(name: str, known: KnownImages, data_dir: Path) -> RawImages:
 
 
 def _images(array: np.ndarray, what: str) -> UInt8[Tensor, "n c h w"]:
+    """Checks an array of images and brings its channels to the front."""
     if array.dtype != np.uint8:
         raise Refused(f"{what} are {array.dtype}; images must be uint8, 0 to 255")
     fits = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))
@@ -144,6 +146,7 @@ def _images(array: np.ndarray, what: str) -> UInt8[Tensor, "n c h w"]:
 
 
 def _labels(array: np.ndarray, what: str) -> Int64[Tensor, " n"]:
+    """Checks an array of class ids."""
     if not np.issubdtype(array.dtype, np.integer):
         raise Refused(f"{what} are {array.dtype}; labels must be integers from 0")
     if array.ndim == 2 and array.shape[1] == 1:
@@ -153,8 +156,3 @@ def _labels(array: np.ndarray, what: str) -> Int64[Tensor, " n"]:
     if array.size and array.min() < 0:
         raise Refused(f"{what} go down to {array.min()}; labels must be integers from 0")
     return torch.from_numpy(array.astype(np.int64))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,10 +1,11 @@
-"""Datasets that come as folders of pictures: the user's own, Tiny-ImageNet, ImageNet.
+"""Reads image datasets that are folders of image files: the user's own, Tiny-ImageNet, ImageNet.
 
-Large folders hold files that cannot be read: cut off, damaged, no picture at all, or in one channel of more
-than 8 bits (Pillow's modes I and F; 16-bit colours it gives as 8 bits itself). They are counted and the first
-few are named; nothing is left out unless that is asked for (``--skip-unreadable``), and then it is said.
-Without a file the data are other data: their hash tells.
-Pictures in other colours than RGB (grey ones, CMYK, palettes) become RGB, which is said too; transparency is
+Large folders contain files that cannot be used: truncated or damaged ones, files that are not images, and
+images with one channel of more than 8 bits (Pillow's modes I and F; Pillow itself converts 16-bit colours to
+8 bits). An error counts these files and names the first few. They are left out, with a message, only if the
+caller asks for it; the hash then covers the remaining images.
+
+Images in other colours than RGB (grey, CMYK, palettes) are converted to RGB, with a message. Transparency is
 dropped.
 """
 
@@ -24,41 +25,42 @@ from torch import Tensor
 
 from condense.data.images.arrays import RawImages
 from condense.data.images.resize import centred, resized
-from condense.errors import Refused
+from condense.errors import Refused, Remedy
+from condense.files import first_line
 
 TEST_SHARE = 0.2
-"""Part of each class that becomes the test split of a folder that has none."""
+"""Share of each class that becomes the test split if the folder has none."""
 
 FEW = 3
-"""How many files a sentence names."""
+"""Number of files that a message names."""
 
 COLOURS = {"L": "grey", "1": "black and white", "LA": "grey with transparency", "P": "with a palette"}
-"""What Pillow's modes are called, where they have a better name."""
+"""Readable names of Pillow's colour modes."""
 
 T = TypeVar("T")
 
-Picture = tuple[Path, int]
-"""A file and its class id."""
+ImageFile = tuple[Path, int]
+"""An image file and its class id."""
 
 Prepare = Callable[[UInt8[Tensor, "c h w"]], UInt8[Tensor, "c height width"]]
-"""Brings a picture to the size wanted."""
+"""Resizes an image to the requested size."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Why a file is no picture that can be used."""
+    """The reason why a file cannot be used as an image."""
 
     reason: str
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """A picture as it was read.
+    """A decoded image file.
 
     Attributes:
-        image: As prepared; one channel if it is grey.
-        mode: Pillow's name of its colours in the file.
-        extent: Width and height in the file.
+        image: The resized image, with one channel if the file is grey.
+        mode: Pillow's name of the file's colour mode.
+        extent: Width and height of the image in the file.
     """
 
     image: UInt8[Tensor, "c h w"]
@@ -67,29 +69,30 @@ class DecodedImage:
 
 
 def read_folder(root: Path, size: int | None, *, skip_unreadable: bool = False) -> RawImages:
-    """A user's folder: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*`` alone.
+    """Reads a user's folder: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*`` without a split.
 
-    Classes and files are taken in the order of their names; hidden files are left alone, and everything else
-    must be a picture. Of a folder without a split a fifth of each class (20 %, at least one picture) becomes
-    the test split: the class's first files in the order of ``numpy.random.RandomState(0).permutation``; files
-    that are then skipped move no other from one split to the other.
-    Pictures that are all grey stay one channel, otherwise all become RGB.
+    Classes and files are sorted by name. Hidden files are ignored; every other file must be an image. Without
+    a split, a fifth of each class (at least one image) becomes the test split: the first files in the order
+    of ``numpy.random.RandomState(0).permutation``. Skipped files do not change the split of the other files.
+    If all images are grey, they keep one channel; otherwise all are converted to RGB.
 
     Args:
         root: The folder.
-        size: Side to resize every picture to; None if they are of one size.
-        skip_unreadable: Whether to leave out what cannot be read.
+        size: Side in pixels to resize images to; None if all have the same size.
+        skip_unreadable: Whether to leave out files that cannot be read.
 
     Raises:
-        Refused: if it holds no such thing, files that cannot be read, or pictures of several sizes and no
-            size is asked for.
+        Refused: If the folder has another structure, a file cannot be read, or the images differ in size and
+            ``size`` is None.
     """
     if (root / "train").is_dir():
         classes = _class_names(root / "train")
         if not (root / "test").is_dir():
             raise Refused(f"{root} has a folder train but no folder test")
         if strangers := sorted(set(_class_names(root / "test")) - set(classes)):
-            raise Refused(f"{root / 'test'} has the class {strangers[0]!r}, which {root / 'train'} has not")
+            raise Refused(
+                f"{root / 'test'} has the class {strangers[0]!r}, which is missing in {root / 'train'}"
+            )
         train = _of_classes([root / "train" / name for name in classes])
         tested = [label for label, name in enumerate(classes) if (root / "test" / name).is_dir()]
         found = _of_classes([root / "test" / classes[label] for label in tested])
@@ -103,19 +106,19 @@ def read_folder(root: Path, size: int | None, *, skip_unreadable: bool = False) 
     def prepare(image: UInt8[Tensor, "c h w"]) -> UInt8[Tensor, "c h w"]:
         return image if size is None else resized(image[None], size, size)[0]
 
-    return _arrays(train, test, classes, root, prepare, skip_unreadable, grey=True)
+    return _decoded(train, test, classes, root, prepare, skip_unreadable, grey=True)
 
 
 def read_tiny(root: Path, classes: tuple[str, ...], *, skip_unreadable: bool = False) -> RawImages:
-    """Tiny-ImageNet as it is distributed; its validation part is the test split.
+    """Reads Tiny-ImageNet as it is distributed; its validation split becomes the test split.
 
     Args:
         root: The folder with ``train/WNID/images/*``, ``val/images/*`` and ``val/val_annotations.txt``.
         classes: WordNet ids in the order of the labels.
-        skip_unreadable: Whether to leave out what is missing or cannot be read.
+        skip_unreadable: Whether to leave out files that are missing or cannot be read.
 
     Raises:
-        Refused: if a part is missing or a picture cannot be read.
+        Refused: If a folder is missing or a file cannot be read.
     """
     annotations = root / "val" / "val_annotations.txt"
     if not annotations.is_file():
@@ -124,49 +127,50 @@ def read_tiny(root: Path, classes: tuple[str, ...], *, skip_unreadable: bool = F
         )
     label_of = {name: label for label, name in enumerate(classes)}
     train = _of_classes([root / "train" / name / "images" for name in classes])
-    test: list[Picture] = []
+    test: list[ImageFile] = []
     for number, line in enumerate(annotations.read_text().splitlines(), start=1):
         fields = line.split("\t")
         if len(fields) < 2 or fields[1] not in label_of:
             raise Refused(f"line {number} of {annotations} names no class of tiny-imagenet: {line[:60]!r}")
         test.append((root / "val" / "images" / fields[0], label_of[fields[1]]))
-    return _arrays(train, sorted(test), classes, root, lambda image: image, skip_unreadable)
+    return _decoded(train, sorted(test), classes, root, lambda image: image, skip_unreadable)
 
 
 def read_imagenet(
     root: Path, classes: tuple[str, ...], size: int, *, subset: bool, skip_unreadable: bool = False
 ) -> RawImages:
-    """Some classes of ImageNet: each picture's shorter side resized, then the middle cut out.
+    """Reads some classes of ImageNet; each image's shorter side is resized and its centre cropped.
 
     Args:
         root: The folder with ``train/WNID/*`` and ``val/WNID/*``.
         classes: WordNet ids in the order of the labels.
-        size: Side of the crop.
-        subset: Whether an ``.npz`` file could stand for it, which a refusal then mentions.
-        skip_unreadable: Whether to leave out what cannot be read.
+        size: Side of the crop in pixels.
+        subset: Whether an error message may suggest an ``.npz`` file instead.
+        skip_unreadable: Whether to leave out files that cannot be read.
 
     Raises:
-        Refused: if a class is missing or a picture cannot be read.
+        Refused: If a class is missing or a file cannot be read.
     """
     parts = [[root / part / name for name in classes] for part in ("train", "val")]
     hint = ", or a file NAME.npz in the data folder (imagenet:ID,ID takes fewer classes)" if subset else ""
     _require_folders(
         [folder for part in parts for folder in part],
-        f"; ImageNet's pictures are wanted there{hint}",
+        f"; place ImageNet's images there{hint}",
     )
     train, test = (_of_classes(part) for part in parts)
-    return _arrays(train, test, classes, root, lambda image: centred(image, size), skip_unreadable)
+    return _decoded(train, test, classes, root, lambda image: centred(image, size), skip_unreadable)
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
+    """Returns the names of the class folders, sorted."""
     names = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
     if not names:
-        raise Refused(f"{root} has no folders; a folder of pictures holds one folder for each class")
+        raise Refused(f"{root} has no folders; a folder of images must hold one folder for each class")
     return names
 
 
 def _require_folders(folders: Sequence[Path], remedy: str = "") -> None:
-    """Refuses class folders that are not there, all of them at once."""
+    """Refuses missing class folders, all of them in one error."""
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         verb = "is" if len(missing) == 1 else "are"
         raise Refused(
@@ -174,28 +178,30 @@ def _require_folders(folders: Sequence[Path], remedy: str = "") -> None:
         )
 
 
-def _of_classes(folders: Sequence[Path]) -> list[Picture]:
-    """The files of all classes; a class's id is the place of its folder."""
+def _of_classes(folders: Sequence[Path]) -> list[ImageFile]:
+    """Lists the files of all classes; a class id is the position of the folder."""
     return [(file, label) for label, files in enumerate(_files(folders)) for file in files]
 
 
 def _files(folders: Sequence[Path]) -> list[list[Path]]:
-    """The files of each folder in the order of their names, without the hidden ones."""
+    """Lists the files of each folder, sorted by name, without hidden files."""
     _require_folders(folders)
     files = [sorted(entry for entry in folder.iterdir() if entry.name[0] != ".") for folder in folders]
-    if empty := [str(folder) for folder, held in zip(folders, files, strict=True) if not held]:
+    if empty := [str(folder) for folder, found in zip(folders, files, strict=True) if not found]:
         verb = "is" if len(empty) == 1 else "are"
         raise Refused(f"{len(empty)} of {len(folders)} class folders {verb} empty: {_few(empty)}")
     return files
 
 
-def _split(root: Path, classes: tuple[str, ...]) -> tuple[list[Picture], list[Picture]]:
-    """Every class divided by the same rule, so that a further class moves no other's pictures."""
-    train: list[Picture] = []
-    test: list[Picture] = []
+def _split(root: Path, classes: tuple[str, ...]) -> tuple[list[ImageFile], list[ImageFile]]:
+    """Splits each class by itself, so that an added class does not change the split of the others."""
+    train: list[ImageFile] = []
+    test: list[ImageFile] = []
     for label, files in enumerate(_files([root / name for name in classes])):
         if len(files) < 2:
-            raise Refused(f"the class {root / classes[label]} has one picture, so none is left to test on")
+            raise Refused(
+                f"the class {root / classes[label]} has only one image, which leaves none to test on"
+            )
         tested = max(1, round(TEST_SHARE * len(files)))
         chosen = set(np.random.RandomState(0).permutation(len(files))[:tested].tolist())
         for position, file in enumerate(files):
@@ -203,43 +209,43 @@ def _split(root: Path, classes: tuple[str, ...]) -> tuple[list[Picture], list[Pi
     return train, test
 
 
-def _require_one_size(pictures: Sequence[Picture]) -> None:
-    """Looks at every picture's header, before anything is decoded, for the size that they share."""
+def _require_one_size(files: Sequence[ImageFile]) -> None:
+    """Refuses images of different sizes; only the headers of the files are read."""
     seen: dict[tuple[int, int], Path] = {}
 
     def extent(path: Path) -> tuple[int, int] | Unreadable:
         return _opened(path, lambda image: image.size)
 
-    for (path, _), found in zip(pictures, _each(extent, pictures), strict=True):
+    for (path, _), found in zip(files, _each(extent, files), strict=True):
         if not isinstance(found, Unreadable):
             seen.setdefault(found, path)
     if len(seen) > 1:
         (first, one), (second, other) = list(seen.items())[:2]
         raise Refused(
-            f"{one} is {first[0]} x {first[1]} pixels, but {other} is {second[0]} x {second[1]}: "
-            "pictures of different sizes need --size"
+            f"{one} is {first[0]} x {first[1]} pixels, but {other} is {second[0]} x {second[1]}",
+            remedies=[Remedy(settings={"size": None}, effect="resizes all images to one size")],
         )
 
 
-def _arrays(
-    train: Sequence[Picture],
-    test: Sequence[Picture],
+def _decoded(
+    train: Sequence[ImageFile],
+    test: Sequence[ImageFile],
     classes: tuple[str, ...],
     where: Path,
     prepare: Prepare,
     skip: bool,
     grey: bool = False,
 ) -> RawImages:
-    """Decodes every picture and stacks them.
+    """Decodes all image files and stacks the images of each split.
 
     Args:
         train: Files of the training split.
         test: Files of the test split.
         classes: Names of the classes.
-        where: The folder that all of it is in.
-        prepare: Is given each picture in its own size, grey ones with one channel.
-        skip: Whether to leave out what cannot be read.
-        grey: Whether pictures that are all grey stay one channel.
+        where: The folder, for messages.
+        prepare: Resizes a decoded image; grey images have one channel.
+        skip: Whether to leave out files that cannot be read.
+        grey: Whether images keep one channel if all of them are grey.
     """
 
     def decode(path: Path) -> DecodedImage | Unreadable:
@@ -248,28 +254,27 @@ def _arrays(
             return found
         return DecodedImage(prepare(found.image), found.mode, found.extent)
 
-    everything = [*train, *test]
-    attempts = _each(decode, everything)
-    read_folder = [isinstance(one, DecodedImage) for one in attempts]
+    files = [*train, *test]
+    attempts = _each(decode, files)
+    if broken := [
+        f"{path} ({one.reason})"
+        for (path, _), one in zip(files, attempts, strict=True)
+        if isinstance(one, Unreadable)
+    ]:
+        _report_unreadable(broken, len(files), skip)
     decoded = [one for one in attempts if isinstance(one, DecodedImage)]
-    if not all(read_folder):
-        broken = [
-            f"{path} ({one.reason})"
-            for (path, _), one in zip(everything, attempts, strict=True)
-            if isinstance(one, Unreadable)
-        ]
-        _tell_unreadable(broken, len(everything), skip)
-    kept = [picture for picture, good in zip(everything, read_folder, strict=True) if good]
-    n = sum(read_folder[: len(train)])
+    readable = [isinstance(one, DecodedImage) for one in attempts]
+    kept = [file for file, good in zip(files, readable, strict=True) if good]
+    n = sum(readable[: len(train)])
     for part, before, after in (("training", train, kept[:n]), ("test", test, kept[n:])):
         if lost := sorted({label for _, label in before} - {label for _, label in after}):
             raise Refused(
-                f"no {part} picture of the class {classes[lost[0]]!r} in {where} can be read "
+                f"no {part} image of the class {classes[lost[0]]!r} in {where} can be read "
                 f"({len(lost)} such classes)"
             )
     all_grey = grey and all(len(one.image) == 1 for one in decoded)
     if not all_grey:
-        _tell_converted(decoded, where)
+        _report_converted(decoded, where)
     images = [one.image if all_grey else one.image.expand(3, -1, -1) for one in decoded]
     for (path, _), image in zip(kept, images, strict=True):
         if image.shape != images[0].shape:
@@ -284,7 +289,7 @@ def _arrays(
 
 
 def _pixels(image: Image.Image) -> DecodedImage:
-    """An open picture's pixels: one channel if it is grey, else RGB."""
+    """Returns the pixels of an open image, with one channel if it is grey and as RGB otherwise."""
     grey = image.mode in ("L", "1")
     pixels = torch.from_numpy(np.array(image.convert("L" if grey else "RGB")))
     tensor = pixels[None] if grey else pixels.permute(2, 0, 1).contiguous()
@@ -292,53 +297,56 @@ def _pixels(image: Image.Image) -> DecodedImage:
 
 
 def _opened(path: Path, work: Callable[[Image.Image], T]) -> T | Unreadable:
-    """What is made of an open picture, or why nothing can be made of it."""
+    """Opens an image and applies a function to it; returns the reason if that fails."""
     try:
         with Image.open(path) as image:
-            if image.mode[0] in "IF":  # converting would clip these to 0 .. 255, not scale them
+            if (
+                image.mode[0] in "IF"
+            ):  # a conversion would clip these values to 0 .. 255 instead of scaling them
                 return Unreadable("not 8 bits a channel")
             return work(image)
     except MemoryError:
         raise
-    except Exception as error:  # of a damaged file, a decoder may raise anything
+    except Exception as error:  # decoders may raise anything for a damaged file
         return Unreadable(_reason(error))
 
 
 def _reason(error: Exception) -> str:
-    """Why a file could not be read, in few words."""
+    """Returns the reason why a file could not be read, in few words."""
     if isinstance(error, FileNotFoundError):
         return "missing"
     if isinstance(error, UnidentifiedImageError):
-        return "no picture"
+        return "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:60]
+    return first_line(error)[:60]
 
 
-def _each(work: Callable[[Path], T], pictures: Sequence[Picture]) -> list[T]:
-    """Does the work on every file, side by side: decoding releases the lock."""
+def _each(work: Callable[[Path], T], files: Sequence[ImageFile]) -> list[T]:
+    """Applies a function to every file in parallel threads, as decoding releases Python's global lock."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(work, [path for path, _ in pictures]))
+        return list(pool.map(work, [path for path, _ in files]))
 
 
-def _tell_unreadable(broken: Sequence[str], count: int, skip: bool) -> None:
-    """Says what is left out, or refuses it."""
-    told = f"{len(broken)} of {count} pictures cannot be read as 8-bit images: {_few(broken)}"
+def _report_unreadable(broken: Sequence[str], count: int, skip: bool) -> None:
+    """Refuses unreadable files, or prints that they are left out."""
+    reason = f"{len(broken)} of {count} files cannot be read as 8-bit images: {_few(broken)}"
     if not skip:
-        raise Refused(f"{told}; replace them, or leave them out with --skip-unreadable")
-    print(f"left out: {told}", file=sys.stderr, flush=True)
+        raise Refused(
+            reason, remedies=[Remedy(settings={"skip_unreadable": True}, effect="leaves these files out")]
+        )
+    print(f"left out: {reason}", file=sys.stderr, flush=True)
 
 
-def _tell_converted(decoded: Sequence[DecodedImage], where: Path) -> None:
-    """Says how many pictures were in other colours than RGB, if any were."""
+def _report_converted(decoded: Sequence[DecodedImage], where: Path) -> None:
+    """Prints how many images of each other colour mode were converted to RGB."""
     modes = Counter(one.mode for one in decoded if one.mode != "RGB")
     if modes:
         told = ", ".join(f"{count} {COLOURS.get(mode, mode)}" for mode, count in sorted(modes.items()))
-        print(f"{where}: of {len(decoded)} pictures, read as RGB: {told}", file=sys.stderr, flush=True)
+        print(f"{where}: of {len(decoded)} images, converted to RGB: {told}", file=sys.stderr, flush=True)
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first few of many names, and how many more there are."""
+    """Returns the first few names as text, and how many more there are."""
     more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
     return ", ".join(names[:FEW]) + more

@@ -1,28 +1,30 @@
-"""The datasets that are known by name: classes in order, image shape, and the field's published statistics.
+"""Image datasets with a name: their classes, image shapes and published statistics.
 
-The means and standard deviations are the roundings that the field's code shares
-(VICO-UoE/DatasetCondensation, ``utils.py``; ImageNet's for Tiny-ImageNet and the subsets), so that normalised
-pixels are the same numbers as in published work.
+Means and standard deviations are rounded as in the code that the field shares (VICO-UoE/DatasetCondensation,
+``utils.py``), so that normalised pixels equal those of published work. Tiny-ImageNet and the subsets of
+ImageNet use ImageNet's statistics.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 FULL = "color_crop_cutout_flip_scale_rotate"
+"""Strategy of differentiable augmentation with all operations."""
 NO_FLIP = "color_crop_cutout_scale_rotate"
+"""The same without flips, for classes that a mirror image does not belong to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownImages:
-    """What is known of a named dataset before a file is opened.
+    """Expected properties of an image dataset.
 
     Attributes:
-        classes: Class names, in the order of the labels.
-        shape: Channels, height and width.
-        mean: Published mean of each channel; None where it is computed from the training images.
-        std: Published standard deviation, likewise.
+        classes: Names of the classes, in the order of the labels.
+        shape: Channels, height and width of an image.
+        mean: Published mean of each channel; None if it is computed from the training images.
+        std: Published standard deviation of each channel; None if it is computed as well.
         dsa: Strategy of differentiable augmentation.
-        torchvision: Name of torchvision's class that downloads it, or None.
+        torchvision: Name of the torchvision class that downloads the dataset; None if there is none.
     """
 
     classes: tuple[str, ...]
@@ -116,11 +118,11 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
                           n01614925 n01843383 n01518878 n01860187 n01819313""",
     }.items()
 }
-"""WordNet ids of the ImageNet subsets of GeorgeCazenavette/mtt-distillation; the position is the label."""
+"""WordNet ids of the ImageNet subsets of GeorgeCazenavette/mtt-distillation, in the order of the labels."""
 
 
 def imagenet(classes: tuple[str, ...], side: int = 128) -> KnownImages:
-    """An ImageNet-like dataset of some classes."""
+    """Returns the expected properties of a subset of ImageNet."""
     return KnownImages(
         classes=classes,
         shape=(3, side, side),
@@ -165,4 +167,4 @@ KNOWN: Mapping[str, KnownImages] = {
 }
 
 IMAGE_NAMES: tuple[str, ...] = tuple(KNOWN)
-"""Every dataset that `load_images` knows by name."""
+"""Names of the image datasets that `condense.data.load_images` knows."""

@@ -1,11 +1,11 @@
-"""Pixel spaces: what numbers an image is made of while a method or a student works on it.
+"""Pixel spaces: the representations of images that methods and students work in.
 
-`raw` is pixels in [0, 1]; `normalized` subtracts the dataset's mean and divides by its standard deviation,
-channel by channel; `zca` whitens whole images with a matrix that is fitted on the training images.
+`raw` holds pixels in [0, 1]. `normalized` subtracts the dataset's mean and divides by its standard deviation,
+channel by channel. `zca` whitens whole images with a matrix that is fitted on the training images.
 
-The whitening is regularised: with the covariance U diag(S) U^T of the training pixels it is
-(x - mean) U diag(1 / sqrt(S + eps)) U^T, eps = 0.1, as in trajectory matching's code
-(GeorgeCazenavette/mtt-distillation, which calls kornia), so the whitened covariance is S / (S + eps), not 1.
+The whitening is regularised as in the code of trajectory matching (GeorgeCazenavette/mtt-distillation, which
+calls kornia). For training pixels with the covariance U diag(S) U^T it is
+(x - mean) U diag(1 / sqrt(S + eps)) U^T with eps = 0.1, so the whitened variances are S / (S + eps), not 1.
 """
 
 from abc import ABC, abstractmethod
@@ -18,62 +18,71 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from condense.errors import Refused, unknown
+from condense.errors import Refused, Remedy, unknown
 from condense.files import digest, home, write_atomic
 
 SPACES = ("raw", "normalized", "zca")
-"""The pixel spaces by name."""
+"""Names of the pixel spaces."""
 
 ZCA_EPS = 0.1
+"""Regularisation of the whitening."""
 MAX_FEATURES = 16384
-"""The largest image (c h w) whose covariance is decomposed: 64 x 64 in colour is 12288."""
+"""Largest number of values c h w of an image that is whitened; 64 x 64 in colour is 12288."""
 
 Pixels = UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
 
 
 class PixelSpace(ABC):
-    """A reversible map from pixels to the numbers that networks see."""
+    """An invertible map from pixels to the inputs of networks.
+
+    Attributes:
+        name: Name of the space, one of `SPACES`.
+    """
 
     name: str
 
     @abstractmethod
     def encode(self, images: Pixels) -> Float[Tensor, "n c h w"]:
-        """Brings pixels into the space: uint8, or floating point in [0, 1]; differentiable for the latter.
+        """Maps pixels into the space; differentiable for floating-point pixels.
 
-        The result is float32 (float64 for float64 pixels).
+        Args:
+            images: Pixels as uint8, or as floating point in [0, 1].
+
+        Returns:
+            Images as float64 if the pixels are float64, and as float32 otherwise.
         """
 
     @abstractmethod
     def decode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Takes images back to pixels in units of [0, 1], unclamped."""
+        """Maps images back to pixels, where 0 is black and 1 is white, without clamping them."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> "PixelSpace":
-        """The same space for images on another device."""
+        """Returns the same space for images on another device."""
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
-        """The space as JSON, as a stored set's manifest holds it."""
+        """Returns the JSON description of the space that the manifest of a stored set contains."""
 
 
 def unit(images: Pixels) -> Float[Tensor, "n c h w"]:
-    """Pixels as floating point in [0, 1]: uint8 is divided by 255, half precision is widened to float32."""
+    """Converts pixels to floating point: divides uint8 by 255 and converts half precision to float32."""
     if images.dtype == torch.uint8:
         return images.to(torch.float32).div_(255)
     return images if images.dtype == torch.float64 else images.to(torch.float32)
 
 
 class Affine(PixelSpace):
-    """Shift and scale of each channel: `raw` and `normalized`."""
+    """The spaces `raw` and `normalized`: a shift and a scale of each channel."""
 
     def __init__(self, name: str, mean: Float[Tensor, "c 1 1"], std: Float[Tensor, "c 1 1"]) -> None:
-        """Takes the constants as float64, so that they lose nothing for float64 pixels."""
+        """Takes the constants as float64, so that float64 pixels lose no precision."""
         self.name = name
         self.mean = mean
         self.std = std
 
     def encode(self, images: Pixels) -> Float[Tensor, "n c h w"]:
-        """Brings pixels into the space."""
+        """Maps pixels into the space."""
         x = unit(images)
         if self.name == "raw":
             return x
@@ -83,21 +92,28 @@ class Affine(PixelSpace):
         return (x - mean) / std
 
     def decode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Takes images back to pixels in units of [0, 1], unclamped."""
+        """Maps images back to pixels without clamping them."""
         x = unit(images)
         return x if self.name == "raw" else x * self.std.to(x.dtype) + self.mean.to(x.dtype)
 
     def to(self, device: torch.device | str) -> "Affine":
-        """The same space for images on another device."""
+        """Returns the same space for images on another device."""
         return Affine(self.name, self.mean.to(device), self.std.to(device))
 
     def describe(self) -> dict[str, object]:
-        """The space as JSON: all that is needed to build it again."""
+        """Returns the JSON description of the space, from which `from_description` restores it."""
         return {"space": self.name, "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
 
 class Zca(PixelSpace):
-    """Regularised whitening of whole images."""
+    """The space `zca`: regularised whitening of whole images.
+
+    Attributes:
+        mean: Mean of the training images.
+        matrix: Matrix of the whitening.
+        inverse: Inverse of the matrix.
+        fitted_on: Hash of the training images.
+    """
 
     name: str = "zca"
     eps: ClassVar[float] = ZCA_EPS
@@ -109,7 +125,7 @@ class Zca(PixelSpace):
         inverse: Float[Tensor, "d d"],
         fitted_on: str,
     ) -> None:
-        """Takes what `kornia.enhance.zca_mean` gives, and the hash of the split that it was fitted on."""
+        """Takes the results of `kornia.enhance.zca_mean` and the hash of the training images."""
         self.mean = mean
         self.matrix = matrix
         self.inverse = inverse
@@ -117,14 +133,14 @@ class Zca(PixelSpace):
 
     @classmethod
     def fit(cls, images: UInt8[Tensor, "n c h w"], fitted_on: str) -> "Zca":
-        """Fits the whitening in float64 and keeps it in float32.
+        """Fits the whitening in float64 and stores it in float32.
 
         Args:
-            images: The whole training set.
-            fitted_on: Its hash.
+            images: The training images.
+            fitted_on: Hash of the training images.
 
         Raises:
-            Refused: if the images are so large that their covariance cannot be decomposed.
+            Refused: If an image has more values than `MAX_FEATURES`.
         """
         import kornia
 
@@ -133,7 +149,8 @@ class Zca(PixelSpace):
             side = " x ".join(str(extent) for extent in images.shape[1:])
             raise Refused(
                 f"images of {side} are too large for zca, whose matrix would have {features} rows "
-                f"(at most {MAX_FEATURES}); choose a smaller --size or another pixel space"
+                f"(at most {MAX_FEATURES})",
+                remedies=[Remedy(settings={"size": None}, effect="reduces the images")],
             )
         pixels = images.flatten(1).to(torch.float64).div_(255)
         matrix, mean, inverse = kornia.enhance.zca_mean(
@@ -143,23 +160,23 @@ class Zca(PixelSpace):
         return cls(mean.float(), matrix.float(), inverse.float(), fitted_on)
 
     def encode(self, images: Pixels) -> Float[Tensor, "n c h w"]:
-        """Brings pixels into the space."""
+        """Maps pixels into the space."""
         x = unit(images)
         flat = x.flatten(1) - self.mean.to(x.dtype)
         return (flat @ self.matrix.to(x.dtype)).view_as(x)
 
     def decode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Takes images back to pixels in units of [0, 1], unclamped."""
+        """Maps images back to pixels without clamping them."""
         x = unit(images)
         flat = torch.addmm(self.mean.to(x.dtype), x.flatten(1), self.inverse.to(x.dtype))
         return flat.view_as(x)
 
     def to(self, device: torch.device | str) -> "Zca":
-        """The same space for images on another device."""
+        """Returns the same space for images on another device."""
         return Zca(self.mean.to(device), self.matrix.to(device), self.inverse.to(device), self.fitted_on)
 
     def describe(self) -> dict[str, object]:
-        """The space as JSON: not its matrix, but how it is made from the dataset."""
+        """Returns the JSON description of the space: how to compute the matrix from the dataset."""
         return {
             "space": "zca",
             "eps": ZCA_EPS,
@@ -173,7 +190,7 @@ class Zca(PixelSpace):
 
 
 def affine(name: str, mean: Sequence[float], std: Sequence[float]) -> Affine:
-    """The space `raw` or `normalized` with a constant for each channel."""
+    """Returns the space `raw` or `normalized` for the mean and standard deviation of each channel."""
     columns = [torch.tensor(list(values), dtype=torch.float64).view(-1, 1, 1) for values in (mean, std)]
     return Affine(name, columns[0], columns[1])
 
@@ -181,25 +198,25 @@ def affine(name: str, mean: Sequence[float], std: Sequence[float]) -> Affine:
 def extremes(
     mean: Sequence[float], std: Sequence[float], device: torch.device
 ) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
-    """What black and white are in normalised pixels, for each channel; rounded once, to float32."""
+    """Returns the values of black and white in normalised pixels, for each channel, as float32."""
     ends = [[(end - m) / s for m, s in zip(mean, std, strict=True)] for end in (0.0, 1.0)]
     black, white = (torch.tensor(values, device=device).view(-1, 1, 1) for values in ends)
     return black, white
 
 
 def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
-    """The whitening of a training set, fitted at the first call and read from the home folder afterwards.
+    """Returns the whitening of a training set, which is fitted once and then stored in the home folder.
 
     Args:
-        images: The whole training set.
-        fitted_on: Its hash.
+        images: The training images.
+        fitted_on: Hash of the training images.
     """
     path = home() / "zca" / digest({"fitted_on": fitted_on, "eps": ZCA_EPS, "version": 1}) / "zca.safetensors"
     try:
-        kept = safetensors.torch.load_file(path)
-        return Zca(kept["mean"], kept["matrix"], kept["inverse"], fitted_on).to(images.device)
+        stored = safetensors.torch.load_file(path)
+        return Zca(stored["mean"], stored["matrix"], stored["inverse"], fitted_on).to(images.device)
     except (OSError, KeyError, safetensors.SafetensorError):
-        space = Zca.fit(images, fitted_on)  # never fitted before, or the file is damaged
+        space = Zca.fit(images, fitted_on)  # not fitted yet, or the file is damaged
     tensors = {"mean": space.mean, "matrix": space.matrix, "inverse": space.inverse}
     on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(path, safetensors.torch.save(on_cpu))
@@ -207,10 +224,10 @@ def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
 
 
 def from_description(description: Mapping[str, object]) -> PixelSpace:
-    """The space that `PixelSpace.describe` told of.
+    """Restores a space from the result of `PixelSpace.describe`.
 
     Raises:
-        Refused: for ``zca``, which only its dataset can give, and for an unknown space.
+        Refused: For ``zca``, which has to be fitted on its dataset, and for an unknown space.
     """
     name = str(description.get("space"))
     if name == "zca":

@@ -1,4 +1,4 @@
-"""Resizing and cropping of uint8 images, the same to the bit on every machine."""
+"""Resizes and crops uint8 images with exactly the same result on every machine."""
 
 import torch
 from jaxtyping import UInt8
@@ -11,26 +11,27 @@ MIN_SIZE = 4
 
 
 def require_size(size: int | None) -> None:
-    """Refuses a size that no network could use.
+    """Refuses a size that is too small for every network.
 
     Raises:
-        Refused: if it is below 4 pixels.
+        Refused: If the size is below 4 pixels.
     """
     if size is not None and size < MIN_SIZE:
-        raise Refused(f"the size {size} is too small: images must be at least {MIN_SIZE} x {MIN_SIZE} pixels")
+        reason = f"the size {size} is too small: images must be at least {MIN_SIZE} x {MIN_SIZE} pixels"
+        raise Refused(reason, setting="size", value=size)
 
 
 def resized(images: UInt8[Tensor, "n c h w"], height: int, width: int) -> UInt8[Tensor, "n c height width"]:
-    """Bilinear resizing with antialiasing.
+    """Resizes images bilinearly with antialiasing.
 
-    A data hash covers the result, so it must not depend on the processor. uint8 and float32 kernels do
-    (which of them runs, and in which order they add), so the sums are taken in float64 and rounded half up
-    with a margin far above their error.
+    A data hash covers the result, so it must not depend on the processor as the results of uint8 and float32
+    kernels do. The sums are therefore taken in float64 and rounded half up with a margin far above their
+    error.
 
     Args:
         images: Images of one size.
-        height: Rows wanted.
-        width: Columns wanted.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
     """
     if tuple(images.shape[2:]) == (height, width):
         return images
@@ -43,7 +44,7 @@ def resized(images: UInt8[Tensor, "n c h w"], height: int, width: int) -> UInt8[
 
 
 def centred(image: UInt8[Tensor, "c h w"], size: int) -> UInt8[Tensor, "c size size"]:
-    """The shorter side resized to ``size``, then the middle cut out, as ImageNet's subsets are prepared."""
+    """Resizes an image's shorter side to ``size`` and crops its centre, as usual for ImageNet's subsets."""
     height, width = image.shape[1:]
     shorter = min(height, width)
     tall, wide = size * height // shorter, size * width // shorter

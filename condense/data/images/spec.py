@@ -1,4 +1,4 @@
-"""What a dataset is: its description, and its two splits as one tensor each."""
+"""Datasets of images: two splits, each in one tensor, with their specification."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from condense.errors import unknown
 from condense.files import hash_tensors
 
 CHUNK = 256
-"""Images that are brought into a pixel space at a time: few enough to stay in a processor's cache."""
+"""Images that are mapped into a pixel space at a time; they fit into a processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,35 +38,35 @@ class ImageSpec(DatasetSpec):
 
     @property
     def channels(self) -> int:
-        """Channels of one image: 1 or 3."""
+        """Number of channels, 1 or 3."""
         return self.shape[0]
 
     @property
     def height(self) -> int:
-        """Rows of pixels."""
+        """Height of an image in pixels."""
         return self.shape[1]
 
     @property
     def width(self) -> int:
-        """Columns of pixels."""
+        """Width of an image in pixels."""
         return self.shape[2]
 
     @property
     def flips(self) -> bool:
-        """Whether a mirrored image is still of its class (not so for digits)."""
+        """Whether a mirror image belongs to the same class; for digits it does not."""
         return has_flip(self.dsa)
 
     def extremes(self, device: torch.device) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
-        """What black and white are in normalised pixels, for each channel."""
+        """Returns the values of black and white in normalised pixels, for each channel."""
         return extremes(self.mean, self.std, device)
 
 
 @dataclass(frozen=True, eq=False)
 class Images(Samples):
-    """Labelled images; the hash covers the uint8 images and does not change with the pixel space.
+    """Labelled images. The hash covers the uint8 images; it stays the same in a pixel space.
 
     Attributes:
-        images: The images: uint8 as loaded, float32 in a pixel space.
+        images: The images, as uint8 when loaded and as float32 in a pixel space.
     """
 
     images: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
@@ -76,22 +76,22 @@ class Images(Samples):
 
     @classmethod
     def of(cls, images: UInt8[Tensor, "n c h w"], labels: Int64[Tensor, " n"], num_classes: int) -> "Images":
-        """A split of uint8 images, with its hash computed."""
+        """Computes the hash of uint8 images and joins all parts."""
         images, labels = images.contiguous(), labels.contiguous()
         return cls(images, labels, hash_tensors({"images": images, "labels": labels}), num_classes)
 
     def to(self, device: torch.device | str) -> "Images":
-        """The same split on another device."""
+        """Returns the same images on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def in_space(self, space: PixelSpace) -> "Images":
-        """The same split in a pixel space, as float32, on the device it is on.
+        """Maps the uint8 images into a pixel space, as float32 on the same device.
 
         Args:
-            space: From `ImageDataset.space`.
+            space: The pixel space, see `ImageDataset.space`.
 
         Raises:
-            ValueError: if the images are in a space already.
+            ValueError: If the images are in a pixel space already.
         """
         if self.images.dtype != torch.uint8:
             raise ValueError(f"these images are {self.images.dtype}, so they are in a pixel space already")
@@ -104,17 +104,17 @@ class Images(Samples):
     def draw(
         self, per_class: int, generator: torch.Generator, classes: Sequence[int] | None = None
     ) -> Float[Tensor, "k b c h w"] | UInt8[Tensor, "k b c h w"]:
-        """Draws a batch of every class, without replacement inside a class.
+        """Draws a batch from each of k classes without replacement.
 
-        A class with fewer images gives all of them in shuffled order, then the same order again.
+        If a class has fewer than b images, its images are shuffled and this order is repeated.
 
         Args:
-            per_class: b, images of each class.
-            generator: On the CPU, whatever the device of the images.
-            classes: Which classes, in which order; all by default.
+            per_class: Number b of images of each class.
+            generator: A CPU generator.
+            classes: Class ids in the order of the batches; by default all.
 
         Raises:
-            ValueError: if a class has no image here.
+            ValueError: If a class has no images.
         """
         labels = range(self.num_classes) if classes is None else classes
         positions = [self._drawn(label, per_class, generator) for label in labels]
@@ -123,9 +123,10 @@ class Images(Samples):
         return batch.view(len(positions), per_class, *self.images.shape[1:])
 
     def _drawn(self, label: int, count: int, generator: torch.Generator) -> Int64[Tensor, " b"]:
+        """Draws positions of a class's images."""
         members = self._positions[label]
         if not len(members):
-            raise ValueError(f"class {label} has no image in this split")
+            raise ValueError(f"class {label} has no images in this split")
         order = torch.randperm(len(members), generator=generator)
         if count > len(members):
             order = order.repeat(-(-count // len(members)))
@@ -150,14 +151,14 @@ class ImageDataset(Dataset):
         return fitted_zca(self.train.images, self.train.hash)
 
     def space(self, name: str) -> PixelSpace:
-        """A pixel space of this dataset.
+        """Returns a pixel space of this dataset.
 
         Args:
-            name: ``raw`` (pixels in [0, 1]), ``normalized`` (by the dataset's mean and std) or ``zca``
-                (whitened; fitted on the training images once, then kept below the home folder).
+            name: ``raw`` (pixels in [0, 1]), ``normalized`` (by the mean and standard deviation) or ``zca``
+                (whitened; fitted on the training images once and then stored in the home folder).
 
         Raises:
-            Refused: if there is no such space, or the images are too large to whiten.
+            Refused: If there is no such space, or the images are too large to be whitened.
         """
         if name in ("raw", "normalized"):
             return affine(name, self.spec.mean, self.spec.std)

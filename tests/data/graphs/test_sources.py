@@ -1,4 +1,4 @@
-"""Graph datasets by name: where they are found, how they are split, and what is refused."""
+"""Loading graph datasets: where they are found, how they are split, and which are refused."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ MOLBACE = Path(__file__).with_name("ogbg_molbace.zip")
 
 
 def paths_of(count: int = 30, classes: int = 2, name: str = "X") -> dict[str, str]:
-    """TUDataset's files of single edges, with the classes in turn."""
+    """Writes TUDataset's files of graphs with one edge each, whose classes alternate."""
     return {
         f"{name}_A.txt": "".join(f"{2 * at + 1}, {2 * at + 2}\n" for at in range(count)),
         f"{name}_graph_indicator.txt": "".join(f"{at + 1}\n{at + 1}\n" for at in range(count)),
@@ -37,7 +37,7 @@ def written(folder: Path, texts: dict[str, str]) -> Path:
 
 
 def molbace_with(path: Path, changes: dict[str, bytes | None]) -> Path:
-    """The files of molbace with some changed or left out (None)."""
+    """Writes the files of molbace with some of them changed or left out (None)."""
     with zipfile.ZipFile(MOLBACE) as held, zipfile.ZipFile(path, "w") as copy:
         for name in held.namelist():
             content = changes.get(Path(name).name, held.read(name))
@@ -48,13 +48,13 @@ def molbace_with(path: Path, changes: dict[str, bytes | None]) -> Path:
 
 @pytest.fixture
 def no_geometric(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch_geometric is not installed."""
+    """Makes torch_geometric seem not to be installed."""
     monkeypatch.setitem(sys.modules, "torch_geometric", None)
     monkeypatch.setitem(sys.modules, "torch_geometric.data", None)
 
 
 def geometric(monkeypatch: pytest.MonkeyPatch, *, source: Path | None) -> list[str]:
-    """torch_geometric as far as it is used: its downloads are copies of a file, or fail; returns the URLs."""
+    """Replaces torch_geometric's download by a copy of a file or a failure; returns the URLs."""
     asked: list[str] = []
 
     def download_url(url: str, folder: str, log: bool = True) -> str:
@@ -85,7 +85,7 @@ def test_the_seeded_splits_are_the_recorded_ones(name: str) -> None:
     assert np.array_equal(np.sort(np.concatenate(list(split.values()))), np.arange(known.graphs))
 
 
-def test_a_seeded_split_takes_the_tests_first_then_the_validation_part() -> None:
+def test_a_seeded_split_takes_test_graphs_first_then_validation_graphs() -> None:
     order = torch.randperm(23, generator=torch.Generator().manual_seed(0)).tolist()
     split = {part: index.tolist() for part, index in seeded_split(23).items()}
     assert split == {"test": sorted(order[:3]), "valid": sorted(order[3:6]), "train": sorted(order[6:])}
@@ -98,15 +98,15 @@ def test_a_seeded_split_takes_the_tests_first_then_the_validation_part() -> None
     ]  # fmt: skip
 
 
-def test_another_draw_than_the_recorded_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_that_differs_from_the_recorded_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = torch.randperm
     monkeypatch.setattr(torch, "randperm", lambda count, generator: draw(count, generator=generator).flip(0))
-    with pytest.raises(Refused, match="draws another split of mutag than the one that is"):
+    with pytest.raises(Refused, match="draws another split of mutag than the recorded one"):
         load_graphs("mutag")
 
 
 @pytest.mark.usefixtures("no_geometric")
-def test_a_named_set_is_found_as_a_zip_file_or_a_folder_in_the_data_folder(
+def test_a_named_dataset_is_found_in_the_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     plain = load_graphs(str(MOLBACE))
@@ -120,12 +120,12 @@ def test_a_named_set_is_found_as_a_zip_file_or_a_folder_in_the_data_folder(
         assert held.spec == plain.spec and held.hash == plain.hash
     assert load_graphs("molbace", data_dir=tmp_path / "a").hash == plain.hash
     assert load_graphs(str(tmp_path / "b" / "ogbg_molbace")).hash == plain.hash
-    with pytest.raises(Refused, match=r"no NCI1.zip in .* takes torch_geometric.*condense-bench\[graph\]"):
+    with pytest.raises(Refused, match=r"no NCI1.zip in .* needs torch_geometric.*condense-bench\[graph\]"):
         load_graphs("nci1", data_dir=tmp_path / "a")
     assert not home.exists()
 
 
-def test_a_download_is_kept_below_the_home_folder(
+def test_a_download_is_kept_in_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     asked = geometric(monkeypatch, source=MOLBACE)
@@ -145,7 +145,7 @@ def test_a_failed_download_tells_where_to_place_the_file(
     assert list((home / "downloads").iterdir()) == []
 
 
-def test_ones_own_graphs_are_described_by_what_they_hold(tmp_path: Path) -> None:
+def test_the_specification_of_own_graphs_follows_from_their_files(tmp_path: Path) -> None:
     data = load_graphs(str(written(tmp_path / "pairs", paths_of(classes=3))))
     assert (data.spec.name, data.spec.classes, data.spec.split) == ("pairs", ("0", "1", "2"), "seeded")
     assert (data.spec.features, data.spec.node_labels, data.spec.edge_values) == ((2,), 1, ((),))
@@ -155,7 +155,7 @@ def test_ones_own_graphs_are_described_by_what_they_hold(tmp_path: Path) -> None
         assert torch.equal(getattr(data, part).labels, torch.from_numpy(split[part] % 3))
 
 
-def test_the_hash_of_a_dataset_sees_which_part_a_graph_is_in(tmp_path: Path) -> None:
+def test_the_hash_of_a_dataset_depends_on_its_split(tmp_path: Path) -> None:
     def list_of(index: Sequence[int]) -> bytes:
         return "".join(f"{one}\n" for one in index).encode()
 
@@ -169,26 +169,26 @@ def test_the_hash_of_a_dataset_sees_which_part_a_graph_is_in(tmp_path: Path) -> 
     assert len(hashes) == 2
 
 
-def test_names_that_nothing_answers_to_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_and_missing_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused, match="unknown graph dataset 'mutog'; nearest: mutag"):
         load_graphs("mutog")
     with pytest.raises(Refused, match="there is no file or folder none.zip"):
         load_graphs("none.zip")
     (tmp_path / "table.csv").write_text("a,b")
-    with pytest.raises(Refused, match="table.csv is not a whole zip file"):
+    with pytest.raises(Refused, match="table.csv is not an intact zip file"):
         load_graphs("table.csv")
     assert GRAPH_NAMES[0] == "mutag" and set(GRAPH_NAMES) == {name.lower() for name in GRAPH_NAMES}
 
 
-def test_a_known_name_is_not_given_to_something_else(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="mutag bears the name of a known dataset, whose files are MUTAG"):
+def test_other_data_under_a_known_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="mutag has the name of a known dataset, whose files are called MUTAG"):
         load_graphs(str(written(tmp_path / "mutag", paths_of())))
     with pytest.raises(Refused, match="holds 30 graphs of 60 nodes in all, but nci1 has 4110 of 122747"):
         load_graphs(str(written(tmp_path / "NCI1", paths_of(name="NCI1"))))
 
 
-def test_a_named_set_must_have_its_labels_and_its_split(tmp_path: Path) -> None:
+def test_a_named_dataset_must_have_its_labels_and_its_split(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "split").mkdir()
     labels = gzip.compress(b"0\n1\n2\n" * 504 + b"0\n")
@@ -204,8 +204,8 @@ def test_a_named_set_must_have_its_labels_and_its_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "classes", "sentence"),
     [
-        (30, 1, "has one class only, 0"),
-        (2, 2, "has 2 graphs, so that none is left for the part 'train'"),
+        (30, 1, "has only one class, 0"),
+        (2, 2, "has 2 graphs, which leaves none for the split 'train'"),
         (30, 30, r"has no training graph of the class \d+ \(6 such classes\)"),
     ],
 )
@@ -224,12 +224,12 @@ COUNTS = {
     "molbbbp": (52921, 95, (479, 1560)),
     "molhiv": (1129688, 382, (39684, 1443)),
 }
-"""Undirected edges, different node labels (IMDB-BINARY: not published), graphs of each class."""
+"""Numbers of undirected edges, node labels (IMDB-BINARY's is not published) and graphs of each class."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
-def test_the_larger_sets_have_their_published_counts(name: str) -> None:
+def test_larger_datasets_have_their_published_counts(name: str) -> None:
     folder = Path(os.environ.get("CONDENSE_DATA", "."))
     if not (folder / f"{KNOWN_GRAPHS[name].folder}.zip").exists():
         pytest.skip(f"$CONDENSE_DATA holds no {KNOWN_GRAPHS[name].folder}.zip")

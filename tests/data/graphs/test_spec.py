@@ -1,4 +1,4 @@
-"""Flat graphs: selecting, classes, hashes, and the two sets at hand."""
+"""Flat graphs: selection, classes, hashes, and the datasets mutag and molbace."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ MOLBACE = Path(__file__).with_name("ogbg_molbace.zip")
 """OGB's own files of ogbg-molbace (MIT), from Graph-and-Geometric-Learning/MolGroup at ffe8843."""
 
 One = tuple[list[int], list[tuple[int, int, int]], int]
-"""A graph by itself: node labels, edges as (source, target, label), class."""
+"""One graph: node labels, edges as (source, target, label), and its class."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def molbace() -> GraphDataset:
 
 
 def flat(graphs: list[One]) -> Graphs:
-    """The flat arrays of graphs that stand by themselves, made one graph and one edge at a time."""
+    """Builds the flat arrays of single graphs, one graph and one edge at a time."""
     nodes: list[int] = []
     edges: list[tuple[int, int, int]] = []
     nodes_ptr, edges_ptr = [0], [0]
@@ -55,7 +55,7 @@ def flat(graphs: list[One]) -> Graphs:
 
 @st.composite
 def single(draw: st.DrawFn) -> One:
-    """A small graph, which may have no edges."""
+    """Draws a small graph, which may have no edges."""
     nodes = draw(st.lists(st.integers(0, 9), min_size=1, max_size=4))
     end = st.integers(0, len(nodes) - 1)
     edges = draw(st.lists(st.tuples(end, end, st.integers(0, 3)), max_size=5))
@@ -64,9 +64,7 @@ def single(draw: st.DrawFn) -> One:
 
 @settings(max_examples=60, deadline=None)
 @given(graphs=st.lists(single(), min_size=1, max_size=5), data=st.data())
-def test_a_selection_is_what_the_chosen_graphs_would_be_by_themselves(
-    graphs: list[One], data: st.DataObject
-) -> None:
+def test_a_selection_equals_the_selected_graphs_built_alone(graphs: list[One], data: st.DataObject) -> None:
     index = data.draw(st.lists(st.integers(0, len(graphs) - 1), max_size=6))
     chosen, naive = flat(graphs).select(index), flat([graphs[position] for position in index])
     for name in ARRAYS:
@@ -76,7 +74,7 @@ def test_a_selection_is_what_the_chosen_graphs_would_be_by_themselves(
 
 @settings(max_examples=30, deadline=None)
 @given(graphs=st.lists(single(), min_size=1, max_size=5))
-def test_owners_counts_and_classes_are_those_of_the_graphs_one_by_one(graphs: list[One]) -> None:
+def test_owners_counts_and_classes_agree_with_the_single_graphs(graphs: list[One]) -> None:
     held = flat(graphs)
     assert held.owners.tolist() == [at for at, (nodes, _, _) in enumerate(graphs) for _ in nodes]
     for label in range(3):
@@ -85,12 +83,12 @@ def test_owners_counts_and_classes_are_those_of_the_graphs_one_by_one(graphs: li
 
 
 @pytest.mark.parametrize("index", [[2], [0, -1], [True, False], [0.0]])
-def test_what_is_no_position_of_a_graph_selects_nothing(index: list[int]) -> None:
+def test_selecting_a_position_without_a_graph_is_an_error(index: list[int]) -> None:
     with pytest.raises(IndexError):
         flat([([0], [], 0), ([1], [], 1)]).select(index)
 
 
-def test_the_hash_sees_every_array_and_stays_on_another_device() -> None:
+def test_the_hash_covers_every_array_and_ignores_the_device() -> None:
     graphs = flat([([0, 1], [(0, 1, 2), (1, 0, 2)], 0), ([1, 0, 2], [(0, 2, 0), (2, 0, 0)], 1)])
     hashes = {graphs.hash}
     for name in ARRAYS:
@@ -102,7 +100,7 @@ def test_the_hash_sees_every_array_and_stays_on_another_device() -> None:
     assert graphs.to("meta").edges.device.type == "meta"
 
 
-def test_mutag_comes_with_the_package_and_is_frozen(mutag: GraphDataset) -> None:
+def test_mutag_comes_with_the_package_and_its_hash_is_pinned(mutag: GraphDataset) -> None:
     assert mutag.hash == "5b695018568308c1d4707f155eba79d3ddf7ec09cdcf5eb6175c8dc46efbe506"
     parts = (mutag.train, mutag.valid, mutag.test)
     assert [len(part) for part in parts] == [150, 19, 19]
@@ -115,7 +113,7 @@ def test_mutag_comes_with_the_package_and_is_frozen(mutag: GraphDataset) -> None
     assert (spec.features, spec.node_labels, len(spec.edge_values)) == ((7,), 7, 4)
 
 
-def test_molbace_is_split_as_officially(molbace: GraphDataset) -> None:
+def test_molbace_keeps_its_official_split(molbace: GraphDataset) -> None:
     assert molbace.hash == "df7cd02e90876965b96feb6196305bbb20be33c60d462cfbe6930abf7bcb813c"
     parts = (molbace.train, molbace.valid, molbace.test)
     assert [len(part) for part in parts] == [1210, 151, 152]
@@ -134,7 +132,7 @@ def test_molbace_is_split_as_officially(molbace: GraphDataset) -> None:
     ("name", "part", "nodes", "edges"),
     [("mutag", "test", 95.51, 94.87), ("molbace", "valid", 68.50, 68.85), ("molbace", "test", 76.80, 76.88)],
 )
-def test_the_sizes_of_the_graphs_tell_the_classes_as_well_as_was_measured_elsewhere(
+def test_sizes_of_graphs_predict_classes_as_well_as_published(
     name: str, part: str, nodes: float, edges: float, request: pytest.FixtureRequest
 ) -> None:
     graphs: Graphs = getattr(request.getfixturevalue(name), part)
@@ -143,7 +141,7 @@ def test_the_sizes_of_the_graphs_tell_the_classes_as_well_as_was_measured_elsewh
 
 
 @pytest.mark.parametrize("name", ["mutag", "molbace"])
-def test_every_edge_is_there_in_both_directions_once_inside_its_graph(
+def test_every_edge_occurs_once_in_each_direction_within_its_graph(
     name: str, request: pytest.FixtureRequest
 ) -> None:
     graphs: Graphs = request.getfixturevalue(name).train

@@ -1,4 +1,4 @@
-"""Whole numbers from text: every table comes back, and nothing else is taken for one."""
+"""Parsing whole numbers from text: every table is restored, and everything else is refused."""
 
 import gzip
 from pathlib import Path
@@ -29,7 +29,7 @@ tables = st.integers(1, 4).flatmap(
     last=st.sampled_from(["", "\n", " \n\n"]),
     piece=st.sampled_from([1, 9, 30, 2**17]),
 )
-def test_every_table_is_read_back_in_pieces_of_any_size(
+def test_every_table_is_restored_in_pieces_of_any_size(
     table: list[list[int]], comma: str, end: str, last: str, piece: int
 ) -> None:
     text = end.join(comma.join(map(str, row)) for row in table) + last
@@ -48,7 +48,7 @@ def test_an_empty_file_has_no_rows() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("1,2\n3,4\n5,x6\n7,8", "line 3 of it holds 'x6', which is no whole number"),
+        ("1,2\n3,4\n5,x6\n7,8", "line 3 of it holds 'x6', which is not a whole number"),
         ("1,2\n3,4.0\n", "line 2 of it holds '4.0', which"),
         ("1,2\n3,nan\n", "line 2 of it holds 'nan', which"),
         ("1,2\n3 4,5\n", "line 2 of it holds '3 4', which"),
@@ -63,7 +63,7 @@ def test_an_empty_file_has_no_rows() -> None:
         ("1,2\n3,4,5\n6\n", "line 2 of it holds 3 numbers, not 2"),
     ],
 )
-def test_what_is_no_table_is_refused_with_its_line(
+def test_a_malformed_table_is_refused_with_its_line(
     text: str, sentence: str, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graph_text, "PIECE", piece)
@@ -72,7 +72,7 @@ def test_what_is_no_table_is_refused_with_its_line(
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_the_columns_that_are_asked_for_must_be_there() -> None:
+def test_a_wrong_number_of_columns_is_refused() -> None:
     with pytest.raises(Refused, match="line 1 of it holds 3 numbers, not 2"):
         integers(b"1,2,3\n4,5,6\n", "it", 2)
 
@@ -88,7 +88,7 @@ def test_files_are_found_in_a_folder_and_unpacked(tmp_path: Path) -> None:
     for content in (b"", b"plain text", whole[:-9]):
         (tmp_path / "raw/edge.csv.gz").write_bytes(content)
         if content:
-            with pytest.raises(Refused, match="edge.csv.gz in .* is not whole"):
+            with pytest.raises(Refused, match="edge.csv.gz in .* is damaged"):
                 files.column("edge.csv.gz")
     with pytest.raises(Refused, match="holds no file none.txt"):
         files.column("none.txt")

@@ -1,4 +1,4 @@
-"""Datasets from folders of pictures, and resizing."""
+"""Reading folders of image files, and resizing."""
 
 import shutil
 from pathlib import Path
@@ -18,14 +18,14 @@ from condense.errors import Refused
 
 
 def picture(path: Path, shape: tuple[int, ...] = (6, 6, 3), seed: int = 0) -> np.ndarray:
-    """Writes a random picture without loss and returns its pixels."""
+    """Writes a random image without loss and returns its pixels."""
     pixels = np.random.RandomState(seed).randint(0, 256, shape, np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, format="PNG")
     return pixels
 
 
-def test_a_folder_with_train_and_test_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+def test_a_folder_with_a_split_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     root = tmp_path / "pets"
     cat = picture(root / "train" / "cat" / "1.png", seed=1)
     dog = picture(root / "train" / "dog" / "0.png", seed=2)
@@ -43,7 +43,7 @@ def test_a_folder_with_train_and_test_is_read_in_the_order_of_its_names(tmp_path
         assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1))
 
 
-def test_a_folder_without_a_split_gives_a_fifth_of_each_class_to_the_test_split_always_the_same(
+def test_a_fixed_fifth_of_each_class_is_the_test_split_of_a_folder(
     tmp_path: Path,
 ) -> None:
     for name, count in (("a", 10), ("b", 3)):
@@ -57,7 +57,7 @@ def test_a_folder_without_a_split_gives_a_fifth_of_each_class_to_the_test_split_
     assert data.spec.shape == (1, 5, 5) and not data.spec.flips  # all grey: one channel
 
 
-def test_grey_and_colour_pictures_together_are_colour_and_it_is_said(
+def test_grey_images_among_colour_images_become_rgb_with_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "own"
@@ -69,20 +69,20 @@ def test_grey_and_colour_pictures_together_are_colour_and_it_is_said(
     for image, pixels in zip(data.train.images, grey.values(), strict=False):
         assert all(np.array_equal(channel, pixels) for channel in image.numpy())
     assert np.array_equal(data.train.images[2].numpy(), colour.transpose(2, 0, 1))
-    assert f"{root}: of 4 pictures, read as RGB: 3 grey\n" == capsys.readouterr().err
+    assert f"{root}: of 4 images, converted to RGB: 3 grey\n" == capsys.readouterr().err
 
 
-def test_pictures_of_several_sizes_need_a_size(tmp_path: Path) -> None:
+def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
     for name in ("a", "b"):
         picture(tmp_path / "own" / name / "0.png", (5, 7, 3))
         picture(tmp_path / "own" / name / "1.png", (9, 5, 3))
-    with pytest.raises(Refused, match="is 7 x 5 pixels, but .* is 5 x 9: .* need --size"):
+    with pytest.raises(Refused, match="is 7 x 5 pixels, but .* is 5 x 9; size resizes all images"):
         load_images(str(tmp_path / "own"))
     data = load_images(str(tmp_path / "own"), size=4)
     assert (data.spec.name, data.spec.shape) == ("own@4", (3, 4, 4))
 
 
-def test_the_size_that_a_folder_has_already_changes_nothing(tmp_path: Path) -> None:
+def test_resizing_a_folder_to_its_own_size_changes_nothing(tmp_path: Path) -> None:
     for name in ("a", "b"):
         for number in range(2):
             picture(tmp_path / "own" / name / f"{number}.png", seed=number)
@@ -90,7 +90,7 @@ def test_the_size_that_a_folder_has_already_changes_nothing(tmp_path: Path) -> N
     assert sized.spec == plain.spec and sized.hash == plain.hash
 
 
-def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_counted_and_named(tmp_path: Path) -> None:
     root = tmp_path / "own"
     for name in ("a", "b"):
         for number in range(4):
@@ -104,19 +104,20 @@ def test_pictures_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> N
     with pytest.raises(Refused) as refusal:
         load_images(str(root))
     told = str(refusal.value).replace(f"{root}/", "")
-    assert told.startswith("4 of 8 pictures cannot be read as 8-bit images: a/3.png (no picture), ")
+    assert told.startswith("4 of 8 files cannot be read as 8-bit images: a/3.png (not an image), ")
     assert "b/0.png (is a directory), b/1.png (" in told and "b/2.png" not in told
-    assert told.endswith(" and 1 more; replace them, or leave them out with --skip-unreadable")
+    assert refusal.value.reason.endswith(" and 1 more")
+    assert told.endswith("; skip_unreadable=True leaves these files out")
     assert "\n" not in told
     picture(root / "a" / "3.png")
     (root / "b" / "0.png").rmdir()
     picture(root / "b" / "0.png")
     (root / "b" / "1.png").write_bytes(whole)
-    with pytest.raises(Refused, match=r"1 of 8 pictures .*b/2.png \(not 8 bits a channel\);"):
+    with pytest.raises(Refused, match=r"1 of 8 files .*b/2.png \(not 8 bits a channel\);"):
         load_images(str(root))
 
 
-def test_what_is_skipped_is_said_and_the_data_are_those_of_a_folder_without_it(
+def test_skipped_files_are_reported_and_the_data_do_not_contain_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for root in (tmp_path / "whole", tmp_path / "without"):
@@ -136,13 +137,13 @@ def test_what_is_skipped_is_said_and_the_data_are_those_of_a_folder_without_it(
     skipped = load_images(str(tmp_path / "broken"), skip_unreadable=True)
     assert skipped.hash == plain.hash and skipped.spec.shape == plain.spec.shape == (1, 6, 6)
     told = capsys.readouterr().err
-    assert told.startswith("left out: 2 of 14 pictures cannot be read") and "a-colour.png" in told
+    assert told.startswith("left out: 2 of 14 files cannot be read") and "a-colour.png" in told
     (tmp_path / "whole" / "train" / "a" / "0.png").write_bytes(b"")
     less = load_images(str(tmp_path / "whole"), skip_unreadable=True)
     assert less.train.hash != plain.train.hash and less.test.hash == plain.test.hash
 
 
-def test_a_skipped_picture_moves_no_other_to_the_test_split(tmp_path: Path) -> None:
+def test_a_skipped_file_does_not_change_the_split_of_the_others(tmp_path: Path) -> None:
     root = tmp_path / "own"
     for name in "ab":
         for number in range(10):
@@ -165,17 +166,15 @@ def test_skipping_never_empties_a_class(tmp_path: Path) -> None:
             picture(root / part / name / "0.png")
     for name in "bc":
         (root / "test" / name / "0.png").write_bytes(b"")
-    with pytest.raises(Refused, match=r"no test picture of the class 'b' in .*own can be read \(2 such"):
+    with pytest.raises(Refused, match=r"no test image of the class 'b' in .*own can be read \(2 such"):
         load_images(str(root), skip_unreadable=True)
     picture(root / "test" / "b" / "0.png")
     (root / "train" / "c" / "0.png").write_bytes(b"")
-    with pytest.raises(Refused, match="no training picture of the class 'c'"):
+    with pytest.raises(Refused, match="no training image of the class 'c'"):
         load_images(str(root), skip_unreadable=True)
 
 
-def test_pictures_in_the_colours_of_print_become_rgb(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cmyk_images_become_rgb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inks = {"red": (0, 255, 255, 0), "green": (255, 0, 255, 0), "grey": (0, 0, 0, 127)}
     for name, ink in inks.items():
         for part in ("train", "test"):
@@ -186,10 +185,10 @@ def test_pictures_in_the_colours_of_print_become_rgb(
     wanted = torch.tensor([[0, 255, 0], [128, 128, 128], [255, 0, 0]])
     found = data.train.images.float().mean((2, 3))
     assert (found - wanted).abs().max() < 4
-    assert capsys.readouterr().err.endswith("own: of 6 pictures, read as RGB: 6 CMYK\n")
+    assert capsys.readouterr().err.endswith("own: of 6 images, converted to RGB: 6 CMYK\n")
 
 
-def test_every_class_folder_that_is_missing_or_empty_is_counted(tmp_path: Path) -> None:
+def test_missing_and_empty_class_folders_are_counted(tmp_path: Path) -> None:
     root = tmp_path / "tiny-imagenet-200"
     (root / "val" / "images").mkdir(parents=True)
     (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn01443537\t0\t0\t1\t1\n")
@@ -203,7 +202,7 @@ def test_every_class_folder_that_is_missing_or_empty_is_counted(tmp_path: Path) 
     with pytest.raises(Refused, match=r"^3 of 5 class folders are empty: .*n02125311"):
         folders.read_tiny(root, wnids)
     picture(root / "train" / wnids[1] / "images" / "1.JPEG", (64, 64, 3))
-    with pytest.raises(Refused, match=r"^1 of 4 pictures .*val_0.JPEG \(missing\);"):
+    with pytest.raises(Refused, match=r"^1 of 4 files .*val_0.JPEG \(missing\);"):
         folders.read_tiny(root, wnids[:2])
     picture(root / "val" / "images" / "val_1.JPEG", (64, 64, 3))
     with open(root / "val" / "val_annotations.txt", "a") as notes:
@@ -211,7 +210,7 @@ def test_every_class_folder_that_is_missing_or_empty_is_counted(tmp_path: Path) 
     assert len(folders.read_tiny(root, wnids[:2], skip_unreadable=True).test_images) == 1
 
 
-def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
+def test_folders_of_another_structure_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     with pytest.raises(Refused, match="bare has no folders"):
         load_images(str(tmp_path / "bare"))
@@ -225,18 +224,18 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="1 of 1 class folders is empty: .*empty/a$"):
         load_images(str(tmp_path / "empty"))
     picture(tmp_path / "single" / "a" / "0.png")
-    with pytest.raises(Refused, match="has one picture, so none is left"):
+    with pytest.raises(Refused, match="has only one image, which leaves none"):
         load_images(str(tmp_path / "single"))
     picture(tmp_path / "alone" / "a" / "0.png")
     picture(tmp_path / "alone" / "a" / "1.png")
-    with pytest.raises(Refused, match="one class only, 'a'"):
+    with pytest.raises(Refused, match="only one class, 'a'"):
         load_images(str(tmp_path / "alone"))
     picture(tmp_path / "cifar10" / "a" / "0.png")
-    with pytest.raises(Refused, match="cifar10 bears the name of a known dataset"):
+    with pytest.raises(Refused, match="cifar10 has the name of a known dataset"):
         load_images(str(tmp_path / "cifar10"))
 
 
-def test_tiny_imagenet_takes_its_validation_part_for_the_test_split(tmp_path: Path) -> None:
+def test_tiny_imagenets_validation_split_becomes_the_test_split(tmp_path: Path) -> None:
     wnids = ("n01443537", "n02124075")
     for seed, wnid in enumerate(wnids):
         picture(tmp_path / "train" / wnid / "images" / f"{wnid}_0.JPEG", (64, 64, 3), seed)
@@ -261,7 +260,7 @@ def imagenet(root: Path, wnids: tuple[str, ...]) -> None:
         picture(root / "imagenet" / "val" / wnid / "1.JPEG", (150, 129, 3), seed)
 
 
-def test_an_imagenet_subset_is_cropped_to_128_unless_a_size_is_asked_for(tmp_path: Path) -> None:
+def test_an_imagenet_subset_is_cropped_to_128_by_default(tmp_path: Path) -> None:
     imagenet(tmp_path, ("n02102040", "n01440764"))
     name = "imagenet:n02102040,n01440764"
     data, small = load_images(name, data_dir=tmp_path), load_images(name, data_dir=tmp_path, size=64)
@@ -271,22 +270,22 @@ def test_an_imagenet_subset_is_cropped_to_128_unless_a_size_is_asked_for(tmp_pat
     assert data.spec.flips and data.hash != small.hash
 
 
-def test_imagenet_subsets_that_cannot_be_had_are_refused(tmp_path: Path) -> None:
+def test_incomplete_imagenet_subsets_are_refused(tmp_path: Path) -> None:
     imagenet(tmp_path, ("n01440764",))
     with pytest.raises(Refused, match="^18 of 20 class folders .*imagenet/train/n02102040, .*NAME.npz"):
         load_images("imagenette", data_dir=tmp_path)
     (tmp_path / "imagenet" / "val" / "n01440764" / "cut.JPEG").write_bytes(b"cut")
-    with pytest.raises(Refused, match=r"^1 of 3 pictures .*val/n01440764/cut.JPEG \(no picture\)"):
+    with pytest.raises(Refused, match=r"^1 of 3 files .*val/n01440764/cut.JPEG \(not an image\)"):
         load_images("imagenet:n01440764", data_dir=tmp_path)
-    with pytest.raises(Refused, match="'tench' is no WordNet id"):
+    with pytest.raises(Refused, match="'tench' is not a WordNet id"):
         load_images("imagenet:tench", data_dir=tmp_path)
-    with pytest.raises(Refused, match="n01440764 is named 2 times"):
+    with pytest.raises(Refused, match="n01440764 occurs 2 times"):
         load_images("imagenet:n01440764,n01440764", data_dir=tmp_path)
-    with pytest.raises(Refused, match="one class only"):
+    with pytest.raises(Refused, match="only one class"):
         load_images("imagenet:n01440764", data_dir=tmp_path, skip_unreadable=True)
 
 
-def test_files_of_named_datasets_can_be_left_out_as_well(tmp_path: Path) -> None:
+def test_unreadable_files_of_named_datasets_can_be_skipped(tmp_path: Path) -> None:
     imagenet(tmp_path, SUBSETS["imagenette"])
     whole = load_images("imagenette", data_dir=tmp_path)
     (tmp_path / "imagenet" / "train" / SUBSETS["imagenette"][3] / "cut.JPEG").write_bytes(b"cut")
@@ -301,7 +300,7 @@ def test_files_of_named_datasets_can_be_left_out_as_well(tmp_path: Path) -> None
     assert (len(data.train), data.test.labels.tolist(), data.spec.shape) == (200, [7], (3, 64, 64))
 
 
-def test_resizing_is_torchvisions_up_to_its_rounding() -> None:
+def test_resizing_equals_torchvisions_up_to_rounding() -> None:
     images = torch.randint(
         256, (300, 3, 20, 14), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -326,7 +325,7 @@ def test_constant_images_stay_constant_at_every_size() -> None:
     assert (resized(images, 13, 5) == images[:, :, :1, :1]).all()
 
 
-def test_the_crop_is_the_middle_of_the_resized_picture() -> None:
+def test_the_crop_is_the_centre_of_the_resized_image() -> None:
     image = torch.zeros(1, 8, 16, dtype=torch.uint8)
     image[:, :, 4:12] = 200
     assert centred(image, 8).eq(200).all()

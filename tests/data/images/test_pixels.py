@@ -1,4 +1,4 @@
-"""Pixel spaces: what they compute, and that they compute back."""
+"""Pixel spaces: what they compute and how they are inverted."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from condense.errors import Refused
 
 
 def made(count: int = 400, channels: int = 3) -> Tensor:
-    """Correlated uint8 images: smooth patterns and a little noise."""
+    """Returns correlated uint8 images: smooth patterns with a little noise."""
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(4, channels * 16, generator=generator)
     mixed = torch.randn(count, 4, generator=generator) @ basis
@@ -23,7 +23,7 @@ def flat(images: Tensor) -> Tensor:
     return images.flatten(1).double() / 255
 
 
-def test_raw_pixels_are_uint8_over_255_and_floats_are_left_alone() -> None:
+def test_raw_pixels_are_uint8_divided_by_255_and_floats_unchanged() -> None:
     raw = pixels.affine("raw", (0.0,) * 3, (1.0,) * 3)
     images = made()
     assert torch.equal(raw.encode(images), images.float() / 255)
@@ -31,7 +31,7 @@ def test_raw_pixels_are_uint8_over_255_and_floats_are_left_alone() -> None:
     assert raw.encode(images.half() / 255).dtype == torch.float32
 
 
-def test_normalised_pixels_have_mean_0_and_standard_deviation_1_under_the_images_own_statistics() -> None:
+def test_normalised_pixels_have_mean_0_and_standard_deviation_1() -> None:
     images = made()
     unit = images.double() / 255
     mean, std = unit.mean((0, 2, 3)), unit.std((0, 2, 3), correction=0)
@@ -40,7 +40,7 @@ def test_normalised_pixels_have_mean_0_and_standard_deviation_1_under_the_images
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
 
 
-def test_uint8_and_float_pixels_encode_alike_and_the_input_is_not_changed() -> None:
+def test_uint8_and_float_pixels_are_encoded_alike_and_not_changed() -> None:
     space = pixels.affine("normalized", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
     images = made()
     unit = images.float() / 255
@@ -83,14 +83,14 @@ def test_whitening_equals_a_naive_float64_eigendecomposition() -> None:
     torch.testing.assert_close(space.encode(images).flatten(1).double(), naive, atol=1e-5, rtol=0)
 
 
-def test_decoding_whitened_images_gives_the_pixels_back_even_for_constant_pixels() -> None:
+def test_decoding_whitened_images_restores_even_constant_pixels() -> None:
     images = made()
     images[:, :, 0] = 7  # a border that never changes: its covariance is singular
     space = pixels.Zca.fit(images, "hash")
     torch.testing.assert_close(space.decode(space.encode(images)), images.float() / 255, atol=1e-4, rtol=0)
 
 
-def test_a_fit_is_kept_and_read_back_and_a_damaged_file_is_fitted_anew(
+def test_a_fitted_whitening_is_stored_and_refitted_if_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONDENSE_HOME", str(tmp_path))
@@ -110,7 +110,7 @@ def test_images_too_large_to_whiten_are_refused() -> None:
         pixels.Zca.fit(torch.zeros(2, 3, 128, 128, dtype=torch.uint8), "hash")
 
 
-def test_an_affine_space_is_built_again_from_its_description() -> None:
+def test_an_affine_space_is_restored_from_its_description() -> None:
     images = made()
     for name, mean, std in (
         ("raw", (0.0,) * 3, (1.0,) * 3),
@@ -122,7 +122,7 @@ def test_an_affine_space_is_built_again_from_its_description() -> None:
         assert torch.equal(pixels.from_description(told).encode(images), space.encode(images))
 
 
-def test_a_description_that_cannot_be_followed_is_refused() -> None:
+def test_descriptions_that_restore_no_space_are_refused() -> None:
     told = pixels.Zca.fit(made(), "0123456789abcdef").describe()
     assert told["eps"] == 0.1 and told["fitted_on"] == "0123456789abcdef"
     with pytest.raises(Refused, match="zca space.*0123456789ab"):

@@ -1,4 +1,4 @@
-"""Datasets from names and arrays: what they hold, and what is refused."""
+"""Loading image datasets by name and from arrays: their content, and what is refused."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def made(shape: tuple[int, ...], classes: int = 10, train: int = 40, test: int = 20) -> Arrays:
-    """Random images of every class, as an .npz file holds them."""
+    """Returns random images of every class in the layout of an .npz file."""
     stream = np.random.RandomState(0)
     return {
         "train_images": stream.randint(0, 256, (train, *shape), np.uint8),
@@ -32,7 +32,7 @@ def written(path: Path, arrays: Arrays) -> Path:
     return path
 
 
-def test_the_digits_are_frozen() -> None:
+def test_the_digits_do_not_change() -> None:
     digits = load_images("digits")
     assert (len(digits.train), len(digits.test)) == (1347, 450)
     assert digits.train.hash == "b6536b565eeeafba1d93fa1262b308b74224c9a28cc09457cce76f9221c6b2c9"
@@ -46,13 +46,13 @@ def test_the_digits_are_frozen() -> None:
     ("name", "shape"),
     [("mnist", (28, 28)), ("fashion-mnist", (28, 28, 1)), ("svhn", (32, 32, 3)), ("cifar10", (32, 32, 3))],
 )
-def test_a_file_and_torchvision_give_the_same_description_and_hash(
+def test_a_file_and_torchvision_give_the_same_specification_and_hash(
     name: str, shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrays = made(shape)
 
     class Fake:
-        """Torchvision's dataset as far as it is used: arrays in torchvision's own layouts."""
+        """A replacement for a torchvision dataset, with arrays in torchvision's layouts."""
 
         def __init__(self, root: str, download: bool, train: bool = True, split: str = "") -> None:
             assert download and root.startswith(str(tmp_path))
@@ -99,7 +99,7 @@ def test_the_data_folder_comes_from_the_environment(tmp_path: Path, monkeypatch:
     assert load_images("mnist").spec.name == "mnist"
 
 
-def test_a_users_file_is_described_by_what_it_holds(tmp_path: Path) -> None:
+def test_the_specification_of_an_own_file_follows_from_its_arrays(tmp_path: Path) -> None:
     arrays = made((6, 8, 3), classes=4)
     arrays["train_labels"] = arrays["train_labels"][:, None].astype(np.uint8)  # as MedMNIST has them
     arrays["test_labels"] = arrays["test_labels"][:, None].astype(np.uint8)
@@ -112,11 +112,11 @@ def test_a_users_file_is_described_by_what_it_holds(tmp_path: Path) -> None:
     assert not load_images(str(written(tmp_path / "grey.npz", made((6, 8), classes=4)))).spec.flips
 
 
-def test_statistics_of_constant_images_can_be_divided_by() -> None:
+def test_constant_images_get_a_standard_deviation_above_zero() -> None:
     assert sources.statistics(torch.full((2, 1, 4, 4), 51, dtype=torch.uint8)) == ((0.2,), (1.0,))
 
 
-def test_a_size_changes_name_shape_statistics_and_hash_and_its_own_size_changes_nothing() -> None:
+def test_a_new_size_changes_the_specification_and_the_own_size_does_not() -> None:
     plain, large = load_images("digits"), load_images("digits", size=16)
     assert (large.spec.name, large.spec.shape) == ("digits@16", (1, 16, 16))
     assert large.hash != plain.hash and large.spec.std != plain.spec.std
@@ -125,12 +125,12 @@ def test_a_size_changes_name_shape_statistics_and_hash_and_its_own_size_changes_
     assert again.spec == large.spec and again.hash == large.hash
     same = load_images("digits", size=8)
     assert same.spec == plain.spec and same.hash == plain.hash
-    with pytest.raises(Refused, match="contradicts"):
+    with pytest.raises(Refused, match="size=32: digits@16 already contains another size"):
         load_images("digits@16", size=32)
 
 
 @pytest.mark.parametrize("size", [3, 0, -8])
-def test_a_size_below_four_is_refused(size: int) -> None:
+def test_a_size_below_four_pixels_is_refused(size: int) -> None:
     with pytest.raises(Refused, match=f"the size {size} is too small"):
         load_images("digits", size=size)
 
@@ -144,7 +144,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(
     assert "digits" in IMAGE_NAMES and "imagewoof" in IMAGE_NAMES
 
 
-def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+def test_paths_without_a_dataset_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="there is no file .*none.npz"):
         load_images(str(tmp_path / "none.npz"))
     with pytest.raises(Refused, match="there is no file or folder"):
@@ -154,14 +154,14 @@ def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
         load_images(str(tmp_path / "table.csv"))
 
 
-def test_a_known_name_is_not_given_to_something_else(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="digits.npz bears the name of a known dataset"):
+def test_other_data_under_a_known_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="digits.npz has the name of a known dataset"):
         load_images(str(written(tmp_path / "digits.npz", made((8, 8)))))
     with pytest.raises(Refused, match="holds images of 8 x 8 x 1, but mnist's are 28 x 28 x 1"):
         load_images(str(written(tmp_path / "mnist.npz", made((8, 8)))))
 
 
-def test_files_that_are_no_whole_npz_are_refused(tmp_path: Path) -> None:
+def test_damaged_npz_files_are_refused(tmp_path: Path) -> None:
     whole = written(tmp_path / "whole.npz", made((8, 8))).read_bytes()
     one = tmp_path / "one.npy"
     np.save(one, np.zeros(3))
@@ -185,17 +185,17 @@ BAD: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
     "test label": ({"test_labels": np.arange(20)}, "test label 19, but its classes are 0 to 9"),
     "empty class": ({"train_labels": np.arange(40) % 9 * 2}, "no training image of the class '1' .8 such"),
     "huge label": ({"train_labels": np.arange(40) * 10**12}, "labels up to 39000000000000, but only 40"),
-    "one class": ({"train_labels": np.zeros(40, int), "test_labels": np.zeros(20, int)}, "one class only"),
+    "one class": ({"train_labels": np.zeros(40, int), "test_labels": np.zeros(20, int)}, "only one class"),
     "two shapes": (
         {"test_images": np.zeros((20, 9, 9), np.uint8)},
         r"\(1, 8, 8\) and test images of \(1, 9, 9\)",
     ),
-    "pickle": ({"train_images": np.array([{}] * 40)}, "not a whole .npz file"),
+    "pickle": ({"train_images": np.array([{}] * 40)}, "not an intact .npz file"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_unsound_arrays_are_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
+def test_contradictory_arrays_are_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
     changes, sentence = BAD[case]
     arrays = {key: value for key, value in (made((8, 8)) | changes).items() if value is not None}
     with pytest.raises(Refused, match=sentence) as refused:
@@ -203,7 +203,7 @@ def test_unsound_arrays_are_refused_in_one_sentence(case: str, tmp_path: Path) -
     assert "\n" not in str(refused.value)
 
 
-def test_the_known_datasets_are_sound() -> None:
+def test_the_known_datasets_are_consistent() -> None:
     counts = {name: len(known.classes) for name, known in KNOWN.items()}
     assert counts == dict.fromkeys(KNOWN, 10) | {"cifar100": 100, "tiny-imagenet": 200}
     for known in KNOWN.values():
@@ -214,7 +214,7 @@ def test_the_known_datasets_are_sound() -> None:
     assert list(TINY_IMAGENET) == sorted(TINY_IMAGENET)
 
 
-def test_the_wordnet_ids_are_those_of_the_classes_by_name() -> None:
+def test_the_wordnet_ids_belong_to_the_class_names() -> None:
     ids = {
         "imagenette": {0: "n01440764", 1: "n02102040", 9: "n03888257"},  # tench, English springer, parachute
         "imagewoof": {2: "n02111889", 3: "n02088364", 8: "n02099601"},  # Samoyed, beagle, golden retriever

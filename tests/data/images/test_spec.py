@@ -1,4 +1,4 @@
-"""Splits: drawing, classes, spaces."""
+"""Labelled images: draws, classes, hashes and pixel spaces."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from condense.errors import Refused
 
 
 def numbered(counts: tuple[int, ...], seed: int = 0) -> Images:
-    """A split in shuffled order whose every image is its own position."""
+    """Returns images in shuffled order; the pixels of each hold its position."""
     order = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(seed))
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))[order]
     images = torch.arange(sum(counts), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
@@ -25,9 +25,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @settings(max_examples=30, deadline=None)
 @given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=4), per_class=st.integers(1, 20))
-def test_a_draw_gives_each_class_its_own_images_as_evenly_as_they_go(
-    counts: list[int], per_class: int
-) -> None:
+def test_a_draw_takes_each_classs_images_equally_often(counts: list[int], per_class: int) -> None:
     split = numbered(tuple(counts))
     batch = split.draw(per_class, generator())
     assert batch.shape == (len(counts), per_class, 1, 4, 4)
@@ -44,7 +42,7 @@ def test_a_draw_from_a_large_enough_class_repeats_no_image() -> None:
     assert all(len(set(row.tolist())) == 50 for row in drawn)
 
 
-def test_a_draw_follows_the_generator_and_nothing_else() -> None:
+def test_a_draw_depends_on_the_generator_alone() -> None:
     split = numbered((30, 30))
     state = torch.random.get_rng_state()
     assert torch.equal(split.draw(5, generator(1)), split.draw(5, generator(1)))
@@ -66,20 +64,20 @@ def test_a_draw_of_some_classes_keeps_their_order() -> None:
     assert split.labels[batch[:, :, 0, 0, 0].long()].tolist() == [[2] * 3, [0] * 3]
 
 
-def test_a_draw_of_a_class_without_images_is_an_error() -> None:
+def test_drawing_from_a_class_without_images_is_an_error() -> None:
     split = replace(numbered((3, 3)), num_classes=3)
-    with pytest.raises(ValueError, match="class 2 has no image"):
+    with pytest.raises(ValueError, match="class 2 has no images"):
         split.draw(1, generator())
 
 
-def test_the_classes_partition_the_split() -> None:
+def test_the_classes_partition_the_images() -> None:
     split = numbered((3, 1, 5))
     assert split.counts() == (3, 1, 5) and len(split) == 9
     assert sorted(torch.cat([split.of_class(label) for label in range(3)]).tolist()) == list(range(9))
     assert all((split.labels[split.of_class(label)] == label).all() for label in range(3))
 
 
-def test_the_hash_sees_every_pixel_and_label_and_not_the_memory_layout() -> None:
+def test_the_hash_covers_pixels_and_labels_but_not_the_memory_layout() -> None:
     split = numbered((3, 3))
     images, labels = split.images.clone(), split.labels.clone()
     last = images.contiguous(memory_format=torch.channels_last)
@@ -92,7 +90,7 @@ def test_the_hash_sees_every_pixel_and_label_and_not_the_memory_layout() -> None
     )
 
 
-def test_a_pixel_space_is_entered_once_and_keeps_the_hash() -> None:
+def test_images_enter_a_pixel_space_once_and_keep_their_hash() -> None:
     images = torch.randint(256, (700, 3, 4, 4), dtype=torch.uint8, generator=generator())
     split = Images.of(images, torch.arange(700) % 2, 2)
     spec = ImageSpec(
