@@ -1,4 +1,4 @@
-"""Entry point of the ``condense`` command: a command that ends early says why and has an exit code for it."""
+"""Entry point of the ``condense`` command: a command that ends early prints why and returns an exit code."""
 
 import sys
 from typing import NoReturn
@@ -14,12 +14,14 @@ def main() -> None:
     import typer
 
     from condense.cli.app import app
+    from condense.cli.resolve import sentence
 
+    given: dict[str, object] = {}  # the options of the command, which it fills in
     try:
-        # Left to itself typer would print its usage with every refusal and keep interrupts to itself.
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        # In standalone mode typer would print its usage with every refusal and swallow interrupts.
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False, obj=given)
     except Refused as error:
-        _end(str(error), 2)
+        _end(sentence(error, given), 2)
     except Stopped as error:
         _end(str(error), 3)
     except (KeyboardInterrupt, typer.Abort):
@@ -28,7 +30,7 @@ def main() -> None:
         if _too_large(error):
             told = (str(error).strip().splitlines() or ["too large"])[0]
             _end(f"out of memory ({told}): ask for less, or use a larger machine", 2)
-        # The refusals of the command line's own parser; their class is in no public module of typer.
+        # A refusal by typer's parser; the class of these is in no public module of typer.
         if not hasattr(error, "format_message"):
             raise
         _end(error.format_message(), 2)
@@ -38,7 +40,7 @@ def main() -> None:
 
 
 def _too_large(error: Exception) -> bool:
-    """Whether there was not enough memory; torch says so of a CPU's in words only."""
+    """Tells whether memory ran out; for a CPU, torch raises a plain RuntimeError."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 

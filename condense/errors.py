@@ -87,6 +87,16 @@ class Refused(Exception):
         start = "" if self.setting is None else f"{setting(self.setting, self.value)}: "
         return start + "; ".join([self.reason, *map(remedy, self.remedies)])
 
+    def with_remedies(self, *more: Remedy) -> "Refused":
+        """Returns the same refusal with further remedies."""
+        return Refused(
+            self.reason,
+            setting=self.setting,
+            value=self.value,
+            nearest=self.nearest,
+            remedies=[*self.remedies, *more],
+        )
+
     def __str__(self) -> str:
         return self.sentence()
 

@@ -14,11 +14,12 @@ from condense.distillation import Method
 from condense.distillation.engine import distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.evaluation import train_student
+from condense.evaluation import ImageStudent
 from condense.evaluation.evaluate import evaluate_set, record_of
+from condense.evaluation.kinds import Setup
 from condense.protocol import HARD_V1, Protocol, Stage
 from condense.records.record import Record
-from condense.resources import Budget
+from condense.resources import Machine
 from condense.store import ImageSet
 from condense.training.loop import Loop
 
@@ -104,7 +105,11 @@ def test_a_stored_set_trains_the_same_student_as_the_set_in_memory(
     assert stored.hash == made.hash
     test = digits.test.in_space(space)
     scores = [
-        train_student(one.in_space(space), test, digits.spec, SHORT, student="convnet-w32", seed=0).accuracy
+        ImageStudent(
+            source=one.in_space(space), test=test, spec=digits.spec, protocol=SHORT, network="convnet-w32"
+        )
+        .outcome(0)
+        .accuracy
         for one in (made, stored)
     ]
     assert scores[0] == scores[1]
@@ -113,7 +118,7 @@ def test_a_stored_set_trains_the_same_student_as_the_set_in_memory(
 def test_a_record_survives_the_disk(name: str, digits: ImageDataset, cache: Path, tmp_path: Path) -> None:
     made = make(name, digits, cache)
     tiny = replace(SHORT, stages=(Stage(epochs=2),))
-    record = evaluate_set(made, digits, tiny, "convnet-w32", [0, 1], tmp_path, torch.device("cpu"), Budget())
+    record = evaluate_set(made, Setup(digits, tiny, "convnet-w32"), [0, 1], tmp_path, Machine())
     text = record.path(tmp_path).read_text()
     assert Record.from_json(json.loads(text)) == record
     assert [entry.seed for entry in record.entries] == [0, 1]
@@ -188,7 +193,11 @@ def score(name: str, digits: ImageDataset, cache: Path, seed: int) -> float:
     space = digits.space("normalized")
     made = make(name, digits, cache, seed=seed).in_space(space)
     test = digits.test.in_space(space)
-    return train_student(made, test, digits.spec, SHORT, student="convnet-w32", seed=seed % 5).accuracy
+    return (
+        ImageStudent(source=made, test=test, spec=digits.spec, protocol=SHORT, network="convnet-w32")
+        .outcome(seed % 5)
+        .accuracy
+    )
 
 
 @pytest.mark.parametrize("learner", [name for name in image_methods() if methods()[name].optimizes])

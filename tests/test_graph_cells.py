@@ -13,10 +13,12 @@ from condense.errors import Refused, Stopped
 from condense.networks import GRAPH_NETWORKS
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1
 from condense.records.record import Record, read_records
-from condense.resources import Budget
-from condense.runner.baselines import baselines, prepared, roomy
-from condense.runner.cell import CellSpec, Paths, run_cell
+from condense.resources import Budget, Machine
+from condense.runner.baselines import baselines, beside, of_equal_bytes
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
+from condense.runner.run import run_cell
 from condense.store import GraphSet, load
 
 CPU = torch.device("cpu")
@@ -37,7 +39,7 @@ def places(tmp_path: Path) -> Paths:
 
 
 def run(places: Paths, budget: Budget | None = None, **given: object) -> list[Record]:
-    return run_cell(CellSpec(**given), places, CPU, budget or Budget())  # type: ignore[arg-type]
+    return run_cell(CellSpec(**given), places, Machine(budget=budget or Budget()))  # type: ignore[arg-type]
 
 
 def test_a_method_for_graphs_needs_nothing_else_said(places: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,33 +100,36 @@ def test_the_whole_training_set_has_a_record_for_each_student_and_a_trivial_feat
 def test_a_stored_set_of_graphs_is_judged_by_all_students_unless_one_is_named(places: Paths) -> None:
     (first,) = run(places, method="mirage", student="gin-sum")
     (folder,) = places.out.iterdir()
-    plain = (None, None, None)
-    records = reevaluate(folder, *plain, None, 1, places, CPU, Budget())
+    made, plain = load(folder), CellSpec(eval_seeds=1)
+    records = reevaluate(made, plain, places, Machine())
     assert [record.student for record in records] == list(GRAPH_NETWORKS)
     assert first in records
     with pytest.raises(Refused, match="hard-v1 judges images; mutag holds graphs"):
-        reevaluate(folder, None, None, "hard-v1", None, 1, places, CPU, Budget())
-    with pytest.raises(Refused, match="--teacher a.pt: under graph-v1 a set's own teacher labels nothing"):
-        reevaluate(folder, *plain, None, 1, places, CPU, Budget(), teacher=Path("a.pt"))
+        reevaluate(made, replace(plain, protocol="hard-v1"), places, Machine())
+    with pytest.raises(Refused, match="teacher='a.pt': under graph-v1 a set's own teacher labels nothing"):
+        reevaluate(made, replace(plain, teacher="a.pt"), places, Machine())
     with pytest.raises(Refused, match="the set was made of mutag with training split"):
-        reevaluate(folder, "digits", None, None, None, 1, places, CPU, Budget())
+        reevaluate(made, replace(plain, dataset="digits"), places, Machine())
 
 
 def test_beside_a_graph_method_stand_coresets_of_as_many_graphs_and_of_as_many_bytes(places: Paths) -> None:
     cell = CellSpec(method="mirage", student="gcn-sum", eval_seeds=1)
-    beside = prepared(cell, places)
-    assert [(row.method, row.dataset, row.params) for row in beside] == [
+    job = resolve(cell, places)
+    rows = [row.cell for row in beside(job)]
+    assert [(row.method, row.dataset, row.params) for row in rows] == [
         (name, "mutag", {}) for name in ("random_subset", "herding", "k_center")
     ]
-    records = run_cell(cell, places, CPU, Budget())
+    records = run_cell(cell, places, Machine())
     assert records[0].set
     room = sum(records[0].set.bytes.values())
-    assert [row.params for row in roomy(cell, records)] == [{"room": str(room)}] * 3
-    (drawn, *_) = run_cell(replace(roomy(cell, records)[0], seeds=(0,)), places, CPU, Budget())
+    larger = [row.cell for row in of_equal_bytes(job, records)]
+    assert [row.params for row in larger] == [{"room": str(room)}] * 3
+    (drawn, *_) = run_cell(replace(larger[0], seeds=(0,)), places, Machine())
     assert drawn.set and min(drawn.set.counts.per_class) >= 1
     assert drawn.method.chain[0]["config"] == {"room": room}
-    assert roomy(replace(cell, method="herding"), records) == []
-    assert roomy(CellSpec(method="whole"), run(places, method="majority", dataset="mutag")) == []
+    assert of_equal_bytes(resolve(replace(cell, method="herding", dataset="mutag"), places), records) == []
+    majority = CellSpec(method="majority", dataset="mutag")
+    assert of_equal_bytes(resolve(majority, places), run_cell(majority, places, Machine())) == []
 
 
 def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_file: Path) -> None:
@@ -132,8 +137,9 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_fil
         protocols.HARD_V1, name="tiny", stages=(protocols.Stage(epochs=1),)
     )
     cell = CellSpec(method="random_subset", dataset=str(toy_file), protocol="tiny", student="mlp", seeds=(0,))
-    records = run_cell(replace(cell, eval_seeds=1), places, CPU, Budget())
-    assert roomy(replace(cell, method="dm"), records) == [] and len(baselines(cell)) == 3
+    records = run_cell(replace(cell, eval_seeds=1), places, Machine())
+    job = resolve(replace(cell, method="dm"), places)
+    assert of_equal_bytes(job, records) == [] and len(baselines(cell)) == 3
 
 
 @pytest.mark.parametrize(
@@ -144,25 +150,25 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_fil
         ({"method": "mirag"}, "unknown method 'mirag'; nearest: mirage"),
         ({"size": 8}, "size=8: mutag holds graphs, which have no pixels to resize"),
         ({"skip_unreadable": True}, "skip_unreadable=True: mutag holds graphs, not images"),
-        ({"teacher": "a.pt"}, "--teacher a.pt: no teacher labels graphs, and mirage has none"),
-        ({"student": "convnet"}, "--student convnet is a network for images; mutag holds graphs"),
+        ({"teacher": "a.pt"}, "teacher='a.pt': methods for graphs have no teacher"),
+        ({"student": "convnet"}, "student='convnet': this is a network for images; mutag holds graphs"),
         ({"student": "gcn"}, "unknown network for graphs 'gcn'; nearest: gcn-sum, gcn-mean"),
         (
             {"method": "dm", "student": "gcn-sum"},
-            "--student gcn-sum is a network for graphs; digits holds images",
+            "student='gcn-sum': this is a network for graphs; digits holds images",
         ),
         ({"dataset": "IMDB"}, "unknown dataset 'IMDB'; nearest: imdb-binary"),
         ({"protocol": "hard-v1"}, "hard-v1 judges images; mutag holds graphs"),
         ({"protocol": "soft-v1"}, "soft-v1 judges images; mutag holds graphs"),
         (
             {"protocol": "graph-whole-v1"},
-            "mirage mutag ipc 1, graph-whole-v1: graph-whole-v1 judges the whole",
+            "mirage mutag ipc 1, graph-whole-v1: graph-whole-v1 judges references",
         ),
         ({"method": "dm", "protocol": "graph-v1"}, "graph-v1 judges graphs; digits holds images"),
-        ({"eval_seeds": 3}, "--eval-seeds 3: graph-v1 has the seeds 0 to 1"),
+        ({"eval_seeds": 3}, "eval_seeds=3: graph-v1 has the seeds 0 to 1"),
         ({"ipc": 0}, "ipc=0: at least one graph per class is needed"),
         ({"method": "num_nodes", "dataset": "digits"}, "num_nodes is a reference for graphs"),
-        ({"method": "num_nodes", "student": "gcn-sum"}, "--student gcn-sum: num_nodes trains no network"),
+        ({"method": "num_nodes", "student": "gcn-sum"}, "student='gcn-sum': num_nodes trains no network"),
         (
             {"method": "num_nodes", "protocol": "graph-v1"},
             "num_nodes is judged by reference-v1, not by graph-v1",
@@ -176,6 +182,6 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_fil
 )
 def test_what_cannot_be_meant_is_refused_before_any_work(places: Paths, given: Given, sentence: str) -> None:
     with pytest.raises(Refused) as refusal:
-        run_cell(CellSpec(**({"method": "mirage"} | given)), places, CPU, Budget())  # type: ignore[arg-type]
+        run_cell(CellSpec(**({"method": "mirage"} | given)), places, Machine())  # type: ignore[arg-type]
     assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)
     assert not places.out.exists() and not places.results.exists()

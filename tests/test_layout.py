@@ -208,7 +208,7 @@ def test_a_method_reaches_neither_test_data_nor_what_judges_it(path: Path) -> No
 @pytest.mark.parametrize(
     "source",
     [
-        "from condense.evaluation import train_student",
+        "from condense.evaluation import ImageStudent",
         "from condense.records.record import read_record",
         "from condense.runner.cell import judge",
         "from condense import cli",
@@ -244,7 +244,7 @@ def test_the_rule_for_methods_sees_each_way_around_it(source: str) -> None:
     [
         ("data", "from condense.store import load"),
         ("distill", "import condense.methods.dm"),
-        ("distill", "from condense.evaluation import train_student"),
+        ("distill", "from condense.evaluation import ImageStudent"),
         ("board", "from condense.runner.cell import Cell"),
         ("store", "from condense import cli"),
         ("errors", "from condense.files import home"),

@@ -186,7 +186,7 @@ def test_a_queues_cell_names_a_file_as_well(condense: Condense, toy_file: Path, 
     (folder,) = Path("sets").iterdir()
     assert ImageSet.load(folder).content["teacher"]["hash"] == load(file).hash
     Path("queue.toml").write_text(f"{queue}teacher = 3\n")
-    assert re.search("teacher = 3 is no text", condense("bench", "queue.toml").err)
+    assert re.search("teacher = 3 is not text", condense("bench", "queue.toml").err)
 
 
 @pytest.mark.parametrize("verb", ["run", "distill"])

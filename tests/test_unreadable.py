@@ -15,6 +15,7 @@ from condense.data import load_images
 from condense.errors import Refused
 from condense.protocol import HARD_V1, Stage
 from condense.records.record import read_records
+from condense.resources import Machine
 
 
 class Ended(NamedTuple):
@@ -99,15 +100,16 @@ def test_a_cell_of_a_queue_can_skip_files(folder: Path, condense: Condense) -> N
 def test_the_baselines_of_a_run_use_the_same_data(
     folder: Path, condense: Condense, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condense.runner.cell import CellSpec, run_cell
+    from condense.runner.job import Job, resolve
+    from condense.runner.run import run_job
 
     asked: list[bool] = []
 
-    def noted(cell: CellSpec, *rest: object) -> object:
-        asked.append(cell.skip_unreadable)
-        small = replace(cell, method="random_subset", seeds=(0,), eval_seeds=1, student="mlp")
-        return run_cell(small, *rest)  # type: ignore[arg-type]
+    def noted(job: Job, machine: Machine) -> object:
+        asked.append(job.cell.skip_unreadable)
+        small = replace(job.cell, method="random_subset", seeds=(0,), eval_seeds=1, student="mlp")
+        return run_job(resolve(small, job.paths), machine)
 
-    monkeypatch.setattr("condense.runner.cell.run_cell", noted)
+    monkeypatch.setattr("condense.runner.run.run_job", noted)
     assert condense("run", "--dataset", folder, "--skip-unreadable").error is None
     assert asked == [True] * 4

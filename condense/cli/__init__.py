@@ -1,1 +1,1 @@
-"""cli."""
+"""The command line, and the only place that knows the names of its options."""

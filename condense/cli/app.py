@@ -1,9 +1,11 @@
 """The command line. Nothing heavy is imported before a command runs: ``--help`` answers at once."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from condense.board.publish import kept, refresh, require_current
 from condense.cli.options import (
@@ -24,18 +26,29 @@ from condense.cli.options import (
     Student,
     TeacherFile,
 )
-from condense.cli.resolve import budget_of, cell_of, device_of, existing, places_of
+from condense.cli.resolve import data_options, params_of, sentence
+
+
+class Command(TyperCommand):
+    """A command that notes its options in the context's object, for the sentence of a refusal."""
+
+    def invoke(self, ctx: Any) -> Any:
+        if ctx.obj is not None:
+            ctx.obj.update(ctx.params)
+        return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="condense",
-    help="Dataset distillation of images and graphs: distil, store, retrain students, record, compare.",
+    help="Dataset distillation of images and graphs: distil, store, evaluate, record and compare.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+command = partial(app.command, cls=Command)
 
 
-@app.command()
+@command()
 def run(
     method: Method = None,
     ipc: Ipc = 1,
@@ -52,7 +65,7 @@ def run(
         bool | None,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Also fill the random, herding and k-center rows; default only where no --method is given.",
+            help="Also fill the random, herding and k-center rows; default: only if no --method is given.",
         ),
     ] = None,
     budget: BudgetText = None,
@@ -61,27 +74,33 @@ def run(
     out: Out = Path("sets"),
     results: Results = Path("results"),
 ) -> None:
-    """Distil a set, store it, retrain students on it, record, and refresh the board."""
+    """Distil a set, store it, train students on it, record their results and refresh the board."""
     from condense.board.render import table_for
-    from condense.runner.baselines import prepared, roomy
-    from condense.runner.cell import run_cell
+    from condense.evaluation.kinds import method_for
+    from condense.runner.baselines import beside, of_equal_bytes
+    from condense.runner.cell import CellSpec, Paths, machine_named
+    from condense.runner.job import resolve
+    from condense.runner.run import run_job
 
-    where, on, limit = places_of(out, results, data_dir), device_of(device), budget_of(budget)
-    wanted = cell_of(
-        method, ipc, dataset, protocol, student, seed, eval_seeds, size, skip_unreadable, param, teacher
-    )
-    beside = method is None if baselines is None else baselines
-    rows = prepared(wanted, where) if beside else []
+    machine = machine_named(device, budget)
+    cell = CellSpec(
+        method=method or method_for(dataset), ipc=ipc, dataset=dataset, protocol=protocol, student=student,
+        seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, size=size,
+        skip_unreadable=skip_unreadable, params=params_of(param), teacher=teacher,
+    )  # fmt: skip
+    job = resolve(cell, Paths(out=out, results=results, data_dir=data_dir))
+    with_baselines = method is None if baselines is None else baselines
+    rows = beside(job) if with_baselines else []
     with kept(results):
-        shown, *others = run_cell(wanted, where, on, limit)
-        for row in [*rows, *(roomy(wanted, [shown, *others]) if beside else [])]:
-            run_cell(row, where, on, limit)
-    board = refresh(results)
+        records = run_job(job, machine)
+        for row in [*rows, *(of_equal_bytes(job, records) if with_baselines else [])]:
+            run_job(row, machine)
+    shown, board = records[0], refresh(results)
     typer.echo()
     typer.echo(table_for(board, shown.dataset.name, shown.protocol.name, shown.student, shown.space))
 
 
-@app.command()
+@command()
 def distill(
     method: Method = None,
     ipc: Ipc = 1,
@@ -96,26 +115,33 @@ def distill(
     data_dir: DataDir = None,
     out: Out = Path("sets"),
 ) -> None:
-    """Distil a set and store it; no evaluation, no record."""
-    from condense.runner.cell import make_set, prepare, say_settings
+    """Distil a set and store it, without evaluation and record."""
+    from condense.evaluation.kinds import method_for
+    from condense.runner.cell import CellSpec, Paths, machine_named
+    from condense.runner.job import resolve
+    from condense.runner.run import make_set, say_settings
 
-    where, on, limit = places_of(out, Path("results"), data_dir), device_of(device), budget_of(budget)
-    wanted = cell_of(method, ipc, dataset, None, None, seed, None, size, skip_unreadable, param, teacher)
-    job = prepare(wanted, where, judged=False)
+    machine = machine_named(device, budget)
+    cell = CellSpec(
+        method=method or method_for(dataset), ipc=ipc, dataset=dataset,
+        seeds=None if seed is None else (seed,), size=size,
+        skip_unreadable=skip_unreadable, params=params_of(param), teacher=teacher,
+    )  # fmt: skip
+    job = resolve(cell, Paths(out=out, data_dir=data_dir), evaluated=False)
     say_settings(job)
     for one in job.seeds:
-        typer.echo(make_set(job, one, where, on, limit)[1])
+        typer.echo(make_set(job, one, machine)[1])
 
 
-@app.command()
+@command()
 def evaluate(
     path: Annotated[Path | None, typer.Argument(help="Folder of a stored set.")] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="A row without a set: whole, majority; of graphs num_nodes and more."),
+        typer.Option(help="A row without a set: whole, majority; for graphs also num_nodes and more."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="The data; default: by the name that the set holds.")
+        str | None, typer.Option("--dataset", help="The data; default: those that the set names.")
     ] = None,
     protocol: ProtocolName = None,
     student: Student = None,
@@ -130,60 +156,58 @@ def evaluate(
     data_dir: DataDir = None,
     results: Results = Path("results"),
 ) -> None:
-    """Retrain students on a stored set, or make a reference row, and record."""
+    """Train students on a stored set, or make a reference row, and record the results."""
     from condense.errors import Refused, unknown
-    from condense.evaluation import REFERENCES
-    from condense.runner.cell import run_cell
+    from condense.runner.cell import REFERENCES, CellSpec, Paths, machine_named
     from condense.runner.reevaluate import reevaluate
+    from condense.runner.run import run_cell
+    from condense.store import load
 
-    known = ["whole", *REFERENCES]
     if (path is None) == (reference is None):
-        raise Refused("evaluate takes the folder of a set, or --reference whole: one of the two")
-    if reference is not None and reference not in known:
-        raise unknown("reference", reference, known)
-    if path is None and teacher is not None:
-        raise Refused(f"--teacher {teacher}: {reference} goes by the class ids of the data")
-    where, on, limit = places_of(Path("sets"), results, data_dir), device_of(device), budget_of(budget)
+        raise Refused("evaluate takes either the folder of a set or a reference, such as --reference whole")
+    if reference is not None and reference not in REFERENCES:
+        raise unknown("reference", reference, REFERENCES)
+    machine, paths = machine_named(device, budget), Paths(results=results, data_dir=data_dir)
+    cell = CellSpec(
+        method=reference or "", dataset=dataset, protocol=protocol, student=student, eval_seeds=eval_seeds,
+        size=size, skip_unreadable=skip_unreadable, teacher=teacher,
+    )  # fmt: skip
     with kept(results):
         if path is None:
-            cell = cell_of(reference, 1, dataset, protocol, student, None, eval_seeds, size, skip_unreadable)
-            run_cell(cell, where, on, limit)
+            run_cell(cell, paths, machine)
         else:
-            reevaluate(
-                path, dataset, size, protocol, student, eval_seeds, where, on, limit, skip_unreadable, teacher
-            )
+            reevaluate(load(path), cell, paths, machine)
     refresh(results)
 
 
-@app.command()
+@command()
 def teach(
     dataset: Annotated[
         str, typer.Option("--dataset", help="A name (condense list), a .npz file or an image folder.")
     ] = "digits",
-    network: Annotated[str, typer.Option(help="Its structure.")] = "convnet-bn",
+    network: Annotated[str, typer.Option(help="Network that is trained.")] = "convnet-bn",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 200,
-    lr: Annotated[float, typer.Option(help="Learning rate at the first step; it goes to 0.")] = 0.1,
-    batch: Annotated[int, typer.Option(help="Images a step.")] = 128,
+    lr: Annotated[float, typer.Option(help="Learning rate at the first step; it falls to 0.")] = 0.1,
+    batch: Annotated[int, typer.Option(help="Images per step.")] = 128,
     out: Annotated[Path | None, typer.Option(help="The .safetensors file to write.")] = None,
-    pin: Annotated[bool, typer.Option("--pin", help="Make it the fixed teacher of these data.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Make it the fixed teacher of the data.")] = False,
     size: Size = None,
     skip_unreadable: Skip = False,
     budget: BudgetText = None,
     device: DeviceName = "auto",
     data_dir: DataDir = None,
 ) -> None:
-    """Train a teacher on the training images: for --teacher, or, pinned, for protocols that label."""
+    """Train a teacher: for --teacher, or, if pinned, for protocols under which a teacher labels."""
     from condense.data import load_images
-    from condense.resources import Machine
+    from condense.runner.cell import Paths, machine_named
     from condense.teachers import pin as pin_it
     from condense.teachers.training import check_teaching, teach, teacher_training
 
-    on, limit = device_of(device), budget_of(budget)
-    existing(data_dir)
-    data = load_images(dataset, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
+    machine, paths = machine_named(device, budget), Paths(data_dir=data_dir)
+    data = load_images(dataset, data_dir=paths.data_dir, size=size, skip_unreadable=skip_unreadable)
     training = teacher_training(network, epochs=epochs, lr=lr, batch=batch)
     check_teaching(training, data, out, pin)
-    made = teach(training, data, Machine(on, limit))
+    made = teach(training, data, machine)
     held = "unknown" if made.accuracy is None else f"{made.accuracy:.2f} %"
     typer.echo(f"{made.name} on {made.dataset}: {held} of held-out training images, {made.nbytes} bytes")
     typer.echo(f"hash: {made.hash}")
@@ -194,24 +218,24 @@ def teach(
         typer.echo(f"pinned: {pin_it(made)}")
 
 
-@app.command()
+@command()
 def show(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
-    """Say what a stored set is: its card and where its pictures are."""
+    """Print the card of a stored set and where its pictures are."""
     from condense.store import load
 
     typer.echo(load(path).card())
     typer.echo(f"pictures: {path / 'gallery.png'}")
 
 
-@app.command()
+@command()
 def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
-    """Recompute a stored set's content hash and check all that its manifest states."""
+    """Recompute the content hash of a stored set and check everything that its manifest states."""
     from condense.store import verify as check
 
     typer.echo(f"{path}: {check(path)}")
 
 
-@app.command("list")
+@command("list")
 def list_() -> None:
     """Name the methods, datasets, networks and protocols."""
     from condense.data import GRAPH_NAMES, IMAGE_NAMES
@@ -232,10 +256,11 @@ def list_() -> None:
         typer.echo(f"protocol  {name}")
 
 
-@app.command()
+@command()
 def leaderboard(
     check: Annotated[
-        bool, typer.Option("--check", help="Only say whether board, records and sets at hand agree.")
+        bool,
+        typer.Option("--check", help="Only check that the board, the records and the stored sets agree."),
     ] = False,
     out: Out = Path("sets"),
     results: Results = Path("results"),
@@ -257,31 +282,33 @@ def leaderboard(
     typer.echo(results.parent / "leaderboard.md")
 
 
-@app.command()
+@command()
 def bench(
-    queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables, the worthiest first.")],
+    queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables.")],
     budget: BudgetText = None,
     device: DeviceName = "auto",
     data_dir: DataDir = None,
     out: Out = Path("sets"),
     results: Results = Path("results"),
 ) -> None:
-    """Fill a queue's cells in order: what the records hold is skipped, each result written at once."""
+    """Fill the cells of a queue in order; results that are recorded already are not made again."""
     from condense.errors import Refused
-    from condense.runner.cell import run_cell
+    from condense.runner.cell import Paths, machine_named
     from condense.runner.queue import read_queue
+    from condense.runner.run import run_cell
 
-    where, on, limit = places_of(out, results, data_dir), device_of(device), budget_of(budget)
+    machine, paths = machine_named(device, budget), Paths(out=out, results=results, data_dir=data_dir)
     refused, cells = 0, read_queue(queue)
     with kept(results, plots=True):
         for cell in cells:
-            if limit.spent():
-                raise limit.stop(f"before {cell.title}")
+            if machine.budget.spent():
+                raise machine.budget.stop(f"before {cell.title}")
             try:
-                run_cell(cell, where, on, limit)
+                run_cell(cell, paths, machine)
             except Refused as error:
                 refused += 1
-                typer.echo(f"skipped {cell.title}: {error}", err=True)
+                told = sentence(error, {**data_options(cell), "data_dir": data_dir})
+                typer.echo(f"skipped {cell.title}: {told}", err=True)
     if results.is_dir():
         refresh(results, plots=True)
     if refused:

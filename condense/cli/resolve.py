@@ -1,94 +1,83 @@
-"""What the options of the command line stand for. Nothing heavy is imported before it is needed."""
+"""Translation between the options of the command line and the values of the core.
 
-from pathlib import Path
+Nothing heavy is imported before it is needed.
+"""
+
+import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from condense.errors import Refused, Remedy
+
 if TYPE_CHECKING:
-    import torch
-
-    from condense.resources import Budget
-    from condense.runner.cell import CellSpec, Paths
-
-
-def cell_of(
-    method: str | None,
-    ipc: int,
-    dataset: str | None,
-    protocol: str | None,
-    student: str | None,
-    seed: int | None,
-    eval_seeds: int | None,
-    size: int | None,
-    skip_unreadable: bool,
-    param: list[str] | None = None,
-    teacher: Path | None = None,
-) -> "CellSpec":
-    """The cell that the options name, all of them with their defaults filled in.
-
-    Raises:
-        Refused: if a parameter is no ``key=value``.
-    """
-    from condense.errors import Refused
-    from condense.evaluation.kinds import method_for
     from condense.runner.cell import CellSpec
 
-    if bad := [text for text in param or [] if "=" not in text]:
-        raise Refused(f"--param {bad[0]}: write key=value")
-    return CellSpec(
-        method=method or method_for(dataset),
-        ipc=ipc,
-        dataset=dataset,
-        protocol=protocol,
-        student=student,
-        seeds=None if seed is None else (seed,),
-        eval_seeds=eval_seeds,
-        size=size,
-        skip_unreadable=skip_unreadable,
-        params=dict(text.split("=", 1) for text in param or []),
-        teacher=None if teacher is None else str(teacher),
-    )
+DATA = ("dataset", "size", "skip_unreadable", "data_dir")
+"""The settings that say which data are used."""
+
+PLACEHOLDERS = {
+    "dataset": "NAME_OR_PATH",
+    "teacher": "FILE",
+    "out": "FOLDER",
+    "results": "FOLDER",
+    "size": "N",
+}
+"""What a remedy shows where the value is the user's own; ``VALUE`` for all other settings."""
 
 
-def places_of(out: Path, results: Path, data_dir: Path | None) -> "Paths":
-    """The folders, of which the one with data must exist."""
-    from condense.runner.cell import Paths
-
-    existing(data_dir)
-    return Paths(out=out, results=results, data_dir=data_dir)
-
-
-def existing(data_dir: Path | None) -> None:
-    """Refuses a folder of data that does not exist."""
-    from condense.errors import Refused
-
-    if data_dir is not None and not data_dir.is_dir():
-        raise Refused(f"--data-dir {data_dir}: there is no such folder")
-
-
-def device_of(name: str) -> "torch.device":
-    """The device of a name; ``auto`` is a GPU where there is one.
+def params_of(texts: list[str] | None) -> Mapping[str, object]:
+    """Reads the values of ``--param``.
 
     Raises:
-        Refused: if there is none.
+        Refused: if one is not of the form ``key=value``.
     """
-    import torch
-
-    from condense.errors import Refused
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros((), device=device).item()
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise Refused(
-            f"--device {name}: there is no such device here; write cpu, cuda, cuda:1 or auto"
-        ) from error
-    return device
+    if bad := [text for text in texts or [] if "=" not in text]:
+        raise Refused(f"--param {bad[0]}: write key=value")
+    return dict(text.split("=", 1) for text in texts or [])
 
 
-def budget_of(text: str | None) -> "Budget":
-    """The budget of a text such as ``9m``."""
-    from condense.resources import Budget
+def data_options(cell: "CellSpec") -> dict[str, object]:
+    """Returns the settings that say which data a cell uses, for `sentence`."""
+    return {"dataset": cell.data, "size": cell.size, "skip_unreadable": cell.skip_unreadable}
 
-    return Budget.parse(text)
+
+def sentence(error: Refused, given: Mapping[str, object]) -> str:
+    """Writes a refusal with the names of options.
+
+    Args:
+        error: The refusal.
+        given: The settings that the user gave; those of `DATA` replace the dataset of a remedy that is a
+            command of its own.
+    """
+    return error.sentence(option, lambda remedy: _remedy(remedy, given))
+
+
+def option(name: str, value: object) -> str:
+    """Writes a setting as an option: ``--ipc 0``, ``--param lr=0``, ``--no-baselines``, ``--size``."""
+    if name.startswith("params."):
+        field = name.removeprefix("params.")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        return f"--param {field}" if value is None else f"--param {shlex.quote(f'{field}={text}')}"
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag}" if value is None else f"--{flag} {shlex.quote(str(value))}"
+
+
+def _remedy(remedy: Remedy, given: Mapping[str, object]) -> str:
+    settings = dict(remedy.settings)
+    if remedy.command is not None and "dataset" in settings and given.get("dataset") is not None:
+        settings |= {name: value for name in DATA if (value := given.get(name)) not in (None, False)}
+    words = [_placed(name, value) for name, value in settings.items()]
+    if remedy.command is not None:
+        words = [f"condense {remedy.command}", *words]
+    return " ".join([*words, remedy.effect]).strip()
+
+
+def _placed(name: str, value: object) -> str:
+    """Writes an option of a remedy, with a placeholder if its value is the user's own."""
+    if value is not None:
+        return option(name, value)
+    if name.startswith("params."):
+        return f"{option(name, None)}=VALUE"
+    return f"{option(name, None)} {PLACEHOLDERS.get(name, 'VALUE')}"

@@ -1,18 +1,16 @@
-"""Judging sets: students trained from scratch by a protocol and tested once, on data no method sees."""
+"""Evaluation of sets: students are trained from scratch and tested on data that no method has seen."""
 
-from condense.evaluation.graph_student import GraphSource, WholeGraphs, train_graph_student
-from condense.evaluation.references import REFERENCES, reference
-from condense.evaluation.student import Labeller, Outcome, Trainable, Whole, train_student
+from condense.evaluation.graph_student import GraphSource, GraphStudent, WholeGraphs
+from condense.evaluation.student import ImageSource, ImageStudent, Labeller, Outcome, Student, WholeImages
 
 __all__ = [
-    "REFERENCES",
     "GraphSource",
+    "GraphStudent",
+    "ImageSource",
+    "ImageStudent",
     "Labeller",
     "Outcome",
-    "Trainable",
-    "Whole",
+    "Student",
     "WholeGraphs",
-    "reference",
-    "train_graph_student",
-    "train_student",
+    "WholeImages",
 ]

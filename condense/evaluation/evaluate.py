@@ -1,15 +1,16 @@
-"""From a set, or a reference without one, to a record: students trained and tested, each noted at once."""
+"""Evaluation of a set or a reference: each student that is tested is added to a record at once."""
 
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from condense.data import Dataset
-from condense.errors import Refused
-from condense.evaluation.kinds import WHOLE, Trial, kind_of, referred
+from condense.errors import Refused, Remedy
+from condense.evaluation.kinds import Setup, Trial, kind_of
 from condense.files import digest
 from condense.protocol import Protocol
 from condense.records.published import lookup
@@ -24,87 +25,61 @@ from condense.records.record import (
     SetUsed,
     read_record,
 )
-from condense.resources import Budget, device_name, versions
+from condense.resources import Machine, device_name, versions
 from condense.store import DistilledSet
 from condense.teachers import Teacher
 
 
 def evaluate_set(
-    made: DistilledSet,
-    dataset: Dataset,
-    protocol: Protocol,
-    student: str,
-    seeds: Sequence[int],
-    results: Path,
-    device: torch.device,
-    budget: Budget,
+    made: DistilledSet, setup: Setup[Any], seeds: Sequence[int], results: Path | None, machine: Machine
 ) -> Record:
     """Trains students on a set and writes the record after each of them.
 
     Args:
         made: The set.
-        dataset: What it was made of; gives the test split.
-        protocol: How to train.
-        student: Name of the network.
-        seeds: Evaluation seeds; those that the record holds are skipped.
-        results: Folder for records.
-        device: Where to train.
-        budget: When to stop.
+        setup: What it is evaluated with.
+        seeds: Evaluation seeds. Those that the record holds are skipped.
+        results: Folder for records; None writes none.
+        machine: The device, and the time limit.
 
     Raises:
-        Refused: if the set is of other data, the teacher or the stored labels that the protocol asks for are
-            missing, or the record holds students of another set.
-        Stopped: when the budget has run out; the record then holds the students that are done.
+        Refused: if the set was made of other data, the teacher or the stored labels that the protocol needs
+            are missing, or the record holds students of another set.
+        Stopped: if the budget runs out. The record then holds the students that are finished.
     """
-    used = made.content["dataset"]
+    dataset, used = setup.dataset, made.content["dataset"]
     if used["train_hash"] != dataset.train.hash:
         raise Refused(
             f"the set was made of {used['name']} with training split {used['train_hash'][:8]}; "
             f"{dataset.spec.name} has {dataset.train.hash[:8]}"
         )
     kind = kind_of(dataset)
-    kind.check_labels(made, protocol)
-    teacher = kind.teacher(made, protocol, device)
-    record = record_of(made, dataset, protocol, student, teacher)
-    path = record.path(results)
-    if path.exists():
-        old = read_record(path)
-        assert old.set is not None
-        if old.set.hash != made.hash:
-            raise Refused(
-                f"{path} judges the set {old.set.hash[:8]}; this one, {made.hash[:8]}, comes from the same "
-                "settings on another machine or version: choose another --results, or move that file away"
-            )
-        record = old
-    if _full(record, seeds, path):
+    teacher = kind.teacher(made, dataset, setup.protocol, machine.device)
+    record = grown(record_of(made, dataset, setup.protocol, setup.student, teacher), results)
+    if record.set is not None and record.set.hash != made.hash:
+        raise Refused(
+            f"{results and record.path(results)} holds students of the set {record.set.hash[:8]}; this one, "
+            f"{made.hash[:8]}, has the same settings but another machine or version; move the file away",
+            remedies=[Remedy(settings={"results": None}, effect="keeps both apart")],
+        )
+    if _is_full(record, seeds, results):
         return record
-    trial = kind.trial(made, protocol, student, record.space, teacher, device, budget)
-    return _entered(record, seeds, trial, results, device)
+    return _entered(record, seeds, kind.trial(made, setup, teacher, machine), results, machine.device)
 
 
 def evaluate_reference(
-    name: str,
-    dataset: Dataset,
-    protocol: Protocol,
-    student: str,
-    seeds: Sequence[int],
-    results: Path,
-    device: torch.device,
-    budget: Budget,
+    name: str, setup: Setup[Any], seeds: Sequence[int], results: Path | None, machine: Machine
 ) -> Record:
-    """A row without a set: `evaluate_set`, with the whole training set or what needs no network in place of one.
+    """Makes a row without a set: students of the whole training split, or a reference that trains none.
 
     Args:
-        name: ``whole``, or one of `condense.evaluation.REFERENCES`, which train no student.
-        dataset: Whose training set it is.
-        protocol: How to train, like all that follows.
-        student: Name of the network; `condense.records.record.NO_STUDENT` where none is trained.
-        seeds: Evaluation seeds.
-        results: Folder for records.
-        device: Where to train.
-        budget: When to stop.
+        name: ``whole``, or a reference of the dataset's `Kind`.
+        setup: What is evaluated. Its student is `condense.records.record.NO_STUDENT` if none is trained.
+        seeds: Evaluation seeds. Those that the record holds are skipped.
+        results: Folder for records; None writes none.
+        machine: The device, and the time limit.
     """
-    kind = kind_of(dataset)
+    dataset, kind = setup.dataset, kind_of(setup.dataset)
     record = Record(
         kind="reference",
         key=digest({"reference": name, "version": 1, "train": dataset.train.hash}),
@@ -113,36 +88,36 @@ def evaluate_reference(
         ipc=0,
         seed=0,
         set=None,
-        space=kind.space(None, protocol),
-        protocol=protocol,
-        student=student,
-        paper=paper(dataset, name, 0, student),
+        space=kind.space,
+        protocol=setup.protocol,
+        student=setup.student,
+        paper=paper(dataset, name, 0, setup.student),
     )
-    path = record.path(results)
-    if path.exists():
-        record = read_record(path)
-    if _full(record, seeds, path):
+    record = grown(record, results)
+    if _is_full(record, seeds, results):
         return record
-    if student == NO_STUDENT:
-        trial = referred(name, dataset)
-    else:
-        assert name == WHOLE
-        trial = kind.trial(None, protocol, student, record.space, None, device, budget)
-    return _entered(record, seeds, trial, results, device)
+    if (fit := kind.references.get(name)) is not None:
+        return _entered(record, seeds, lambda seed: fit(dataset), results, machine.device)
+    return _entered(record, seeds, kind.trial(None, setup, None, machine), results, machine.device)
 
 
-def _full(record: Record, seeds: Sequence[int], path: Path) -> bool:
-    """Whether a record holds all of the seeds, which is then said."""
+def grown(record: Record, results: Path | None) -> Record:
+    """Returns the stored record with the evaluation key of the given one; without one, the given record."""
+    path = results and record.path(results)
+    return read_record(path) if path is not None and path.exists() else record
+
+
+def _is_full(record: Record, seeds: Sequence[int], results: Path | None) -> bool:
     full = all(record.has(seed) for seed in seeds)
-    if full:
-        say(f"up to date: {path}")
+    if full and results is not None:
+        say(f"up to date: {record.path(results)}")
     return full
 
 
 def _entered(
-    record: Record, seeds: Sequence[int], trial: Trial, results: Path, device: torch.device
+    record: Record, seeds: Sequence[int], trial: Trial, results: Path | None, device: torch.device
 ) -> Record:
-    """A record with an entry for each of the seeds, written after each."""
+    """Adds an entry for each seed that a record lacks and writes the record after each."""
     for seed in seeds:
         if record.has(seed):
             continue
@@ -158,24 +133,24 @@ def _entered(
             auc=outcome.auc,
         )
         record = record.with_entry(entry)
-        path = record.write(results)
         auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "
         who = record.method.name if record.student == NO_STUDENT else f"{record.student} {seed}"
-        say(f"{who}: {auc}{outcome.accuracy:.2f} % in {outcome.seconds:.1f} s -> {path}")
+        where = "" if results is None else f" -> {record.write(results)}"
+        say(f"{who}: {auc}{outcome.accuracy:.2f} % in {outcome.seconds:.1f} s{where}")
     return record
 
 
 def record_of(
     made: DistilledSet, dataset: Dataset, protocol: Protocol, student: str, teacher: Teacher | None = None
 ) -> Record:
-    """A set's record under a protocol and student, without entries.
+    """Returns the record of a set under a protocol and student, without entries.
 
     Args:
         made: The set.
-        dataset: What it was made of.
+        dataset: The dataset that it was made of.
         protocol: How students are trained.
-        student: Name of the network.
-        teacher: Who labels while they are trained, if somebody does; stored labels name theirs themselves.
+        student: Name of the student network.
+        teacher: The teacher that labels what students see, if there is one. Stored labels name theirs.
     """
     content, provenance, kind = made.content, made.provenance, kind_of(dataset)
     method, hints = content["method"], {**content}.get("hints", {})
@@ -203,25 +178,25 @@ def record_of(
             rollbacks=_whole(hints.get("rollbacks")) if isinstance(hints, dict) else None,
             dense_bytes=_whole({**content}.get("dense_bytes")),
         ),
-        space=kind.space(made, protocol),
+        space=kind.space_of_set(made, protocol),
         protocol=protocol,
         student=student,
         teacher=teacher.hash if teacher else content["label"]["teacher"] if stored else None,
         teacher_bytes=teacher.nbytes if teacher else None,
         teacher_accuracy=teacher.accuracy if teacher else None,
-        valid_bytes=kind.valid_bytes(protocol),
+        valid_bytes=kind.valid_bytes(dataset, protocol),
         paper=paper(dataset, method["name"], content["ipc"], student),
     )
 
 
 def paper(dataset: Dataset, method: str, ipc: int, student: str) -> Paper | None:
-    """The published number of a cell, as records hold it."""
+    """Returns the published number of a cell, in the form that records hold."""
     found = lookup(dataset.spec.name, method, ipc, student)
     return found.paper if found else None
 
 
 def data_used(dataset: Dataset) -> DataUsed:
-    """A dataset as records name it."""
+    """Returns the description of a dataset that records hold."""
     spec = dataset.spec
     return DataUsed(
         name=spec.name, kind=spec.kind, train_hash=dataset.train.hash, test_hash=dataset.test.hash
@@ -229,7 +204,7 @@ def data_used(dataset: Dataset) -> DataUsed:
 
 
 def say(line: str) -> None:
-    """A line of progress, on standard error."""
+    """Prints a line of progress on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 

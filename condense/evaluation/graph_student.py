@@ -1,13 +1,12 @@
-"""The training loop that judges sets of graphs: a fresh student on a set, tested once.
+"""Students of graphs, trained from scratch on a set and tested once, after their last step.
 
-A step is over all items of a set, the loss weighted by the weights that the set stores; a set of more items
-than the protocol's batch gives as many, drawn by weight, whose losses then count alike. The whole training
-set is taken in batches of its own, each graph once an epoch; an epoch's last batch may be a smaller one.
+A step takes all items of a set, and their losses are weighted by the weights that the set stores. If the set
+has more items than the protocol's batch, a step takes as many as the batch, drawn by weight, and their losses
+count alike. The whole training set is split into batches anew in each epoch; the last one may be smaller.
 """
 
 import copy
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -19,27 +18,26 @@ from torch.nn.functional import cross_entropy
 from condense.data import Graphs, GraphSpec
 from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused
-from condense.evaluation.student import Outcome, make_optimizer
+from condense.evaluation.student import Student, make_optimizer
 from condense.networks import GraphNetwork, build_graph_network, in_graph_chunks
 from condense.protocol import Protocol
-from condense.resources import Budget, keep_freed_memory
 
 EVERY = 10
-"""Steps between two looks at the validation graphs, under a protocol that selects by them."""
+"""Number of steps between two scores on the validation graphs, if a protocol selects by them."""
 
 
 class GraphSource(Interface):
-    """What a student of graphs can be trained on: a `condense.store.GraphSet`, or `WholeGraphs`."""
+    """What a student of graphs can be trained on: a `condense.store.GraphSet` or `WholeGraphs`."""
 
     def __len__(self) -> int: ...
 
     @property
     def weighting(self) -> Float[Tensor, " g"]:
-        """What each item's loss counts; the sum is 1."""
+        """The weight of each item's loss; they sum to 1."""
         ...
 
     def batch(self, index: Int64[Tensor, " b"] | None) -> GraphBatch:
-        """The items of an index on their device, or all of them."""
+        """Returns the items at the given positions, or all items."""
         ...
 
 
@@ -48,8 +46,8 @@ class WholeGraphs:
     """The whole training set, for reference rows.
 
     Attributes:
-        train: On the device.
-        widths: `condense.data.GraphSpec.features`.
+        train: The training graphs, on the device.
+        widths: The numbers of node features, as in `condense.data.GraphSpec.features`.
     """
 
     train: Graphs
@@ -60,78 +58,70 @@ class WholeGraphs:
 
     @property
     def weighting(self) -> Float[Tensor, " g"]:
-        """The same for each graph."""
+        """The same weight for each graph."""
         return torch.full((len(self),), 1 / len(self), device=self.train.labels.device)
 
     def batch(self, index: Int64[Tensor, " b"] | None) -> GraphBatch:
-        """Some of the graphs, or all of them."""
+        """Returns the graphs at the given positions, or all graphs."""
         return batch_of(self.train if index is None else self.train.select(index), self.widths)
 
 
-def train_graph_student(
-    source: GraphSource,
-    test: Graphs,
-    spec: GraphSpec,
-    protocol: Protocol,
-    *,
-    student: str,
-    seed: int,
-    valid: Graphs | None = None,
-    budget: Budget | None = None,
-) -> Outcome:
-    """Trains a fresh student of graphs by a protocol and tests it once.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GraphStudent(Student[GraphNetwork]):
+    """Students of graphs, trained for steps.
 
-    The seed draws the student's weights, then the batches as they come, from one generator of its own: no
-    other seed and no other student changes what it draws.
-
-    Args:
-        source: What to train on, on the device of the test graphs.
-        test: Read once, after the last step.
-        spec: The dataset.
-        protocol: How to train.
-        student: Name of the network.
-        seed: Of the evaluation.
-        valid: Real graphs that a protocol may select by; left alone by all others.
-        budget: When to stop; an unfinished student is lost.
-
-    Raises:
-        Stopped: when the budget has run out.
-        Refused: if there is no such network, torch_geometric is not installed, or the protocol does not say
-            how to train students of graphs.
+    Attributes:
+        source: What they are trained on, on the device of the test graphs.
+        test: The test graphs. They are read after the last step.
+        spec: The description of the dataset.
+        valid: Real graphs, for a protocol that selects the network by them.
     """
-    started = time.perf_counter()
-    keep_freed_memory()
-    if protocol.steps is None or protocol.lr is None:
-        raise Refused(
-            f"{protocol.name} does not say how many steps, or at what rate, students of graphs train"
-        )
-    if protocol.select is not None and (valid is None or not len(valid)):
-        raise Refused(f"{protocol.name} selects students by validation graphs, and there are none")
-    rng = torch.Generator().manual_seed(seed)
-    network = build_graph_network(student, sum(spec.features), spec.num_classes, rng, test.labels.device)
-    optimizer = make_optimizer(network, protocol.lr, protocol)
-    best, kept = float("-inf"), network
-    steps = zip(range(1, protocol.steps + 1), _batches(source, protocol, rng), strict=False)
-    for step, (batch, weights) in steps:
-        if budget is not None and budget.spent():
-            raise budget.stop(f"{student} {seed}, step {step - 1} of {protocol.steps}")
-        optimizer.zero_grad(set_to_none=True)
-        losses = cross_entropy(network(batch), batch.labels, reduction="none")
-        torch.autograd.backward(losses @ weights)
-        optimizer.step()
-        if protocol.select is not None and (step % EVERY == 0 or step == protocol.steps):
-            assert valid is not None
-            accuracy, auc = score(network, valid, spec)
-            if (found := accuracy if auc is None else auc) > best:
-                best, kept = found, copy.deepcopy(network)
-    accuracy, auc = score(kept, test, spec)
-    return Outcome(accuracy, time.perf_counter() - started, auc)
+
+    source: GraphSource
+    test: Graphs
+    spec: GraphSpec
+    valid: Graphs | None = None
+
+    def check(self) -> None:
+        name, protocol = self.protocol.name, self.protocol
+        if protocol.steps is None or protocol.lr is None:
+            raise Refused(f"{name} gives no number of steps or no learning rate for students of graphs")
+        if protocol.select is not None and not self.valid:
+            raise Refused(f"{name} selects students by validation graphs, and there are none")
+
+    def build(self, rng: torch.Generator) -> GraphNetwork:
+        width = sum(self.spec.features)
+        return build_graph_network(self.network, width, self.spec.num_classes, rng, self.test.labels.device)
+
+    def train(
+        self, network: GraphNetwork, rng: torch.Generator, pause: Callable[[str], None]
+    ) -> GraphNetwork:
+        protocol = self.protocol
+        assert protocol.lr is not None and protocol.steps is not None
+        optimizer = make_optimizer(network, protocol.lr, protocol)
+        best, kept = float("-inf"), network
+        steps = zip(range(1, protocol.steps + 1), _batches(self.source, protocol, rng), strict=False)
+        for step, (batch, weights) in steps:
+            pause(f"step {step - 1} of {protocol.steps}")
+            optimizer.zero_grad(set_to_none=True)
+            losses = cross_entropy(network(batch), batch.labels, reduction="none")
+            torch.autograd.backward(losses @ weights)
+            optimizer.step()
+            if protocol.select is not None and (step % EVERY == 0 or step == protocol.steps):
+                assert self.valid is not None
+                accuracy, auc = score(network, self.valid, self.spec)
+                if (found := accuracy if auc is None else auc) > best:
+                    best, kept = found, copy.deepcopy(network)
+        return kept
+
+    def score(self, network: GraphNetwork) -> tuple[float, float | None]:
+        return score(network, self.test, self.spec)
 
 
 def _batches(
     source: GraphSource, protocol: Protocol, generator: torch.Generator
 ) -> Iterator[tuple[GraphBatch, Float[Tensor, " b"]]]:
-    """Batches without end, and what each of their losses counts."""
+    """Yields batches without end, each with the weights of its losses."""
     size, weighting = min(protocol.batch or len(source), len(source)), source.weighting
     alike = torch.full_like(weighting[:size], 1 / size)
     if protocol.whole:
@@ -151,28 +141,26 @@ def _batches(
 
 
 def score(network: GraphNetwork, graphs: Graphs, spec: GraphSpec) -> tuple[float, float | None]:
-    """Percent of the graphs whose largest logit is their label's, and for two classes the ROC-AUC.
+    """Tests a network on graphs, a chunk at a time.
 
-    Args:
-        network: On the graphs' device.
-        graphs: Taken a chunk at a time.
-        spec: The dataset.
+    Returns:
+        The accuracy and the ROC-AUC in percent, as in `rated`.
     """
     logits, labels = in_graph_chunks(network, graphs, spec.features).cpu(), graphs.labels.cpu()
     return rated(logits, labels)
 
 
 def rated(logits: Float[Tensor, "g k"], labels: Int64[Tensor, " g"]) -> tuple[float, float | None]:
-    """Accuracy and ROC-AUC in percent.
+    """Returns the accuracy and the ROC-AUC of logits, in percent.
 
-    The curve ranks by the difference of two logits, which does not run out of digits as probabilities do.
+    The ROC curve ranks by the difference of the two logits: unlike probabilities, it does not saturate.
 
     Args:
-        logits: A row a graph, on the CPU; a difference that is no number ranks as 0.
+        logits: One row for each graph, on the CPU. A difference that is not a number counts as 0.
         labels: Class ids.
 
     Returns:
-        The accuracy; the area under the curve, None unless there are two classes and both occur.
+        The accuracy, and the area under the curve: None unless there are two classes and both occur.
     """
     from sklearn.metrics import roc_auc_score
 

@@ -1,261 +1,312 @@
-"""What judging takes for each kind of data: its defaults, its students, and how one of them is trained.
+"""The kinds of data: their defaults, and how sets of each kind are evaluated.
 
-A bench is a dataset as students meet it. Whatever else is done about sets of images and sets of graphs
-(cells, records, references) asks the bench and is one.
+`kind_of` is the only place where images and graphs part ways above the methods and the stored sets: cells,
+records and references ask the `Kind` of their dataset.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
 from condense.data import Dataset, GraphDataset, Graphs, ImageDataset, holds_graphs
-from condense.distillation import ImageMethod, Method
+from condense.distillation import GraphMethod, ImageMethod
+from condense.distillation.images.taught import given, require_same_fixed
 from condense.distillation.registry import methods
 from condense.errors import Refused
-from condense.evaluation import (
-    REFERENCES,
-    Outcome,
-    Whole,
-    WholeGraphs,
-    reference,
-    train_graph_student,
-    train_student,
+from condense.evaluation.graph_student import GraphSource, GraphStudent, WholeGraphs
+from condense.evaluation.labels import (
+    LabelsOf,
+    labelled_by,
+    labelling_teacher,
+    own_teacher,
+    require_stored,
 )
-from condense.evaluation.labels import labelled_by, labelling_teacher, space_of, without_stored_labels
+from condense.evaluation.references import FEATURES, Reference, logistic, majority, majority_of_images
+from condense.evaluation.student import ImageSource, ImageStudent, Outcome, WholeImages
+from condense.files import home
 from condense.networks import GRAPH_NETWORKS, NETWORKS, build_graph_network, build_network
 from condense.protocol import Protocol
-from condense.resources import Budget
-from condense.store import DistilledSet, GraphSet, ImageSet
+from condense.resources import Machine
+from condense.store import GraphSet, ImageSet
 from condense.store.graphs.codec import least, pairs
-from condense.teachers import Teacher
+from condense.teachers import Teacher, fixed, keep, read
 
 WHOLE = "whole"
-"""The reference that trains students, on the whole training set."""
+"""The reference that trains students on the whole training split."""
 
 Trial = Callable[[int], Outcome]
 """Trains and tests the student of an evaluation seed."""
 
+DatasetT = TypeVar("DatasetT", bound=Dataset)
+MethodT = TypeVar("MethodT")
+SetT = TypeVar("SetT")
 
-class Kind(ABC):
-    """A dataset as students meet it.
+
+@dataclass(frozen=True)
+class Setup(Generic[DatasetT]):
+    """What a set is evaluated with.
 
     Attributes:
-        kind: The kind of data.
-        method: What is distilled with unless something else is asked for.
-        dataset: What is distilled, likewise.
-        students: The networks that judge a set, likewise.
-        whole: The protocol of the whole training set.
-        references: Rows without a set, by name.
+        dataset: The dataset. It gives the test split.
+        protocol: How students are trained.
+        student: Name of the student network.
     """
 
-    kind: ClassVar[str]
+    dataset: DatasetT
+    protocol: Protocol
+    student: str
+
+
+class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
+    """A kind of data.
+
+    Attributes:
+        name: Name of the kind.
+        method: The method that is used unless another is named.
+        dataset: The dataset that is used unless another is named.
+        students: The student networks that are used unless one is named.
+        whole: Name of the protocol of the whole training split.
+        references: The references that train no student, by name.
+        space: The space of the samples that students see, unless a set or method has another.
+    """
+
+    name: ClassVar[str]
     method: ClassVar[str]
     dataset: ClassVar[str]
     students: ClassVar[tuple[str, ...]]
     whole: ClassVar[str]
-    references: ClassVar[tuple[str, ...]]
+    references: ClassVar[Mapping[str, Reference]]
+    space: ClassVar[str]
 
     @abstractmethod
-    def check_student(self, student: str) -> None:
-        """Refuses a network that does not exist or does not fit the data."""
+    def check_student(self, student: str, dataset: DatasetT) -> None:
+        """Refuses a network that does not exist or does not fit the dataset."""
 
     @abstractmethod
-    def check_labels(self, made: DistilledSet, protocol: Protocol) -> None:
-        """Refuses a set that lacks the labels that a protocol trains on."""
+    def space_of_method(self, method: MethodT, protocol: Protocol) -> str:
+        """Returns the name of the space in which students see the sets of a method."""
 
     @abstractmethod
-    def teacher(self, made: DistilledSet, protocol: Protocol, device: torch.device) -> Teacher | None:
-        """Who labels what students see, if somebody does.
-
-        Raises:
-            Refused: if the protocol has a teacher, and it is not here.
-        """
-
-    @abstractmethod
-    def space(self, source: DistilledSet | Method | None, protocol: Protocol) -> str:
-        """The name of the space that students see a set, the sets of a method, or all data in."""
+    def space_of_set(self, made: SetT, protocol: Protocol) -> str:
+        """Returns the name of the space in which students see a set."""
 
     @abstractmethod
     def trial(
-        self,
-        made: DistilledSet | None,
-        protocol: Protocol,
-        student: str,
-        space: str,
-        teacher: Teacher | None,
-        device: torch.device,
-        budget: Budget,
+        self, made: SetT | None, setup: Setup[DatasetT], teacher: Teacher | None, machine: Machine
     ) -> Trial:
-        """What trains a student and tests it once.
+        """Returns the function that trains the student of a seed and tests it.
 
         Args:
-            made: The set; None for the whole training set.
-            protocol: How to train.
-            student: Name of the network.
-            space: As `space` has it.
-            teacher: Who labels, if somebody does.
-            device: Where to train.
-            budget: When to stop.
+            made: The set; None for the whole training split.
+            setup: What the set is evaluated with.
+            teacher: The teacher that labels, if there is one.
+            machine: The device, and the time limit.
         """
 
-    def valid_bytes(self, protocol: Protocol) -> int | None:
-        """Size of the validation data that students are chosen by under a protocol; None if they are not."""
+    def with_teacher(
+        self, method: MethodT, file: Path, dataset: DatasetT
+    ) -> tuple[MethodT, Mapping[str, Path]]:
+        """Makes a method take its teacher from a file.
+
+        Returns:
+            The method, and the file by the teacher's hash.
+
+        Raises:
+            Refused: if the method has no teacher, or the file holds none.
+        """
+        raise Refused(f"methods for {self.name} have no teacher", setting="teacher", value=str(file))
+
+    def labeller_hash(self, method: MethodT, dataset: DatasetT, protocol: Protocol) -> str | None:
+        """Checks, before any work, that the sets of a method have the labels that a protocol needs.
+
+        Returns:
+            The hash of the dataset's fixed teacher if it labels under the protocol.
+
+        Raises:
+            Refused: if the labels or the teacher are missing.
+        """
+        return None
+
+    def teacher(
+        self, made: SetT, dataset: DatasetT, protocol: Protocol, device: torch.device
+    ) -> Teacher | None:
+        """Returns the teacher that labels what students of a set see, if there is one.
+
+        Raises:
+            Refused: if the teacher or the stored labels that the protocol needs are missing.
+        """
+        return None
+
+    def keep_own_teacher(self, made: SetT, dataset: DatasetT, protocol: Protocol, file: Path) -> None:
+        """Keeps the teacher that a set was made with, for a protocol under which it labels.
+
+        Raises:
+            Refused: if that teacher does not label under the protocol, or the file holds another one.
+        """
+        raise Refused(
+            f"under {protocol.name} a set's own teacher labels nothing", setting="teacher", value=str(file)
+        )
+
+    def require_same_teacher(self, made: SetT, method: MethodT, dataset: DatasetT, folder: Path) -> None:
+        """Refuses a stored set that was made with another fixed teacher than the dataset has now."""
+        return None
+
+    def valid_bytes(self, dataset: DatasetT, protocol: Protocol) -> int | None:
+        """Returns the size of the validation data by which a protocol selects; None if it selects by none."""
         return None
 
 
-class ImageKind(Kind):
-    """Images: in a pixel space, labelled by a teacher where the protocol says so."""
+class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
+    """Images, which live in a pixel space and may be labelled by a teacher."""
 
-    kind, method, dataset, whole = "images", "dm", "digits", "whole-v1"
+    name, method, dataset, whole, space = "images", "dm", "digits", "whole-v1", "normalized"
     students = ("convnet",)
-    references = (WHOLE, "majority")
+    references = {"majority": majority_of_images}
 
-    def __init__(self, data: ImageDataset) -> None:
-        self.data = data
-
-    def check_student(self, student: str) -> None:
+    def check_student(self, student: str, dataset: ImageDataset) -> None:
+        spec = dataset.spec
         if student in GRAPH_NETWORKS:
-            raise of_other_data(student, "graphs", self.data)
-        build_network(student, self.data.spec.shape, self.data.spec.num_classes, torch.Generator())
+            raise of_other_kind(student, "graphs", dataset)
+        build_network(student, spec.shape, spec.num_classes, torch.Generator())
 
-    def check_labels(self, made: DistilledSet, protocol: Protocol) -> None:
-        assert isinstance(made, ImageSet)
-        if protocol.labels == "stored" and made.epochs is None:
-            name, taught = made.content["method"]["name"], "teacher" in made.content
-            raise without_stored_labels(protocol, name, self.data, taught=taught)
+    def space_of_method(self, method: ImageMethod, protocol: Protocol) -> str:
+        whitened = protocol.labels is None and method.pixel_space == "zca"
+        return "zca" if whitened else self.space
 
-    def teacher(self, made: DistilledSet, protocol: Protocol, device: torch.device) -> Teacher | None:
-        assert isinstance(made, ImageSet)
-        return labelling_teacher(made, self.data, protocol, device)
-
-    def space(self, source: DistilledSet | Method | None, protocol: Protocol) -> str:
-        own = "normalized"
-        if isinstance(source, ImageSet):
-            own = source.evaluation_space
-        elif isinstance(source, ImageMethod) and source.pixel_space == "zca":
-            own = "zca"
-        return space_of(own, protocol)
+    def space_of_set(self, made: ImageSet, protocol: Protocol) -> str:
+        return made.evaluation_space if protocol.labels is None else self.space
 
     def trial(
-        self,
-        made: DistilledSet | None,
-        protocol: Protocol,
-        student: str,
-        space: str,
-        teacher: Teacher | None,
-        device: torch.device,
-        budget: Budget,
+        self, made: ImageSet | None, setup: Setup[ImageDataset], teacher: Teacher | None, machine: Machine
     ) -> Trial:
-        pixels = self.data.space(space)
+        data, protocol, device = setup.dataset, setup.protocol, machine.device
+        pixels = data.space(self.space if made is None else self.space_of_set(made, protocol))
         if made is None:
-            source: Whole | ImageSet = Whole(self.data.train.to(device).in_space(pixels.to(device)))
+            source: ImageSource = WholeImages(data.train.to(device).in_space(pixels.to(device)))
         else:
-            assert isinstance(made, ImageSet)
-            source = (
-                made.with_space(self.data.space(made.content["pixels"]["space"])).in_space(pixels).to(device)
+            stored = data.space(made.content["pixels"]["space"])
+            source = made.with_space(stored).in_space(pixels).to(device)
+        return ImageStudent(
+            network=setup.student,
+            protocol=protocol,
+            budget=machine.budget,
+            source=source,
+            test=data.test.to(device).in_space(pixels.to(device)),
+            spec=data.spec,
+            labeller=None if teacher is None else labelled_by(teacher, protocol),
+        ).outcome
+
+    def with_teacher(
+        self, method: ImageMethod, file: Path, dataset: ImageDataset
+    ) -> tuple[ImageMethod, Mapping[str, Path]]:
+        return given(method, file, dataset)
+
+    def labeller_hash(self, method: ImageMethod, dataset: ImageDataset, protocol: Protocol) -> str | None:
+        found = fixed(dataset.spec.name, dataset.train.hash).hash if protocol.labels == "fixed" else None
+        require_stored(LabelsOf.sets_of(method), dataset, protocol)
+        return found
+
+    def teacher(
+        self, made: ImageSet, dataset: ImageDataset, protocol: Protocol, device: torch.device
+    ) -> Teacher | None:
+        require_stored(LabelsOf.set(made), dataset, protocol)
+        return labelling_teacher(made, dataset, protocol, device)
+
+    def keep_own_teacher(self, made: ImageSet, dataset: ImageDataset, protocol: Protocol, file: Path) -> None:
+        if protocol.labels != "own":
+            return super().keep_own_teacher(made, dataset, protocol, file)
+        own = own_teacher(made, protocol)
+        found = read(file, network=own["network"], spec=dataset.spec)
+        if found.hash != own["hash"]:
+            raise Refused(
+                f"the file holds the teacher {found.hash[:8]}; the set was made with {own['hash'][:8]}",
+                setting="teacher",
+                value=str(file),
             )
-        test = self.data.test.to(device).in_space(pixels.to(device))
-        labeller = None if teacher is None else labelled_by(teacher, protocol)
+        keep(found, home())
 
-        def one(seed: int) -> Outcome:
-            return train_student(
-                source, test, self.data.spec, protocol,
-                student=student, seed=seed, labeller=labeller, budget=budget,
-            )  # fmt: skip
-
-        return one
+    def require_same_teacher(
+        self, made: ImageSet, method: ImageMethod, dataset: ImageDataset, folder: Path
+    ) -> None:
+        require_same_fixed(method, made.content, dataset, folder)
 
 
-class GraphKind(Kind):
-    """Graphs: their nodes multi-hot, with the labels that a set stores."""
+class GraphKind(Kind[GraphDataset, GraphMethod, GraphSet]):
+    """Graphs, whose students see multi-hot nodes and the labels that a set stores."""
 
-    kind, method, dataset, whole = "graphs", "mirage", "mutag", "graph-whole-v1"
+    name, method, dataset, whole, space = "graphs", "mirage", "mutag", "graph-whole-v1", "multi-hot"
     students = GRAPH_NETWORKS
-    references = (WHOLE, *REFERENCES)
+    references = {"majority": majority, **{name: partial(logistic, name) for name in FEATURES}}
 
-    def __init__(self, data: GraphDataset) -> None:
-        self.data = data
-
-    def check_student(self, student: str) -> None:
-        spec = self.data.spec
+    def check_student(self, student: str, dataset: GraphDataset) -> None:
+        spec = dataset.spec
         if student in NETWORKS:
-            raise of_other_data(student, "images", self.data)
+            raise of_other_kind(student, "images", dataset)
         build_graph_network(
             student, sum(spec.features), spec.num_classes, torch.Generator(), torch.device("cpu")
         )
 
-    def check_labels(self, made: DistilledSet, protocol: Protocol) -> None:
-        del made, protocol  # every set of graphs has class ids, and no protocol for graphs asks for more
+    def space_of_method(self, method: GraphMethod, protocol: Protocol) -> str:
+        return self.space
 
-    def teacher(self, made: DistilledSet, protocol: Protocol, device: torch.device) -> Teacher | None:
-        return None
-
-    def space(self, source: DistilledSet | Method | None, protocol: Protocol) -> str:
-        return "multi-hot"
+    def space_of_set(self, made: GraphSet, protocol: Protocol) -> str:
+        return self.space
 
     def trial(
-        self,
-        made: DistilledSet | None,
-        protocol: Protocol,
-        student: str,
-        space: str,
-        teacher: Teacher | None,
-        device: torch.device,
-        budget: Budget,
+        self, made: GraphSet | None, setup: Setup[GraphDataset], teacher: Teacher | None, machine: Machine
     ) -> Trial:
-        spec = self.data.spec
+        data, protocol, device = setup.dataset, setup.protocol, machine.device
         if made is None:
-            source: WholeGraphs | GraphSet = WholeGraphs(self.data.train.to(device), spec.features)
+            source: GraphSource = WholeGraphs(data.train.to(device), data.spec.features)
         else:
-            assert isinstance(made, GraphSet)
             source = made.to(device)
-        test = self.data.test.to(device)
-        valid = self.data.valid.to(device) if protocol.select else None
+        return GraphStudent(
+            network=setup.student,
+            protocol=protocol,
+            budget=machine.budget,
+            source=source,
+            test=data.test.to(device),
+            spec=data.spec,
+            valid=data.valid.to(device) if protocol.select else None,
+        ).outcome
 
-        def one(seed: int) -> Outcome:
-            return train_graph_student(
-                source, test, spec, protocol, student=student, seed=seed, valid=valid, budget=budget
-            )
-
-        return one
-
-    def valid_bytes(self, protocol: Protocol) -> int | None:
-        return stored_bytes(self.data.valid) if protocol.select else None
-
-
-KINDS: Mapping[str, type[ImageKind] | type[GraphKind]] = {"images": ImageKind, "graphs": GraphKind}
-"""The bench of each kind of data; the first one's are the defaults of all."""
+    def valid_bytes(self, dataset: GraphDataset, protocol: Protocol) -> int | None:
+        return stored_bytes(dataset.valid) if protocol.select else None
 
 
-def kind_of(dataset: Dataset) -> Kind:
-    """The bench of a dataset."""
-    if isinstance(dataset, ImageDataset):
-        return ImageKind(dataset)
-    assert isinstance(dataset, GraphDataset)
-    return GraphKind(dataset)
+KINDS: Mapping[str, Kind[Any, Any, Any]] = {kind.name: kind for kind in (ImageKind(), GraphKind())}
+"""The kinds of data by name. The defaults of the first one are those of the whole suite."""
+
+
+def kind_of(dataset: Dataset) -> Kind[Any, Any, Any]:
+    """Returns the kind of a dataset."""
+    return KINDS[dataset.spec.kind]
 
 
 def data_for(name: str) -> str:
-    """The dataset that a method's or a reference's name stands for, where no other is named."""
+    """Returns the dataset that a method or reference is used on unless another is named."""
     first, *_ = name.split("+")
-    for name, kind in KINDS.items():
-        if first in methods(name) or first in kind.references:
+    for kind in KINDS.values():
+        if first == WHOLE or first in methods(kind.name) or first in kind.references:
             return kind.dataset
     return ImageKind.dataset
 
 
 def method_for(data: str | None) -> str:
-    """What a dataset is distilled with, by its name or path, where nothing is asked for."""
+    """Returns the method that a dataset, given by name or path, is distilled with unless one is named."""
     return GraphKind.method if data is not None and holds_graphs(data) else ImageKind.method
 
 
-def fitting(protocol: Protocol, dataset: Dataset) -> Protocol:
-    """A protocol that judges data of a dataset's kind.
+def require_fit(protocol: Protocol, dataset: Dataset) -> Protocol:
+    """Returns a protocol if it is for the kind of data that a dataset holds.
 
     Raises:
-        Refused: if it judges another.
+        Refused: if it is for another kind.
     """
     if protocol.kind not in (dataset.spec.kind, "any"):
         raise Refused(
@@ -264,20 +315,17 @@ def fitting(protocol: Protocol, dataset: Dataset) -> Protocol:
     return protocol
 
 
-def of_other_data(student: str, kind: str, dataset: Dataset) -> Refused:
-    """The refusal of a network that is for another kind of data."""
+def of_other_kind(student: str, kind: str, dataset: Dataset) -> Refused:
+    """Returns the refusal of a network that is for another kind of data."""
     return Refused(
-        f"--student {student} is a network for {kind}; {dataset.spec.name} holds {dataset.spec.kind}"
+        f"this is a network for {kind}; {dataset.spec.name} holds {dataset.spec.kind}",
+        setting="student",
+        value=student,
     )
 
 
-def referred(name: str, dataset: Dataset) -> Trial:
-    """The trial of a reference that trains no student: the same for every seed."""
-    return lambda seed: reference(name, dataset)
-
-
 def stored_bytes(graphs: Graphs) -> int:
-    """What graphs would take in a stored set, labels included."""
+    """Returns the size that graphs would have in a stored set, labels included."""
     edges, edges_ptr, edge_labels = pairs(
         graphs.edges, graphs.edges_ptr, graphs.nodes_ptr, graphs.edge_labels, both=True
     )

@@ -1,4 +1,6 @@
-"""Who labels what students see: the set itself, or a teacher."""
+"""The labels that students of images are trained on: those of the set, or those of a teacher."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -7,8 +9,8 @@ from torch import Tensor
 from condense.data import ImageDataset
 from condense.distillation import ImageMethod
 from condense.distillation.images.taught import asked
-from condense.errors import Refused
-from condense.evaluation import Labeller
+from condense.errors import Refused, Remedy
+from condense.evaluation.student import Labeller
 from condense.protocol import Protocol
 from condense.store import ImageSet
 from condense.store.images.manifest import TeacherPart
@@ -16,31 +18,65 @@ from condense.store.targets import Distilled, Target
 from condense.teachers import NoFixed, Teacher, find, fixed
 
 
-def ready(method: ImageMethod, dataset: ImageDataset, protocol: Protocol, data: str) -> str | None:
-    """The hash of the dataset's fixed teacher, where it labels under a protocol.
+@dataclass(frozen=True)
+class LabelsOf:
+    """The labels that a set has, or that the sets of a method will have.
 
-    Args:
-        method: Whose sets are to be judged.
-        dataset: What it distils.
-        protocol: How students are trained.
-        data: The options of the command line that name the data.
+    Attributes:
+        method: The name of the method chain.
+        stored: Whether labels of augmented views are stored with the set.
+        taught: Whether the method has a teacher.
+    """
+
+    method: str
+    stored: bool
+    taught: bool
+
+    @classmethod
+    def set(cls, made: ImageSet) -> "LabelsOf":
+        """Describes the labels of a set."""
+        return cls(made.content["method"]["name"], made.epochs is not None, "teacher" in made.content)
+
+    @classmethod
+    def sets_of(cls, method: ImageMethod) -> "LabelsOf":
+        """Describes the labels that the sets of a method will have."""
+        stored = any(link.labels_views for link in method.links())
+        return cls(method.title, stored, bool(asked(method)))
+
+
+def require_stored(labels: LabelsOf, dataset: ImageDataset, protocol: Protocol) -> None:
+    """Refuses sets without stored labels under a protocol that trains on them.
 
     Raises:
-        Refused: if there is no such teacher, or the protocol wants labels that the method does not store.
+        Refused: if there are none. The remedies say how to make a set that has some.
     """
-    found = fixed(dataset.spec.name, dataset.train.hash).hash if protocol.labels == "fixed" else None
-    if protocol.labels == "stored" and not any(link.labels_views for link in method.links()):
-        raise without_stored_labels(protocol, method.title, dataset, taught=bool(asked(method)), data=data)
-    return found
+    if protocol.labels != "stored" or labels.stored:
+        return
+    settings: dict[str, object] = {"method": f"{labels.method}+fkd", "dataset": dataset.spec.name}
+    first: tuple[Remedy, ...] = ()
+    try:
+        fixed(dataset.spec.name, dataset.train.hash)
+    except NoFixed as error:
+        if labels.taught:
+            settings["params.fkd.teacher"] = "host"
+        else:
+            first = error.remedies
+    effect = "then makes one that does" if first else "makes one that does"
+    remedy = Remedy(settings=settings, effect=effect, command="run")
+    raise Refused(
+        f"{protocol.name} trains on labels that are stored with a set's views, and a set of {labels.method} "
+        "stores none",
+        remedies=[*first, remedy],
+    )
 
 
 def labelling_teacher(
     made: ImageSet, dataset: ImageDataset, protocol: Protocol, device: torch.device | str
 ) -> Teacher | None:
-    """Who labels what students see under a protocol: the dataset's fixed teacher, the set's own, or nobody.
+    """Returns the teacher that labels what students see: the dataset's fixed one, the set's own, or none.
 
     Raises:
-        Refused: if there is none, or it is not here.
+        Refused: if the protocol asks for a teacher that is not here.
     """
     if protocol.labels == "fixed":
         return fixed(dataset.spec.name, dataset.train.hash, device)
@@ -50,57 +86,30 @@ def labelling_teacher(
 
 
 def own_teacher(made: ImageSet, protocol: Protocol) -> TeacherPart:
-    """What a set says of the teacher that its method inverted.
+    """Returns what a set says of the teacher that its method inverted.
 
     Args:
         made: The set.
-        protocol: One for which that teacher labels.
+        protocol: A protocol under which that teacher labels.
 
     Raises:
-        Refused: if it names none.
+        Refused: if the set names no teacher.
     """
     own = made.content.get("teacher")
     if own is None:
         raise Refused(
-            f"{protocol.name} has a set labelled by its own teacher, and this set of "
+            f"under {protocol.name} the set's own teacher labels, and this set of "
             f"{made.content['method']['name']} names none"
         )
     return own
 
 
-def without_stored_labels(
-    protocol: Protocol, method: str, dataset: ImageDataset, *, taught: bool, data: str = ""
-) -> Refused:
-    """The refusal of sets that lack what a protocol trains on.
-
-    Args:
-        protocol: One for stored labels.
-        method: The name of the method chain that stores none.
-        dataset: The data: without a fixed teacher, ``+fkd`` wants another.
-        taught: Whether the method has a teacher of its own.
-        data: The options of the command line that name the data.
-    """
-    told = f"condense run --method {method}+fkd"
-    remedy = f"{told} makes one that does"
-    try:
-        fixed(dataset.spec.name, dataset.train.hash)
-    except NoFixed as error:
-        first = error
-        remedy = (
-            f"{told} --param fkd.teacher=host makes one that does" if taught else f"{remedy}, but {first}"
-        )
-    return Refused(
-        f"{protocol.name} trains on labels that are stored with a set's views, and a set of {method} stores "
-        f"none; {remedy}"
-    )
-
-
 def labelled_by(teacher: Teacher, protocol: Protocol) -> Labeller:
-    """What gives a batch a teacher's logits, as a protocol's loss takes them.
+    """Returns the function that labels a batch with a teacher's logits.
 
     Args:
-        teacher: On the device of the images.
-        protocol: Gives the temperature, and whose statistics the teacher's batch norms go by.
+        teacher: The teacher, on the device of the images.
+        protocol: Gives the temperature, and the statistics that the teacher's batch norms use.
     """
     temperature = protocol.temperature
     assert temperature is not None
@@ -110,13 +119,3 @@ def labelled_by(teacher: Teacher, protocol: Protocol) -> Labeller:
         return Distilled(logits, target.ids, temperature, squared=bool(protocol.squared))
 
     return label
-
-
-def space_of(own: str, protocol: Protocol) -> str:
-    """The pixel space of students: the set's own, but normalised pixels where a teacher's labels are used.
-
-    Args:
-        own: The set's evaluation space.
-        protocol: How students are trained.
-    """
-    return own if protocol.labels is None else "normalized"

@@ -1,8 +1,10 @@
-"""The one training loop that judges: a fresh student on a set, tested once, after its last step."""
+"""Students: networks that are trained from scratch on a set and tested once, after their last step."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 from typing import Protocol as Interface
 
 import torch
@@ -13,55 +15,59 @@ from torch.optim import Optimizer
 from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.errors import Refused
-from condense.networks import build_network
+from condense.networks import Network, build_network
 from condense.protocol import Protocol
 from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
 from condense.training.step import accuracy, cutmix, mixup, train_step
 
 SECOND_BETA = 0.999
-"""Of AdamW and Adam."""
+"""The second beta of AdamW and Adam."""
 
-Batch = tuple[Float[Tensor, "b c h w"], Target]
+ImageBatch = tuple[Float[Tensor, "b c h w"], Target]
 
 Labeller = Callable[[Float[Tensor, "b c h w"], Target], Target]
-"""Gives images, augmented and mixed as the student sees them, new labels in place of the set's."""
+"""Returns new labels of images that are augmented and mixed as the student sees them, given their own."""
 
 
-class Trainable(Interface):
-    """What a student can be trained on: a `condense.store.ImageSet`, or `Whole`."""
+class ImageSource(Interface):
+    """What a student can be trained on: a `condense.store.ImageSet` or `WholeImages`."""
 
     @property
-    def learned_lr(self) -> float | None: ...
+    def learned_lr(self) -> float | None:
+        """The learning rate that was learned with the images; None if there is none."""
+        ...
 
     @property
     def epochs(self) -> int | None:
-        """How many epochs it holds labels of their own for; None if it has none."""
+        """The number of epochs that have labels of their own; None if the labels never change."""
         ...
 
-    def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[Batch]: ...
+    def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[ImageBatch]:
+        """Yields the batches of an epoch."""
+        ...
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeImages:
     """The whole training set, for reference rows.
 
     Attributes:
-        train: In the evaluation space, on the device.
+        train: The training images, in the evaluation space and on the device.
     """
 
     train: Images
 
     @property
     def learned_lr(self) -> None:
-        """Real images have none."""
+        """None: real images come with no learning rate."""
 
     @property
     def epochs(self) -> None:
-        """Their labels are the same in every epoch."""
+        """None: the labels never change."""
 
-    def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[Batch]:
-        """Every image once, in an order of the generator's."""
+    def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[ImageBatch]:
+        """Yields every image once, in an order that the generator draws."""
         del epoch
         order = torch.randperm(len(self.train), generator=generator).to(self.train.labels.device)
         for chosen in torch.split(order, protocol.batch):
@@ -70,12 +76,12 @@ class Whole:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One student's result.
+    """The result of one student.
 
     Attributes:
-        accuracy: Test accuracy in percent, at the last step.
+        accuracy: Test accuracy in percent.
         seconds: Time of training and testing.
-        auc: Area under the ROC curve in percent, of graphs of two classes.
+        auc: Area under the ROC curve in percent, for graphs of two classes.
     """
 
     accuracy: float
@@ -84,11 +90,11 @@ class Outcome:
 
 
 Groups = list[dict[str, object]]
-"""Parameters and what is set for them alone, as `torch.optim` takes them."""
+"""Groups of parameters with options of their own, as `torch.optim` takes them."""
 
 
 def _groups(network: nn.Module, protocol: Protocol) -> Groups:
-    """All of a network's parameters, or apart from each other those with weight decay and those without."""
+    """Returns all parameters in one group, or in two if biases and norms are spared the weight decay."""
     parameters = list(network.parameters())
     if protocol.decay is None:
         return [{"params": parameters}]
@@ -117,80 +123,141 @@ OPTIMIZERS: Mapping[str, Callable[[Groups, float, Protocol], Optimizer]] = {
     "adamw": _adamw,
     "adam": _adam,
 }
-"""The optimisers of networks by the names that protocols use."""
+"""The optimisers that train networks, by the names that protocols use."""
 
 
 def make_optimizer(network: nn.Module, lr: float, protocol: Protocol) -> Optimizer:
-    """The protocol's optimiser over a network's parameters.
+    """Makes the protocol's optimiser of a network's parameters.
 
     Raises:
-        Refused: if it is none that trains networks.
+        Refused: if the protocol names an optimiser that does not train networks.
     """
     if protocol.optimizer not in OPTIMIZERS:
-        raise Refused(f"{protocol.name}: {protocol.optimizer} trains no networks")
+        raise Refused(f"{protocol.name}: {protocol.optimizer} does not train networks")
     return OPTIMIZERS[protocol.optimizer](_groups(network, protocol), lr, protocol)
 
 
-def train_student(
-    source: Trainable,
-    test: Images,
-    spec: ImageSpec,
-    protocol: Protocol,
-    *,
-    student: str,
-    seed: int,
-    labeller: Labeller | None = None,
-    budget: Budget | None = None,
-) -> Outcome:
-    """Trains a fresh student by a protocol and tests it once.
+N = TypeVar("N", bound=nn.Module)
 
-    The seed draws the student's weights, then the order, augmentation and mixture of each batch as they come,
-    from one generator of its own: no other seed and no other student changes what it draws.
 
-    Args:
-        source: What to train on, in the evaluation space and on the device of the test split.
-        test: In the evaluation space; read once, after the last step.
-        spec: The dataset.
-        protocol: How to train.
-        student: Name of the network.
-        seed: Of the evaluation.
-        labeller: What labels each batch, where the protocol has that done by a teacher.
-        budget: When to stop; an unfinished student is lost.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Student(ABC, Generic[N]):
+    """Trains networks from scratch by a protocol and tests each of them once.
 
-    Raises:
-        Stopped: when the budget has run out.
-        Refused: if the network does not fit the images, the set has no learning rate or no labels of an
-            epoch's own where the protocol asks for them, or nobody labels where a teacher should.
+    Attributes:
+        network: Name of the network.
+        protocol: How it is trained.
+        budget: When to stop. A student that is not finished is lost.
     """
-    started = time.perf_counter()
-    keep_freed_memory()
-    rng = torch.Generator().manual_seed(seed)
-    network = build_network(student, spec.shape, spec.num_classes, rng, test.images.device)
-    augment = named_augmentation(protocol.augment, spec.dsa)
-    lr = learning_rate(source, protocol)
-    stages = protocol.lasting(None if protocol.stages else source.epochs)
-    epochs = sum(stage.epochs for stage in stages)
-    if protocol.online and labeller is None:
-        raise Refused(f"under {protocol.name} a teacher labels what students see, and there is none")
-    epoch = 0
-    for number, stage in enumerate(stages):
-        if number == 0 or protocol.reset:
-            optimizer = make_optimizer(network, lr, protocol)
-        _set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
-        for _ in range(stage.epochs):
-            if budget is not None and budget.spent():
-                raise budget.stop(f"{student} {seed}, epoch {epoch} of {epochs}")
-            for group in optimizer.param_groups:
-                group["lr"] = lr * stage.scale * protocol.factor(epoch, epochs)
-            for images, target in source.batches(epoch, protocol, rng):
-                images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
-                images, target = mixup(images, target, rng, protocol.mixup)
-                if labeller is not None:
-                    target = labeller(images, target)
-                train_step(network, optimizer, images, target)
-            epoch += 1
-    score = accuracy(network, test.images, test.labels)
-    return Outcome(score, time.perf_counter() - started)
+
+    network: str
+    protocol: Protocol
+    budget: Budget = field(default_factory=Budget)
+
+    def outcome(self, seed: int) -> Outcome:
+        """Trains a fresh network and tests it once, after its last step.
+
+        One generator draws the initial weights, then the batches and their augmentation. Neither another seed
+        nor another student changes what it draws.
+
+        Args:
+            seed: The evaluation seed, with which the generator starts.
+
+        Raises:
+            Stopped: if the budget runs out.
+            Refused: if the network does not fit the data, or something that the protocol needs is missing.
+        """
+        started = time.perf_counter()
+        keep_freed_memory()
+        self.check()
+        rng = torch.Generator().manual_seed(seed)
+
+        def pause(where: str) -> None:
+            if self.budget.spent():
+                raise self.budget.stop(f"{self.network} {seed}, {where}")
+
+        accuracy, auc = self.score(self.train(self.build(rng), rng, pause))
+        return Outcome(accuracy, time.perf_counter() - started, auc)
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuses a protocol whose needs are not met."""
+
+    @abstractmethod
+    def build(self, rng: torch.Generator) -> N:
+        """Builds the network with weights that the generator draws."""
+
+    @abstractmethod
+    def train(self, network: N, rng: torch.Generator, pause: Callable[[str], None]) -> N:
+        """Trains the network.
+
+        Args:
+            network: The fresh network.
+            rng: Draws everything that is random.
+            pause: Raises `Stopped` if the budget has run out. It takes the place in words.
+
+        Returns:
+            The network to be tested.
+        """
+
+    @abstractmethod
+    def score(self, network: N) -> tuple[float, float | None]:
+        """Returns the test accuracy and the ROC-AUC in percent; the latter may be None."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageStudent(Student[Network]):
+    """Students of images, trained for epochs.
+
+    Attributes:
+        source: What they are trained on, in the evaluation space and on the device of the test images.
+        test: The test images in the evaluation space. They are read after the last step.
+        spec: The description of the dataset.
+        labeller: Gives each batch its labels if the protocol leaves that to a teacher.
+    """
+
+    source: ImageSource
+    test: Images
+    spec: ImageSpec
+    labeller: Labeller | None = None
+
+    def check(self) -> None:
+        if self.protocol.online and self.labeller is None:
+            raise Refused(
+                f"under {self.protocol.name} a teacher labels what students see, and there is no teacher"
+            )
+
+    def build(self, rng: torch.Generator) -> Network:
+        return build_network(
+            self.network, self.spec.shape, self.spec.num_classes, rng, self.test.images.device
+        )
+
+    def train(self, network: Network, rng: torch.Generator, pause: Callable[[str], None]) -> Network:
+        protocol = self.protocol
+        augment = named_augmentation(protocol.augment, self.spec.dsa)
+        lr = learning_rate(self.source, protocol)
+        stages = protocol.lasting(None if protocol.stages else self.source.epochs)
+        epochs = sum(stage.epochs for stage in stages)
+        epoch = 0
+        for number, stage in enumerate(stages):
+            if number == 0 or protocol.reset:
+                optimizer = make_optimizer(network, lr, protocol)
+            _set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
+            for _ in range(stage.epochs):
+                pause(f"epoch {epoch} of {epochs}")
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * stage.scale * protocol.factor(epoch, epochs)
+                for images, target in self.source.batches(epoch, protocol, rng):
+                    images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
+                    images, target = mixup(images, target, rng, protocol.mixup)
+                    if self.labeller is not None:
+                        target = self.labeller(images, target)
+                    train_step(network, optimizer, images, target)
+                epoch += 1
+        return network
+
+    def score(self, network: Network) -> tuple[float, float | None]:
+        return accuracy(network, self.test.images, self.test.labels), None
 
 
 def _set_momentum(optimizer: Optimizer, momentum: float) -> None:
@@ -202,11 +269,11 @@ def _set_momentum(optimizer: Optimizer, momentum: float) -> None:
             group["momentum"] = momentum
 
 
-def learning_rate(source: Trainable, protocol: Protocol) -> float:
-    """The protocol's learning rate, or the one that the set learned.
+def learning_rate(source: ImageSource, protocol: Protocol) -> float:
+    """Returns the protocol's learning rate, or the one that was learned with the set.
 
     Raises:
-        Refused: if the protocol leaves it to the set and the set has none.
+        Refused: if the protocol takes the learned rate and the set has none.
     """
     if protocol.lr is not None:
         return protocol.lr

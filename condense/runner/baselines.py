@@ -1,51 +1,59 @@
-"""The coresets that stand beside a cell in its table: of the same data, judged alike."""
+"""The coresets beside a cell in its table: made of the same data and evaluated in the same way."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from condense.distillation.registry import methods, wrappers
-from condense.errors import Refused
+from condense.errors import Refused, Remedy
 from condense.protocol import PUBLISHED, named_protocol
 from condense.records.record import BASELINES, Record
-from condense.runner.cell import CellSpec, Job, Paths, prepare
+from condense.runner.cell import CellSpec
+from condense.runner.job import Job, resolve
 from condense.teachers import TRAINED
 
 HOST = "host"
-"""The teacher of a link that has that of the method which it stands behind."""
+"""The value of a wrapper's field ``teacher`` that stands for the teacher of the method that it wraps."""
 
 ROOM = "room"
-"""The field of a coreset that is filled up to a number of bytes, where it has one."""
+"""The field of a coreset that fills it up to a number of bytes, if it has one."""
+
+LEFT_OUT = Remedy(settings={"baselines": False}, effect="leaves the baselines out")
 
 
 def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
-    """The baselines of a cell.
+    """Returns the baselines of a cell.
 
-    Where a cell is judged as its paper did, they are judged by the data's default protocol; where by labels
-    that its set stores, what stores them is around the coresets too.
+    If a cell is evaluated as its paper did, its baselines are evaluated by the data's default protocol. If
+    students are trained on labels that a set stores, the wrapper that stores them is around the coresets too.
 
     Args:
         cell: The cell.
-        inner: The field ``teacher`` of its innermost method, where it has one: a coreset has none that could
-            be its host's.
+        inner: The field ``teacher`` of the cell's innermost method, if it has one.
 
     Raises:
-        Refused: if what stores labels has the teacher that the method trains, which is known only by then.
+        Refused: if the wrapper takes the teacher that the method trains: a coreset trains none.
     """
     protocol = None if cell.protocol == PUBLISHED else cell.protocol
-    params, suffix = {}, ""
+    params: dict[str, object] = {}
+    suffix = ""
     if protocol is not None and named_protocol(protocol).labels == "stored":
         _, *around = cell.method.split("+")
         known = wrappers()
         around = [name for name in around if name in known and known[name].labels_views]
         suffix = "".join(f"+{name}" for name in around)
-        params = {key: text for key, text in cell.params.items() if key.partition(".")[0] in around}
+        params = {key: value for key, value in cell.params.items() if key.partition(".")[0] in around}
         for key in [f"{name}.teacher" for name in around]:
             if params.get(key) != HOST or inner is None:
                 continue
             if inner == TRAINED:
                 raise Refused(
-                    f"--param {key}={HOST}: no baseline can have the teacher that {cell.method} trains; "
-                    f"write --no-baselines, or --teacher FILE for a teacher that is trained already"
+                    f"no baseline can have the teacher that {cell.method} trains",
+                    setting=f"params.{key}",
+                    value=HOST,
+                    remedies=[
+                        LEFT_OUT,
+                        Remedy(settings={"teacher": None}, effect="takes a teacher that is trained already"),
+                    ],
                 )
             params[key] = inner
     return [
@@ -57,34 +65,34 @@ def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
     ]  # fmt: skip
 
 
-def roomy(cell: CellSpec, records: Sequence[Record]) -> list[CellSpec]:
-    """The baselines of as many bytes as a cell's set has, where the data's coresets can be cut to a size.
-
-    Args:
-        cell: The cell; a coreset stands beside itself already.
-        records: Of its sets, of which the largest counts.
-    """
-    kind = records[0].dataset.kind
-    able = [name for name, method in methods(kind).items() if name in BASELINES and ROOM in method().config()]
-    sizes = [sum(record.set.bytes.values()) for record in records if record.set]
-    if cell.method in BASELINES or not sizes:
-        return []
-    room = {ROOM: str(max(sizes))}
-    return [replace(row, params={**row.params, **room}) for row in baselines(cell) if row.method in able]
-
-
-def prepared(cell: CellSpec, places: Paths) -> list[CellSpec]:
-    """The baselines of a cell, all of which can work, as the cell itself can.
+def beside(job: Job) -> list[Job]:
+    """Resolves the baselines of a job.
 
     Raises:
-        Refused: before any work, if one cannot.
+        Refused: before any work, if one of them cannot work.
     """
-    job: Job | None = None if cell.reference else prepare(cell, places)
-    inner = job.method.links()[0].config().get("teacher") if job else None
-    beside = baselines(cell, None if inner is None else str(inner))
-    for row in beside:
-        try:
-            prepare(row, places, dataset=job.dataset if job else None)
-        except Refused as error:
-            raise Refused(f"{error} (a baseline: --no-baselines leaves it out)") from error
-    return beside
+    inner = job.method.links()[0].config().get("teacher") if job.method else None
+    rows = baselines(job.cell, None if inner is None else str(inner))
+    try:
+        return [resolve(row, job.paths, dataset=job.dataset) for row in rows]
+    except Refused as error:
+        raise error.with_remedies(LEFT_OUT) from error
+
+
+def of_equal_bytes(job: Job, records: Sequence[Record]) -> list[Job]:
+    """Resolves the baselines that have as many bytes as a job's set, if its data have such coresets.
+
+    Args:
+        job: The job. A coreset is beside itself already.
+        records: The job's records. The largest of their sets counts.
+    """
+    kind = job.dataset.spec.kind
+    able = [name for name, method in methods(kind).items() if name in BASELINES and ROOM in method().config()]
+    sizes = [sum(record.set.bytes.values()) for record in records if record.set]
+    if job.cell.method in BASELINES or not sizes:
+        return []
+    rows = [row for row in baselines(job.cell) if row.method in able]
+    room = {ROOM: str(max(sizes))}
+    return [
+        resolve(replace(row, params={**row.params, **room}), job.paths, dataset=job.dataset) for row in rows
+    ]

@@ -1,4 +1,4 @@
-"""Queues: cells of the board in a TOML file, the worthiest first."""
+"""Queues: TOML files that list cells of the board, the most important ones first."""
 
 import tomllib
 from dataclasses import fields
@@ -9,20 +9,20 @@ from condense.runner.cell import CellSpec
 
 
 def read_queue(path: Path) -> list[CellSpec]:
-    """The cells of a queue, in its order.
+    """Reads the cells of a queue, in its order.
 
-    Each ``[[cell]]`` table holds fields of `condense.runner.cell.CellSpec`; one that gives a list for
-    ``dataset``, ``method``, ``ipc`` or ``student`` stands for one cell an item.
+    Each ``[[cell]]`` table holds fields of `condense.runner.cell.CellSpec`. A table with a list for
+    ``dataset``, ``method``, ``ipc`` or ``student`` stands for one cell for each item of the list.
 
     Raises:
-        Refused: if the file is missing, no TOML, or holds an unknown field.
+        Refused: if the file is missing or is not TOML, or a table holds an unknown field or a wrong value.
     """
     try:
         tables = tomllib.loads(path.read_text()).get("cell", [])
     except OSError as error:
         raise Refused(f"cannot read {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} is no TOML: {error}") from error
+        raise Refused(f"{path} is not TOML: {error}") from error
     if not isinstance(tables, list) or not tables:
         raise Refused(f"{path} holds no [[cell]]")
     return [cell for table in tables for cell in _cells(table, path)]
@@ -30,7 +30,7 @@ def read_queue(path: Path) -> list[CellSpec]:
 
 def _cells(table: object, path: Path) -> list[CellSpec]:
     if not isinstance(table, dict):
-        raise Refused(f"{path}: cell = {table!r} is no table; write [[cell]]")
+        raise Refused(f"{path}: cell = {table!r} is not a table; write [[cell]]")
     known = [field.name for field in fields(CellSpec)]
     if strange := [name for name in table if name not in known]:
         raise unknown(f"field of a cell in {path}:", strange[0], known)
@@ -39,7 +39,7 @@ def _cells(table: object, path: Path) -> list[CellSpec]:
             return [cell for value in several for cell in _cells({**table, name: value}, path)]
     for name, value in table.items():
         if wanted := _wanted(name, value):
-            raise Refused(f"{path}: {name} = {value!r} is no {wanted}")
+            raise Refused(f"{path}: {name} = {value!r} is not {wanted}")
     values = dict(table)
     if "seeds" in values:
         values["seeds"] = tuple(values["seeds"])
@@ -49,14 +49,14 @@ def _cells(table: object, path: Path) -> list[CellSpec]:
 
 
 def _wanted(name: str, value: object) -> str | None:
-    """What a field's value should be, in words, if it is something else."""
+    """Returns what a field's value should be, in words, if it is something else."""
     if name == "params":
-        return None if isinstance(value, dict) else "table"
+        return None if isinstance(value, dict) else "a table"
     if name == "seeds":
         fine = isinstance(value, list) and all(type(seed) is int for seed in value)
-        return None if fine else "list of whole numbers"
+        return None if fine else "a list of whole numbers"
     if name == "skip_unreadable":
-        return None if isinstance(value, bool) else "boolean"
+        return None if isinstance(value, bool) else "a boolean"
     if name in ("ipc", "size", "eval_seeds"):
-        return None if type(value) is int else "whole number"
+        return None if type(value) is int else "a whole number"
     return None if isinstance(value, str) else "text"

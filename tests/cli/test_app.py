@@ -16,6 +16,7 @@ from condense.data import ImageDataset
 from condense.distillation import distill
 from condense.distillation.registry import build
 from condense.protocol import HARD_V1, Stage
+from condense.resources import Machine
 
 
 class Ended(NamedTuple):
@@ -105,7 +106,7 @@ def refused(condense: Condense, *arguments: object) -> str:
         ("--param iteration=5", "unknown parameter of dm 'iteration'; nearest: iterations"),
         ("--param iterations=many", "--param iterations=many: dm's iterations is of type int"),
         ("--param iterations=0", "dm: iterations = 0 must be at least 1"),
-        ("--param dc.iterations=5", "unknown method in --param dc.iterations=5: 'dc'; "),
+        ("--param dc.iterations=5", "--param dc.iterations=5: unknown link of dm 'dc'"),
         ("--param iterations", "--param iterations: write key=value"),
         ("--budget soon", "the budget 'soon' is no time: write 90s, 9m or 2h"),
         ("--budget 90", "the budget '90' is no time: write 90s, 9m or 2h"),
@@ -130,12 +131,18 @@ def test_bad_input_is_refused_in_one_sentence_before_anything_is_written(
     ("arguments", "sentence"),
     [
         ("--protocol hard-v2", "unknown protocol 'hard-v2'; nearest: hard-v1"),
-        ("--protocol published", "there is no published protocol for it; choose hard-v1"),
+        (
+            "--protocol published",
+            "there is no published protocol for it; --protocol hard-v1 ",
+        ),
         ("--student resnet19", "unknown network 'resnet19'; nearest: resnet18"),
         ("--eval-seeds 0", "--eval-seeds 0: hard-v1 has the seeds 0 to 4"),
         ("--eval-seeds 6", "--eval-seeds 6: hard-v1 has the seeds 0 to 4"),
         ("--results a-file/results", "cannot write to a-file/results: a-file is not a folder"),
-        ("--method dc --ipc 21 --baselines", "images (a baseline: --no-baselines leaves it out)"),
+        (
+            "--method dc --ipc 21 --baselines",
+            "toy has 20 training images; --no-baselines leaves the baselines out",
+        ),
     ],
 )
 def test_a_bad_evaluation_is_refused_before_the_distillation_starts(
@@ -215,13 +222,19 @@ def test_a_set_that_is_not_whole_is_refused_by_the_file_at_fault(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("", "unknown dataset 'toy'; known: "),
+        ("", "the set was made of 'toy', and unknown dataset 'toy'; known: "),
         ("--dataset digits", "the set was made of toy with training split "),
-        ("--dataset TOY --protocol published", "there is no published protocol for it; choose hard-v1"),
+        (
+            "--dataset TOY --protocol published",
+            "there is no published protocol for it; --protocol hard-v1 ",
+        ),
         ("--dataset TOY --student lenet-5", "unknown network 'lenet-5'; nearest: lenet"),
         ("--dataset TOY --eval-seeds 9", "--eval-seeds 9: hard-v1 has the seeds 0 to 4"),
         ("--dataset TOY --teacher a.pt", "--teacher a.pt: under hard-v1 a set's own teacher labels nothing"),
-        ("--reference whole", "evaluate takes the folder of a set, or --reference whole: one of the two"),
+        (
+            "--reference whole",
+            "evaluate takes either the folder of a set or a reference, such as ",
+        ),
     ],
 )
 def test_a_stored_set_is_not_evaluated_on_what_does_not_fit_it(
@@ -234,7 +247,7 @@ def test_a_stored_set_is_not_evaluated_on_what_does_not_fit_it(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("evaluate", "evaluate takes the folder of a set, or --reference whole: one of the two"),
+        ("evaluate", "evaluate takes either the folder of a set or a reference, such as "),
         ("evaluate --reference hole", "unknown reference 'hole'; nearest: whole"),
         ("evaluate --reference whole --teacher a.pt", "--teacher a.pt: whole goes by the class ids"),
         ("show", "Missing argument"),
@@ -311,7 +324,7 @@ def test_an_interrupt_is_one_sentence_and_code_130(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("condense.runner.cell.run_cell", interrupted)
+    monkeypatch.setattr("condense.runner.run.run_job", interrupted)
     ended = condense(*subset(toy_file))
     assert ended.code == 130
     assert ended.err == "condense: interrupted; the same command goes on from the last checkpoint\n"
@@ -323,7 +336,7 @@ def test_what_is_no_refusal_keeps_its_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("condense.runner.cell.run_cell", broken)
+    monkeypatch.setattr("condense.runner.run.run_job", broken)
     monkeypatch.setattr("sys.argv", ["condense", *subset(toy_file)])
     with pytest.raises(ZeroDivisionError):
         entry.main()
@@ -355,16 +368,17 @@ def test_distilling_alone_stores_a_set_and_makes_no_record(condense: Condense, t
 def test_a_run_without_a_method_fills_the_baselines_rows_too(
     condense: Condense, toy_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condense.runner.cell import CellSpec, run_cell
+    from condense.runner.job import Job, resolve
+    from condense.runner.run import run_job
 
     asked: list[str] = []
 
-    def noted(cell: CellSpec, *rest: object) -> object:
-        asked.append(cell.method)
-        small = replace(cell, method="random_subset", seeds=(0,), eval_seeds=1, student="mlp")
-        return run_cell(small, *rest)  # type: ignore[arg-type]
+    def noted(job: Job, machine: Machine) -> object:
+        asked.append(job.cell.method)
+        small = replace(job.cell, method="random_subset", seeds=(0,), eval_seeds=1, student="mlp")
+        return run_job(resolve(small, job.paths), machine)
 
-    monkeypatch.setattr("condense.runner.cell.run_cell", noted)
+    monkeypatch.setattr("condense.runner.run.run_job", noted)
     assert condense("run", "--dataset", toy_file).code == 0
     assert asked == ["dm", "random_subset", "herding", "k_center"]
 

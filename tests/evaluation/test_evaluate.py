@@ -14,17 +14,20 @@ from condense.data import ImageDataset
 from condense.distillation import Recipe
 from condense.distillation.registry import build as build_method
 from condense.distillation.registry import methods
-from condense.errors import Refused
-from condense.evaluation import Labeller, Outcome, Trainable
+from condense.errors import Refused, Remedy
+from condense.evaluation import ImageSource, ImageStudent, Outcome
 from condense.evaluation.evaluate import evaluate_set, record_of
-from condense.evaluation.labels import labelled_by, labelling_teacher, without_stored_labels
+from condense.evaluation.kinds import KINDS, Setup
+from condense.evaluation.labels import LabelsOf, labelled_by, labelling_teacher, require_stored
 from condense.networks import build_network
-from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
+from condense.protocol import REPLAY_V1, SOFT_V1, Stage
 from condense.records.record import Record, read_records
-from condense.resources import Budget
-from condense.runner.cell import CellSpec, Paths, make_set, prepare, run_cell
+from condense.resources import Machine
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
-from condense.store import ImageSet
+from condense.runner.run import make_set, run_cell
+from condense.store import ImageSet, load
 from condense.store.images.manifest import ImageContent
 from condense.store.targets import Distilled, Hard
 from condense.teachers import Header, Teacher, keep, pin
@@ -84,12 +87,12 @@ def cell(toy_file: Path) -> Make:
 
 
 def run(cell: CellSpec, places: Paths) -> list[Record]:
-    return run_cell(cell, places, CPU, Budget())
+    return run_cell(cell, places, Machine())
 
 
 def made(cell: CellSpec, places: Paths, **content: object) -> ImageSet:
     """A set of the cell, with other content."""
-    found, _ = make_set(prepare(cell, places, judged=False), 0, places, CPU, Budget())
+    found, _ = make_set(resolve(cell, places, evaluated=False), 0, Machine())
     assert isinstance(found, ImageSet)
     return replace(found, content=cast(ImageContent, {**found.content, **content}))
 
@@ -102,15 +105,15 @@ def named_by(teacher: Teacher) -> dict[str, object]:
 
 
 @pytest.fixture
-def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Trainable, Any, dict[str, Any]]]:
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[ImageStudent]:
     """What is handed to the training of students, which is left out."""
-    seen: list[tuple[Trainable, Any, dict[str, Any]]] = []
+    seen: list[ImageStudent] = []
 
-    def noted(source: Trainable, test: Any, spec: Any, protocol: Protocol, **given: Any) -> Outcome:
-        seen.append((source, test, given))
+    def noted(student: ImageStudent, seed: int) -> Outcome:
+        seen.append(student)
         return Outcome(50.0, 0.0)
 
-    monkeypatch.setattr("condense.evaluation.kinds.train_student", noted)
+    monkeypatch.setattr("condense.evaluation.student.ImageStudent.outcome", noted)
     return seen
 
 
@@ -126,15 +129,15 @@ def test_under_soft_v1_every_record_names_the_fixed_teacher(
 
 
 def test_random_subsets_run_under_soft_v1_with_the_seed_modulo_three(
-    cell: Make, places: Paths, teacher: Teacher, trainings: list[Any]
+    cell: Make, places: Paths, teacher: Teacher, trainings: list[ImageStudent]
 ) -> None:
     records = run(cell(seeds=None), places)
     assert [[entry.seed for entry in record.entries] for record in records] == [[s % 3] for s in range(10)]
-    assert all(given["labeller"] is not None for _, _, given in trainings)
+    assert all(student.labeller is not None for student in trainings)
 
 
 def test_a_full_record_of_the_fixed_teacher_is_up_to_date_and_of_another_teacher_is_not(
-    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, trainings: list[Any], home: Path
+    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, trainings: list[ImageStudent], home: Path
 ) -> None:
     (first,) = run(cell(eval_seeds=3), places)
     assert run(cell(eval_seeds=3), places) == [first] and len(trainings) == 3
@@ -153,14 +156,12 @@ def test_data_without_a_fixed_teacher_are_refused_before_any_work_and_say_how_to
 ) -> None:
     with pytest.raises(Refused) as refused:
         run(cell(), places)
-    assert str(refused.value) == (
-        "toy has no fixed teacher; condense teach with dataset='toy', network='convnet-w32-bn', epochs=20, "
-        "pin=True makes one"
-    )
+    assert refused.value.reason == "toy has no fixed teacher"
+    assert [one.command for one in refused.value.remedies] == ["teach"]
     assert not list(places.out.parent.glob("sets/*"))
     one = made(cell(), places)
     with pytest.raises(Refused, match="toy has no fixed teacher"):
-        evaluate_set(one, toy, SOFT, "mlp", [0], places.results, CPU, Budget())
+        evaluate_set(one, Setup(toy, SOFT, "mlp"), [0], places.results, Machine())
     assert not places.results.exists() or not read_records(places.results)
 
 
@@ -188,40 +189,42 @@ def taught_network(teacher: Teacher) -> torch.nn.Module:
 
 
 def test_a_whitened_set_is_seen_with_its_whitening_undone(
-    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, trainings: list[Any]
+    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, trainings: list[ImageStudent]
 ) -> None:
     (plain,) = run(cell(eval_seeds=1), places)
     (whitened,) = run(cell(eval_seeds=1, params={"pixel_space": "zca"}), places)
     assert plain.space == whitened.space == "normalized" and plain.key != whitened.key
-    images = [next(first(source)) for source, _, _ in trainings]
+    images = [next(first(student.source)) for student in trainings]
     torch.testing.assert_close(images[0], images[1], rtol=1e-3, atol=1e-3)
-    tests = [test.images for _, test, _ in trainings]
+    tests = [student.test.images for student in trainings]
     assert torch.equal(tests[0], tests[1])
     # Under a protocol without a teacher it keeps its own space, and so does its record.
-    job = prepare(cell(params={"pixel_space": "zca"}), places)
-    assert job.space == "normalized" and replace(job, protocol=protocols.HARD_V1).space == "zca"
-    stored, _ = make_set(job, 0, places, CPU, Budget())
+    job = resolve(cell(params={"pixel_space": "zca"}), places)
+    spaces = [KINDS["images"].space_of_method(job.method, one) for one in (SOFT, protocols.HARD_V1)]
+    assert spaces == ["normalized", "zca"]
+    stored, _ = make_set(job, 0, Machine())
     assert record_of(stored, toy, protocols.HARD_V1, "mlp").space == "zca"
 
 
-def first(source: Trainable) -> Iterator[Tensor]:
+def first(source: ImageSource) -> Iterator[Tensor]:
     for images, _ in source.batches(0, SOFT, torch.Generator()):
         yield images
 
 
 def test_a_set_is_labelled_by_its_own_teacher_where_the_papers_protocol_says_so(
-    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, home: Path, trainings: list[Any]
+    cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, home: Path, trainings: list[ImageStudent]
 ) -> None:
     own = taught(toy, seed=5, accuracy=None)
     one = made(cell(), places, teacher=named_by(own))
     with pytest.raises(Refused, match=f"the teacher {own.hash[:8]} is not here"):
-        evaluate_set(one, toy, OWN, "mlp", [0], places.results, CPU, Budget())
+        evaluate_set(one, Setup(toy, OWN, "mlp"), [0], places.results, Machine())
     keep(own, home)
     found = labelling_teacher(one, toy, OWN, CPU)
     assert found is not None and found.hash == own.hash != teacher.hash
-    record = evaluate_set(one, toy, OWN, "mlp", [0], places.results, CPU, Budget())
+    record = evaluate_set(one, Setup(toy, OWN, "mlp"), [0], places.results, Machine())
     assert (record.teacher, record.teacher_bytes, record.teacher_accuracy) == (own.hash, own.nbytes, None)
-    labeller: Labeller = trainings[-1][2]["labeller"]
+    labeller = trainings[-1].labeller
+    assert labeller is not None
     images = torch.randn(9, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     labels = labeller(images, Hard(torch.zeros(9, dtype=torch.long)))
     assert isinstance(labels, Distilled)
@@ -234,9 +237,9 @@ def test_a_set_is_labelled_by_its_own_teacher_where_the_papers_protocol_says_so(
 def test_a_set_without_a_teacher_of_its_own_is_refused_where_that_should_label(
     cell: Make, places: Paths, toy: ImageDataset
 ) -> None:
-    sentence = "published has a set labelled by its own teacher, and this set of random_subset names none"
+    sentence = "under published the set's own teacher labels, and this set of random_subset names none"
     with pytest.raises(Refused, match=sentence):
-        evaluate_set(made(cell(), places), toy, OWN, "mlp", [0], places.results, CPU, Budget())
+        evaluate_set(made(cell(), places), Setup(toy, OWN, "mlp"), [0], places.results, Machine())
 
 
 def test_a_full_published_record_is_found_though_its_teacher_is_known_only_with_the_set(
@@ -244,7 +247,7 @@ def test_a_full_published_record_is_found_though_its_teacher_is_known_only_with_
     places: Paths,
     toy: ImageDataset,
     home: Path,
-    trainings: list[Any],
+    trainings: list[ImageStudent],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = taught(toy, seed=5)
@@ -272,14 +275,14 @@ def test_a_full_published_record_is_found_though_its_teacher_is_known_only_with_
 def test_a_stored_set_that_another_fixed_teacher_labelled_is_refused(
     cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, home: Path
 ) -> None:
-    job = prepare(cell(method="random_subset+fkd", params={"fkd.epochs": "2"}), places)
-    made, folder = make_set(job, 0, places, CPU, Budget())
-    assert make_set(job, 0, places, CPU, Budget())[0].hash == made.hash
+    job = resolve(cell(method="random_subset+fkd", params={"fkd.epochs": "2"}), places)
+    made, folder = make_set(job, 0, Machine())
+    assert make_set(job, 0, Machine())[0].hash == made.hash
     (home / "teachers" / f"{toy.train.hash}.safetensors").unlink()
     other = taught(toy, seed=1)
     pin(other)
     with pytest.raises(Refused) as refused:
-        make_set(job, 0, places, CPU, Budget())
+        make_set(job, 0, Machine())
     assert str(refused.value) == (
         f"{folder} was made with the teacher {teacher.hash[:8]}, and the fixed one of toy is "
         f"{other.hash[:8]} now; move the set away; out stores the new set elsewhere"
@@ -287,36 +290,36 @@ def test_a_stored_set_that_another_fixed_teacher_labelled_is_refused(
 
 
 def test_a_set_without_stored_labels_is_refused_under_replay_v1(
-    cell: Make, places: Paths, toy: ImageDataset, toy_file: Path
+    cell: Make, places: Paths, toy: ImageDataset
 ) -> None:
     sentence = (
-        "replay-v1 trains on labels that are stored with a set's views, and a set of random_subset "
-        r"stores none; condense run --method random_subset\+fkd makes one that does, but toy has no fixed "
-        "teacher; condense teach with dataset='toy', "
+        "replay-v1 trains on labels that are stored with a set's views, and a set of random_subset stores "
+        r"none; condense teach .*; condense run with method='random_subset\+fkd', dataset='toy' then makes"
     )
     with pytest.raises(Refused, match=sentence):
         run(cell(protocol="replay-v1"), places)
     assert not places.out.exists() and not places.results.exists()
     one = made(cell(), places)
     with pytest.raises(Refused, match=sentence):
-        evaluate_set(one, toy, REPLAY_V1, "mlp", [0], places.results, CPU, Budget())
+        evaluate_set(one, Setup(toy, REPLAY_V1, "mlp"), [0], places.results, Machine())
     (folder,) = places.out.iterdir()
     with pytest.raises(Refused, match=sentence):
-        reevaluate(folder, str(toy_file), None, "replay-v1", "mlp", None, places, CPU, Budget())
+        reevaluate(load(folder), cell(protocol="replay-v1"), places, Machine())
     assert not list(places.results.glob("*/*.json"))
 
 
-def test_the_way_to_stored_labels_that_is_told_is_one_that_can_be_gone(
-    cell: Make, places: Paths, toy: ImageDataset
-) -> None:
-    told = without_stored_labels(REPLAY_V1, "sre2l", toy, taught=True)
-    assert str(told).endswith(
-        "; condense run --method sre2l+fkd --param fkd.teacher=host makes one that does"
-    )
+def test_the_way_to_stored_labels_that_is_told_works(toy: ImageDataset) -> None:
+    def remedies(taught: bool) -> list[Remedy]:
+        with pytest.raises(Refused) as refused:
+            require_stored(LabelsOf("sre2l", stored=False, taught=taught), toy, REPLAY_V1)
+        return list(refused.value.remedies)
+
+    wrapped = {"method": "sre2l+fkd", "dataset": "toy"}
+    assert [one.settings for one in remedies(True)] == [wrapped | {"params.fkd.teacher": "host"}]
+    assert [one.command for one in remedies(False)] == ["teach", "run"]
     pin(taught(toy))
     for own in (False, True):
-        told = without_stored_labels(REPLAY_V1, "dm", toy, taught=own)
-        assert str(told).endswith("; condense run --method dm+fkd makes one that does")
+        assert [one.settings for one in remedies(own)] == [wrapped]
 
 
 def test_a_set_with_stored_labels_runs_under_replay_v1_beside_those_of_the_same_teacher_alone(

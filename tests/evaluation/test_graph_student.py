@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from condense.data import Graphs, GraphSpec, load_graphs
 from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused, Stopped
-from condense.evaluation import WholeGraphs, train_graph_student
+from condense.evaluation import GraphStudent, WholeGraphs
 from condense.evaluation import graph_student as module
 from condense.evaluation.graph_student import _batches, rated, score
 from condense.networks import GraphNetwork, build_graph_network
@@ -82,7 +82,7 @@ def test_a_student_is_adam_on_the_loss_weighted_by_the_sets_weights(
     student: str, students: list[GraphNetwork]
 ) -> None:
     protocol = replace(GRAPH_V1, steps=4)
-    train_graph_student(SET, MUTAG.test, SPEC, protocol, student=student, seed=3)
+    GraphStudent(source=SET, test=MUTAG.test, spec=SPEC, protocol=protocol, network=student).outcome(3)
     expected = naive(4, student, 3)
     torch.testing.assert_close(weights(students[0]), expected, rtol=1e-4, atol=1e-6)
     for change in (
@@ -92,9 +92,11 @@ def test_a_student_is_adam_on_the_loss_weighted_by_the_sets_weights(
         replace(protocol, momentum=0.0),
         replace(protocol, optimizer="adamw"),
     ):
-        train_graph_student(SET, MUTAG.test, SPEC, change, student=student, seed=3)
+        GraphStudent(source=SET, test=MUTAG.test, spec=SPEC, protocol=change, network=student).outcome(3)
         assert (weights(students[-1]) - expected).abs().max() > 1e-4
-    train_graph_student(Weighted([1.0] * 5), MUTAG.test, SPEC, protocol, student=student, seed=3)
+    GraphStudent(
+        source=Weighted([1.0] * 5), test=MUTAG.test, spec=SPEC, protocol=protocol, network=student
+    ).outcome(3)
     assert (weights(students[-1]) - expected).abs().max() > 1e-4
 
 
@@ -111,7 +113,9 @@ def test_a_stored_set_of_real_graphs_teaches_what_the_graphs_themselves_teach(
     )
     protocol = replace(GRAPH_V1, steps=5, batch=batch)
     for source in (stored, WholeGraphs(graphs, SPEC.features)):
-        train_graph_student(source, MUTAG.test, SPEC, protocol, student="gat-sum", seed=0)
+        GraphStudent(source=source, test=MUTAG.test, spec=SPEC, protocol=protocol, network="gat-sum").outcome(
+            0
+        )
     torch.testing.assert_close(weights(students[0]), weights(students[1]))
 
 
@@ -119,7 +123,9 @@ def test_an_outcome_is_its_seeds_alone() -> None:
     before = torch.random.get_rng_state()
     protocol = replace(GRAPH_WHOLE_V1, steps=3)
     outcomes = [
-        train_graph_student(WHOLE, MUTAG.test, SPEC, protocol, student="gin-sum", seed=seed)
+        GraphStudent(source=WHOLE, test=MUTAG.test, spec=SPEC, protocol=protocol, network="gin-sum").outcome(
+            seed
+        )
         for seed in (0, 0, 1)
     ]
     values = [(outcome.accuracy, outcome.auc) for outcome in outcomes]
@@ -129,7 +135,9 @@ def test_an_outcome_is_its_seeds_alone() -> None:
 
 def test_the_whole_training_set_teaches_to_tell_its_test_graphs_apart() -> None:
     protocol = replace(GRAPH_WHOLE_V1, steps=80)
-    outcome = train_graph_student(WHOLE, MUTAG.test, SPEC, protocol, student="gin-sum", seed=0)
+    outcome = GraphStudent(
+        source=WHOLE, test=MUTAG.test, spec=SPEC, protocol=protocol, network="gin-sum"
+    ).outcome(0)
     assert outcome.auc is not None and outcome.auc > 85 and outcome.seconds > 0
 
 
@@ -202,15 +210,14 @@ def test_a_protocol_that_selects_tests_the_student_as_it_was_at_its_first_best_e
     marks = [50.0, 70.0, 70.0, 60.0, 99.0]
     scores: list[tuple[float, float | None]] = [(0.0, mark) if auc else (mark, None) for mark in marks]
     graphs, seen = scripted(monkeypatch, scores)
-    outcome = train_graph_student(
-        SET,
-        MUTAG.test,
-        SPEC,
-        replace(GRAPH_SELECT_V1, steps=35),
-        student="gcn-mean",
-        seed=0,
+    outcome = GraphStudent(
+        source=SET,
+        test=MUTAG.test,
+        spec=SPEC,
+        protocol=replace(GRAPH_SELECT_V1, steps=35),
         valid=MUTAG.valid,
-    )
+        network="gcn-mean",
+    ).outcome(0)
     assert [one is MUTAG.valid for one in graphs] == [True, True, True, True, False]
     assert graphs[-1] is MUTAG.test and (outcome.accuracy, outcome.auc) == scores[-1]
     assert torch.equal(seen[4], seen[1]) and not torch.equal(seen[1], seen[2])
@@ -219,18 +226,23 @@ def test_a_protocol_that_selects_tests_the_student_as_it_was_at_its_first_best_e
 
 def test_any_other_protocol_leaves_the_validation_graphs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs, _ = scripted(monkeypatch, [(1.0, None)])
-    train_graph_student(
-        SET, MUTAG.test, SPEC, replace(GRAPH_V1, steps=20), student="gcn-sum", seed=0, valid=MUTAG.valid
-    )
+    GraphStudent(
+        source=SET,
+        test=MUTAG.test,
+        spec=SPEC,
+        protocol=replace(GRAPH_V1, steps=20),
+        valid=MUTAG.valid,
+        network="gcn-sum",
+    ).outcome(0)
     assert len(graphs) == 1 and graphs[0] is MUTAG.test
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"steps": None}, "graph-select-v1 does not say how many steps, or at what rate"),
-        ({"lr": None}, "graph-select-v1 does not say how many steps, or at what rate"),
-        ({"optimizer": "lbfgs"}, "graph-select-v1: lbfgs trains no networks"),
+        ({"steps": None}, "graph-select-v1 gives no number of steps or no learning rate"),
+        ({"lr": None}, "graph-select-v1 gives no number of steps or no learning rate"),
+        ({"optimizer": "lbfgs"}, "graph-select-v1: lbfgs does not train networks"),
     ],
 )
 def test_a_protocol_that_cannot_train_networks_for_graphs_is_refused(
@@ -238,23 +250,32 @@ def test_a_protocol_that_cannot_train_networks_for_graphs_is_refused(
 ) -> None:
     protocol = replace(GRAPH_SELECT_V1, **change)  # type: ignore[arg-type]
     with pytest.raises(Refused, match=words):
-        train_graph_student(SET, MUTAG.test, SPEC, protocol, student="gcn-sum", seed=0, valid=MUTAG.valid)
+        GraphStudent(
+            source=SET, test=MUTAG.test, spec=SPEC, protocol=protocol, valid=MUTAG.valid, network="gcn-sum"
+        ).outcome(0)
 
 
 def test_images_protocols_and_a_selection_from_nothing_are_refused() -> None:
-    with pytest.raises(Refused, match="hard-v1 does not say how many steps"):
-        train_graph_student(SET, MUTAG.test, SPEC, HARD_V1, student="gcn-sum", seed=0)
+    with pytest.raises(Refused, match="hard-v1 gives no number of steps"):
+        GraphStudent(source=SET, test=MUTAG.test, spec=SPEC, protocol=HARD_V1, network="gcn-sum").outcome(0)
     for valid in (None, MUTAG.valid.select([])):
         with pytest.raises(Refused, match="graph-select-v1 selects students by validation graphs, and there"):
-            train_graph_student(
-                SET, MUTAG.test, SPEC, GRAPH_SELECT_V1, student="gcn-sum", seed=0, valid=valid
-            )
+            GraphStudent(
+                source=SET,
+                test=MUTAG.test,
+                spec=SPEC,
+                protocol=GRAPH_SELECT_V1,
+                valid=valid,
+                network="gcn-sum",
+            ).outcome(0)
 
 
 def test_a_spent_budget_stops_a_student() -> None:
     budget = Budget(1e-9)
     with pytest.raises(Stopped, match="gcn-sum 0, step 0 of 300"):
-        train_graph_student(SET, MUTAG.test, SPEC, GRAPH_V1, student="gcn-sum", seed=0, budget=budget)
+        GraphStudent(
+            source=SET, test=MUTAG.test, spec=SPEC, protocol=GRAPH_V1, budget=budget, network="gcn-sum"
+        ).outcome(0)
 
 
 def test_the_curve_counts_the_pairs_in_order_and_half_of_those_that_are_equal() -> None:

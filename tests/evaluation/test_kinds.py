@@ -10,7 +10,7 @@ from condense.data import GraphDataset, ImageDataset, load_graphs
 from condense.distillation.engine import start
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
-from condense.evaluation.kinds import KINDS, data_for, fitting, kind_of, method_for, stored_bytes
+from condense.evaluation.kinds import KINDS, data_for, kind_of, method_for, require_fit, stored_bytes
 from condense.networks import GRAPH_NETWORKS, NETWORKS
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, HARD_V1, PROTOCOLS, REFERENCE_V1
 
@@ -22,7 +22,7 @@ def mutag() -> GraphDataset:
 
 def test_the_defaults_of_each_kind_exist_and_fit_each_other() -> None:
     for name, kind in KINDS.items():
-        assert kind.kind == name and kind.method in methods(name)
+        assert kind.name == name and kind.method in methods(name)
         assert set(kind.students) <= set(NETWORKS if name == "images" else GRAPH_NETWORKS)
         assert PROTOCOLS[kind.whole].whole and PROTOCOLS[kind.whole].kind == name
         assert data_for(kind.method) == kind.dataset and method_for(kind.dataset) == kind.method
@@ -41,14 +41,14 @@ def test_a_name_without_a_dataset_stands_for_one_that_it_is_for(name: str, data:
 
 
 def test_a_protocol_judges_data_of_its_kind_alone(toy: ImageDataset, mutag: GraphDataset) -> None:
-    assert fitting(HARD_V1, toy) is HARD_V1 and fitting(GRAPH_V1, mutag) is GRAPH_V1
-    assert fitting(REFERENCE_V1, toy) is fitting(REFERENCE_V1, mutag) is REFERENCE_V1
+    assert require_fit(HARD_V1, toy) is HARD_V1 and require_fit(GRAPH_V1, mutag) is GRAPH_V1
+    assert require_fit(REFERENCE_V1, toy) is require_fit(REFERENCE_V1, mutag) is REFERENCE_V1
     for protocol, data, sentence in (
         (HARD_V1, mutag, "hard-v1 judges images; mutag holds graphs"),
         (GRAPH_V1, toy, "graph-v1 judges graphs; toy holds images"),
     ):
         with pytest.raises(Refused, match=sentence):
-            fitting(protocol, data)
+            require_fit(protocol, data)
 
 
 def test_validation_graphs_are_counted_as_a_set_of_them_is_and_only_where_they_are_looked_at(
@@ -59,5 +59,5 @@ def test_validation_graphs_are_counted_as_a_set_of_them_is_and_only_where_they_a
     stored = run.selected(mutag.valid, torch.arange(len(mutag.valid))).nbytes()
     assert stored_bytes(mutag.valid) == sum(stored.values()) > 100
     kind = kind_of(mutag)
-    assert kind.valid_bytes(GRAPH_V1) is None
-    assert kind.valid_bytes(GRAPH_SELECT_V1) == stored_bytes(mutag.valid)
+    assert kind.valid_bytes(mutag, GRAPH_V1) is None
+    assert kind.valid_bytes(mutag, GRAPH_SELECT_V1) == stored_bytes(mutag.valid)

@@ -12,7 +12,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation import distill
 from condense.distillation.registry import build as build_method
 from condense.errors import Refused, Stopped
-from condense.evaluation import Outcome, Trainable, Whole, train_student
+from condense.evaluation import ImageSource, ImageStudent, Outcome, WholeImages
 from condense.networks import Network, build_network
 from condense.protocol import OPTIMIZERS, Protocol, Stage
 from condense.resources import Budget
@@ -65,7 +65,9 @@ def weights(network: Network) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
-def naive(source: Trainable, spec_dsa: str, protocol: Protocol, seed: int, student: str = STUDENT) -> Tensor:
+def naive(
+    source: ImageSource, spec_dsa: str, protocol: Protocol, seed: int, student: str = STUDENT
+) -> Tensor:
     """The weights after a plain loop: whole batches, with mixing, SGD and AdamW written out."""
     rng = torch.Generator().manual_seed(seed)
     network = build_network(student, (1, 8, 8), 3, rng)
@@ -116,7 +118,7 @@ def naive_mixture(x: Tensor, p: Tensor, probability: float, rng: torch.Generator
 
 
 def trained(
-    source: Trainable,
+    source: ImageSource,
     unseen: Images,
     toy: ImageDataset,
     protocol: Protocol,
@@ -124,7 +126,14 @@ def trained(
     budget: Budget | None = None,
     student: str = STUDENT,
 ) -> Outcome:
-    return train_student(source, unseen, toy.spec, protocol, student=student, seed=seed, budget=budget)
+    return ImageStudent(
+        source=source,
+        test=unseen,
+        spec=toy.spec,
+        protocol=protocol,
+        budget=budget or Budget(),
+        network=student,
+    ).outcome(seed)
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -189,7 +198,7 @@ def test_every_optimizer_that_a_protocol_may_name_is_built_but_for_that_of_logis
     everything: ImageSet, unseen: Images, toy: ImageDataset
 ) -> None:
     assert {*module.OPTIMIZERS, "lbfgs"} == set(OPTIMIZERS)
-    with pytest.raises(Refused, match="tiny: lbfgs trains no networks"):
+    with pytest.raises(Refused, match="tiny: lbfgs does not train networks"):
         trained(everything, unseen, toy, replace(TINY, optimizer="lbfgs"), student="mlp")
 
 
@@ -333,7 +342,7 @@ def test_a_protocol_without_a_rate_takes_the_one_that_the_set_learned(
 def test_a_protocol_without_a_rate_refuses_a_set_that_learned_none(
     toy: ImageDataset, unseen: Images, everything: ImageSet
 ) -> None:
-    for source in (everything, Whole(unseen)):
+    for source in (everything, WholeImages(unseen)):
         with pytest.raises(Refused, match="this set has none"):
             trained(source, unseen, toy, replace(TINY, lr=None))
 
@@ -343,7 +352,7 @@ def test_an_epoch_of_the_whole_training_set_is_every_image_once_in_the_generator
 ) -> None:
     train = toy.train.in_space(toy.space("normalized"))
     rng = torch.Generator().manual_seed(0)
-    epochs = [list(Whole(train).batches(epoch, TINY, rng)) for epoch in (0, 1)]
+    epochs = [list(WholeImages(train).batches(epoch, TINY, rng)) for epoch in (0, 1)]
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     images = torch.cat([x for x, _ in epochs[0]])
     assert [len(x) for x, _ in epochs[0]] == [40, 20]
@@ -355,7 +364,7 @@ def test_an_epoch_of_the_whole_training_set_is_every_image_once_in_the_generator
 def test_a_student_learns_what_the_images_show(toy: ImageDataset, unseen: Images) -> None:
     train = toy.train.in_space(toy.space("normalized"))
     long = replace(TINY, augment="none", stages=(Stage(epochs=30),))
-    taught = trained(Whole(train), unseen, toy, long)
+    taught = trained(WholeImages(train), unseen, toy, long)
     assert taught.accuracy > 60 and taught.seconds > 0
 
 
@@ -370,6 +379,8 @@ def test_a_spent_budget_stops_a_student_between_epochs(
 
 def test_an_unknown_student_or_augmentation_is_refused(toy: ImageDataset, unseen: Images) -> None:
     with pytest.raises(Refused, match="unknown network 'convnot'; nearest: convnet"):
-        train_student(Repeated(toy), unseen, toy.spec, TINY, student="convnot", seed=0)
+        ImageStudent(
+            source=Repeated(toy), test=unseen, spec=toy.spec, protocol=TINY, network="convnot"
+        ).outcome(0)
     with pytest.raises(Refused, match="unknown augmentation 'dda'"):
         trained(Repeated(toy), unseen, toy, replace(TINY, augment="dda"))

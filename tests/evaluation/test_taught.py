@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from condense.augment import cutmix, mixup, named_augmentation
 from condense.data import ImageDataset, Images
 from condense.errors import Refused
-from condense.evaluation import Labeller, Trainable, Whole, train_student
+from condense.evaluation import ImageSource, ImageStudent, Labeller, WholeImages
 from condense.networks import Network, build_network
 from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
 from condense.store.targets import Distilled, Hard, Target
@@ -38,8 +38,8 @@ def students(monkeypatch: pytest.MonkeyPatch) -> list[Network]:
 
 
 @pytest.fixture
-def source(toy: ImageDataset) -> Whole:
-    return Whole(toy.train.in_space(toy.space("normalized")))
+def source(toy: ImageDataset) -> WholeImages:
+    return WholeImages(toy.train.in_space(toy.space("normalized")))
 
 
 @pytest.fixture
@@ -55,9 +55,11 @@ def taught(toy: ImageDataset, unseen: Images, students: list[Network]) -> Teache
     """Trains a student and gives its weights."""
 
     def train(
-        source: Trainable, protocol: Protocol, labeller: Labeller | None = None, seed: int = 0
+        source: ImageSource, protocol: Protocol, labeller: Labeller | None = None, seed: int = 0
     ) -> Tensor:
-        train_student(source, unseen, toy.spec, protocol, student="mlp", seed=seed, labeller=labeller)
+        ImageStudent(
+            source=source, test=unseen, spec=toy.spec, protocol=protocol, labeller=labeller, network="mlp"
+        ).outcome(seed)
         return weights(students[-1])
 
     return train
@@ -76,7 +78,7 @@ def label(images: Tensor, target: Target) -> Target:
 
 
 def naive(
-    source: Trainable, dsa: str, protocol: Protocol, heat: float | None = None, seed: int = 0
+    source: ImageSource, dsa: str, protocol: Protocol, heat: float | None = None, seed: int = 0
 ) -> Tensor:
     """A plain loop with the rates, the mixing, the loss and both optimisers written out."""
     rng = torch.Generator().manual_seed(seed)
@@ -146,12 +148,12 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_student_is_what_a_plain_loop_gives(
-    case: str, source: Whole, toy: ImageDataset, taught: TeacherMethod
+    case: str, source: WholeImages, toy: ImageDataset, taught: TeacherMethod
 ) -> None:
     close(taught(source, CASES[case]), naive(source, toy.spec.dsa, CASES[case]))
 
 
-def test_the_cases_above_all_differ(source: Whole, toy: ImageDataset) -> None:
+def test_the_cases_above_all_differ(source: WholeImages, toy: ImageDataset) -> None:
     # Else one of them would be passed by a student that is trained like another one.
     found = [naive(source, toy.spec.dsa, protocol) for protocol in CASES.values()]
     for number, one in enumerate(found):
@@ -160,26 +162,26 @@ def test_the_cases_above_all_differ(source: Whole, toy: ImageDataset) -> None:
 
 @pytest.mark.parametrize("mixing", ["cutmix", "mixup"])
 def test_a_teacher_labels_the_very_images_that_the_student_sees(
-    mixing: str, source: Whole, toy: ImageDataset, taught: TeacherMethod
+    mixing: str, source: WholeImages, toy: ImageDataset, taught: TeacherMethod
 ) -> None:
     protocol = replace(SHORT, lr=0.01, **({} if mixing == "cutmix" else {"cutmix": None, "mixup": 0.8}))  # type: ignore[arg-type]
     close(taught(source, protocol, label), naive(source, toy.spec.dsa, protocol, 20.0))
 
 
 def test_a_teachers_labels_need_no_draws_and_no_labels_of_the_sets(
-    source: Whole, taught: TeacherMethod
+    source: WholeImages, taught: TeacherMethod
 ) -> None:
     # With class ids in another order the student is the same: the teacher's answers are all that it learns.
     train = source.train
-    other = Whole(replace(train, labels=train.labels.flip(0)))
+    other = WholeImages(replace(train, labels=train.labels.flip(0)))
     assert torch.equal(taught(source, SHORT, label), taught(other, SHORT, label))
     unlabelled = replace(SHORT, labels=None)
     assert not torch.equal(taught(source, unlabelled), taught(other, unlabelled))
 
 
-def test_without_a_teacher_a_protocol_with_one_is_refused(source: Whole, taught: TeacherMethod) -> None:
+def test_without_a_teacher_a_protocol_with_one_is_refused(source: WholeImages, taught: TeacherMethod) -> None:
     for labels in ("fixed", "own"):
-        with pytest.raises(Refused, match="under short a teacher labels .*, and there is none"):
+        with pytest.raises(Refused, match="under short a teacher labels .*, and there is no"):
             taught(source, replace(SHORT, labels=labels))
 
 
@@ -202,7 +204,7 @@ class Stored:
 
 
 def test_replayed_labels_last_as_long_as_the_set_has_them_and_the_cosine_ends_there(
-    source: Whole, toy: ImageDataset, taught: TeacherMethod
+    source: WholeImages, toy: ImageDataset, taught: TeacherMethod
 ) -> None:
     stored = Stored(source.train.images[:20])
     found = taught(stored, REPLAY_V1)

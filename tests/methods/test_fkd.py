@@ -14,7 +14,7 @@ from condense.data import ImageDataset, load_images
 from condense.distillation import ImageRun, distill
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused, Stopped
-from condense.evaluation import student, train_student
+from condense.evaluation import ImageStudent, student
 from condense.networks import Network
 from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, Protocol, Stage
 from condense.resources import Budget, Machine
@@ -92,7 +92,9 @@ def test_stored_labels_train_the_same_student_as_the_teacher_bit_for_bit(
 
     monkeypatch.setattr(student, "accuracy", keep)
     for source in (stored, online):
-        train_student(source, test, digits.spec, REPLAY_V1, student="convnet-w32", seed=1)
+        ImageStudent(
+            source=source, test=test, spec=digits.spec, protocol=REPLAY_V1, network="convnet-w32"
+        ).outcome(1)
     assert weights[0].keys() == weights[1].keys() and len(weights[0]) == 6
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
@@ -115,7 +117,9 @@ def test_a_student_learns_from_the_labels_and_not_from_those_of_other_views(
                 yield images, target[torch.randperm(len(images), generator=generator)]
 
     right, wrong = (
-        train_student(source, test, digits.spec, REPLAY_V1, student="convnet-w32", seed=0).accuracy
+        ImageStudent(source=source, test=test, spec=digits.spec, protocol=REPLAY_V1, network="convnet-w32")
+        .outcome(0)
+        .accuracy
         for source in (stored, Misplaced())
     )
     assert right > 75 and wrong < 40

@@ -15,7 +15,7 @@ from condense.distillation import ExpertTraining, IdentityView, ImageRun, Learna
 from condense.distillation.matching.unrolled import Unrolled
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused
-from condense.evaluation import train_student
+from condense.evaluation import ImageStudent
 from condense.networks import Network, build_network
 from condense.protocol import Protocol, Stage
 from condense.resources import Budget
@@ -209,9 +209,13 @@ def test_the_learned_rate_is_stored_and_the_paper_protocol_uses_it(toy: ImageDat
     def accuracy(protocol: Protocol) -> float:
         space = toy.space("normalized")
         seen = toy.test.in_space(space)
-        return train_student(
-            one.in_space(space), seen, toy.spec, protocol, student="convnet-w32", seed=0
-        ).accuracy
+        return (
+            ImageStudent(
+                source=one.in_space(space), test=seen, spec=toy.spec, protocol=protocol, network="convnet-w32"
+            )
+            .outcome(0)
+            .accuracy
+        )
 
     assert accuracy(protocol) == accuracy(replace(protocol, lr=lr)) != accuracy(replace(protocol, lr=1e-9))
 

@@ -10,8 +10,9 @@ import torch
 from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.networks import build_network
-from condense.runner.baselines import baselines, prepared
+from condense.runner.baselines import baselines, beside
 from condense.runner.cell import CellSpec, Paths
+from condense.runner.job import resolve
 from condense.teachers import Header, Teacher, pin
 
 NAMES = ("random_subset", "herding", "k_center")
@@ -47,7 +48,7 @@ def test_a_coreset_is_labelled_by_the_very_teacher_that_the_host_would_have() ->
     cell = CellSpec(method="sre2l+fkd", dataset="mnist", protocol="replay-v1", params=params)
     for inner in ("fixed", "0a" * 32):
         assert all(one.params == params | {"fkd.teacher": inner} for one in baselines(cell, inner))
-    sentence = "--param fkd.teacher=host: no baseline can have the teacher that sre2l.fkd trains"
+    sentence = "fkd.teacher='host': no baseline can have the teacher that sre2l.fkd trains"
     with pytest.raises(Refused, match=sentence):
         baselines(cell, "trained")
     assert len(baselines(replace(cell, protocol="hard-v1"), "trained")) == 3
@@ -62,6 +63,10 @@ def cell(home: Path, toy_file: Path) -> Callable[..., CellSpec]:
     return make
 
 
+def prepared(cell: CellSpec, places: Paths) -> list[CellSpec]:
+    return [row.cell for row in beside(resolve(cell, places))]
+
+
 @pytest.fixture
 def places(tmp_path: Path) -> Paths:
     return Paths(out=tmp_path / "sets", results=tmp_path / "results")
@@ -72,11 +77,11 @@ def test_baselines_are_prepared_with_the_cell_and_what_cannot_work_is_refused_be
 ) -> None:
     fine = cell(method="dc", ipc=20)
     assert [row.method for row in prepared(fine, places)] == list(NAMES)
-    with pytest.raises(Refused, match=r"ipc=21: class '0' .* \(a baseline: --no-baselines leaves it out\)"):
+    with pytest.raises(Refused, match=r"class '0' .*; baselines=False leaves the baselines out"):
         prepared(replace(fine, ipc=21), places)
     with pytest.raises(Refused, match="unknown method 'dn'"):
         prepared(replace(fine, method="dn"), places)
-    assert [row.method for row in prepared(cell(method="whole"), places)] == list(NAMES)
+    assert [row.method for row in prepared(cell(method="whole", protocol=None), places)] == list(NAMES)
     assert not places.out.exists() and not places.results.exists()
 
 

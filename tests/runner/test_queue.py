@@ -11,7 +11,7 @@ from condense.networks import GRAPH_NETWORKS, NETWORKS
 from condense.protocol import PROTOCOLS
 from condense.runner.queue import read_queue
 
-SHIPPED = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -52,16 +52,16 @@ def test_a_list_stands_for_one_cell_an_item_in_order(tmp_path: Path) -> None:
     [
         ("", r"queue.toml holds no \[\[cell\]\]"),
         ("cell = 3", r"holds no \[\[cell\]\]"),
-        ("cell = [3]", r"cell = 3 is no table; write \[\[cell\]\]"),
-        ("[[cell]\n", "is no TOML: "),
+        ("cell = [3]", r"cell = 3 is not a table; write \[\[cell\]\]"),
+        ("[[cell]\n", "is not TOML: "),
         ("[[cell]]\nmethd = 'dm'", "unknown field of a cell in .*: 'methd'; nearest: method"),
-        ("[[cell]]\nipc = 'one'", "ipc = 'one' is no whole number"),
-        ("[[cell]]\nipc = [1, 2.5]", "ipc = 2.5 is no whole number"),
-        ("[[cell]]\nipc = true", "ipc = True is no whole number"),
-        ("[[cell]]\nmethod = 3", "method = 3 is no text"),
-        ("[[cell]]\nskip_unreadable = 1", "skip_unreadable = 1 is no boolean"),
-        ("[[cell]]\nseeds = 3", "seeds = 3 is no list of whole numbers"),
-        ("[[cell]]\nparams = 'iterations=3'", "params = 'iterations=3' is no table"),
+        ("[[cell]]\nipc = 'one'", "ipc = 'one' is not a whole number"),
+        ("[[cell]]\nipc = [1, 2.5]", "ipc = 2.5 is not a whole number"),
+        ("[[cell]]\nipc = true", "ipc = True is not a whole number"),
+        ("[[cell]]\nmethod = 3", "method = 3 is not text"),
+        ("[[cell]]\nskip_unreadable = 1", "skip_unreadable = 1 is not a boolean"),
+        ("[[cell]]\nseeds = 3", "seeds = 3 is not a list of whole numbers"),
+        ("[[cell]]\nparams = 'iterations=3'", "params = 'iterations=3' is not a table"),
     ],
 )
 def test_a_queue_that_cannot_be_meant_is_refused_by_its_place(

@@ -2,21 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
 
+from condense.cli.resolve import sentence
 from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.evaluation import Outcome
 from condense.networks import build_network
 from condense.protocol import SOFT_V1, Stage
 from condense.records.record import Record
-from condense.resources import Budget
-from condense.runner.cell import CellSpec, Paths, make_set, prepare
+from condense.resources import Machine
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
-from condense.store import ImageSet
+from condense.runner.run import make_set
+from condense.store import ImageSet, load
 from condense.store.images.manifest import ImageContent
 from condense.teachers import Header, Teacher, find
 
@@ -28,10 +31,10 @@ OWN = replace(SOFT_V1, name="published", stages=(Stage(epochs=2),), labels="own"
 def no_training(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No student is trained, and a home of the test's own."""
 
-    def trained(*_: Any, **__: Any) -> Outcome:
+    def trained(*_: object) -> Outcome:
         return Outcome(50.0, 0.0)
 
-    monkeypatch.setattr("condense.evaluation.kinds.train_student", trained)
+    monkeypatch.setattr("condense.evaluation.student.ImageStudent.outcome", trained)
 
 
 @pytest.fixture
@@ -54,8 +57,8 @@ def places(tmp_path: Path) -> Paths:
 @pytest.fixture
 def folder(teacher: Teacher, toy: ImageDataset, toy_file: Path, places: Paths) -> Path:
     """A stored set that names the teacher, and a protocol in which it labels."""
-    job = prepare(CellSpec(method="random_subset", dataset=str(toy_file)), places, judged=False)
-    made, _ = make_set(job, 0, places, CPU, Budget())
+    job = resolve(CellSpec(method="random_subset", dataset=str(toy_file)), places, evaluated=False)
+    made, _ = make_set(job, 0, Machine())
     assert isinstance(made, ImageSet)
     own = {"hash": teacher.hash, "network": teacher.name, "bytes": teacher.nbytes, "accuracy": 90.0}
     content = cast(ImageContent, {**made.content, "teacher": own, "protocol": OWN.to_json()})
@@ -67,9 +70,8 @@ def folder(teacher: Teacher, toy: ImageDataset, toy_file: Path, places: Paths) -
 def evaluate(
     folder: Path, toy_file: Path, places: Paths, teacher: Path | None, protocol: str = "published"
 ) -> Record:
-    (record,) = reevaluate(
-        folder, str(toy_file), None, protocol, "mlp", 1, places, CPU, Budget(), teacher=teacher
-    )
+    cell = CellSpec(dataset=str(toy_file), protocol=protocol, student="mlp", eval_seeds=1, teacher=teacher)
+    (record,) = reevaluate(load(folder), cell, places, Machine())
     return record
 
 
@@ -111,8 +113,8 @@ def test_a_teacher_is_refused_where_no_teacher_of_the_set_labels(
         evaluate(folder, toy_file, places, file, protocol="hard-v1")
 
 
-def test_without_a_fixed_teacher_the_refusal_names_the_data_as_the_user_did(
-    folder: Path, toy_file: Path, places: Paths
-) -> None:
-    with pytest.raises(Refused, match=f"with condense teach --dataset {toy_file} --network convnet-w32-bn "):
+def test_the_command_line_names_the_data_as_the_user_did(folder: Path, toy_file: Path, places: Paths) -> None:
+    with pytest.raises(Refused) as refused:
         evaluate(folder, toy_file, places, None, protocol="soft-v1")
+    told = sentence(refused.value, {"dataset": str(toy_file), "size": None, "skip_unreadable": False})
+    assert f"; condense teach --dataset {toy_file} --network convnet-w32-bn --epochs 20 --pin " in told

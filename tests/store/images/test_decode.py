@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from condense.data import Images, ImageSpec
 from condense.data.images.pixels import PixelSpace, Zca, affine
 from condense.errors import Refused
-from condense.evaluation import train_student
+from condense.evaluation import ImageStudent
 from condense.protocol import HARD_V1, Stage
 from condense.store import Hard, ImageSet, MultiFormation, Soft
 from condense.store.images.decode import STEPS, decode_all, decode_some, step_from
@@ -332,7 +332,9 @@ def test_a_decoded_set_trains_the_same_student_from_disk_as_from_memory_and_as_i
     test = Images(torch.randn(50, 3, 8, 8, generator=stream(1)), torch.arange(50) % 3, "h", 3)
     short = replace(HARD_V1, batch=10, stages=(Stage(epochs=8),))
     scores = [
-        train_student(one, test, spec, short, student="convnet-w32", seed=0).accuracy
+        ImageStudent(source=one, test=test, spec=spec, protocol=short, network="convnet-w32")
+        .outcome(0)
+        .accuracy
         for one in (given, ImageSet.load(tmp_path / "set"), spread, make(shape=(3, 8, 8)))
     ]
     assert scores[0] == scores[1] == pytest.approx(scores[2]) and scores[3] != scores[0]

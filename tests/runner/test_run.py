@@ -11,12 +11,15 @@ from condense.distillation import Recipe
 from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
 from condense.evaluation.evaluate import evaluate_set
+from condense.evaluation.kinds import Setup
 from condense.protocol import Protocol, Stage
 from condense.records.record import Record, read_record, read_records
-from condense.resources import Budget
-from condense.runner.cell import CellSpec, Paths, make_set, prepare, run_cell
+from condense.resources import Budget, Machine
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
-from condense.store import ImageSet
+from condense.runner.run import make_set, run_cell
+from condense.store import ImageSet, load
 
 CPU = torch.device("cpu")
 TINY = Protocol(name="tiny", stages=(Stage(epochs=2),), seeds=5)
@@ -54,12 +57,12 @@ def cell(toy_file: Path) -> Callable[..., CellSpec]:
 
 
 def run(cell: CellSpec, places: Paths, budget: Budget | None = None) -> list[Record]:
-    return run_cell(cell, places, CPU, budget or Budget())
+    return run_cell(cell, places, Machine(budget=budget or Budget()))
 
 
 def evaluate(path: Path, places: Paths, **given: object) -> Record:
-    usual: Given = {"size": None, "protocol": "tiny", "student": "convnet-w32", "eval_seeds": 1}
-    (record,) = reevaluate(path, places=places, device=CPU, budget=Budget(), **(usual | given))  # type: ignore[arg-type]
+    usual: Given = {"protocol": "tiny", "student": "convnet-w32", "eval_seeds": 1}
+    (record,) = reevaluate(load(path), CellSpec(**(usual | given)), places, Machine())  # type: ignore[arg-type]
     return record
 
 
@@ -92,7 +95,7 @@ def test_a_full_cell_needs_its_set_no_longer_and_says_where_it_would_come_from(
     (folder,) = places.out.iterdir()
     folder.rename(places.out.parent / "elsewhere")
     assert run(cell(), places, spent_after(0)) == first
-    assert "not kept here (condense distill makes it again)" in capsys.readouterr().err
+    assert "not kept here (distilling makes it again)" in capsys.readouterr().err
     assert not list(places.out.iterdir())
 
 
@@ -177,8 +180,8 @@ def test_a_stored_set_that_is_damaged_is_refused(cell: Make, places: Paths) -> N
 def test_what_a_kill_left_beside_a_stored_set_is_removed_once_the_set_is_found(
     cell: Make, places: Paths, home: Path
 ) -> None:
-    job = prepare(cell(), places)
-    made, _ = make_set(job, 0, places, CPU, Budget())
+    job = resolve(cell(), places)
+    made, _ = make_set(job, 0, Machine())
     left = home / "runs" / job.key(0)[:32]
     for name in ("checkpoint-00000003.safetensors", ".checkpoint-x", "replay/epoch.bin", "events.jsonl"):
         (left / name).parent.mkdir(parents=True, exist_ok=True)
@@ -186,16 +189,16 @@ def test_what_a_kill_left_beside_a_stored_set_is_removed_once_the_set_is_found(
     other = home / "runs" / job.key(1)[:32] / "checkpoint-00000003.safetensors"
     other.parent.mkdir(parents=True)
     other.write_text("x")
-    again, _ = make_set(job, 0, places, CPU, Budget())
+    again, _ = make_set(job, 0, Machine())
     assert again.hash == made.hash
     assert [path.name for path in left.iterdir()] == ["events.jsonl"] and other.exists()
 
 
 def test_a_folder_with_the_set_of_another_run_is_refused(cell: Make, places: Paths) -> None:
-    job = prepare(cell(), places)
-    other, _ = make_set(job, 1, places, CPU, Budget())
-    other.save(job.folder(places, 0))
-    with pytest.raises(Refused, match="holds the set of another run; move it away or choose another --out"):
+    job = resolve(cell(), places)
+    other, _ = make_set(job, 1, Machine())
+    other.save(job.folder(0))
+    with pytest.raises(Refused, match="holds the set of another run; .* out stores sets elsewhere"):
         run(cell(), places)
 
 
@@ -206,8 +209,8 @@ def test_a_record_of_another_set_from_the_same_settings_is_refused(
     (folder,) = places.out.iterdir()
     made = ImageSet.load(folder)
     other = replace(made, images=255 - made.images)
-    with pytest.raises(Refused, match=f"judges the set .*; this one, {other.hash[:8]}, comes from the same"):
-        evaluate_set(other, toy, TINY, "convnet-w32", [1], places.results, CPU, Budget())
+    with pytest.raises(Refused, match=f"holds students of the set .* this one, {other.hash[:8]}, has"):
+        evaluate_set(other, Setup(toy, TINY, "convnet-w32"), [1], places.results, Machine())
     assert read_records(places.results) == [record]
 
 
@@ -264,12 +267,12 @@ def test_published_resolves_to_the_recipes_own_protocol_and_is_refused_where_the
 def test_a_protocol_for_the_whole_set_judges_no_other_set_and_the_other_way_round(
     cell: Make, places: Paths, toy_file: Path
 ) -> None:
-    with pytest.raises(Refused, match="tiny-whole judges the whole training set"):
+    with pytest.raises(Refused, match="tiny-whole judges references such as the whole training set"):
         run(cell(protocol="tiny-whole"), places)
     assert not places.out.exists()
     run(cell(), places)
     (folder,) = places.out.iterdir()
-    with pytest.raises(Refused, match="whole-v1 judges the whole training set"):
+    with pytest.raises(Refused, match="whole-v1 judges references such as the whole training set"):
         evaluate(folder, places, dataset=str(toy_file), protocol="whole-v1")
     with pytest.raises(Refused, match="the whole training set is judged by whole-v1, not by tiny"):
         run(cell(method="whole"), places)
@@ -292,13 +295,13 @@ def test_the_whole_training_set_has_a_reference_row_that_grows_like_any_other(
 def test_more_students_than_the_protocol_has_seeds_are_refused_before_any_work(
     cell: Make, places: Paths, toy_file: Path, count: int
 ) -> None:
-    sentence = f"--eval-seeds {count}: tiny has the seeds 0 to 4"
+    sentence = f"eval_seeds={count}: tiny has the seeds 0 to 4"
     with pytest.raises(Refused, match=sentence):
         run(cell(eval_seeds=count), places)
-    with pytest.raises(Refused, match=f"--eval-seeds {count}: tiny-whole has the seeds 0 to 1"):
+    with pytest.raises(Refused, match=f"eval_seeds={count}: tiny-whole has the seeds 0 to 1"):
         run(cell(method="whole", protocol="tiny-whole", eval_seeds=count), places)
     assert not places.out.exists()
-    made, folder = make_set(prepare(cell(), places), 0, places, CPU, Budget())
+    made, folder = make_set(resolve(cell(), places), 0, Machine())
     with pytest.raises(Refused, match=sentence):
         evaluate(folder, places, dataset=str(toy_file), eval_seeds=count)
     assert not places.results.exists()
@@ -314,8 +317,8 @@ def test_more_students_than_the_protocol_has_seeds_are_refused_before_any_work(
         ({"protocol": "hard-v9"}, "unknown protocol 'hard-v9'; nearest: hard-v1"),
         ({"student": "convnot"}, "unknown network 'convnot'; nearest: convnet"),
         ({"student": "resnet18"}, "resnet18 needs images of at least"),
-        ({"seeds": (0, -1)}, "--seed -1: a seed is a whole number from 0"),
-        ({"seeds": (2**63,)}, f"--seed {2**63}: a seed is a whole number from 0"),
+        ({"seeds": (0, -1)}, "seed=-1: a seed is a whole number from 0"),
+        ({"seeds": (2**63,)}, f"seed={2**63}: a seed is a whole number from 0"),
         ({"params": {"networks": "mlp"}}, "unknown parameter of random_subset 'networks'; nearest: network"),
     ],
 )

@@ -1,0 +1,221 @@
+"""The one pass from what a user names to work that can be done.
+
+`resolve` goes from the data to the method, the protocol, the students and the teacher, and refuses whatever
+cannot work before any work starts. Commands, queues and the Python API all begin with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from condense.data import Dataset, load_dataset
+from condense.distillation import Method, Recipe
+from condense.distillation.registry import build
+from condense.errors import Refused, Remedy
+from condense.evaluation.kinds import KINDS, WHOLE, Setup, kind_of, require_fit
+from condense.files import home, require_writable
+from condense.protocol import PUBLISHED, REFERENCE_V1, Protocol, named_protocol
+from condense.records.record import NO_STUDENT
+from condense.runner.cell import CellSpec, Paths
+from condense.store import DistilledSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A cell whose names are resolved and checked.
+
+    Attributes:
+        cell: The cell as the user named it.
+        paths: The folders that are read and written.
+        dataset: Its dataset.
+        setups: What its sets are evaluated with, one for each student network; empty if they are not.
+        method: Its method with all settings; None for a reference row and for a set that is stored already.
+        recipe: The published settings that the method was built from, if there are any.
+        labeller: Hash of the dataset's fixed teacher if it labels under the protocol.
+        teachers: The files of the teachers that the method's settings name by their hashes.
+        results: Folder for records; None writes none.
+    """
+
+    cell: CellSpec
+    paths: Paths
+    dataset: Dataset
+    setups: tuple[Setup[Any], ...] = ()
+    method: Method | None = None
+    recipe: Recipe | None = None
+    labeller: str | None = None
+    teachers: Mapping[str, Path] = field(default_factory=dict)
+    results: Path | None = None
+
+    @property
+    def draws(self) -> int:
+        """The number of sets that make up the method's row."""
+        return 1 if self.method is None else self.method.draws
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The distillation seeds."""
+        return tuple(range(self.draws)) if self.cell.seeds is None else self.cell.seeds
+
+    def eval_seeds(self, seed: int = 0) -> tuple[int, ...]:
+        """Returns the evaluation seeds of the set with a distillation seed."""
+        available = self.setups[0].protocol.seeds
+        if self.cell.eval_seeds is None and self.draws > 1:
+            return (seed % available,)
+        return tuple(range(self.cell.eval_seeds or available))
+
+    def key(self, seed: int) -> str:
+        """Returns the run key of the set with a distillation seed."""
+        assert self.method is not None
+        return self.method.run_key(self.dataset.train.hash, self.cell.ipc, seed)
+
+    def folder(self, seed: int) -> Path:
+        """Returns the folder of the set with a distillation seed."""
+        assert self.method is not None
+        name = f"{self.dataset.spec.name}-{self.method.title}-ipc{self.cell.ipc}"
+        return self.paths.out / f"{name}-seed{seed}-{self.key(seed)[:8]}"
+
+
+def resolve(
+    cell: CellSpec,
+    paths: Paths,
+    *,
+    made: DistilledSet | None = None,
+    evaluated: bool = True,
+    recorded: bool = True,
+    dataset: Dataset | None = None,
+) -> Job:
+    """Resolves the names of a cell and refuses what cannot work, before any work.
+
+    Args:
+        cell: The cell as the user named it.
+        paths: The folders that are read and written.
+        made: A stored set that is evaluated in place of one that the cell's method makes.
+        evaluated: Whether the sets are evaluated.
+        recorded: Whether the results are recorded.
+        dataset: The cell's dataset, if it is loaded already.
+
+    Raises:
+        Refused: if the cell cannot be filled.
+    """
+    job = Job(cell=cell, paths=paths, dataset=dataset or _dataset(cell, paths, made))
+    if cell.reference:
+        _check_reference(job)
+    elif made is None:
+        job = _with_method(job)
+        require_writable(paths.out)
+    if not evaluated:
+        return job
+    protocol = _protocol(job, made)
+    if cell.eval_seeds is not None and not 1 <= cell.eval_seeds <= protocol.seeds:
+        reason = f"{protocol.name} has the seeds 0 to {protocol.seeds - 1}"
+        raise Refused(reason, setting="eval_seeds", value=cell.eval_seeds)
+    setups = tuple(Setup(job.dataset, protocol, student) for student in _students(job))
+    labeller = _labeller(job, protocol, made)
+    if recorded:
+        require_writable(paths.results)
+    results = paths.results if recorded else None
+    return replace(job, setups=setups, labeller=labeller, results=results)
+
+
+def _dataset(cell: CellSpec, paths: Paths, made: DistilledSet | None) -> Dataset:
+    """Loads the dataset that a cell names, or else the one that a set was made of."""
+    name, size = cell.data, cell.size
+    if made is not None and cell.dataset is None:
+        name, _, side = made.content["dataset"]["name"].partition("@")
+        size = size or (int(side) if side else None)
+    try:
+        return load_dataset(name, data_dir=paths.data_dir, size=size, skip_unreadable=cell.skip_unreadable)
+    except Refused as error:
+        if made is None or cell.dataset is not None:
+            raise
+        raise Refused(
+            f"the set was made of {name!r}, and {error.reason}",
+            remedies=[*error.remedies, Remedy(settings={"dataset": None}, effect="names its data")],
+        ) from error
+
+
+def _check_reference(job: Job) -> None:
+    """Refuses a reference for another kind of data, and settings that a reference does not have."""
+    name, kind = job.cell.method, kind_of(job.dataset)
+    if name != WHOLE and name not in kind.references:
+        able = next(other.name for other in KINDS.values() if name in other.references)
+        raise Refused(f"{name} is a reference for {able}; {job.dataset.spec.name} holds {kind.name}")
+    if job.cell.teacher is not None:
+        reason = f"{name} goes by the class ids of the data"
+        raise Refused(reason, setting="teacher", value=job.cell.teacher)
+
+
+def _with_method(job: Job) -> Job:
+    """Builds a cell's method and refuses one that cannot work on its dataset."""
+    cell, dataset, spec = job.cell, job.dataset, job.dataset.spec
+    method, recipe = build(
+        cell.method,
+        spec.name,
+        cell.ipc,
+        cell.params,
+        kind=spec.kind,
+    )
+    teachers: Mapping[str, Path] = {}
+    if cell.teacher is not None:
+        method, teachers = kind_of(dataset).with_teacher(method, Path(cell.teacher), dataset)
+    method.check(dataset, cell.ipc, teachers=teachers, cache=home())
+    if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
+        raise Refused("a seed is a whole number from 0", setting="seed", value=bad[0])
+    return replace(job, method=method, recipe=recipe, teachers=teachers)
+
+
+def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
+    """Returns the protocol of a cell if it is for what is evaluated."""
+    cell, spec, kind = job.cell, job.dataset.spec, kind_of(job.dataset)
+    if cell.reference:
+        usual = kind.whole if cell.method == WHOLE else REFERENCE_V1.name
+        protocol = require_fit(named_protocol(cell.protocol or usual), job.dataset)
+        if not protocol.whole or (protocol.name == REFERENCE_V1.name) != (cell.method != WHOLE):
+            what = "the whole training set" if cell.method == WHOLE else cell.method
+            raise Refused(f"{what} is judged by {usual}, not by {protocol.name}")
+        return protocol
+    name, what = cell.protocol or spec.protocol, cell.title if made is None else "the set"
+    if name == PUBLISHED:
+        own = made.content["protocol"] if made is not None else None
+        published = job.recipe.protocol if job.recipe else None
+        if own:
+            published = Protocol.from_json(own)
+        if published is None:
+            raise Refused(
+                f"{what}: there is no published protocol for it",
+                remedies=[Remedy(settings={"protocol": spec.protocol}, effect="is the data's default")],
+            )
+        return require_fit(published, job.dataset)
+    protocol = require_fit(named_protocol(name), job.dataset)
+    if protocol.whole:
+        raise Refused(f"{what}: {name} judges references such as the whole training set, not sets")
+    return protocol
+
+
+def _students(job: Job) -> tuple[str, ...]:
+    """Returns the student networks of a cell if they fit its dataset."""
+    cell, kind = job.cell, kind_of(job.dataset)
+    if cell.reference and cell.method != WHOLE:
+        if cell.student is not None:
+            raise Refused(f"{cell.method} trains no network", setting="student", value=cell.student)
+        return (NO_STUDENT,)
+    students: tuple[str, ...] = kind.students if cell.student is None else (cell.student,)
+    for student in students:
+        kind.check_student(student, job.dataset)
+    return students
+
+
+def _labeller(job: Job, protocol: Protocol, made: DistilledSet | None) -> str | None:
+    """Checks that the teacher and the labels that a protocol needs are there.
+
+    Returns:
+        The hash of the dataset's fixed teacher if it labels what students of the method's sets see.
+    """
+    kind = kind_of(job.dataset)
+    if made is not None and job.cell.teacher is not None:
+        kind.keep_own_teacher(made, job.dataset, protocol, Path(job.cell.teacher))
+    if job.method is None:
+        return None
+    labeller: str | None = kind.labeller_hash(job.method, job.dataset, protocol)
+    return labeller

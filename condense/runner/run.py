@@ -1,0 +1,137 @@
+"""The work of a job: sets are distilled and stored, students trained, records written.
+
+Each unit of work (distil one set, train one student) is a pure function of values that can be written down,
+writes one result under a name made of those values, and may be repeated without harm.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from condense.distillation.engine import clean, distill
+from condense.errors import Refused, Remedy
+from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate_set, say
+from condense.evaluation.kinds import kind_of
+from condense.records.record import MethodUsed, Record, read_record
+from condense.resources import Machine
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.job import Job, resolve
+from condense.store import DistilledSet, load
+
+
+def run_cell(cell: CellSpec, paths: Paths, machine: Machine) -> list[Record]:
+    """Fills a cell of the board: `run_job` of the resolved cell."""
+    return run_job(resolve(cell, paths), machine)
+
+
+def run_job(job: Job, machine: Machine) -> list[Record]:
+    """Distils and stores the sets of a job, trains their students and writes a record after each.
+
+    What the records hold is not done again.
+
+    Returns:
+        The job's records.
+
+    Raises:
+        Refused: if a stored set or record contradicts the job, or the loss is not finite.
+        Stopped: if the budget runs out.
+    """
+    results = job.results
+    if job.method is None:
+        return [
+            evaluate_reference(job.cell.method, setup, job.eval_seeds(), results, machine)
+            for setup in job.setups
+        ]
+    say_settings(job)
+    records = []
+    for seed in job.seeds:
+        made: DistilledSet | None = None
+        folder = job.folder(seed)
+        for blank, setup in zip(blank_records(job, seed), job.setups, strict=True):
+            found = stored_record(blank, results)
+            missing = [one for one in job.eval_seeds(seed) if found is None or not found.has(one)]
+            if found is not None and results is not None and not missing:
+                where = folder if folder.exists() else "not kept here (distilling makes it again)"
+                say(f"up to date: {found.path(results)}; its set: {where}")
+                records.append(found)
+                continue
+            if made is None:
+                made, folder = make_set(job, seed, machine)
+                say(f"set: {folder}")
+            records.append(evaluate_set(made, setup, missing, results, machine))
+    return records
+
+
+def make_set(job: Job, seed: int, machine: Machine) -> tuple[DistilledSet, Path]:
+    """Returns the set of a job with a distillation seed: read if it is stored, else distilled and stored.
+
+    Raises:
+        Refused: if the stored set is damaged or another fixed teacher's, or the loss is not finite.
+        Stopped: if the budget runs out.
+    """
+    folder, method = job.folder(seed), job.method
+    assert method is not None
+    if folder.exists():
+        stored = load(folder)
+        if stored.content["key"] != job.key(seed):
+            raise Refused(
+                f"{folder} holds the set of another run; move it away",
+                remedies=[Remedy(settings={"out": None}, effect="stores sets elsewhere")],
+            )
+        kind_of(job.dataset).require_same_teacher(stored, method, job.dataset, folder)
+        clean(job.key(seed))
+        return stored, folder
+    made, run = distill(
+        method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine,
+        teachers=job.teachers,
+    )  # fmt: skip
+    made.save(folder)
+    run.done()
+    return load(folder), folder
+
+
+def blank_records(job: Job, seed: int) -> list[Record]:
+    """Returns, for each setup, a record that has the evaluation key of a job's set and no entries."""
+    assert job.method is not None
+    kind = kind_of(job.dataset)
+    return [
+        Record(
+            kind="set",
+            key=job.key(seed),
+            dataset=data_used(job.dataset),
+            method=MethodUsed(name=job.method.title, chain=()),
+            ipc=job.cell.ipc,
+            seed=seed,
+            set=None,
+            space=kind.space_of_method(job.method, setup.protocol),
+            protocol=setup.protocol,
+            student=setup.student,
+            teacher=job.labeller,
+        )
+        for setup in job.setups
+    ]
+
+
+def stored_record(blank: Record, results: Path | None) -> Record | None:
+    """Returns the stored record with the evaluation key of a blank one, if there is one.
+
+    A set that its own teacher labels, or that stores its labels, names its teacher only once it is made; its
+    record is then found by everything else.
+    """
+    if results is None:
+        return None
+    path = blank.path(results)
+    if blank.protocol.labels not in ("own", "stored"):
+        return read_record(path) if path.exists() else None
+    stem, _, _ = path.name.rpartition("-")
+    for other in sorted(path.parent.glob(f"{stem}-*.json")):
+        found = read_record(other)
+        if replace(found, teacher=None).evaluation_key() == blank.evaluation_key():
+            return found
+    return None
+
+
+def say_settings(job: Job) -> None:
+    """Prints which settings a job runs with and where they come from."""
+    source = f"published settings: {job.recipe.source}" if job.recipe else "no published settings: defaults"
+    params = ", ".join(f"{name}={value}" for name, value in job.cell.params.items())
+    say(f"{job.cell.title}: {source}{f', with {params}' if params else ''}")
