@@ -119,7 +119,7 @@ def test_a_budget_stops_it_and_a_repeat_goes_on(condense: Condense, toy_file: Pa
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("", "the teacher would not be stored; --out FILE"),
+        ("", "the teacher would not be stored; --out PATH writes it to a file; --pin "),
         ("--out toy.pt", "--out toy.pt: a teacher is a file NAME.safetensors"),
         ("--out a-file/toy.safetensors", "cannot write to a-file: a-file is not a folder"),
         ("--pin --network convnt", "unknown network 'convnt'; nearest: convnet"),

@@ -18,7 +18,7 @@ DATA = ("dataset", "size", "skip_unreadable", "data_dir")
 PLACEHOLDERS = {
     "dataset": "NAME_OR_PATH",
     "teacher": "FILE",
-    "out": "FOLDER",
+    "out": "PATH",
     "results": "FOLDER",
     "size": "N",
 }

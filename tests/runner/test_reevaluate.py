@@ -78,7 +78,7 @@ def evaluate(
 def test_the_teacher_of_a_set_is_given_by_its_file_and_kept(
     folder: Path, toy_file: Path, places: Paths, teacher: Teacher, tmp_path: Path
 ) -> None:
-    with pytest.raises(Refused, match="is not here; give its file with --teacher FILE, to condense evaluate"):
+    with pytest.raises(Refused, match="is not here; teacher names its file"):
         evaluate(folder, toy_file, places, None)
     file = tmp_path / "own.safetensors"
     teacher.save(file)
