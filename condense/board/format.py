@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from condense.board.tables import Row, TableCell
+from condense.board.cells import TableCell
+from condense.board.tables import Row
 from condense.protocol import PUBLISHED
 from condense.records.record import Paper
 

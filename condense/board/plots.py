@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from condense.board.tables import Key, Row, Table, TableCell, gather
+from condense.board.cells import TableCell
+from condense.board.tables import Key, Row, Table, gather
 from condense.files import write_atomic
 from condense.records.record import WHOLE, safe_name
 

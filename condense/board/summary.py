@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from condense.board.cells import TableCell
 from condense.board.format import grid
-from condense.board.tables import Row, Table, TableCell, gather
+from condense.board.tables import Row, Table, gather
 from condense.errors import Refused
 from condense.records.record import NO_STUDENT, WHOLE
 

@@ -10,19 +10,18 @@ student and pixel space. A reference that trains no network joins every table of
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
-from scipy.special import stdtrit
 
-from condense.files import canonical
+from condense.board.cells import TableCell
 from condense.protocol import PUBLISHED
 from condense.records.frame import settings
-from condense.records.record import BASELINES, NO_STUDENT, WHOLE, Paper
+from condense.records.record import BASELINES, NO_STUDENT, WHOLE
 
 Column = int | str
 """An IPC or the name of a student network."""
@@ -68,22 +67,6 @@ LAYOUTS = {
 """The layout of each kind of data."""
 
 
-def half_width(values: Sequence[float], level: float = 0.95) -> float | None:
-    """Returns half the width of Student's t interval of the mean, ``t * s / sqrt(n)``.
-
-    Args:
-        values: n independent values.
-        level: Coverage of the interval.
-
-    Returns:
-        The half-width; None for fewer than two values, which have no standard deviation.
-    """
-    if len(values) < 2:
-        return None
-    quantile = float(stdtrit(len(values) - 1, (1 + level) / 2))
-    return quantile * stdev(values) / math.sqrt(len(values))
-
-
 class Key(NamedTuple):
     """What all results of a table have in common; the student is empty where students are the columns."""
 
@@ -111,96 +94,6 @@ class Key(NamedTuple):
 
 KEY = [field if field != "student" else "table_student" for field in Key._fields]
 """The columns of prepared entries that hold a table's key."""
-
-
-@dataclass(frozen=True)
-class TableCell:
-    """The results of one method at one IPC with one student network.
-
-    Attributes:
-        entries: Rows of `condense.records.frame.results` as named tuples, at least one, from one or more
-            distillation seeds. What is missing is None.
-    """
-
-    entries: tuple[Any, ...]
-
-    @cached_property
-    def records(self) -> list[Any]:
-        """The first entry of each record."""
-        return [entries[0] for entries in self._by_record.values()]
-
-    @cached_property
-    def _by_record(self) -> dict[str, list[Any]]:
-        found: dict[str, list[Any]] = defaultdict(list)
-        for entry in self.entries:
-            found[entry.record_key].append(entry)
-        return found
-
-    def _units(self, column: str) -> tuple[float, ...]:
-        sets = [[getattr(entry, column) for entry in entries] for entries in self._by_record.values()]
-        return tuple(sets[0]) if len(sets) == 1 else tuple(fmean(values) for values in sets)
-
-    @cached_property
-    def units(self) -> tuple[float, ...]:
-        """The independent scores: each set's mean over its students; with one set, each student's score."""
-        return self._units("score")
-
-    @property
-    def mean(self) -> float:
-        """Mean score in percent."""
-        return fmean(self.units)
-
-    @property
-    def accuracy(self) -> float | None:
-        """Mean accuracy in percent; None if the accuracy is the score."""
-        scored = any(entry.auc is not None for entry in self.entries)
-        return fmean(self._units("accuracy")) if scored else None
-
-    @property
-    def half(self) -> float | None:
-        """Half-width of the 95 % interval of the mean score."""
-        return half_width(self.units)
-
-    @property
-    def students(self) -> tuple[int, ...]:
-        """The number of students of each set."""
-        return tuple(len(entries) for entries in self._by_record.values())
-
-    @property
-    def papers(self) -> tuple[Paper, ...]:
-        """The distinct published numbers."""
-        papers = [
-            Paper(
-                value=record.paper, error=record.paper_error, source=record.paper_source,
-                verified=record.paper_verified, protocol=record.paper_protocol,
-            )
-            for record in self.records if record.paper is not None
-        ]  # fmt: skip
-        distinct = {canonical([p.value, p.source, p.protocol, p.error, p.verified]): p for p in papers}
-        return tuple(distinct[text] for text in sorted(distinct))
-
-    @property
-    def counts(self) -> list[tuple[int, int]]:
-        """The distinct numbers of samples stored and trained on, ascending; none for a reference."""
-        return sorted({(record.stored, record.effective) for record in self.records if record.set_hash})
-
-    @property
-    def bytes(self) -> dict[str, int]:
-        """The size of the largest set by part; empty for a reference."""
-        names = [name for name in self.entries[0]._fields if name.startswith("bytes_")]
-        sizes = {name.removeprefix("bytes_"): self.largest(name) for name in names}
-        return {part: size for part, size in sizes.items() if size is not None}
-
-    def largest(self, column: str) -> int | None:
-        """Returns the largest value of a column over the sets; None if none is known."""
-        values = [getattr(record, column) for record in self.records]
-        return max((value for value in values if value is not None), default=None)
-
-    @property
-    def seconds(self) -> float | None:
-        """Mean time of the distillations in seconds; None if none is known."""
-        known = [record.distil_seconds for record in self.records if record.distil_seconds is not None]
-        return fmean(known) if known else None
 
 
 @dataclass(frozen=True, eq=False)

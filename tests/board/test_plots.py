@@ -1,4 +1,4 @@
-"""The curves: two pictures a table, equal for equal records."""
+"""The plots: two for each table, with equal bytes for equal records."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from condense.records.record import Record
 Make = Callable[..., Record]
 
 
-def test_each_table_with_sets_has_two_pictures_that_repeat_exactly(made: Make, tmp_path: Path) -> None:
+def test_each_table_with_sets_has_two_plots_that_repeat_exactly(made: Make, tmp_path: Path) -> None:
     records = [made(ipc=ipc, accuracies=(ipc + 50.0, ipc + 52.0)) for ipc in (1, 10)]
     records += [made("random_subset", seed=seed, accuracies=(40.0 + seed,)) for seed in range(3)]
     records += [made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]
@@ -27,10 +27,10 @@ def test_each_table_with_sets_has_two_pictures_that_repeat_exactly(made: Make, t
     assert imread(paths[0]).std() > 0.05
 
 
-def test_protocols_of_one_name_have_pictures_of_their_own(made: Make, tmp_path: Path) -> None:
+def test_protocols_of_one_name_have_plots_of_their_own(made: Make, tmp_path: Path) -> None:
     records = [made(), made(protocol=replace(HARD_V1, lr=0.02))]
     assert len(set(draw(frame(records), tmp_path))) == 4
 
 
-def test_a_table_of_references_alone_has_no_picture(made: Make, tmp_path: Path) -> None:
+def test_a_table_of_references_alone_has_no_plot(made: Make, tmp_path: Path) -> None:
     assert draw(frame([made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]), tmp_path) == []

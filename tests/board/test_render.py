@@ -9,6 +9,7 @@ from condense.board.render import is_current, render, table_for
 from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, WHOLE_V1, dc_evaluation
 from condense.records.frame import frame, results
 from condense.records.record import Paper, Record
+from tests.board.markdown import rows
 
 Make = Callable[..., Record]
 
@@ -16,22 +17,13 @@ READ = Paper(value=88.25, error=0.2, source="A table", verified=True, protocol="
 RECALLED = Paper(value=89.7, error=0.6, source="B paper, from memory", verified=False, protocol="its own")
 
 
-def rows(text: str) -> dict[str, list[str]]:
-    """The cells of a rendered table by the first cell; all lines must have the same width."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({len(line) for line in lines}) == 1
-    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    assert len({len(row) for row in cells}) == 1
-    return {row[0]: row[1:] for row in cells}
-
-
-def test_no_records_make_a_sensible_page() -> None:
+def test_a_page_without_records_says_so() -> None:
     text = render(frame([]))
     assert text.startswith("# Leaderboard\n")
     assert text.endswith("\nNo records yet.\n")
 
 
-def test_a_cell_holds_mean_interval_and_the_papers_number(made: Make) -> None:
+def test_a_cell_holds_mean_interval_and_published_number(made: Make) -> None:
     one = made(ipc=1, accuracies=(87.0, 88.0, 89.0), paper=RECALLED)
     ten = made(ipc=10, accuracies=(95.04,), paper=READ)
     found = rows(render(frame([one, ten])))
@@ -43,19 +35,19 @@ def test_a_cell_holds_mean_interval_and_the_papers_number(made: Make) -> None:
     assert "\n1. B paper, from memory (its own; not verified)\n2. A table (its own)\n" in text
 
 
-def test_baselines_and_the_whole_set_stand_there_even_when_they_were_not_run(made: Make) -> None:
+def test_baselines_and_the_whole_set_have_rows_without_being_run(made: Make) -> None:
     found = rows(render(frame([made()])))
     assert list(found)[-4:] == ["*random_subset*", "*herding*", "*k_center*", "whole training set"]
     assert set(found["*herding*"]) == {"-"}
 
 
-def test_the_whole_set_stands_for_every_ipc(made: Make) -> None:
+def test_the_whole_set_has_its_score_in_every_ipc_column(made: Make) -> None:
     whole = made("whole", ipc=0, accuracies=(99.0,), protocol=WHOLE_V1, kind="reference")
     found = rows(render(frame([made(ipc=1), made(ipc=10), whole])))
     assert found["whole training set"][1:4] == ["99.0 (n=1)", "99.0 (n=1)", "- x 1"]
 
 
-def test_the_images_are_those_stored_and_where_they_are_decoded_those_trained_on(made: Make) -> None:
+def test_images_are_counted_as_stored_and_as_decoded(made: Make) -> None:
     whole = made("whole", ipc=0, accuracies=(99.0,), protocol=WHOLE_V1, kind="reference")
     records = [
         made(ipc=1),
@@ -77,14 +69,14 @@ def test_the_images_are_those_stored_and_where_they_are_decoded_those_trained_on
     assert rows(text)["idc"][column] == "10->40 / 100->400" and "stored->decoded" in text
 
 
-def test_the_published_table_tells_the_images_too(made: Make) -> None:
+def test_the_published_table_counts_images_too(made: Make) -> None:
     own = dc_evaluation(300, augment="none")
     found = rows(render(frame([made(protocol=own), made("idc", ipc=10, protocol=own, copies=4)])))
     column = found["method"].index("images")
     assert [found[name][column] for name in ("dm", "idc")] == ["10", "100->400"]
 
 
-def test_published_rows_have_a_table_of_their_own_without_ranking_or_baselines(made: Make) -> None:
+def test_published_rows_are_neither_ranked_nor_beside_baselines(made: Make) -> None:
     own = dc_evaluation(300, augment="none")
     records = [
         made("zz", accuracies=(99.0,), protocol=own, paper=READ),
@@ -99,13 +91,13 @@ def test_published_rows_have_a_table_of_their_own_without_ranking_or_baselines(m
     assert own.hash[:8] in found["zz"]
 
 
-def test_a_protocol_of_the_same_name_with_another_hash_is_another_table(made: Make) -> None:
+def test_protocols_of_one_name_with_two_hashes_have_two_tables(made: Make) -> None:
     changed = replace(HARD_V1, lr=0.02)
     text = render(frame([made(), made(protocol=changed)]))
     assert {HARD_V1.hash[:8], changed.hash[:8]} == set(re.findall(r"### hard-v1 \((\w{8})\)", text))
 
 
-def test_a_table_names_its_teacher_with_bytes_and_accuracy_and_its_rows_their_label_kinds(
+def test_a_title_describes_the_teacher_and_rows_name_their_label_kind(
     made: Make,
 ) -> None:
     taught = {"protocol": SOFT_V1, "teacher": "abcdef0123" * 6, "teacher_bytes": 51234}
@@ -127,7 +119,7 @@ def test_a_table_names_its_teacher_with_bytes_and_accuracy_and_its_rows_their_la
     assert "teacher abcdef01 (unknown size, accuracy unknown)" in heading_of(render(frame([unknown])))
 
 
-def test_under_stored_labels_the_baselines_are_the_subsets_that_store_some(made: Make) -> None:
+def test_under_stored_labels_baselines_are_subsets_with_labels(made: Make) -> None:
     taught = {"protocol": REPLAY_V1, "teacher": "abcdef0123" * 6, "label": "replayed"}
     text = render(frame([made(name, **taught) for name in ("dm+fkd", "random_subset+fkd")]))
     found = rows(text)
@@ -143,7 +135,7 @@ def heading_of(text: str) -> str:
     return next(line for line in text.splitlines() if line.startswith("### "))
 
 
-def test_a_published_row_that_its_own_teacher_labelled_says_so_in_place_of_the_stored_labels(
+def test_a_published_row_names_the_teacher_that_labelled_it(
     made: Make,
 ) -> None:
     own = replace(SOFT_V1, name="published", labels="own")
@@ -157,12 +149,12 @@ def test_a_published_row_that_its_own_teacher_labelled_says_so_in_place_of_the_s
     assert "labelled by" not in render(frame([replace(taught, protocol=SOFT_V1)]))
 
 
-def test_the_settings_below_a_table_tell_how_it_was_made(made: Make) -> None:
+def test_settings_stand_below_a_table(made: Make) -> None:
     text = render(frame([made(seed=seed, config={"steps": 5, "name": "x"}) for seed in (0, 1, 2, 4)]))
     assert "\n- dm, IPC 1, seed 0-2, 4: `version=1 name=x steps=5`; distilled on cpu\n" in text
 
 
-def test_steps_that_were_taken_back_are_told_of_the_seeds_that_took_them_back(made: Make) -> None:
+def test_undone_steps_are_listed_with_the_seeds_that_had_them(made: Make) -> None:
     records = []
     for seed, count in enumerate((None, 0, 1, 3, 3)):
         record = made(seed=seed)
@@ -183,7 +175,7 @@ def test_a_bar_in_a_name_does_not_break_the_table(made: Make) -> None:
     assert r"dm (a=x\|y)" in rows(render(frame(records)))
 
 
-def test_parts_beyond_images_and_labels_are_named(made: Make) -> None:
+def test_bytes_other_than_images_and_labels_are_named(made: Make) -> None:
     record = made()
     assert record.set is not None
     heavy = replace(
@@ -192,7 +184,7 @@ def test_parts_beyond_images_and_labels_are_named(made: Make) -> None:
     assert "640 B + 10 B + 22.4 MB replay" in rows(render(frame([heavy])))["dm"]
 
 
-def test_the_terminal_table_is_that_of_the_board(made: Make) -> None:
+def test_the_terminal_shows_the_rows_of_the_board(made: Make) -> None:
     records = [made(), made("herding"), made(dataset="mnist"), made(student="vgg11")]
     text = table_for(frame(records), "digits", "hard-v1", "convnet", "normalized")
     assert rows(text)["dm"] == rows(render(frame(records[:2])))["dm"]
@@ -202,7 +194,7 @@ def test_the_terminal_table_is_that_of_the_board(made: Make) -> None:
     )
 
 
-def test_the_terminal_table_of_published_rows_is_there(made: Make) -> None:
+def test_the_terminal_shows_published_rows(made: Make) -> None:
     record = made(protocol=dc_evaluation(300, augment="none"), paper=READ)
     assert "88.2 ± 0.2" in table_for(frame([record]), "digits", "published", "convnet", "normalized")
 

@@ -1,4 +1,4 @@
-"""What the board says of graphs: counted from the records, and kept in a page between its marks."""
+"""The summary of the results on graphs, and its place between two marks in a page."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,14 +19,14 @@ def reference(graphs: Make, name: str, auc: float, **given: object) -> Record:
     return graphs(name, (auc,), **(plain | given))
 
 
-def test_without_mirage_or_without_the_node_count_nothing_is_said(graphs: Make) -> None:
+def test_the_summary_is_empty_without_mirage_or_the_node_count(graphs: Make) -> None:
     count = reference(graphs, "num_nodes", 60.0)
     assert summary(frame([count])) == summary(frame([graphs()])) == summary(frame([])) == ""
     assert summary(frame([count, graphs(protocol=GRAPH_SELECT_V1)])) == ""
     assert summary(frame([count, graphs()])) != ""
 
 
-def test_a_cell_is_above_only_by_more_than_its_interval(graphs: Make) -> None:
+def test_a_cell_is_above_by_more_than_its_interval_alone(graphs: Make) -> None:
     records = [
         reference(graphs, "num_nodes", 60.0),
         graphs(student="gcn-sum", aucs=(70.0, 71.0)),  # 70.5 +- 6.4
@@ -41,7 +41,7 @@ def test_a_cell_is_above_only_by_more_than_its_interval(graphs: Make) -> None:
     assert "On 1 graph data sets" in told and "no random graphs" in told
 
 
-def test_random_graphs_of_equal_number_are_compared_and_those_of_equal_bytes_are_not(graphs: Make) -> None:
+def test_random_graphs_of_equal_number_not_bytes_are_compared(graphs: Make) -> None:
     def drawn(seed: int, auc: float, room: int) -> Record:
         return graphs("random_subset", (auc,), seed=seed, config={"room": room})
 
@@ -54,7 +54,7 @@ def test_random_graphs_of_equal_number_are_compared_and_those_of_equal_bytes_are
     assert "| mutag    | 1   | 60.0       | 70.0        | 51.0" in told
 
 
-def test_the_table_is_of_the_largest_ipc_with_the_whole_set_beside_it(graphs: Make) -> None:
+def test_the_table_compares_the_largest_ipc_with_the_whole_set(graphs: Make) -> None:
     records = [
         reference(graphs, "num_nodes", 60.0),
         graphs(student="gcn-sum", aucs=(70.0,)),
@@ -69,12 +69,12 @@ def test_the_table_is_of_the_largest_ipc_with_the_whole_set_beside_it(graphs: Ma
 
 
 def lines(told: str) -> list[list[str]]:
-    """The table's rows."""
+    """The rows of the summary's table."""
     found = [line for line in told.splitlines() if line.startswith("| mutag")]
     return [[text.strip() for text in line.split("|")[1:-1]] for line in found]
 
 
-def test_each_of_several_settings_has_its_line_whichever_is_the_best(graphs: Make) -> None:
+def test_each_setting_has_a_line(graphs: Make) -> None:
     records = [reference(graphs, "num_nodes", 60.0)]
     records += [graphs(aucs=(auc,), config={"hops": hops}) for hops, auc in ((1, 70.0), (2, 80.0), (3, 75.0))]
     assert [(line[0], line[3]) for line in lines(summary(frame(records)))] == [
@@ -82,7 +82,7 @@ def test_each_of_several_settings_has_its_line_whichever_is_the_best(graphs: Mak
     ]  # fmt: skip
 
 
-def test_data_that_are_judged_by_the_accuracy_are_left_out(graphs: Make) -> None:
+def test_data_scored_by_accuracy_are_left_out(graphs: Make) -> None:
     records = [reference(graphs, "num_nodes", 60.0), graphs()]
     plain = [
         replace(record, entries=tuple(replace(entry, auc=None) for entry in record.entries))
@@ -91,12 +91,12 @@ def test_data_that_are_judged_by_the_accuracy_are_left_out(graphs: Make) -> None
     assert summary(frame(records)) and not summary(frame(plain))
 
 
-def test_it_does_not_depend_on_the_order_of_the_records(graphs: Make) -> None:
+def test_the_summary_does_not_depend_on_the_order_of_the_records(graphs: Make) -> None:
     records = [reference(graphs, "num_nodes", 60.0), graphs(), replace(graphs(), student="gin-mean")]
     assert summary(frame(records)) == summary(frame(records[::-1]))
 
 
-def test_a_page_takes_it_between_its_marks_and_stays_as_it_is_without_them() -> None:
+def test_a_page_gets_the_summary_between_its_marks_if_it_has_them() -> None:
     page = f"# Title\n\n{BEGIN}\nold\n{END}\nmore\n"
     told = inserted(page, "new", "README.md")
     assert told == f"# Title\n\n{BEGIN}\n\nnew\n{END}\nmore\n"
@@ -105,6 +105,6 @@ def test_a_page_takes_it_between_its_marks_and_stays_as_it_is_without_them() -> 
 
 
 @pytest.mark.parametrize("page", [f"{BEGIN}\n", f"{END}\n", f"{END}\n{BEGIN}\n"])
-def test_a_page_with_one_of_the_marks_or_both_the_wrong_way_round_is_refused(page: str) -> None:
+def test_a_page_without_both_marks_in_order_is_refused(page: str) -> None:
     with pytest.raises(Refused, match=r"README\.md needs both marks"):
         inserted(page, "new", "README.md")

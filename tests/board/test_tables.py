@@ -1,19 +1,16 @@
-"""Tables: the interval, its units, and what may never stand side by side."""
+"""Tables: which results share one, in which order, and under which names."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from condense.board.render import render
-from condense.board.tables import Key, TableCell, gather, half_width, published
+from condense.board.tables import Key, gather, published
 from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
 from condense.records.frame import frame
 from condense.records.record import Record
@@ -28,61 +25,7 @@ def key_of(record: Record) -> Key:
     return Key(data.name, *hashes, record.student, record.space, record.teacher or "")
 
 
-def cell_of(*records: Record) -> TableCell:
-    """The cell of records of one method at IPC 1."""
-    return gather(frame(records))[0].rows[0].cells[1]
-
-
-def test_the_interval_is_the_one_computed_by_hand() -> None:
-    # mean 2, s = 1, t(0.975; 2) = 4.302653, over sqrt(3)
-    assert half_width([1.0, 2.0, 3.0]) == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-
-
-@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=12, unique=True))
-def test_the_interval_is_that_of_scipy(hundredths: list[int]) -> None:
-    values = [value / 100 for value in hundredths]
-    theirs = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
-    assert half_width(values) == pytest.approx((theirs.high - theirs.low) / 2, rel=1e-6)
-
-
-def test_the_interval_covers_the_mean_nineteen_times_in_twenty() -> None:
-    draw = Random(0)
-    covered = 0
-    for _ in range(4000):
-        values = [draw.gauss(0, 1) for _ in range(5)]
-        half = half_width(values)
-        assert half is not None
-        covered += abs(sum(values) / 5) <= half
-    assert covered / 4000 == pytest.approx(0.95, abs=0.012)
-
-
-def test_one_value_has_no_interval() -> None:
-    assert half_width([50.0]) is None
-
-
-def test_the_units_of_one_set_are_its_students(made: Make) -> None:
-    assert cell_of(made(accuracies=(70.0, 72.0))).units == (70.0, 72.0)
-
-
-def test_the_units_of_several_sets_are_their_means(made: Make) -> None:
-    cell = cell_of(made(seed=0, accuracies=(70.0, 72.0)), made(seed=1, accuracies=(80.0,)))
-    assert cell.units == (71.0, 80.0)
-    assert cell.mean == 75.5
-
-
-def test_the_interval_of_random_subsets_is_over_draws(made: Make) -> None:
-    values = [60.0 + draw for draw in range(10)]
-    draws = [
-        made("random_subset", seed=i, accuracies=(value,), seeds=(i % 5,)) for i, value in enumerate(values)
-    ]
-    row = gather(frame(draws))[0].rows[0]
-    cell = row.cells[1]
-    assert cell.mean == 64.5
-    assert cell.half == pytest.approx(half_width(values))
-    assert cell.students == (1,) * 10
-
-
-def test_rows_stand_by_accuracy_at_the_largest_ipc_and_references_last(made: Make) -> None:
+def test_rows_are_ranked_at_the_largest_ipc_and_references_come_last(made: Make) -> None:
     records = [
         made("first", ipc=10, accuracies=(90.0,)),
         made("second", ipc=10, accuracies=(80.0,)),
@@ -96,7 +39,7 @@ def test_rows_stand_by_accuracy_at_the_largest_ipc_and_references_last(made: Mak
     assert [row.method for row in table.rows] == ["first", "herding", "second", "small", "whole"]
 
 
-def test_the_whole_set_joins_every_table_of_its_data_student_and_space(made: Make) -> None:
+def test_the_whole_set_joins_tables_of_its_data_student_and_space(made: Make) -> None:
     soft = replace(HARD_V1, name="soft-v1")
     whole = made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")
     records = [
@@ -113,13 +56,13 @@ def test_the_whole_set_joins_every_table_of_its_data_student_and_space(made: Mak
     assert [(table.key.protocol, table.ipcs) for table in alone] == [("whole-v1", ())]
 
 
-def test_a_reference_without_a_student_joins_every_student(made: Make) -> None:
+def test_a_reference_without_a_student_joins_the_table_of_each_student(made: Make) -> None:
     majority = made("majority", ipc=0, student="none", kind="reference", accuracies=(10.0,))
     tables = gather(frame([made(), made(student="vgg11"), majority]))
     assert [row.method for table in tables for row in table.rows] == ["dm", "majority"] * 2
 
 
-def test_settings_that_differ_between_ipcs_make_one_row(made: Make) -> None:
+def test_settings_that_differ_between_ipcs_share_a_row(made: Make) -> None:
     records = [made(ipc=1, config={"steps": 5}), made(ipc=10, config={"steps": 50})]
     assert [row.name for row in gather(frame(records))[0].rows] == ["dm"]
 
@@ -131,7 +74,7 @@ def test_settings_that_differ_at_one_ipc_make_two_rows(made: Make) -> None:
     assert all(len(row.cells[1].records) == 1 for row in rows)
 
 
-def test_a_record_without_entries_makes_no_row(made: Make) -> None:
+def test_a_record_without_entries_has_no_row(made: Make) -> None:
     assert gather(frame([made(accuracies=())])) == []
 
 
@@ -149,7 +92,9 @@ CHOICES = list(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(CHOICES), min_size=1, max_size=14, unique=True), st.randoms())
-def test_tables_never_mix_and_never_depend_on_the_order(made: Make, picks: list[Any], dice: Random) -> None:
+def test_a_table_holds_one_key_whatever_the_order_of_the_records(
+    made: Make, picks: list[Any], dice: Random
+) -> None:
     records = [
         made(
             method,

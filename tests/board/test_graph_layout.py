@@ -1,6 +1,5 @@
-"""Tables of graphs: one a data set and protocol, a column a student, and what may stand side by side."""
+"""Tables of graphs: one for each dataset and protocol, with a column for each student network."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from condense.board.tables import gather
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1, dc_evaluation
 from condense.records.frame import frame
 from condense.records.record import Paper, Record
+from tests.board import markdown
 
 Make = Callable[..., Record]
 
@@ -23,11 +23,8 @@ def reference(graphs: Make, name: str, aucs: Sequence[float], **given: Any) -> R
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({len(line) for line in lines}) == 1
-    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    assert len({len(row) for row in cells}) == 1
-    return {" ".join(row[:2]): row[2:] for row in cells}
+    """The cells of a rendered table by method and IPC."""
+    return markdown.rows(text, names=2)
 
 
 def test_a_row_is_a_method_at_an_ipc_and_a_column_a_student(graphs: Make) -> None:
@@ -47,14 +44,14 @@ def test_a_row_is_a_method_at_an_ipc_and_a_column_a_student(graphs: Make) -> Non
     assert found["mirage 10"][2:6] == ["1 x 1", "100", "3 kB + 4 B", "20 kB"]
 
 
-def test_the_head_says_what_the_columns_are() -> None:
+def test_the_page_explains_the_columns_of_graphs() -> None:
     told = HEAD.split("- Graphs: ")[1].split("\n- ")[0]
     for word in ("ROC-AUC", "accuracy", "dense bytes", "num_nodes", "label_histogram"):
         assert word in told
     assert told.count("\n") < 6
 
 
-def test_the_interval_of_draws_is_over_sets_in_each_column(graphs: Make) -> None:
+def test_the_interval_of_random_graphs_is_over_sets(graphs: Make) -> None:
     draws = [
         graphs("random_subset", seed=seed, aucs=(60.0 + seed,), student=student)
         for seed in range(3)
@@ -64,7 +61,7 @@ def test_the_interval_of_draws_is_over_sets_in_each_column(graphs: Make) -> None
     assert found["*random_subset* 1"][:3] == ["61.0 ± 2.5 / 51.0"] * 2 + ["3 x 1"]
 
 
-def test_baselines_and_references_stand_there_even_when_they_were_not_run(graphs: Make) -> None:
+def test_baselines_and_references_have_rows_without_being_run(graphs: Make) -> None:
     found = rows(render(frame([graphs(), graphs(ipc=10)])))
     names = list(found)[2:]
     assert names == [
@@ -79,7 +76,7 @@ def test_baselines_and_references_stand_there_even_when_they_were_not_run(graphs
     assert set(found["*herding* 1"]) == set(found["num_nodes -"]) == {"-"}
 
 
-def test_references_join_every_protocol_and_one_without_a_student_every_column(graphs: Make) -> None:
+def test_references_join_every_protocol_and_column_that_they_fit(graphs: Make) -> None:
     records = [
         graphs(), graphs(student="gin-sum"), graphs(protocol=GRAPH_SELECT_V1),
         reference(graphs, "num_nodes", (95.5,)),
@@ -94,7 +91,7 @@ def test_references_join_every_protocol_and_one_without_a_student_every_column(g
     assert "ROC-AUC" in text and "graph-select" not in text
 
 
-def test_references_alone_have_tables_of_their_own(graphs: Make) -> None:
+def test_references_without_sets_have_tables_of_their_own(graphs: Make) -> None:
     records = [
         reference(graphs, "num_nodes", (95.5,)),
         reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V1, student="gin-sum"),
@@ -113,7 +110,7 @@ def test_graphs_and_images_never_share_a_table(graphs: Make, made: Make, tmp_pat
     assert render(frame(shuffled)) == text
 
 
-def test_the_papers_number_stands_in_the_column_of_its_student(graphs: Make) -> None:
+def test_a_published_number_stands_in_the_column_of_its_student(graphs: Make) -> None:
     paper = Paper(value=68.2, error=None, source="A table", verified=False, protocol="its own")
     found = rows(render(frame([graphs(paper=paper), graphs(student="gat-sum")])))
     assert found["method IPC"][:2] == ["gcn-sum [paper]", "gat-sum [paper]"]
@@ -121,18 +118,18 @@ def test_the_papers_number_stands_in_the_column_of_its_student(graphs: Make) -> 
     assert found["mirage 1"][-1] == "1"
 
 
-def test_of_more_than_two_classes_the_accuracy_is_the_score(graphs: Make) -> None:
+def test_the_accuracy_is_the_score_without_an_auc(graphs: Make) -> None:
     record = graphs()
     plain = replace(record, entries=tuple(replace(entry, auc=None) for entry in record.entries))
     assert rows(render(frame([plain])))["mirage 1"][0] == "61.0 ± 12.7"
 
 
-def test_validation_graphs_that_students_were_chosen_by_count_among_the_bytes(graphs: Make) -> None:
+def test_validation_graphs_count_among_the_bytes(graphs: Make) -> None:
     record = replace(graphs(protocol=GRAPH_SELECT_V1), valid_bytes=1234)
     assert "300 B + 4 B + 1.2 kB validation" in rows(render(frame([record])))["mirage 1"]
 
 
-def test_rows_are_ranked_by_the_columns_that_all_of_their_ipc_have(graphs: Make) -> None:
+def test_rows_are_ranked_by_the_columns_that_all_have(graphs: Make) -> None:
     records = [
         graphs("doscond", (80.0,)), graphs("mirage", (90.0,)), graphs("mirage", (50.0,), student="gin-mean"),
         graphs("doscond", (60.0,), student="gin-mean", ipc=10), graphs("mirage", (70.0,), ipc=10),
@@ -144,7 +141,7 @@ def test_rows_are_ranked_by_the_columns_that_all_of_their_ipc_have(graphs: Make)
     ]  # fmt: skip
 
 
-def test_settings_at_one_ipc_make_rows_whatever_students_they_have(graphs: Make) -> None:
+def test_settings_at_one_ipc_have_rows_whichever_students_they_have(graphs: Make) -> None:
     records = [
         graphs("herding", config={"room": room}, student=student)
         for room, student in ((0, "gcn-sum"), (300, "gcn-sum"), (0, "gin-sum"))
@@ -156,15 +153,13 @@ def test_settings_at_one_ipc_make_rows_whatever_students_they_have(graphs: Make)
     assert "- herding, IPC 1, seed 0: `version=1 room=300`" in render(frame(records))
 
 
-def test_a_papers_own_protocol_has_its_own_table_with_the_auc_as_ours(graphs: Make) -> None:
+def test_a_published_protocol_has_a_table_of_its_own_with_the_auc(graphs: Make) -> None:
     own = dc_evaluation(300, augment="none")
     text = render(frame([graphs(protocol=own)]))
     assert "### published" in text and "71.0 ± 12.7" in text and not gather(frame([graphs(protocol=own)]))
 
 
-def test_there_is_a_picture_of_every_table_against_ipc_and_against_bytes(
-    graphs: Make, tmp_path: Path
-) -> None:
+def test_a_table_of_graphs_has_two_plots(graphs: Make, tmp_path: Path) -> None:
     records = [
         graphs(), graphs(ipc=10, student="gin-sum"), reference(graphs, "num_nodes", (95.5,)),
         *(graphs("random_subset", seed=seed, aucs=(60.0 + seed,)) for seed in range(3)),
