@@ -11,8 +11,8 @@ from condense.distillation.method import GraphMethod, ImageMethod, Method, Recip
 from condense.distillation.registry import register
 from condense.distillation.wrapper import Wrapper
 from condense.training.experts import Experts, ExpertTraining
-from condense.training.graph_pretrained import GraphTraining
-from condense.training.pretrained import Training, feature_extractor
+from condense.training.graph_training import GraphTraining
+from condense.training.image_training import Training, feature_extractor
 
 __all__ = [
     "Method",

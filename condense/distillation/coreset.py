@@ -18,7 +18,7 @@ from condense.distillation.images.run import ImageRun
 from condense.distillation.method import GraphMethod
 from condense.networks import features_in_chunks
 from condense.store import GraphSet
-from condense.training.pretrained import feature_extractor
+from condense.training.image_training import feature_extractor
 
 Pick = Callable[[Int64[Tensor, " m"], int], Int64[Tensor, " budget"]]
 """Returns the positions of the picked samples in order, from those of a class's samples and a budget."""

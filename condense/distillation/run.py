@@ -40,7 +40,8 @@ def run_key(chain: Sequence[Mapping[str, object]], train_hash: str, ipc: int, se
         ipc: Samples per class.
         seed: Seed of the distillation.
     """
-    return digest({"chain": cast(list[ChainLinkPart], list(chain)), "train": train_hash, "ipc": ipc, "seed": seed})
+    links = cast(list[ChainLinkPart], list(chain))
+    return digest({"chain": links, "train": train_hash, "ipc": ipc, "seed": seed})
 
 
 @dataclass(frozen=True, kw_only=True)

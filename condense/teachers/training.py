@@ -7,12 +7,13 @@ import torch
 from condense.data import ImageDataset, ImageSpec
 from condense.errors import Refused, Remedy
 from condense.files import home, require_writable
-from condense.networks import build_network
+from condense.networks import Network, build_network
 from condense.resources import Machine
 from condense.teachers.header import Header
 from condense.teachers.pinned import require_pinnable
 from condense.teachers.teacher import Teacher
-from condense.training.pretrained import Pretrained, Training, pretrained
+from condense.training.image_training import Training
+from condense.training.pretrained import Pretrained, pretrained
 
 HELD_OUT = 0.05
 """Share of each class that a teacher is not trained on, so that its accuracy can be measured without the test
@@ -40,7 +41,7 @@ def teacher_training(
     )  # fmt: skip
 
 
-def as_teacher(found: Pretrained, training: Training, spec: ImageSpec, train_hash: str) -> Teacher:
+def as_teacher(found: Pretrained[Network], training: Training, spec: ImageSpec, train_hash: str) -> Teacher:
     """Makes a teacher out of a trained network: its weights are rounded to the precision of a teacher's file.
 
     Args:

@@ -1,115 +1,46 @@
-"""Networks that the suite trains on real data: made once, stored by content, resumable, shared."""
+"""Networks that the suite trains on real data: trained once, cached, resumable, and shared between runs.
 
-import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+`pretrained` is the loop and the cache for networks of images and of graphs alike. What differs between the kinds
+of data is in a `TrainingJob`: see `condense.training.image_training` and its sibling `graph_training`.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
+from jaxtyping import Float, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
-from condense.augment import named_augmentation
-from condense.data import Images, ImageSpec
-from condense.data.images.pixels import affine
-from condense.files import digest
-from condense.networks import Network, build_network
-from condense.protocol import whole_epochs
+from condense.files import canonical, digest, hash_tensors, write_atomic
 from condense.resources import Budget
-from condense.store.targets import Hard
-from condense.training import parameters as weights
 from condense.training.loop import Loop, State
-from condense.training.step import accuracy, cutmix, train_step
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+SamplesT = TypeVar("SamplesT")
+SpecT = TypeVar("SpecT")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a network is trained on the training set: a value, hashed into the network's place in the cache.
-
-    SGD with momentum; by default the rate falls to a tenth for the second half of the steps. A field that a
-    later version adds stays out of the hash at its default, so that no network's place ever moves.
+@dataclass(frozen=True)
+class Pretrained(Generic[NetworkT]):
+    """A trained network and the cost of its training.
 
     Attributes:
-        network: Its name.
-        steps: SGD steps; an epoch's last batch is left out where it is smaller than the others.
-        epochs: Passes over all images, in place of ``steps`` (which then mean nothing); an epoch's last
-            batch may be smaller.
-        batch: Images a step, drawn without replacement within an epoch.
-        lr: Learning rate before the first milestone.
-        milestones: Shares of the steps, or of the epochs (in whole epochs, rounded down), after which the
-            rate falls.
-        gamma: What the rate is multiplied by at each milestone.
-        momentum: Momentum.
-        weight_decay: L2 coefficient.
-        augment: As in `condense.protocol.Protocol`.
-        cutmix: Probability that an augmented batch is mixed by `condense.augment.cutmix`.
-        seed: Of initialisation, order, augmentation and mixtures.
-        version: Raised when the training itself changes.
-        cosine: Whether the rate goes down to 0 along half a cosine, step by step, in place of the milestones
-            (``milestones`` and ``gamma`` then mean nothing).
-        held_out: Share of each class's images that are not trained on, drawn by the seed; the network's
-            accuracy is measured on them.
+        network: The network in evaluation mode, with frozen weights.
+        hash: SHA-256 of the weights.
+        seconds: Time that the training took, in whichever run.
+        accuracy: Percent of the held-out samples that it classifies correctly; None if none were held out.
     """
 
-    network: str
-    steps: int = 1000
-    batch: int = 256
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    augment: str = "none"
-    seed: int = 0
-    version: int = 1
-    epochs: int | None = None
-    milestones: tuple[float, ...] = (0.5,)
-    gamma: float = 0.1
-    cutmix: float = 0.0
-    cosine: bool = False
-    held_out: float = 0.0
-
-    def describe(self) -> dict[str, object]:
-        """The fields that are hashed."""
-        values = asdict(self)
-        for name in ADDED_LATER:
-            if values[name] == self.__dataclass_fields__[name].default:
-                del values[name]
-        if self.epochs is not None:
-            del values["steps"]
-        if self.cosine:
-            values.pop("milestones", None)
-            values.pop("gamma", None)
-        return values
-
-    def rate(self, step: int, schedule: "Schedule") -> float:
-        """The learning rate of a step.
-
-        Args:
-            step: From 0.
-            schedule: What `schedule` gave.
-        """
-        if self.cosine:
-            return self.lr * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
-        return self.lr * self.gamma ** sum(step >= fall for fall in schedule.falls)
-
-    def schedule(self, images: int) -> "Schedule":
-        """The training in steps.
-
-        Args:
-            images: How many there are.
-        """
-        if self.epochs is None:
-            falls = tuple(whole_epochs(share, self.steps) for share in self.milestones)
-            return Schedule(self.steps, max(1, images // self.batch), falls)
-        per_epoch = -(-images // self.batch)
-        falls = tuple(per_epoch * whole_epochs(share, self.epochs) for share in self.milestones)
-        return Schedule(per_epoch * self.epochs, per_epoch, falls)
-
-
-BY_DATASET = ("dsa", "dsa-flip-first", "crop-flip", "resized-flip")
-"""Augmentations that go by the dataset's strategy."""
-
-ADDED_LATER = ("epochs", "milestones", "gamma", "cutmix", "cosine", "held_out")
-"""Fields of `Training` that its first version did not have."""
+    network: NetworkT
+    hash: str
+    seconds: float
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,161 +48,131 @@ class Schedule:
     """A training in steps.
 
     Attributes:
-        steps: Steps in all.
-        per_epoch: Steps an epoch.
-        falls: The steps from which on the rate is lower.
+        steps: Number of steps.
+        per_epoch: Steps per epoch.
+        falls: Steps from which on the learning rate is lower.
     """
 
     steps: int
     per_epoch: int
-    falls: tuple[int, ...]
+    falls: tuple[int, ...] = ()
 
 
-def feature_extractor(network: str) -> Training:
-    """The one pinned recipe for the networks that selection methods look through: `Training`'s defaults.
-
-    The papers say that a network trained on the whole set was used, not how; a thousand steps of 256 are
-    about four passes over MNIST and five over CIFAR-10.
-    """
-    return Training(network=network)
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A trained network and what it once cost.
+@dataclass
+class TrainingJob(ABC, Generic[NetworkT]):
+    """The training of one network on one dataset.
 
     Attributes:
-        network: In evaluation mode, its weights frozen.
-        hash: SHA-256 of its weights.
-        seconds: The time that its training took, whoever did it.
-        accuracy: Percent of the held-out images; None where none were held out.
+        title: Shown in front of the progress.
+        network: The fresh network, on the device to train on.
+        rng: The generator that drew the network; everything else is drawn from it, too.
+        optimizer: The optimiser of the network's weights.
+        positions: Positions of the samples to train on, on the CPU.
+        batch: Samples per step, drawn without replacement within an epoch.
+        schedule: The training in steps.
     """
 
-    network: Network
-    hash: str
-    seconds: float
-    accuracy: float | None = None
+    title: str
+    network: NetworkT
+    rng: torch.Generator
+    optimizer: torch.optim.Optimizer
+    positions: Int64[Tensor, " n"]
+    batch: int
+    schedule: Schedule
+
+    @abstractmethod
+    def key(self) -> Mapping[str, object]:
+        """Returns everything that the trained network depends on; its hash names the place in the cache."""
+
+    @abstractmethod
+    def step(self, number: int, chosen: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Makes one step of the optimiser and returns the loss before it, detached.
+
+        Args:
+            number: Number of the step, from 0.
+            chosen: Positions of the batch's samples, on the CPU.
+        """
+
+    def accuracy(self) -> float | None:
+        """Returns the percent of held-out samples that it classifies correctly; None if none are held out."""
+        return None
+
+
+class TrainingRecipe(ABC, Generic[SamplesT, SpecT, NetworkT]):
+    """How a network is trained: a value that is hashed into the network's place in the cache."""
+
+    @abstractmethod
+    def job(self, train: SamplesT, spec: SpecT, space: str) -> TrainingJob[NetworkT]:
+        """Returns the training of a network by this recipe; arguments as for `pretrained`."""
 
 
 def pretrained(
-    training: Training,
-    train: Images,
-    spec: ImageSpec,
-    space: str,
+    training: TrainingRecipe[SamplesT, SpecT, NetworkT],
+    train: SamplesT,
+    spec: SpecT,
+    space: str = "",
     *,
     cache: Path,
     budget: Budget,
     remedy: str = "the pinned recipe does not suit this dataset: use a method without trained networks",
-) -> Pretrained:
-    """The network that a recipe gives on a training set: from the cache, or trained now.
-
-    A network sees what a student sees: images in the space ``raw`` are normalised on their way to it, so that
-    methods that work on raw pixels and methods that work on normalised ones share it.
+) -> Pretrained[NetworkT]:
+    """Returns a trained network, which is read from the cache or else trained now.
 
     Args:
-        training: The recipe.
-        train: Training images in the pixel space ``space``, on the device to train on.
-        spec: The dataset.
-        space: Name of the pixel space.
+        training: How it is trained.
+        train: The training samples, on the device to train on.
+        spec: The dataset's specification.
+        space: Name of the pixel space that images are in; graphs have none.
         cache: Folder for trained networks and their checkpoints.
-        budget: When to stop; the next call goes on from there.
-        remedy: What to do when its loss is not finite.
+        budget: The time limit; after it the next call goes on from there.
+        remedy: What the user can do when the loss is not finite.
 
     Raises:
-        Stopped: when the budget has run out.
+        Refused: if the network does not exist or does not fit the data, or the loss is not finite.
+        Stopped: if the time limit is reached.
     """
-    device = train.images.device
-    seen, see = _sight(space, spec, device)
-    pixels = {"space": seen, "mean": spec.mean, "std": spec.std}
-    values: dict[str, object] = {"training": training.describe(), "train": train.hash, "pixels": pixels}
-    if training.augment in BY_DATASET:
-        values["dsa"] = spec.dsa
-    key = digest(values)
-    folder = cache / "trained" / key[:32]
-    network, rng = _start(training, spec, device)
+    job = training.job(train, spec, space)
+    network, positions, batch = job.network, job.positions, job.batch
+    folder = cache / "trained" / digest(job.key())[:32]
     if (found := _read(folder, network)) is not None:
         return found
-    loop = Loop(
-        folder, rng, device=device, budget=budget, title=f"{training.network} on {spec.name}",
-        remedy=remedy,
-    )  # fmt: skip
-    augment = named_augmentation(training.augment, spec.dsa)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
-    )
-    kept, out = divided(train, training.held_out, training.seed)
-    order = kept[torch.randperm(len(kept), generator=rng)]
-    schedule = training.schedule(len(order))
-    state: State = {"network": network, "optimizer": optimizer, "order": order}
-    for step in loop.steps(schedule.steps, state, phase="train"):
-        optimizer.param_groups[0]["lr"] = training.rate(step, schedule)
-        at = step % schedule.per_epoch * training.batch
+    device = next(network.parameters()).device
+    loop = Loop(folder, job.rng, device=device, budget=budget, title=job.title, remedy=remedy)
+    order = positions[torch.randperm(len(positions), generator=job.rng)]
+    state: State = {"network": network, "optimizer": job.optimizer, "order": order}
+    for step in loop.steps(job.schedule.steps, state, phase="train"):
+        at = step % job.schedule.per_epoch * batch
         if at == 0 and step > 0:
-            order.copy_(kept[torch.randperm(len(kept), generator=rng)])
-        chosen = order[at : at + training.batch].to(device)
-        images = augment(see(train.images[chosen]), rng)
-        images, target = cutmix(images, Hard(train.labels[chosen]), rng, training.cutmix)
-        loop.log(loss=train_step(network, optimizer, images, target))
-    there = out.to(device)
-    found_right = accuracy(network, see(train.images[there]), train.labels[there]) if len(out) else None
-    weights.write(folder, network, loop.seconds, found_right)
+            order.copy_(positions[torch.randperm(len(positions), generator=job.rng)])
+        loop.log(loss=job.step(step, order[at : at + batch]))
+    accuracy = job.accuracy()
+    _write(folder, network, loop.seconds, accuracy)
     loop.done()
-    read = _read(folder, network)
-    assert read is not None
-    return read
+    made = _read(folder, network)
+    assert made is not None
+    return made
 
 
-def divided(train: Images, share: float, seed: int) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " o"]]:
-    """Positions of the images to train on, and of those held out: a share of each class, drawn by a seed.
-
-    Of a class with at least two images at least one is held out, and one is left.
-
-    Args:
-        train: The images.
-        share: In [0, 1); 0 holds none out.
-        seed: Of the draw.
-
-    Returns:
-        Both ascending, on the CPU.
-    """
-    rng = torch.Generator().manual_seed(seed)
-    out = torch.zeros(len(train), dtype=torch.bool)
-    for label, count in enumerate(train.counts() if share > 0 else ()):
-        if count > 1:
-            members = train.of_class(label).cpu()
-            least = min(max(1, round(share * count)), count - 1)
-            out[members[torch.randperm(count, generator=rng)[:least]]] = True
-    return (~out).nonzero()[:, 0], out.nonzero()[:, 0]
+def _write(folder: Path, network: nn.Module, seconds: float, accuracy: float | None) -> None:
+    """Stores a network's weights, and beside them what `Pretrained` holds besides the network."""
+    tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    about = {"seconds": round(seconds, 3), "hash": hash_tensors(tensors)}
+    if accuracy is not None:
+        about["accuracy"] = accuracy
+    write_atomic(folder / "weights.safetensors", save(tensors))
+    write_atomic(folder / "about.json", canonical(about, indent=1))
 
 
-def untrained(training: Training, spec: ImageSpec, device: torch.device) -> Network:
-    """The network that a training starts from: what `pretrained` gives has made its steps from these weights.
-
-    Args:
-        training: The recipe.
-        spec: The dataset.
-        device: Where the network shall be.
-
-    Returns:
-        In evaluation mode, its weights frozen.
-    """
-    network, _ = _start(training, spec, device)
-    return network.eval().requires_grad_(False)
-
-
-def _start(training: Training, spec: ImageSpec, device: torch.device) -> tuple[Network, torch.Generator]:
-    """The fresh network, and the generator that has drawn it."""
-    rng = torch.Generator().manual_seed(training.seed)
-    return build_network(training.network, spec.shape, spec.num_classes, rng, device), rng
-
-
-def _sight(space: str, spec: ImageSpec, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """The space that networks see images of a space in, and the way there."""
-    if space != "raw":
-        return space, lambda images: images
-    return "normalized", affine("normalized", spec.mean, spec.std).to(device).encode
-
-
-def _read(folder: Path, network: Network) -> Pretrained | None:
-    found = weights.read(folder, network)
-    return None if found is None else Pretrained(network, found.hash, found.seconds, found.accuracy)
+def _read(folder: Path, network: NetworkT) -> Pretrained[NetworkT] | None:
+    """Loads stored weights into a network; None if they are missing or damaged."""
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        tensors = load((folder / "weights.safetensors").read_bytes())
+        if hash_tensors(tensors) != about["hash"]:
+            return None
+        found = Pretrained(network, about["hash"], about["seconds"], about.get("accuracy"))
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
+    network.load_state_dict(tensors)
+    network.eval().requires_grad_(False)
+    return found

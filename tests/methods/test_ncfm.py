@@ -18,7 +18,8 @@ from condense.errors import Refused, Stopped
 from condense.networks import Network, build_network
 from condense.resources import Budget, Machine
 from condense.store import ImageSet, MultiFormation
-from condense.training.pretrained import pretrained, untrained
+from condense.training.image_training import untrained
+from condense.training.pretrained import pretrained
 
 NCFM = methods()["ncfm"]
 ncfm = import_module(NCFM.__module__)

@@ -17,7 +17,8 @@ from condense.files import digest
 from condense.networks import Network, build_network
 from condense.resources import Budget
 from condense.store.targets import Hard, Target
-from condense.training.pretrained import Pretrained, divided, pretrained, untrained
+from condense.training.image_training import divided, untrained
+from condense.training.pretrained import Pretrained, pretrained
 from condense.training.step import cutmix, train_step
 
 TINY = Training(network="convnet-w32", steps=10, batch=16)
@@ -30,7 +31,7 @@ def make(
     train: Images | None = None,
     budget: Budget | None = None,
     space: str = "normalized",
-) -> Pretrained:
+) -> Pretrained[Network]:
     train = train or toy.train.in_space(toy.space(space))
     return pretrained(training, train, toy.spec, space, cache=cache, budget=budget or Budget())
 
@@ -38,7 +39,7 @@ def make(
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
     """Learning rate and images of every training step, as they come."""
-    module = import_module("condense.training.pretrained")
+    module = import_module("condense.training.image_training")
     seen: list[tuple[float, Tensor]] = []
     step: Callable[..., Tensor] = module.train_step
 
@@ -53,7 +54,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
 @pytest.fixture
 def targets(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
     """What every training step is towards, as they come."""
-    module = import_module("condense.training.pretrained")
+    module = import_module("condense.training.image_training")
     seen: list[Target] = []
     step: Callable[..., Tensor] = module.train_step
 

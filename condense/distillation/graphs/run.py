@@ -11,7 +11,8 @@ from condense.distillation.run import Run
 from condense.networks.graph import in_graph_chunks
 from condense.store.graphs.graph_set import GraphSet
 from condense.store.graphs.manifest import GraphContent
-from condense.training.graph_pretrained import GraphTraining, graph_pretrained
+from condense.training.graph_training import GraphTraining
+from condense.training.pretrained import pretrained
 
 
 class GraphRun(Run[GraphSpec]):
@@ -27,7 +28,7 @@ class GraphRun(Run[GraphSpec]):
             network: Its name.
         """
         training = GraphTraining(network=network)
-        make = partial(graph_pretrained, training, train, self.spec, cache=self.cache, budget=self._budget)
+        make = partial(pretrained, training, train, self.spec, cache=self.cache, budget=self._budget)
         return in_graph_chunks(self._charged(make).network.features, train, self.spec.features)
 
     def selected(self, train: Graphs, indices: Int64[Tensor, " g"]) -> GraphSet:

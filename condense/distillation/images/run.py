@@ -35,7 +35,8 @@ from condense.store.images.writer import LabelWriter
 from condense.teachers import FIXED, TRAINED, Teacher, check_classes, find, fixed, keep, read
 from condense.teachers.training import as_teacher
 from condense.training.experts import Experts, ExpertTraining, experts
-from condense.training.pretrained import Pretrained, Training, pretrained, untrained
+from condense.training.image_training import Training, untrained
+from condense.training.pretrained import Pretrained, pretrained
 
 
 class ImageRun(Run[ImageSpec]):
@@ -129,7 +130,7 @@ class ImageRun(Run[ImageSpec]):
         )  # fmt: skip
         return self._charged(make)
 
-    def _trained(self, training: Training, train: Images, space: str) -> Pretrained:
+    def _trained(self, training: Training, train: Images, space: str) -> Pretrained[Network]:
         return self._charged(
             partial(pretrained, training, train, self.spec, space, cache=self.cache, budget=self._budget)
         )

@@ -16,7 +16,7 @@ from condense.networks import Network, build_network
 from condense.store.images.manifest import ImageContent
 from condense.teachers import FIXED, TRAINED, find, fixed, read
 from condense.teachers.training import teacher_training
-from condense.training.pretrained import Training
+from condense.training.image_training import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ from condense.data.graphs.batch import batch_of
 from condense.distillation import GraphMethod, GraphRun, GraphTraining, ImageMethod, distill
 from condense.distillation.registry import build, methods, register, registered
 from condense.errors import Refused, Stopped
-from condense.networks.graph import build_graph_network
+from condense.networks.graph import GraphNetwork, build_graph_network
 from condense.resources import Budget
 from condense.store import GraphSet
-from condense.training.graph_pretrained import GraphPretrained, graph_pretrained
+from condense.training.pretrained import Pretrained
+from condense.training.pretrained import pretrained as train_once
 
 TINY = GraphTraining(network="gin-mean", steps=6, batch=16)
 
@@ -38,8 +39,8 @@ def mutag() -> GraphDataset:
 
 def pretrained(
     data: GraphDataset, cache: Path, training: GraphTraining = TINY, budget: Budget | None = None
-) -> GraphPretrained:
-    return graph_pretrained(training, data.train, data.spec, cache=cache, budget=budget or Budget())
+) -> Pretrained[GraphNetwork]:
+    return train_once(training, data.train, data.spec, cache=cache, budget=budget or Budget())
 
 
 def test_one_name_may_stand_for_a_method_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,7 @@ def test_a_trained_network_is_read_again_and_a_damaged_one_trained_again(
 ) -> None:
     first = pretrained(mutag, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("condense.training.graph_pretrained.Loop", None)
+        patch.setattr("condense.training.pretrained.Loop", None)
         again = pretrained(mutag, tmp_path)
         assert again.hash == first.hash and again.seconds == first.seconds
     (weights,) = tmp_path.rglob("weights.safetensors")

@@ -141,7 +141,7 @@ def test_a_runs_networks_come_from_its_own_generator_one_after_the_other(
 def test_a_trained_network_is_charged_at_its_price_once_even_where_it_was_in_the_cache(
     toy: ImageDataset, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = import_module("condense.training.pretrained")
+    module = import_module("condense.training.image_training")
     step: Callable[..., torch.Tensor] = module.train_step
 
     def slow(*arguments: object) -> torch.Tensor:
