@@ -1,7 +1,7 @@
 """Networks that the suite trains on real data: trained once, cached, resumable, and shared between runs.
 
-`pretrained` is the loop and the cache for networks of images and of graphs alike. What differs between the kinds
-of data is in a `TrainingJob`: see `condense.training.image_training` and its sibling `graph_training`.
+`pretrained` is the loop and the cache for networks of images and of graphs. What differs between the kinds of
+data is in a `TrainingJob`: see `condense.training.image_training` and its sibling `graph_training`.
 """
 
 import json
