@@ -1,7 +1,8 @@
 """condense, the benchmark suite for dataset distillation: every method, one storage format, fixed protocols.
 
-`load`, `save`, `verify` and `ImageSet` are all that most code needs. They are looked up on first use, so
-that ``import condense`` and ``condense --help`` do not wait for torch.
+The functions are the commands: `distill`, `evaluate`, `run`, `results`, `list_methods`, `list_datasets`, and
+`load`, `save` and `verify` for stored sets. Names are looked up on first use, so ``import condense`` does not
+wait for torch.
 """
 
 from importlib import import_module
@@ -9,6 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from condense.errors import Refused as Refused
+    from condense.runner.api import distill as distill
+    from condense.runner.api import evaluate as evaluate
+    from condense.runner.api import list_datasets as list_datasets
+    from condense.runner.api import list_methods as list_methods
+    from condense.runner.api import results as results
+    from condense.runner.api import run as run
+    from condense.store import DistilledSet as DistilledSet
+    from condense.store import GraphSet as GraphSet
     from condense.store import ImageSet as ImageSet
     from condense.store import load as load
     from condense.store import save as save
@@ -16,7 +26,16 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["ImageSet", "__version__", "load", "save", "verify"]
+_PLACES = {
+    "condense.errors": ("Refused",),
+    "condense.runner.api": ("distill", "evaluate", "list_datasets", "list_methods", "results", "run"),
+    "condense.store": ("DistilledSet", "GraphSet", "ImageSet", "load", "save", "verify"),
+}
+
+__all__ = [
+    "DistilledSet", "GraphSet", "ImageSet", "Refused", "__version__", "distill", "evaluate", "list_datasets",
+    "list_methods", "load", "results", "run", "save", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
@@ -25,8 +44,9 @@ def __getattr__(name: str) -> object:
             return version("condense-bench")
         except PackageNotFoundError:
             return "0+unknown"
-    if name in __all__:
-        return getattr(import_module("condense.store"), name)
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

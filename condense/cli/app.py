@@ -237,22 +237,21 @@ def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]
 
 @command("list")
 def list_() -> None:
-    """Name the methods, datasets, networks and protocols."""
-    from condense.data import GRAPH_NAMES, IMAGE_NAMES
-    from condense.distillation.registry import methods, wrappers
+    """List the methods, datasets, networks and protocols."""
     from condense.networks import GRAPH_NETWORKS, NETWORKS
-    from condense.protocol import PROTOCOLS
+    from condense.protocol import PROTOCOLS, PUBLISHED
+    from condense.runner.api import list_datasets, list_methods
 
-    for kind, of in (("images", ""), ("graphs", " (graphs)")):
-        for name, method in methods(kind).items():
-            typer.echo(f"method    {name}{of}: {(method.__doc__ or '').strip().splitlines()[0]}")
-    for name, wrapper in wrappers().items():
-        typer.echo(f"wrapper   +{name}: {(wrapper.__doc__ or '').strip().splitlines()[0]}")
-    for name in [*IMAGE_NAMES, *(f"{name} (graphs)" for name in GRAPH_NAMES)]:
-        typer.echo(f"dataset   {name}")
-    for name in [*NETWORKS, *(f"{name} (graphs)" for name in GRAPH_NETWORKS)]:
-        typer.echo(f"network   {name}")
-    for name in [*PROTOCOLS, "published"]:
+    suffix = {"images": "", "graphs": " (graphs)"}
+    for name, kind, description in list_methods().itertuples(index=False):
+        word = "wrapper" if name.startswith("+") else "method"
+        typer.echo(f"{word:9} {name}{suffix[kind]}: {description}")
+    for name, kind in list_datasets().itertuples(index=False):
+        typer.echo(f"dataset   {name}{suffix[kind]}")
+    for kind, names in (("images", NETWORKS), ("graphs", GRAPH_NETWORKS)):
+        for name in names:
+            typer.echo(f"network   {name}{suffix[kind]}")
+    for name in [*PROTOCOLS, PUBLISHED]:
         typer.echo(f"protocol  {name}")
 
 

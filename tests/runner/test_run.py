@@ -310,7 +310,7 @@ def test_more_students_than_the_protocol_has_seeds_are_refused_before_any_work(
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"dataset": "digts"}, "unknown dataset 'digts'; nearest: digits"),
+        ({"dataset": "digts"}, "dataset='digts': unknown dataset 'digts'; nearest: digits"),
         ({"method": "random_subst"}, "unknown method 'random_subst'; nearest: random_subset"),
         ({"ipc": 0}, "ipc=0: at least one image per class is needed"),
         ({"ipc": 21}, "ipc=21: class '0' of toy has 20 training images"),

@@ -1,0 +1,202 @@
+"""The Python API: the work of the commands as functions, for notebooks and scripts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from condense.data import GRAPH_NAMES, IMAGE_NAMES, KINDS
+from condense.distillation.registry import methods, wrappers
+from condense.files import home
+from condense.records import frame
+from condense.runner.cell import CellSpec, Paths, machine_named
+from condense.runner.job import resolve
+from condense.runner.reevaluate import reevaluate
+from condense.runner.run import make_set, run_cell, say_settings
+from condense.store import DistilledSet, load
+
+
+def distill(
+    method: str = "dm",
+    dataset: str | Path | None = None,
+    ipc: int = 1,
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str = "auto",
+    budget: str | None = None,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
+    teacher: str | Path | None = None,
+    **fields: object,
+) -> DistilledSet:
+    """Distils a dataset.
+
+    The set is stored, so the same call returns it at once the next time.
+
+    Args:
+        method: Name of the method, with wrappers after it: ``dm``, ``dm+fyi`` (see `list_methods`).
+        dataset: Name (see `list_datasets`), .npz file, or folder of images or graphs. None takes ``digits``,
+            or ``mutag`` for a method that distils graphs.
+        ipc: Images or graphs per class.
+        seed: Seed of the distillation.
+        out: Folder for sets; None stores the set in the cache alone.
+        device: ``cpu``, ``cuda``, or ``auto``: a GPU if there is one.
+        budget: Time limit such as ``9m``. The same call goes on from there.
+        data_dir: Folder with the files of datasets.
+        size: Side in pixels to which the images are resized.
+        teacher: File of the teacher that the method takes.
+        **fields: Hyper-parameters of the method; of a wrapper by ``**{"fyi.flip_first": True}``.
+
+    Returns:
+        The distilled set, a `torch.utils.data.Dataset` on the CPU.
+
+    Raises:
+        Refused: if this cannot work.
+        Stopped: if the budget runs out.
+    """
+    cell = CellSpec(
+        method=method, dataset=_text(dataset), ipc=ipc, size=size, seeds=(seed,), params=fields,
+        teacher=teacher,
+    )  # fmt: skip
+    machine = machine_named(device, budget)
+    job = resolve(cell, _paths(home() / "sets" if out is None else out, data_dir=data_dir), evaluated=False)
+    say_settings(job)
+    return make_set(job, seed, machine)[0]
+
+
+def evaluate(
+    distilled: DistilledSet | str | Path,
+    *,
+    student: str | None = None,
+    protocol: str | None = None,
+    dataset: str | Path | None = None,
+    eval_seeds: int | None = None,
+    results: str | Path | None = None,
+    device: str = "auto",
+    budget: str | None = None,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
+    teacher: str | Path | None = None,
+) -> pd.DataFrame:
+    """Trains students from scratch on a set and tests them.
+
+    Args:
+        distilled: The set, or the folder where it is stored.
+        student: Name of the student network; None takes convnet, or six networks for graphs.
+        protocol: Evaluation protocol; None takes the dataset's default, ``published`` the one of the paper
+            that the set's settings come from.
+        dataset: The dataset; None finds it by the name that the set holds.
+        eval_seeds: Number of students; None takes the protocol's number.
+        results: Folder for records; None records nothing.
+        device: As in `distill`.
+        budget: As in `distill`.
+        data_dir: As in `distill`.
+        size: As in `distill`.
+        teacher: File of the teacher that the set was made with, for a protocol under which it labels.
+
+    Returns:
+        A table with one row for each student, with the columns of `results`.
+
+    Raises:
+        Refused: if this cannot work.
+        Stopped: if the budget runs out.
+    """
+    cell = CellSpec(
+        dataset=_text(dataset), protocol=protocol, student=student, size=size, eval_seeds=eval_seeds,
+        teacher=teacher,
+    )  # fmt: skip
+    made = load(distilled) if isinstance(distilled, str | Path) else distilled
+    paths = _paths(results="results" if results is None else results, data_dir=data_dir)
+    machine = machine_named(device, budget)
+    return frame.frame(reevaluate(made, cell, paths, machine, recorded=results is not None))
+
+
+def run(
+    method: str = "dm",
+    dataset: str | Path | None = None,
+    ipc: int = 1,
+    *,
+    seed: int | None = None,
+    student: str | None = None,
+    protocol: str | None = None,
+    eval_seeds: int | None = None,
+    out: str | Path = "sets",
+    results: str | Path = "results",
+    device: str = "auto",
+    budget: str | None = None,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
+    teacher: str | Path | None = None,
+    **fields: object,
+) -> pd.DataFrame:
+    """Distils a dataset, stores the set, trains students on it and records their results.
+
+    What is stored and recorded already is not done again.
+
+    Args:
+        method: As in `distill`; also the name of a reference row such as ``whole`` or ``majority``.
+        dataset: As in `distill`.
+        ipc: As in `distill`.
+        seed: Seed of the distillation; None takes all seeds of the method's row on a board.
+        student: As in `evaluate`.
+        protocol: As in `evaluate`.
+        eval_seeds: As in `evaluate`.
+        out: Folder for sets.
+        results: Folder for records.
+        device: As in `distill`.
+        budget: As in `distill`.
+        data_dir: As in `distill`.
+        size: As in `distill`.
+        teacher: As in `distill`.
+        **fields: As in `distill`.
+
+    Returns:
+        A table with one row for each student, with the columns of `results`.
+
+    Raises:
+        Refused: if this cannot work.
+        Stopped: if the budget runs out.
+    """
+    cell = CellSpec(
+        method=method, dataset=_text(dataset), ipc=ipc, protocol=protocol, student=student, size=size,
+        seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, params=fields, teacher=teacher,
+    )  # fmt: skip
+    return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
+
+
+def results(folder: str | Path = "results") -> pd.DataFrame:
+    """Reads the records of a folder as a table with one row for each student.
+
+    `condense.records.frame.results` describes the columns.
+    """
+    return frame.results(Path(folder))
+
+
+def list_methods() -> pd.DataFrame:
+    """Lists the methods and the wrappers (``+name``): their name, kind of data and description."""
+    found = [(name, kind, _first_line(cls)) for kind in KINDS for name, cls in methods(kind).items()]
+    found += [(f"+{name}", "images", _first_line(cls)) for name, cls in wrappers().items()]
+    return pd.DataFrame(found, columns=["name", "kind", "description"])
+
+
+def list_datasets() -> pd.DataFrame:
+    """Lists the datasets that have a name: their name and kind of data."""
+    names: Mapping[str, tuple[str, ...]] = {"images": tuple(IMAGE_NAMES), "graphs": tuple(GRAPH_NAMES)}
+    found = [(name, kind) for kind in KINDS for name in names[kind]]
+    return pd.DataFrame(found, columns=["name", "kind"])
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _paths(
+    out: str | Path = "sets", results: str | Path = "results", data_dir: str | Path | None = None
+) -> Paths:
+    folder = None if data_dir is None else Path(data_dir)
+    return Paths(out=Path(out), results=Path(results), data_dir=folder)
