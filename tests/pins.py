@@ -32,8 +32,9 @@ from condense.store.images.replay import hash_images, shard_metadata
 from condense.teachers import PINNED, Header, Teacher, fixed
 from condense.teachers.training import teacher_training
 from condense.training.experts import experts
-from condense.training.graph_pretrained import GraphTraining, graph_pretrained
-from condense.training.pretrained import Training, pretrained
+from condense.training.graph_training import GraphTraining
+from condense.training.image_training import Training
+from condense.training.pretrained import pretrained
 
 ROOT = Path(__file__).parents[1]
 SETS = ROOT / "results" / "sets"
@@ -286,7 +287,7 @@ def expert_place(home: Path, training: ExpertTraining, space: str) -> list[str]:
 def graph_network_place(home: Path) -> list[str]:
     """Where a trained graph network lies."""
     training, data = GraphTraining(network="gcn-mean"), mutag()
-    return begun(home, lambda: graph_pretrained(training, data.train, data.spec, cache=home, budget=Spent()))
+    return begun(home, lambda: pretrained(training, data.train, data.spec, cache=home, budget=Spent()))
 
 
 def run_place(home: Path, name: str) -> list[str]:
