@@ -19,7 +19,8 @@ from condense.protocol import Protocol, Stage
 from condense.store import GraphSet, ImageSet
 from condense.teachers import Teacher
 from condense.training.experts import Experts, ExpertTraining
-from condense.training.pretrained import Training, feature_extractor
+from condense.training.graph_training import GraphTraining
+from condense.training.image_training import Training, feature_extractor
 
 __all__ = [
     "ChainedView",
@@ -31,6 +32,7 @@ __all__ = [
     "GraphRun",
     "GraphSet",
     "GraphSpec",
+    "GraphTraining",
     "Graphs",
     "IdentityView",
     "ImageMethod",
