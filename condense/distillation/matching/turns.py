@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from condense.distillation.images.synthetic import LearnableSet
+from condense.distillation.images.learnable import LearnableSet
 
 
 class Turns:
