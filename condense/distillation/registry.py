@@ -1,4 +1,4 @@
-"""Methods by name: every module of `condense.methods`, and third parties' through entry points."""
+"""Methods by name: those in `condense.methods`, and those of other packages by their entry points."""
 
 import importlib
 import math
@@ -16,17 +16,17 @@ from condense.distillation.wrapper import Wrapper, wrapped
 from condense.errors import Refused, unknown
 
 GROUP = "condense.methods"
-"""The entry-point group for methods of others: ``name = "package.module:Class"``."""
+"""The entry-point group for methods of other packages: ``name = "package.module:Class"``."""
 
 Key = tuple[str, str]
-"""Kind of data and name: one name may stand for one method of each kind."""
+"""Kind of data and name; a name may stand for one method of each kind."""
 
 _registered: dict[Key, type[Method]] = {}
 M = TypeVar("M", bound=type[Method])
 
 
 def register(cls: M) -> M:
-    """Class decorator: makes a method known by its name, for its kind of data.
+    """Registers a method by its name, for its kind of data; a class decorator.
 
     Raises:
         Refused: if the name is taken.
@@ -43,10 +43,10 @@ def register(cls: M) -> M:
 
 @cache
 def registered() -> MappingProxyType[Key, type[Method]]:
-    """Every method and wrapper by kind and name, sorted; the first call imports them.
+    """Returns all methods and wrappers by kind and name, sorted; the first call imports them.
 
     Raises:
-        Refused: if a third party's name clashes with another.
+        Refused: if a method of another package cannot be imported, or its name is taken.
     """
     package = importlib.import_module(GROUP)
     for module in pkgutil.iter_modules(package.__path__):

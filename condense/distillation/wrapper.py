@@ -1,4 +1,4 @@
-"""What stands behind a ``+``: a method around another one."""
+"""Wrappers: methods around another method, named after a ``+``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from condense.distillation.method import ImageMethod, Recipe
 from condense.protocol import Protocol
 
 OF_THE_HOST = ("kind", "draws", "keeps_real", "optimizes", "through_view", "remedy", "network", "pixel_space")
-"""What a wrapper has of its host."""
+"""Attributes that a wrapper takes over from its host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Wrapper(ImageMethod):
     wraps: ClassVar[str] = "a method"
 
     def __post_init__(self) -> None:
-        """Takes over what is the host's, and refuses what `ImageMethod` refuses."""
+        """Takes over the host's attributes, and checks the fields as `ImageMethod` does."""
         for name in OF_THE_HOST:
             object.__setattr__(self, name, getattr(self.host, name))
         super().__post_init__()
@@ -61,19 +61,19 @@ class Wrapper(ImageMethod):
 
     @property
     def needs_real(self) -> bool:
-        """As the host."""
+        """Whether the host keeps or starts from ``ipc`` real samples of each class."""
         return self.host.needs_real
 
     def per_class(self, ipc: int, num_classes: int) -> int:
-        """As the host."""
+        """Returns how many samples of each class the host stores."""
         return self.host.per_class(ipc, num_classes)
 
     def links(self) -> Sequence[ImageMethod]:
-        """The host's links, and this one."""
+        """Returns the host's links, and the wrapper itself."""
         return [*self.host.links(), self]
 
     def config(self) -> dict[str, object]:
-        """Its own settings, without the host's."""
+        """Returns the wrapper's own settings, without the host's."""
         values = super().config()
         return {
             name: value for name, value in values.items() if name not in ("host", "network", "pixel_space")

@@ -1,4 +1,4 @@
-"""What a method that distils graphs may ask of its surroundings."""
+"""The surroundings of a method that distils graphs."""
 
 from functools import partial
 
@@ -19,24 +19,24 @@ class GraphRun(Run[GraphSpec]):
     """The surroundings of a method that distils graphs: see `Run` for what all methods have."""
 
     def features(self, train: Graphs, network: str) -> Float[Tensor, "g h"]:
-        """What a network makes of each graph before its classifier, once it is trained on all of them.
+        """Returns the features of each graph: the input of the classifier of a network trained on all graphs.
 
-        It is the pinned one (`GraphTraining`): from the cache, or trained now. Its cost counts as the run's.
+        The network is trained as `GraphTraining` says; its cost is charged to the run, even if it is cached.
 
         Args:
-            train: The graphs that the method was given.
-            network: Its name.
+            train: The training graphs that the method was given.
+            network: Name of the network.
         """
         training = GraphTraining(network=network)
         make = partial(pretrained, training, train, self.spec, cache=self.cache, budget=self._budget)
         return in_graph_chunks(self._charged(make).network.features, train, self.spec.features)
 
     def selected(self, train: Graphs, indices: Int64[Tensor, " g"]) -> GraphSet:
-        """The finished set, from real graphs of equal weight.
+        """Makes the finished set of real graphs of equal weight.
 
         Args:
-            train: The graphs that the method was given.
-            indices: Which of them to keep, class-major.
+            train: The training graphs that the method was given.
+            indices: Positions of the graphs to keep, class-major.
         """
         kept = train.select(indices)
         return self.distilled(
@@ -58,20 +58,20 @@ class GraphRun(Run[GraphSpec]):
         degrees: Int64[Tensor, " z"] | None = None,
         to_parent: bool = False,
     ) -> GraphSet:
-        """The finished set; `GraphSet` says what its parts mean.
+        """Makes the finished set: see `GraphSet` for its parts.
 
         Args:
             nodes: Columns of the dataset's features, or learned features as wide as a student's input.
             edges: Source and target of each message, as global node numbers.
-            nodes_ptr: Where each graph's nodes begin, and z.
-            edges_ptr: Where each graph's edges begin, and e.
+            nodes_ptr: Position of each graph's first node, followed by z.
+            edges_ptr: Position of each graph's first edge, followed by e.
             labels: Class ids.
             edge_labels: Ids of the edges' features; None where all are 0.
-            weights: Of each graph in a student's loss; None for equal ones.
-            roots: The nodes that stand for their graph; all of them if None.
-            degrees: The nodes' numbers of neighbours, where the edges do not show them.
-            to_parent: Whether the graphs are trees whose nodes send to their parent only; else every edge is
-                there in both directions.
+            weights: Weight of each graph in a student's loss; None for equal weights.
+            roots: Whether each node stands for its graph; None if all do.
+            degrees: Number of neighbours of each node, if the edges do not show it.
+            to_parent: Whether the graphs are trees whose nodes send messages to their parents only. Otherwise
+                every edge is there in both directions.
         """
         spec = self.spec
         counts = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()

@@ -1,4 +1,4 @@
-"""The set being learned: leaf tensors, and access to them through the view."""
+"""The set that a method learns: its images as leaf tensors, and access to them through a view."""
 
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class LearnableSet:
-    """Learned images, class-major: ``ipc`` of class 0, then of class 1, and so on.
+    """Images that are learned, class-major: ``ipc`` of class 0, then of class 1, and so on.
 
     Args:
-        images: Initial images (k * ipc, c, h, w); become a leaf that gradients flow into.
-        num_classes: k.
-        view: What methods see of them.
+        images: Initial images (k * ipc, c, h, w), which are copied.
+        num_classes: Number of classes, k.
+        view: How the method sees the images.
 
     Attributes:
-        images: The leaf.
+        images: The leaf tensor that gradients flow into.
         labels: Class ids (k * ipc,).
     """
 
@@ -36,56 +36,56 @@ class LearnableSet:
 
     @classmethod
     def noise(cls, run: "ImageRun") -> "LearnableSet":
-        """Standard normal pixels in the method's pixel space."""
+        """Starts from standard normal pixels in the method's pixel space."""
         shape = (run.spec.num_classes * run.ipc, *run.spec.shape)
         images = torch.randn(shape, generator=run.rng).to(run.device)
         return cls(images, run.spec.num_classes, run.view)
 
     @classmethod
     def real(cls, train: Images, run: "ImageRun") -> "LearnableSet":
-        """Random training images, each at most once."""
+        """Starts from random training images, each used at most once."""
         images = train.draw(run.ipc, run.rng)
         return cls(images.flatten(0, 1).to(run.device), run.spec.num_classes, run.view)
 
     @classmethod
     def mixed(cls, train: Images, run: "ImageRun", factor: int, view: View) -> "LearnableSet":
-        """Every image made up of small ones, for a view that takes them apart again: see `tiled`.
+        """Starts from images that are made of small ones, for a view that takes them apart again: see `tiled`.
 
         Args:
-            train: Where random images of each class are taken from.
-            run: Says how many images per class to make.
-            factor: Tiles along each side of an image.
-            view: What methods see of the set.
+            train: The training images, of which random ones of each class are drawn.
+            run: The run, which has the number of images per class.
+            factor: Number of small images along each side of an image.
+            view: How the method sees the images.
         """
         images = tiled(train.draw(run.ipc * factor**2, run.rng), factor)
         return cls(images.to(run.device), run.spec.num_classes, view)
 
     def all(self) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
-        """Every image and label, through the view."""
+        """Returns all images and labels, seen through the view."""
         return self.view(self.images, self.labels)
 
     def by_class(self) -> Float[Tensor, "k i c h w"]:
-        """Every image through the view, one row a class; i is ``ipc`` times the view's copies."""
+        """Returns all images, seen through the view, by class; i is ``ipc`` times the view's copies."""
         seen, _ = self.all()
         rows = seen.view(self.view.copies, self.num_classes, self.ipc, *seen.shape[1:])
         return rows.transpose(0, 1).flatten(1, 2)
 
     def minibatch(self, indices: Int[Tensor, " b"]) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
-        """Some images and labels, through the view."""
+        """Returns the images and labels at some positions, seen through the view."""
         return self.view(self.images[indices], self.labels[indices])
 
 
 def tiled(images: Float[Tensor, "k m c h w"], factor: int) -> Float[Tensor, "n c h w"]:
-    """Images each made of factor x factor small ones of their class, as multi-formation cuts them out again.
+    """Makes images out of factor x factor small images of their class, which multi-formation cuts out again.
 
-    The start "mix" of IDC and NCFM (snu-mllab/Efficient-Dataset-Condensation, ``Synthesizer.init``): an image
-    is down-scaled by taking the nearest pixels. Where the factor does not divide a side, the last row or
-    column of tiles reaches beyond the image and is cut off.
+    This is the initialisation "mix" of IDC and NCFM (snu-mllab/Efficient-Dataset-Condensation,
+    ``Synthesizer.init``). Images are down-scaled by taking the nearest pixels. If the factor does not divide a
+    side, the last row or column of small images is cut off.
 
     Args:
-        images: m = factor^2 i of each of k classes; the first i fill the first tile of the class's i images,
-            the next i the tile to its right, and so on, row by row.
-        factor: Tiles along each side.
+        images: m = factor^2 i images of each of k classes. The first i fill the first place of the class's i
+            output images, the next i the place to its right, and so on, row by row.
+        factor: Number of small images along each side.
 
     Returns:
         The n = k i images, class-major.

@@ -1,4 +1,4 @@
-"""What a method may ask of its surroundings."""
+"""The surroundings of a method that distils images."""
 
 import copy
 import math
@@ -75,17 +75,17 @@ class ImageRun(Run[ImageSpec]):
         return inner
 
     def normalize(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Raw pixels as students see them: minus the dataset's mean, by its standard deviation."""
+        """Normalises raw pixels by the dataset's mean and standard deviation, as students see them."""
         return self._normalized.encode(images)
 
     def network(self, name: str | None = None) -> Network:
-        """A fresh network, drawn from the run's generator, in training mode (default: the method's)."""
+        """Draws a fresh network from the run's generator, in training mode; default: the method's network."""
         name = name or self._settings.network
         assert name is not None
         return build_network(name, self.spec.shape, self.spec.num_classes, self.rng, self.device)
 
     def pretrained(self, training: Training, train: Images) -> Network:
-        """A network trained on real data: from the cache, or trained now. Its cost counts as the run's."""
+        """Returns a network trained on real images; its cost is charged to the run, even if it is cached."""
         return self._trained(training, train, self.space.name).network
 
     def teacher(self, which: str, training: Training | None, train: Images) -> Teacher:
@@ -123,7 +123,7 @@ class ImageRun(Run[ImageSpec]):
         return teacher
 
     def experts(self, training: ExpertTraining, count: int, epochs: int, train: Images) -> Experts:
-        """Networks trained on real data with a snapshot of each epoch, like `pretrained`: see `Experts`."""
+        """Returns networks trained on real images, with a snapshot of each epoch: see `Experts`."""
         make = partial(
             experts, training, count, epochs, train, self.spec, self.space.name,
             cache=self.cache, budget=self._budget, say=partial(print, file=sys.stderr, flush=True),
@@ -136,14 +136,14 @@ class ImageRun(Run[ImageSpec]):
         )
 
     def _normalized_images(self, train: Images) -> Images:
-        """The training images as they were loaded, normalised, whatever the run's pixel space is."""
+        """Returns the training images as they were loaded, normalised, whatever the run's pixel space is."""
         if self.space.name == "normalized":
             return train
         raw = (self.space.decode(train.images) * 255).round().clamp(0, 255).to(torch.uint8)
         return replace(train, images=raw).in_space(self._normalized)
 
     def untrained(self, training: Training) -> Network:
-        """The network that a training starts from, in evaluation mode and frozen like what it ends with."""
+        """Returns the network from which a training starts, in evaluation mode and frozen."""
         return untrained(training, self.spec, self.device)
 
     def distilled(
@@ -161,21 +161,21 @@ class ImageRun(Run[ImageSpec]):
         encode: str = NO_ENCODING,
         compensators: Int8[Tensor, "g m c h w"] | None = None,
     ) -> ImageSet:
-        """The finished set, from images in the method's pixel space.
+        """Makes the finished set of images in the method's pixel space.
 
         Args:
-            images: As they shall be stored.
+            images: The images to store.
             labels: Class ids.
             soft: Learned label probabilities.
-            lr: A learned learning rate for students (a training hint).
-            augment: The augmentation that the set was learned for (a training hint).
-            decode: Steps from a stored image to those that students train on.
-            rollbacks: Steps that were taken back on the way, where that is counted.
-            labelled_by: The teacher whose answers `soft` holds, if one gave them.
+            lr: A learned learning rate for students, stored as a hint.
+            augment: Name of the augmentation that the set was learned for, stored as a hint.
+            decode: Steps that turn a stored image into the images that students train on.
+            rollbacks: Number of optimisation steps that were rolled back, if the method counts them.
+            labelled_by: The teacher that gave `soft`, if one did.
             as_bytes: Whether the images are stored as raw pixels of 8 bits, rounded and clamped.
-            encode: How such bytes are compressed: ``none``, ``png``, ``jpeg``, or ``jpeg:90`` of another
-                quality than 75. The images are what the files are read as.
-            compensators: What the decode step `Compensated` adds to the images.
+            encode: Compression of these bytes: ``none``, ``png``, ``jpeg`` (quality 75), or with a quality
+                such as ``jpeg:90``. The set then holds the images as they are read from the files.
+            compensators: Images that the decode step `Compensated` adds to the stored ones.
         """
         hints: HintsPart = {"lr": lr, "augment": augment}
         if rollbacks is not None:
@@ -189,13 +189,14 @@ class ImageRun(Run[ImageSpec]):
         return made
 
     def selected(self, train: Images, indices: Int[Tensor, " n"]) -> ImageSet:
-        """The finished set, from real images: stored as the bytes that they were loaded as.
+        """Makes the finished set of real images, stored as the bytes that were loaded.
 
-        A whitened method's are stored whitened, so that students see them as they see its table's other sets.
+        For a method that works on whitened pixels they are stored whitened, so that students see them as they
+        see the other sets of the method's table.
 
         Args:
-            train: The images that the method was given.
-            indices: Which of them to keep, class-major.
+            train: The training images that the method was given.
+            indices: Positions of the images to keep, class-major.
         """
         images, labels = train.images[indices], train.labels[indices]
         if self.space.name == "zca":
@@ -265,20 +266,20 @@ class ImageRun(Run[ImageSpec]):
         )
 
     def shown(self, made: ImageSet) -> ImageSet:
-        """A set as a teacher and the students that it labels for see it: normalised, on the run's device."""
+        """Returns a set as a teacher sees it: normalised, on the run's device."""
         return made.in_space(self._normalized).to(self.device)
 
     def writer(self, made: ImageSet, *, batch: int, top_k: int | None, shards: int) -> LabelWriter:
-        """What takes in labels of views of a set, and streams them to the run's folder, a file an epoch.
+        """Returns a writer that streams the labels of a set's views to the run's folder, one file per epoch.
 
         Args:
             made: The set, as it will be stored.
-            batch: Views of a batch.
-            top_k: Logits that are stored of each view; None for all.
-            shards: How many epochs will be labelled.
+            batch: Views per batch.
+            top_k: Number of logits to store for each view; None for all.
+            shards: Number of epochs that will be labelled.
 
         Raises:
-            Refused: if the disk cannot hold that.
+            Refused: if the disk has no room for the labels.
         """
         layout = Layout(len(made), self.spec.num_classes, batch, top_k)
         return LabelWriter(self._shards, layout, hash_images(made.tensors(), made.content), shards)
@@ -295,17 +296,17 @@ class ImageRun(Run[ImageSpec]):
         cutmix: float,
         mixup: float | None,
     ) -> ImageSet:
-        """A set with stored labels in place of its own; class ids stay beside them.
+        """Returns a set with stored labels in place of its own; its class ids stay.
 
         Args:
             made: The set that was labelled.
-            writer: Its labels.
-            teacher: Who gave them.
-            temperature: Of the loss that students are trained with.
-            epochs: How long they are trained.
-            crop: How the views were drawn, like `cutmix` and `mixup`: see `condense.augment.views.draw_views`.
-            cutmix: Probability.
-            mixup: Beta's parameter.
+            writer: The writer that took its labels.
+            teacher: The teacher that gave them.
+            temperature: Temperature of the loss that students are trained with.
+            epochs: Number of epochs that students are trained for.
+            crop: How the views were cropped: see `condense.augment.views.draw_views`.
+            cutmix: Probability that a batch was mixed by boxes.
+            mixup: Parameter a of the Beta(a, a) that batches were averaged by; None if they were not.
         """
         label: ReplayedLabelPart = {
             "kind": "replayed", "temperature": temperature, "teacher": teacher.hash, "images": writer.images,
@@ -317,6 +318,6 @@ class ImageRun(Run[ImageSpec]):
         return replace(made, soft=None, replay=replay, content=content, provenance=self._provenance())
 
     def done(self) -> None:
-        """Removes the checkpoints and the labels that were streamed, once the set is on disk."""
+        """Removes the checkpoints and the streamed labels; to be called once the set is on disk."""
         super().done()
         shutil.rmtree(self._shards, ignore_errors=True)

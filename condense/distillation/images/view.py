@@ -1,4 +1,4 @@
-"""Views: what a synthetic set looks like to a method, as opposed to what is stored."""
+"""Views: how a method sees a synthetic set, as opposed to how the set is stored."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,11 +12,11 @@ from condense.store.images.decode import GREY, Fill, MultiFormation
 class View(Protocol):
     """Turns stored images and labels into those that a method trains and matches with.
 
-    What comes out is copies-major, ``m = copies * n``: the first n are copy 0 of each image in order, the
-    next n copy 1, and so on, so that ``out.view(copies, n, ...)`` holds, for a chain of views too.
+    The output has ``m = copies * n`` images: first copy 0 of each of the n images in order, then copy 1, and so
+    on. ``out.view(copies, n, ...)`` is therefore valid, for a chain of views too.
 
     Attributes:
-        copies: Images that come out for each one that goes in; multiplied along a chain.
+        copies: Number of output images for each input image.
     """
 
     @property
@@ -40,11 +40,11 @@ class IdentityView:
 
 @dataclass(frozen=True, eq=False)
 class DecodedView:
-    """The stored images through a decode step: what students will train on.
+    """The stored images after a decode step, as students will train on them.
 
     Attributes:
-        step: The step.
-        fill: What it pads images with, in the space that the method's pixels are in.
+        step: The decode step.
+        fill: The value that it pads images with, in the method's pixel space.
     """
 
     step: MultiFormation
@@ -52,7 +52,7 @@ class DecodedView:
 
     @property
     def copies(self) -> int:
-        """The step's."""
+        """Number of output images for each input image."""
         return self.step.copies
 
     def __call__(
@@ -66,8 +66,8 @@ class ChainedView:
     """One view after another.
 
     Attributes:
-        first: What the stored images go through.
-        then: What the result goes through.
+        first: The view of the stored images.
+        then: The view of its output.
     """
 
     first: View
@@ -75,7 +75,7 @@ class ChainedView:
 
     @property
     def copies(self) -> int:
-        """The product of both."""
+        """Number of output images for each input image: the product of both views'."""
         return self.first.copies * self.then.copies
 
     def __call__(
