@@ -15,7 +15,7 @@ from condense.distillation import ImageRun, TeacherMethod
 from condense.distillation.registry import registered
 from condense.protocol import HARD_V1, Stage
 from condense.store import ImageSet
-from condense.teachers import fixed, load
+from condense.teachers import fixed, load_teacher
 
 
 class Ended(NamedTuple):
@@ -74,7 +74,7 @@ def test_a_teacher_is_trained_written_and_described(
 ) -> None:
     ended = condense("teach", "--dataset", toy_file, *SHORT, "--out", "nets/toy.safetensors")
     assert ended.code == 0
-    teacher = load(Path("nets/toy.safetensors"))
+    teacher = load_teacher(Path("nets/toy.safetensors"))
     assert teacher.header is not None and teacher.header.train_hash == toy.train.hash
     assert teacher.header.training["epochs"] == 12 and teacher.header.training["batch"] == 19
     held = f"{teacher.accuracy:.2f} % of held-out training images"
@@ -111,9 +111,9 @@ def test_a_budget_stops_it_and_a_repeat_goes_on(condense: Condense, toy_file: Pa
     assert stopped.code == 3 and "the budget of 1e-06 s is spent" in stopped.err
     assert not Path("toy.safetensors").exists()
     assert condense(*wanted).code == 0
-    first = load(Path("toy.safetensors")).hash
+    first = load_teacher(Path("toy.safetensors")).hash
     again = condense("teach", "--dataset", toy_file, *SHORT, "--out", "two.safetensors")
-    assert again.code == 0 and load(Path("two.safetensors")).hash == first
+    assert again.code == 0 and load_teacher(Path("two.safetensors")).hash == first
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def file(condense: Condense, toy_file: Path) -> Path:
 def test_a_file_is_taken_by_its_hash_and_a_repeat_needs_no_file(
     condense: Condense, toy_file: Path, file: Path
 ) -> None:
-    hash_ = load(file).hash
+    hash_ = load_teacher(file).hash
     wanted = (
         "run",
         "--dataset",
@@ -184,7 +184,7 @@ def test_a_queues_cell_names_a_file_as_well(condense: Condense, toy_file: Path, 
     ended = condense("bench", "queue.toml")
     assert ended.code == 0, ended.err
     (folder,) = Path("sets").iterdir()
-    assert ImageSet.load(folder).content["teacher"]["hash"] == load(file).hash
+    assert ImageSet.load(folder).content["teacher"]["hash"] == load_teacher(file).hash
     Path("queue.toml").write_text(f"{queue}teacher = 3\n")
     assert re.search("teacher = 3 is not text", condense("bench", "queue.toml").err)
 

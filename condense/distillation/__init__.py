@@ -2,8 +2,8 @@
 
 from condense.distillation.engine import distill
 from condense.distillation.graphs.run import GraphRun
-from condense.distillation.images.run import ImageRun
 from condense.distillation.images.learnable import LearnableSet, tiled
+from condense.distillation.images.run import ImageRun
 from condense.distillation.images.taught import TeacherMethod
 from condense.distillation.images.view import ChainedView, DecodedView, IdentityView, View
 from condense.distillation.matching.rollback import Rollback

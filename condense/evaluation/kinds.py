@@ -15,7 +15,7 @@ import torch
 
 from condense.data import Dataset, GraphDataset, Graphs, ImageDataset, holds_graphs
 from condense.distillation import GraphMethod, ImageMethod
-from condense.distillation.images.taught import given, require_same_fixed
+from condense.distillation.images.taught import require_same_fixed, with_teacher_file
 from condense.distillation.registry import methods
 from condense.errors import Refused
 from condense.evaluation.graph_student import GraphSource, GraphStudent, WholeGraphs
@@ -34,7 +34,7 @@ from condense.protocol import Protocol
 from condense.resources import Machine
 from condense.store import GraphSet, ImageSet
 from condense.store.graphs.codec import least, pairs
-from condense.teachers import Teacher, fixed, keep, read
+from condense.teachers import Teacher, fixed, keep_teacher, read_teacher
 
 WHOLE = "whole"
 """The reference that trains students on the whole training split."""
@@ -204,7 +204,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
     def with_teacher(
         self, method: ImageMethod, file: Path, dataset: ImageDataset
     ) -> tuple[ImageMethod, Mapping[str, Path]]:
-        return given(method, file, dataset)
+        return with_teacher_file(method, file, dataset)
 
     def labeller_hash(self, method: ImageMethod, dataset: ImageDataset, protocol: Protocol) -> str | None:
         found = fixed(dataset.spec.name, dataset.train.hash).hash if protocol.labels == "fixed" else None
@@ -221,14 +221,14 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
         if protocol.labels != "own":
             return super().keep_own_teacher(made, dataset, protocol, file)
         own = own_teacher(made, protocol)
-        found = read(file, network=own["network"], spec=dataset.spec)
+        found = read_teacher(file, network=own["network"], spec=dataset.spec)
         if found.hash != own["hash"]:
             raise Refused(
                 f"the file holds the teacher {found.hash[:8]}; the set was made with {own['hash'][:8]}",
                 setting="teacher",
                 value=str(file),
             )
-        keep(found, home())
+        keep_teacher(found, home())
 
     def require_same_teacher(
         self, made: ImageSet, method: ImageMethod, dataset: ImageDataset, folder: Path

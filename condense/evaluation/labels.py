@@ -8,14 +8,14 @@ from torch import Tensor
 
 from condense.data import ImageDataset
 from condense.distillation import ImageMethod
-from condense.distillation.images.taught import asked
+from condense.distillation.images.taught import teachers_of
 from condense.errors import Refused, Remedy
 from condense.evaluation.student import Labeller
 from condense.protocol import Protocol
 from condense.store import ImageSet
 from condense.store.images.manifest import TeacherPart
 from condense.store.targets import Distilled, Target
-from condense.teachers import NoFixed, Teacher, find, fixed
+from condense.teachers import NoFixed, Teacher, find_teacher, fixed
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LabelsOf:
     def sets_of(cls, method: ImageMethod) -> "LabelsOf":
         """Describes the labels that the sets of a method will have."""
         stored = any(link.labels_views for link in method.links())
-        return cls(method.title, stored, bool(asked(method)))
+        return cls(method.title, stored, bool(teachers_of(method)))
 
 
 def require_stored(labels: LabelsOf, dataset: ImageDataset, protocol: Protocol) -> None:
@@ -81,7 +81,7 @@ def labelling_teacher(
     if protocol.labels == "fixed":
         return fixed(dataset.spec.name, dataset.train.hash, device)
     if protocol.labels == "own":
-        return find(own_teacher(made, protocol)["hash"], device)
+        return find_teacher(own_teacher(made, protocol)["hash"], device)
     return None
 
 

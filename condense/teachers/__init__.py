@@ -1,20 +1,20 @@
 """Teachers: networks that label or are inverted, the files they travel in, and each dataset's fixed one."""
 
-from condense.teachers.foreign import read
+from condense.teachers.foreign import read_teacher
 from condense.teachers.header import Header
 from condense.teachers.pinned import (
     FIXED,
     PINNED,
     TRAINED,
     NoFixed,
-    find,
+    find_teacher,
     fixed,
-    keep,
+    keep_teacher,
     pin,
     require_fixed,
     require_pinnable,
 )
-from condense.teachers.teacher import Teacher, check_classes, load
+from condense.teachers.teacher import Teacher, check_classes, load_teacher
 
 __all__ = [
     "FIXED",
@@ -24,12 +24,12 @@ __all__ = [
     "NoFixed",
     "Teacher",
     "check_classes",
-    "find",
+    "find_teacher",
     "fixed",
-    "keep",
-    "load",
+    "keep_teacher",
+    "load_teacher",
     "pin",
-    "read",
+    "read_teacher",
     "require_fixed",
     "require_pinnable",
 ]

@@ -19,7 +19,7 @@ from condense.errors import Refused, Remedy
 from condense.files import hash_tensors
 from condense.networks import build_network
 from condense.teachers.header import Header
-from condense.teachers.teacher import COUNTER, KEY, Teacher, load
+from condense.teachers.teacher import COUNTER, KEY, Teacher, load_teacher
 
 WRAPPED = ("state_dict", "model")
 """Keys under which training scripts put the state dict."""
@@ -27,7 +27,7 @@ PARALLEL = "module."
 """What PyTorch's wrapper for several devices puts in front of each name."""
 
 
-def read(path: Path, device: torch.device | str = "cpu", *, network: str, spec: ImageSpec) -> Teacher:
+def read_teacher(path: Path, device: torch.device | str = "cpu", *, network: str, spec: ImageSpec) -> Teacher:
     """A teacher from a file of ours or of another's.
 
     Args:
@@ -49,7 +49,7 @@ def read(path: Path, device: torch.device | str = "cpu", *, network: str, spec: 
         raise Refused(f"there is no file {path}")
     if path.suffix == ".safetensors":
         if KEY in _metadata(path):
-            return load(path, device)
+            return load_teacher(path, device)
         state, ordered = _safetensors(path), False
     else:
         state, ordered = _of_torch(path), True

@@ -16,7 +16,7 @@ import torch
 
 from condense.errors import Refused, Remedy
 from condense.files import canonical, home
-from condense.teachers.teacher import Teacher, load
+from condense.teachers.teacher import Teacher, load_teacher
 
 
 class Pinned(NamedTuple):
@@ -87,7 +87,7 @@ def fixed(dataset_name: str, train_hash: str, device: torch.device | str = "cpu"
         return _from_package(shipped, device)
     path = pinned_path(train_hash)
     if path.is_file():
-        teacher = load(path, device)
+        teacher = load_teacher(path, device)
         assert teacher.header is not None
         if (theirs := teacher.header.train_hash) != train_hash:
             told = theirs[:8] if theirs else "unknown"
@@ -129,7 +129,7 @@ def pin(teacher: Teacher) -> Path:
     assert name is not None and train_hash is not None, "nobody knows what another's teacher was trained on"
     path = pinned_path(train_hash)
     require_pinnable(name, train_hash, teacher.header.training)
-    if path.is_file() and (there := load(path)).hash != teacher.hash:
+    if path.is_file() and (there := load_teacher(path)).hash != teacher.hash:
         raise _taken(path, name, there, teacher.hash[:8])
     teacher.save(path)
     return path
@@ -152,26 +152,26 @@ def require_pinnable(dataset_name: str, train_hash: str, training: Mapping[str, 
         )
     path = pinned_path(train_hash)
     if path.is_file():
-        there = load(path)
+        there = load_teacher(path)
         assert there.header is not None
         if canonical(dict(there.header.training)) != canonical(dict(training)):
             raise _taken(path, dataset_name, there, "another")
 
 
-def keep(teacher: Teacher, cache: Path) -> None:
-    """Keeps a teacher by its hash, for `find`."""
+def keep_teacher(teacher: Teacher, cache: Path) -> None:
+    """Keeps a teacher by its hash, for `find_teacher`."""
     path = _kept(teacher.hash, cache)
     if teacher.header is not None and not path.exists():
         teacher.save(path)
 
 
-def find(hash_: str, device: torch.device | str = "cpu", *, cache: Path | None = None) -> Teacher:
+def find_teacher(hash_: str, device: torch.device | str = "cpu", *, cache: Path | None = None) -> Teacher:
     """The teacher of a hash: shipped, or kept by the run that used it.
 
     Args:
         hash_: As `Teacher.hash`.
         device: Where it shall compute.
-        cache: The folder that `keep` was given; default `condense.files.home`.
+        cache: The folder that `keep_teacher` was given; default `condense.files.home`.
 
     Raises:
         Refused: if it is not here, or its file is damaged.
@@ -184,7 +184,7 @@ def find(hash_: str, device: torch.device | str = "cpu", *, cache: Path | None =
         return _as_named(hash_, path, device)
     for pinned in sorted(pinned_path("").parent.glob("*.safetensors")):
         try:
-            teacher = load(pinned, device)
+            teacher = load_teacher(pinned, device)
         except Refused:  # it may be another dataset's, whose runs will say so
             continue
         if teacher.hash == hash_:
@@ -227,7 +227,7 @@ def _taken(path: Path, dataset_name: str, there: Teacher, this: str) -> Refused:
 
 
 def _as_named(hash_: str, path: Path, device: torch.device | str) -> Teacher:
-    teacher = load(path, device)
+    teacher = load_teacher(path, device)
     if teacher.hash != hash_:
         raise Refused(f"{path} is damaged: its content has the hash {teacher.hash[:8]}, not {hash_[:8]}")
     return teacher

@@ -99,7 +99,7 @@ class Teacher:
         write_atomic(path, to_bytes(tensors, metadata={KEY: canonical(self.header.to_json())}))
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> Teacher:
+def load_teacher(path: Path, device: torch.device | str = "cpu") -> Teacher:
     """Reads a teacher's file. Nothing in it is executed.
 
     Args:

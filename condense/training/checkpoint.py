@@ -19,7 +19,7 @@ Tree = None | bool | int | float | str | Tensor | list["Tree"] | dict["str | int
 _KEPT = 2
 
 
-def flatten(tree: object, tensors: dict[str, Tensor]) -> object:
+def encode_tree(tree: object, tensors: dict[str, Tensor]) -> object:
     """The tree as JSON values, its tensors moved into ``tensors`` under numbered names.
 
     Args:
@@ -34,9 +34,9 @@ def flatten(tree: object, tensors: dict[str, Tensor]) -> object:
         tensors[name] = tree.detach().cpu().clone().contiguous()
         return {"tensor": name}
     if isinstance(tree, Mapping):
-        return {"dict": [[key, flatten(value, tensors)] for key, value in tree.items()]}
+        return {"dict": [[key, encode_tree(value, tensors)] for key, value in tree.items()]}
     if isinstance(tree, list | tuple):
-        return {"list": [flatten(value, tensors) for value in tree]}
+        return {"list": [encode_tree(value, tensors) for value in tree]}
     if isinstance(tree, float) and not math.isfinite(tree):
         return {"float": str(tree)}
     if tree is None or isinstance(tree, bool | int | float | str):
@@ -44,16 +44,16 @@ def flatten(tree: object, tensors: dict[str, Tensor]) -> object:
     raise TypeError(f"a checkpoint cannot hold a {type(tree).__name__}")
 
 
-def unflatten(values: object, tensors: Mapping[str, Tensor]) -> Tree:
-    """The tree that `flatten` took apart; tuples come back as lists."""
+def decode_tree(values: object, tensors: Mapping[str, Tensor]) -> Tree:
+    """The tree that `encode_tree` took apart; tuples come back as lists."""
     if isinstance(values, dict):
         if "tensor" in values:
             return tensors[values["tensor"]]
         if "float" in values:
             return float(values["float"])
         if "dict" in values:
-            return {key: unflatten(value, tensors) for key, value in values["dict"]}
-        return [unflatten(value, tensors) for value in values["list"]]
+            return {key: decode_tree(value, tensors) for key, value in values["dict"]}
+        return [decode_tree(value, tensors) for value in values["list"]]
     assert values is None or isinstance(values, bool | int | float | str)
     return values
 
@@ -76,7 +76,7 @@ class Checkpoints:
     def write(self, tree: Mapping[str, object]) -> None:
         """Writes a new file and removes all but the two newest."""
         tensors: dict[str, Tensor] = {}
-        values = flatten(tree, tensors)
+        values = encode_tree(tree, tensors)
         head = {"tree": values, "hash": hash_tensors(tensors, canonical(values))}
         files = self._files()
         number = int(files[-1].stem.removeprefix("checkpoint-")) + 1 if files else 0
@@ -95,7 +95,7 @@ class Checkpoints:
                     tensors = {name: file.get_tensor(name) for name in file.keys()}
                 if hash_tensors(tensors, canonical(head["tree"])) != head["hash"]:
                     raise ValueError("hash")
-                tree = unflatten(head["tree"], tensors)
+                tree = decode_tree(head["tree"], tensors)
                 assert isinstance(tree, dict)
                 return tree
             except (SafetensorError, OSError, KeyError, ValueError):

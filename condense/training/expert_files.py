@@ -60,7 +60,7 @@ class Expert:
             return tuple(file.get_tensor(name).clone() for name in ("snapshots", "velocity", "rng"))
 
 
-def read(path: Path) -> Expert | None:
+def read_expert(path: Path) -> Expert | None:
     """What a file holds, checked hash by hash, or None if there is none.
 
     Raises:
@@ -81,7 +81,7 @@ def read(path: Path) -> Expert | None:
         raise Damaged from error
 
 
-def write(
+def write_expert(
     path: Path,
     snapshots: Float[Tensor, "rows p"],
     velocity: Float[Tensor, " p"],

@@ -20,7 +20,7 @@ from condense.data import Images, ImageSpec
 from condense.errors import Refused
 from condense.files import digest
 from condense.resources import Budget, PeakMemory
-from condense.training.expert_files import Damaged, Expert, Rows, read, tensor_bytes, write
+from condense.training.expert_files import Damaged, Expert, Rows, read_expert, tensor_bytes, write_expert
 from condense.training.expert_steps import ExpertTraining, Stacked
 from condense.training.loop import Loop, State
 
@@ -206,7 +206,7 @@ class _Job:
             snapshots = torch.cat([before[place], after[:, place]])
             seconds = loop.seconds / len(group) + (there.seconds if there else 0.0)
             end = stacked.velocity[place], stacked.rngs[place].get_state()
-            made[expert] = write(_file(self.folder, expert), snapshots, *end, seconds)
+            made[expert] = write_expert(_file(self.folder, expert), snapshots, *end, seconds)
         shutil.rmtree(work, ignore_errors=True)
         return made
 
@@ -245,7 +245,7 @@ def _file(folder: Path, expert: int) -> Path:
 def _found(folder: Path, expert: int, say: Callable[[str], None]) -> Expert | None:
     path = _file(folder, expert)
     try:
-        return read(path)
+        return read_expert(path)
     except Damaged:
         say(f"{path} is damaged: expert {expert} is trained again")
         return None

@@ -10,13 +10,13 @@ import torch
 from condense.data import ImageDataset, Images
 from condense.distillation import ImageMethod, ImageRun, TeacherMethod, Wrapper
 from condense.distillation.engine import distill
-from condense.distillation.images.taught import given, require_same_fixed
+from condense.distillation.images.taught import require_same_fixed, with_teacher_file
 from condense.errors import Refused
 from condense.files import home as home_folder
 from condense.networks import build_network
 from condense.resources import Machine
 from condense.store import ImageSet
-from condense.teachers import Teacher, keep, pin
+from condense.teachers import Teacher, keep_teacher, pin
 from condense.teachers.training import teach
 
 CPU = torch.device("cpu")
@@ -131,11 +131,11 @@ def test_a_teacher_without_batch_norms_is_refused_wherever_it_comes_from(
     plain = Teacher.of(replace(own.header, network="convnet-w32"), network.state_dict(), "cpu")
     sentence = "inverts matches its teacher's batch norms, and convnet-w32 has none; teacher='trained' trains"
     plain.save(tmp_path / "plain.safetensors")
-    method, teachers = given(Inverts(), tmp_path / "plain.safetensors", toy)
+    method, teachers = with_teacher_file(Inverts(), tmp_path / "plain.safetensors", toy)
     with pytest.raises(Refused, match=sentence):
         check(method, toy, teachers=teachers)
     check(method, toy)  # nobody knows it here: a run says so
-    keep(plain, tmp_path / "cache")
+    keep_teacher(plain, tmp_path / "cache")
     with pytest.raises(Refused, match=sentence):
         check(method, toy, cache=tmp_path / "cache")
     pin(plain)
@@ -150,7 +150,7 @@ def test_a_file_from_another_training_split_is_refused(
     assert own.header is not None
     other = Teacher.of(replace(own.header, train_hash="0" * 64), own.network.state_dict(), "cpu")
     other.save(tmp_path / "other.safetensors")
-    method, teachers = given(Means(), tmp_path / "other.safetensors", toy)
+    method, teachers = with_teacher_file(Means(), tmp_path / "other.safetensors", toy)
     with pytest.raises(Refused, match="was trained on the training split 00000000; toy has "):
         distill(method, toy, ipc=1, cache=tmp_path / "cache", teachers=teachers)
 

@@ -30,7 +30,7 @@ from condense.runner.run import make_set, run_cell
 from condense.store import ImageSet, load
 from condense.store.images.manifest import ImageContent
 from condense.store.targets import Distilled, Hard
-from condense.teachers import Header, Teacher, keep, pin
+from condense.teachers import Header, Teacher, keep_teacher, pin
 
 CPU = torch.device("cpu")
 SOFT = replace(SOFT_V1, name="tiny-soft", stages=(Stage(epochs=2),))
@@ -218,7 +218,7 @@ def test_a_set_is_labelled_by_its_own_teacher_where_the_papers_protocol_says_so(
     one = made(cell(), places, teacher=named_by(own))
     with pytest.raises(Refused, match=f"the teacher {own.hash[:8]} is not here"):
         evaluate_set(one, Setup(toy, OWN, "mlp"), [0], places.results, Machine())
-    keep(own, home)
+    keep_teacher(own, home)
     found = labelling_teacher(one, toy, OWN, CPU)
     assert found is not None and found.hash == own.hash != teacher.hash
     record = evaluate_set(one, Setup(toy, OWN, "mlp"), [0], places.results, Machine())
@@ -251,7 +251,7 @@ def test_a_full_published_record_is_found_though_its_teacher_is_known_only_with_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = taught(toy, seed=5)
-    keep(own, home)
+    keep_teacher(own, home)
     method, _ = build_method("random_subset", "toy", 2)
     recipe = Recipe(method=method, protocol=OWN, source="a table")
     kind = methods()["random_subset"]

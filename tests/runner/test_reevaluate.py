@@ -21,7 +21,7 @@ from condense.runner.reevaluate import reevaluate
 from condense.runner.run import make_set
 from condense.store import ImageSet, load
 from condense.store.images.manifest import ImageContent
-from condense.teachers import Header, Teacher, find
+from condense.teachers import Header, Teacher, find_teacher
 
 CPU = torch.device("cpu")
 OWN = replace(SOFT_V1, name="published", stages=(Stage(epochs=2),), labels="own")
@@ -85,7 +85,7 @@ def test_the_teacher_of_a_set_is_given_by_its_file_and_kept(
     record = evaluate(folder, toy_file, places, file)
     assert record.teacher == teacher.hash
     file.unlink()
-    assert find(teacher.hash).hash == teacher.hash
+    assert find_teacher(teacher.hash).hash == teacher.hash
     assert evaluate(folder, toy_file, places, None) == record
 
 
@@ -100,7 +100,7 @@ def test_a_file_of_another_teacher_is_refused_and_not_kept(
     with pytest.raises(Refused, match=sentence):
         evaluate(folder, toy_file, places, file)
     with pytest.raises(Refused, match="is not here"):
-        find(other.hash)
+        find_teacher(other.hash)
     assert not list(places.results.glob("*/*.json"))
 
 

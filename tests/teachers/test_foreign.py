@@ -12,7 +12,7 @@ from torch import nn
 from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.networks import Network, build_network
-from condense.teachers import Teacher, load, read
+from condense.teachers import Teacher, load_teacher, read_teacher
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def weights(trained: Network) -> dict[str, torch.Tensor]:
 
 
 def taken(path: Path, toy: ImageDataset, network: str = "convnet-w32-bn") -> Teacher:
-    return read(path, network=network, spec=toy.spec)
+    return read_teacher(path, network=network, spec=toy.spec)
 
 
 def test_a_teacher_of_ours_says_its_structure_itself(
@@ -53,8 +53,8 @@ def test_weights_of_each_form_are_the_same_network(
     assert taken(path, toy).hash == found.hash != teacher.hash
     # What is kept of it is a teacher like any other, under the same hash.
     found.save(tmp_path / "kept.safetensors")
-    assert load(tmp_path / "kept.safetensors").hash == found.hash
-    assert load(tmp_path / "kept.safetensors").header == found.header
+    assert load_teacher(tmp_path / "kept.safetensors").hash == found.hash
+    assert load_teacher(tmp_path / "kept.safetensors").header == found.header
 
 
 def test_a_resnet_of_torchvisions_with_the_small_stem_is_read_layer_by_layer(

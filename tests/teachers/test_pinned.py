@@ -9,8 +9,18 @@ import pytest
 from condense.data import ImageDataset, load_images
 from condense.errors import Refused
 from condense.networks import Network
-from condense.teachers import PINNED, Header, Teacher, check_classes, find, fixed, keep, pin, require_pinnable
-from condense.teachers import load as load_teacher
+from condense.teachers import (
+    PINNED,
+    Header,
+    Teacher,
+    check_classes,
+    find_teacher,
+    fixed,
+    keep_teacher,
+    load_teacher,
+    pin,
+    require_pinnable,
+)
 
 SHIPPED = [
     name.name for name in resources.files("condense.teachers").iterdir() if ".safetensors" in name.name
@@ -109,31 +119,31 @@ def test_a_teacher_is_found_by_its_hash_wherever_it_lies(
     home: Path, tmp_path: Path, teacher: Teacher, header: Header, trained: Network
 ) -> None:
     with pytest.raises(Refused) as refused:
-        find(teacher.hash)
+        find_teacher(teacher.hash)
     assert str(refused.value) == (
         f"the teacher {teacher.hash[:8]} is not here; teacher names its file; condense evaluate with teacher "
         "does so for a stored set that was made with it"
     )
     path = pin(teacher)
     kept = Teacher.of(replace(header, accuracy=1.0), trained.state_dict(), "cpu")
-    keep(kept, tmp_path / "cache")
-    assert find(teacher.hash).hash == teacher.hash
-    assert find(kept.hash, cache=tmp_path / "cache").hash == kept.hash
-    assert find(PINNED["digits"].hash).dataset == "digits"
+    keep_teacher(kept, tmp_path / "cache")
+    assert find_teacher(teacher.hash).hash == teacher.hash
+    assert find_teacher(kept.hash, cache=tmp_path / "cache").hash == kept.hash
+    assert find_teacher(PINNED["digits"].hash).dataset == "digits"
     with pytest.raises(Refused, match="is not here"):
-        find(kept.hash)
+        find_teacher(kept.hash)
     # The damaged file of another dataset stands in nobody's way.
     path.with_stem("0" * 64).write_bytes(b"damaged")
-    assert find(teacher.hash).hash == teacher.hash
+    assert find_teacher(teacher.hash).hash == teacher.hash
     with pytest.raises(Refused, match="is not here"):
-        find(kept.hash)
+        find_teacher(kept.hash)
 
 
 def test_a_kept_teacher_that_was_altered_is_refused(
     home: Path, teacher: Teacher, header: Header, trained: Network
 ) -> None:
-    keep(teacher, home)
+    keep_teacher(teacher, home)
     (path,) = (home / "teachers" / "kept").iterdir()
     Teacher.of(replace(header, accuracy=1.0), trained.state_dict(), "cpu").save(path)
     with pytest.raises(Refused, match=f"{path.name} is damaged: its content has the hash"):
-        find(teacher.hash)
+        find_teacher(teacher.hash)

@@ -16,7 +16,7 @@ from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.files import canonical
 from condense.networks import Network
-from condense.teachers import Header, Teacher, check_classes, load
+from condense.teachers import Header, Teacher, check_classes, load_teacher
 from condense.teachers.teacher import by_batch
 
 
@@ -31,13 +31,13 @@ def file(teacher: Teacher, tmp_path: Path) -> Path:
 
 
 def test_a_teacher_read_from_its_file_is_the_teacher_that_was_written(teacher: Teacher, file: Path) -> None:
-    found = load(file)
+    found = load_teacher(file)
     assert (found.hash, found.nbytes, found.accuracy) == (teacher.hash, teacher.nbytes, 90.0)
     assert (found.name, found.classes, found.dataset) == ("convnet-w32-bn", ("0", "1", "2"), "toy")
     assert found.header == teacher.header
     assert torch.equal(found.logits(images()), teacher.logits(images()))
     found.save(file)
-    assert load(file).hash == teacher.hash
+    assert load_teacher(file).hash == teacher.hash
 
 
 def test_what_computes_is_what_is_stored_half_precision_but_for_running_statistics(
@@ -185,7 +185,7 @@ def test_a_file_that_is_not_whole_and_right_is_refused_in_one_sentence(
     change(tensors, head)
     save_file(tensors, file, metadata={"teacher": canonical(head)})
     with pytest.raises(Refused) as refused:
-        load(file)
+        load_teacher(file)
     assert sentence in str(refused.value) and str(refused.value).startswith(f"{file}")
 
 
@@ -194,19 +194,19 @@ def test_a_file_that_is_cut_or_foreign_is_refused(file: Path) -> None:
     for content in (b"", data[:200], data[:-1], b"no safetensors at all" * 10):
         file.write_bytes(content)
         with pytest.raises(Refused, match="is not a whole .safetensors file"):
-            load(file)
+            load_teacher(file)
     for metadata in (None, {"teacher": "{}", "more": ""}, {"other": "{}"}):
         save_file({"a": torch.zeros(1)}, file, metadata=metadata)
         with pytest.raises(
             Refused, match="is no teacher of condense's: its metadata does not hold 'teacher'"
         ):
-            load(file)
+            load_teacher(file)
     for text in ("{", '{"accuracy": NaN}'):
         save_file({"a": torch.zeros(1)}, file, metadata={"teacher": text})
         with pytest.raises(Refused, match="its header is not JSON"):
-            load(file)
+            load_teacher(file)
     with pytest.raises(Refused, match="there is no file"):
-        load(file.parent / "none.safetensors")
+        load_teacher(file.parent / "none.safetensors")
 
 
 def test_weights_beyond_half_precision_are_refused_and_statistics_are_not(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from condense.files import canonical
-from condense.training.checkpoint import Checkpoints, flatten, unflatten
+from condense.training.checkpoint import Checkpoints, decode_tree, encode_tree
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 TREES = st.recursive(
@@ -21,7 +21,7 @@ TREES = st.recursive(
 @given(TREES)
 @settings(max_examples=60, deadline=None, database=None)
 def test_a_tree_comes_back_from_its_text_with_the_types_of_its_keys_and_leaves(tree: object) -> None:
-    back = unflatten(json.loads(canonical(flatten(tree, {}))), {})
+    back = decode_tree(json.loads(canonical(encode_tree(tree, {}))), {})
     assert back == tree and repr(back) == repr(tree)
 
 

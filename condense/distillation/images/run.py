@@ -32,7 +32,16 @@ from condense.store.images.manifest import (
 )
 from condense.store.images.replay import Layout, Replay, hash_images
 from condense.store.images.writer import LabelWriter
-from condense.teachers import FIXED, TRAINED, Teacher, check_classes, find, fixed, keep, read
+from condense.teachers import (
+    FIXED,
+    TRAINED,
+    Teacher,
+    check_classes,
+    find_teacher,
+    fixed,
+    keep_teacher,
+    read_teacher,
+)
 from condense.teachers.training import as_teacher
 from condense.training.experts import Experts, ExpertTraining, experts
 from condense.training.image_training import Training, untrained
@@ -111,14 +120,14 @@ class ImageRun(Run[ImageSpec]):
                 teacher = fixed(self.spec.name, settings.train_hash, self.device)
             elif (file := settings.teachers.get(which)) is not None:
                 assert settings.network is not None
-                teacher = read(file, self.device, network=settings.network, spec=self.spec)
+                teacher = read_teacher(file, self.device, network=settings.network, spec=self.spec)
                 if teacher.hash != which:
                     raise Refused(f"{file} has changed: it holds another teacher now")
             else:
-                teacher = find(which, self.device, cache=self.cache)
+                teacher = find_teacher(which, self.device, cache=self.cache)
             images = self._normalized_images(train).images
             check_classes(teacher, images, train.labels, self.spec, settings.train_hash)
-        keep(teacher, self.cache)
+        keep_teacher(teacher, self.cache)
         self._teacher = self._teacher or teacher
         return teacher
 

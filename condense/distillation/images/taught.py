@@ -14,7 +14,7 @@ from condense.distillation.wrapper import wrapped
 from condense.errors import Refused, Remedy, unknown
 from condense.networks import Network, build_network
 from condense.store.images.manifest import ImageContent
-from condense.teachers import FIXED, TRAINED, find, fixed, read
+from condense.teachers import FIXED, TRAINED, find_teacher, fixed, read_teacher
 from condense.teachers.training import teacher_training
 from condense.training.image_training import Training
 
@@ -81,10 +81,10 @@ class TeacherMethod(ImageMethod):
         if self.teacher == FIXED:
             teacher = fixed(spec.name, dataset.train.hash)
         elif (path := teachers.get(self.teacher)) is not None:
-            teacher = read(path, network=self.network, spec=spec)
+            teacher = read_teacher(path, network=self.network, spec=spec)
         else:
             try:
-                teacher = find(self.teacher, cache=cache)
+                teacher = find_teacher(self.teacher, cache=cache)
             except Refused:  # a stored set does not need the teacher any more; a run refuses without it
                 return
         remedy = Remedy(settings={self.setting("teacher"): TRAINED}, effect="trains one that has some")
@@ -135,7 +135,7 @@ def require_same_fixed(method: Method, content: ImageContent, dataset: ImageData
     Raises:
         Refused: if the dataset's fixed teacher is another one now.
     """
-    words = asked(method)
+    words = teachers_of(method)
     if FIXED not in words:
         return
     inverted = content.get("teacher")
@@ -153,12 +153,14 @@ def require_same_fixed(method: Method, content: ImageContent, dataset: ImageData
             )
 
 
-def asked(method: Method) -> list[object]:
+def teachers_of(method: Method) -> list[object]:
     """Returns the field ``teacher`` of every link of a method that has this field."""
     return [link.config()["teacher"] for link in method.links() if "teacher" in link.config()]
 
 
-def given(method: Method, path: Path, dataset: ImageDataset) -> tuple[ImageMethod, Mapping[str, Path]]:
+def with_teacher_file(
+    method: Method, path: Path, dataset: ImageDataset
+) -> tuple[ImageMethod, Mapping[str, Path]]:
     """Sets the field ``teacher`` of every link of a method to the hash of the teacher in a file.
 
     Args:
@@ -172,10 +174,10 @@ def given(method: Method, path: Path, dataset: ImageDataset) -> tuple[ImageMetho
     Raises:
         Refused: if no link has a teacher, or the file holds none.
     """
-    if not asked(method):
+    if not teachers_of(method):
         raise Refused(f"{method.title} has no teacher", setting="teacher", value=str(path))
     links = cast(Sequence[ImageMethod], method.links())  # no other kind of method has a teacher
-    teacher = read(path, network=links[0].network, spec=dataset.spec)
+    teacher = read_teacher(path, network=links[0].network, spec=dataset.spec)
     changed = [
         replace(link, teacher=teacher.hash) if "teacher" in link.config() else link  # type: ignore[call-arg]
         for link in links

@@ -10,12 +10,12 @@ import torch
 from condense.data import ImageDataset, Images
 from condense.distillation import ImageMethod, ImageRun, TeacherMethod, Training, Wrapper
 from condense.distillation.engine import distill, start
-from condense.distillation.images.taught import given, require_teacher
+from condense.distillation.images.taught import require_teacher, with_teacher_file
 from condense.errors import Refused, Stopped
 from condense.networks import build_network
 from condense.resources import Budget, Machine
 from condense.store import ImageSet
-from condense.teachers import Teacher, find, load, pin
+from condense.teachers import Teacher, find_teacher, load_teacher, pin
 from condense.teachers.training import HELD_OUT, teach
 from condense.training.pretrained import pretrained
 
@@ -182,7 +182,7 @@ def test_the_set_names_the_teacher_and_says_whether_it_labelled(
 ) -> None:
     made = labelled(toy, tmp_path, Means(teacher="trained"))
     part = made.content["teacher"]
-    teacher = find(part["hash"], cache=tmp_path)
+    teacher = find_teacher(part["hash"], cache=tmp_path)
     assert part == {
         "hash": teacher.hash, "network": "convnet-w32-bn", "bytes": teacher.nbytes,
         "accuracy": teacher.accuracy,
@@ -214,7 +214,7 @@ def test_a_file_sets_the_hash_in_every_link_with_a_teacher_and_the_path_is_no_se
 ) -> None:
     path = tmp_path / "own.safetensors"
     own.save(path)
-    method, teachers = given(Again(host=Means()), path, toy)
+    method, teachers = with_teacher_file(Again(host=Means()), path, toy)
     assert [link["config"]["teacher"] for link in method.chain()] == [own.hash] * 2  # type: ignore[index]
     assert teachers == {own.hash: path} and method.title == "means+again"
     made, _ = distill(method, toy, ipc=1, cache=tmp_path / "cache", teachers=teachers)
@@ -230,7 +230,7 @@ def test_a_file_sets_the_hash_in_every_link_with_a_teacher_and_the_path_is_no_se
 
 def test_a_method_without_a_teacher_takes_no_file(toy: ImageDataset, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="teacher='a.pt': plain has no teacher"):
-        given(Plain(), Path("a.pt"), toy)
+        with_teacher_file(Plain(), Path("a.pt"), toy)
 
 
 def test_a_file_that_changes_before_it_is_used_is_refused(
@@ -238,7 +238,7 @@ def test_a_file_that_changes_before_it_is_used_is_refused(
 ) -> None:
     path = tmp_path / "own.safetensors"
     own.save(path)
-    method, teachers = given(Means(), path, toy)
+    method, teachers = with_teacher_file(Means(), path, toy)
     teach(Means().training(), toy, Machine()).save(path)
     with pytest.raises(Refused, match="own.safetensors has changed: it holds another teacher now"):
         distill(method, toy, ipc=1, cache=tmp_path / "cache", teachers=teachers)
@@ -248,14 +248,14 @@ def test_foreign_weights_are_the_same_teacher_for_the_command_and_for_the_run(
     toy: ImageDataset, home: Path, tmp_path: Path, own: Teacher
 ) -> None:
     torch.save(own.network.state_dict(), tmp_path / "foreign.pt")
-    method, teachers = given(Means(), tmp_path / "foreign.pt", toy)
+    method, teachers = with_teacher_file(Means(), tmp_path / "foreign.pt", toy)
     made, _ = distill(method, toy, ipc=1, cache=tmp_path / "cache", teachers=teachers)
     (hash_,) = teachers
     assert made.content["teacher"] == {
         "hash": hash_, "network": "convnet-w32-bn", "bytes": own.nbytes, "accuracy": None,
     }  # fmt: skip
     with pytest.raises(Refused, match="foreign.pt does not hold a convnet-w32: "):
-        given(Means(network="convnet-w32"), tmp_path / "foreign.pt", toy)
+        with_teacher_file(Means(network="convnet-w32"), tmp_path / "foreign.pt", toy)
 
 
 def test_foreign_weights_that_know_nothing_of_the_data_are_refused(
@@ -264,7 +264,7 @@ def test_foreign_weights_that_know_nothing_of_the_data_are_refused(
     fresh = build_network("convnet-w32-bn", toy.spec.shape, 3, torch.Generator().manual_seed(0)).state_dict()
     fresh["classifier.bias"] = torch.tensor([100.0, 0, 0])
     torch.save(fresh, tmp_path / "fresh.pt")
-    method, teachers = given(Means(), tmp_path / "fresh.pt", toy)
+    method, teachers = with_teacher_file(Means(), tmp_path / "fresh.pt", toy)
     with pytest.raises(Refused, match="is right about 33.3 % of 60 training images of toy: its classes may"):
         distill(method, toy, ipc=1, cache=tmp_path / "cache", teachers=teachers)
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
@@ -305,6 +305,6 @@ def test_a_teacher_that_was_taught_knows_the_test_images_and_survives_its_file(
 ) -> None:
     own.save(tmp_path / "own.safetensors")
     test = toy.test.in_space(toy.space("normalized"))
-    logits = load(tmp_path / "own.safetensors").logits(test.images)
+    logits = load_teacher(tmp_path / "own.safetensors").logits(test.images)
     assert torch.equal(logits, own.logits(test.images))
     assert (logits.argmax(1) == test.labels).float().mean() > 0.6
