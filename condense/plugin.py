@@ -6,8 +6,8 @@ Its package names it as an entry point of the group ``condense.methods``. `CONTR
 
 from condense.data import Graphs, GraphSpec, Images, ImageSpec
 from condense.distillation.graphs.run import GraphRun
+from condense.distillation.images.learnable import LearnableSet
 from condense.distillation.images.run import ImageRun
-from condense.distillation.images.synthetic import LearnableSet
 from condense.distillation.images.taught import TeacherMethod
 from condense.distillation.images.view import ChainedView, DecodedView, IdentityView, View
 from condense.distillation.method import GraphMethod, ImageMethod, Recipe, recipes
@@ -19,7 +19,6 @@ from condense.protocol import Protocol, Stage
 from condense.store import GraphSet, ImageSet
 from condense.teachers import Teacher
 from condense.training.experts import Experts, ExpertTraining
-from condense.training.graph_training import GraphTraining
 from condense.training.image_training import Training, feature_extractor
 
 __all__ = [
