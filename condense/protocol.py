@@ -1,7 +1,7 @@
-"""Evaluation protocols as values: all that training and testing a student depends on, frozen and hashed.
+"""Evaluation protocols: everything that the training and testing of a student depends on.
 
-A changed number is a new name beside the old one. `PROTOCOLS` holds the suite's own; a recipe carries its
-paper's as a `Protocol` value of its own, which ``--protocol published`` resolves to.
+A protocol never changes; another number makes another protocol with a new name. `PROTOCOLS` contains the
+suite's own protocols. A recipe may contain the protocol of its paper, which goes by the name ``published``.
 """
 
 import math
@@ -16,7 +16,7 @@ PUBLISHED = "published"
 """The name of every protocol that is a paper's own."""
 
 OPTIMIZERS = ("sgd", "adamw", "adam", "lbfgs")
-"""The optimisers by name."""
+"""Names of the optimisers."""
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": OPTIMIZERS,
@@ -26,20 +26,20 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "teacher_mode": ("train",),
     "select": ("valid",),
 }
-"""The values of the protocol's fields that are names; all but ``optimizer`` may also be off."""
+"""Allowed values of the fields that are names; all of these fields but ``optimizer`` may also be None."""
 
 FIRST_WARMUP = 0.01
-"""The factor on the learning rate in the first epoch of a warm-up."""
+"""Factor of the learning rate in the first epoch of a warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stretch of epochs at one learning rate, or under one scale of a schedule.
+    """A number of epochs with one factor of the learning rate.
 
     Attributes:
-        epochs: Passes over the training set.
-        scale: Factor on the protocol's learning rate.
-        momentum: In place of the protocol's; None, and then out of the JSON, takes the protocol's.
+        epochs: Number of passes over the training set.
+        scale: Factor of the protocol's learning rate.
+        momentum: Momentum in this stage; None takes the protocol's.
     """
 
     epochs: int
@@ -47,50 +47,48 @@ class Stage:
     momentum: float | None = None
 
     def to_json(self) -> dict[str, object]:
-        """The stage as plain JSON values; a momentum that is the protocol's is left out."""
+        """Returns the stage as JSON values, without a momentum of None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a student is trained from scratch on a set, and how often.
+    """How students are trained from scratch on a set.
 
-    A field that a later version adds must default to None ("off"): fields that are None stay out of the
-    JSON, so the hashes of older protocols never move.
+    A field that a later version adds must have the default None. Fields that are None do not occur in the
+    JSON, so the hashes of older protocols do not change.
 
     Attributes:
-        name: Versioned name; ``published`` for a paper's own.
-        optimizer: ``sgd``; ``adamw`` or ``adam`` (second beta 0.999); ``lbfgs``, which fits a logistic
+        name: Name with its version; ``published`` for the protocol of a paper.
+        optimizer: ``sgd``, ``adamw`` or ``adam`` (second beta 0.999), or ``lbfgs``, which fits a logistic
             regression.
-        lr: Learning rate; None takes the rate that the set itself learned (its training hint). L-BFGS
-            searches for its own.
-        momentum: Momentum of SGD; the first beta of AdamW and Adam.
-        weight_decay: On every parameter: the L2 coefficient of SGD and Adam; AdamW's is decoupled from the
-            gradient; L-BFGS adds half of it times the squared weights to the *sum* of the losses.
-        batch: Batch size; smaller sets are one batch, and 0 makes a batch of any set.
-        stages: The learning-rate schedule. None at all: one stage of as many epochs as the set holds labels
-            for.
-        reset: Whether each stage starts with a fresh optimiser (the momentum is forgotten).
-        augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own),
-            ``dsa-flip-first``, ``crop-flip``, ``resized-flip``, ``none``, or ``dc:crop_scale_rotate`` (a
-            legacy augmentation with its operations): `condense.augment.named.named_augmentation` says what each is.
-        cutmix: Probability that an augmented batch is mixed by `condense.augment.cutmix`.
-        seeds: How many evaluation seeds the protocol has: 0 .. seeds - 1.
-        kind: The kind of data it judges: ``images``, ``graphs`` or ``any``.
-        whole: Whether it trains on the whole training set in place of a distilled one.
-        schedule: A factor on the rate for each epoch, on top of its stage's: ``cosine`` falls to 0,
-            ``half-cosine`` to a half; see `factor`.
-        warmup: Epochs at the start over which the rate rises, in equal steps, from a hundredth of itself.
-        decay: ``weights``: the weight decay is on tensors of two dimensions and more alone.
-        mixup: The a of a Beta(a, a) that every augmented batch is mixed by: see `condense.augment.mixup`.
-        labels: Who labels in place of the set: the ``fixed`` teacher of the dataset or the set's ``own``,
-            batch by batch as the student sees it, or nobody anew: the labels ``stored`` with the set's views.
-        temperature: Of the loss with such labels; None takes the one that stored labels were made for.
-        squared: Whether that loss is multiplied by the temperature's square.
-        teacher_mode: ``train``: the teacher's batch norms take the batch's own statistics.
-        steps: Optimiser steps, in place of stages: how long students of graphs are trained.
-        select: ``valid``: a student is tested as it was when it did best on the real validation data, every
-            tenth step of training; these data count with the set's bytes.
+        lr: Learning rate; None takes the rate that was learned with the set (its training hint). L-BFGS finds
+            its own step size.
+        momentum: Momentum of SGD, or first beta of AdamW and Adam.
+        weight_decay: Weight decay of all parameters: the L2 coefficient for SGD and Adam, and decoupled from
+            the gradient for AdamW. L-BFGS adds half of it times the squared weights to the *sum* of losses.
+        batch: Batch size; a smaller set is one batch, and 0 takes any set as one batch.
+        stages: Stages of the training; if empty, one stage with as many epochs as the set has labels for.
+        reset: Whether each stage starts with a new optimiser, without the previous momentum.
+        augment: Name of the augmentation, see `condense.augment.named.named_augmentation`.
+        cutmix: Probability that an augmented batch is mixed with `condense.augment.cutmix`.
+        seeds: Number of evaluation seeds; these are 0 to ``seeds - 1``.
+        kind: Kind of data that it evaluates: ``images``, ``graphs`` or ``any``.
+        whole: Whether students are trained on the whole training set instead of a distilled set.
+        schedule: ``cosine``, a learning rate that falls to 0, or ``half-cosine``, which falls to a half, in
+            addition to the factors of the stages; see `factor`.
+        warmup: Number of epochs at the start in which the learning rate rises linearly from 1 % of its value.
+        decay: ``weights`` restricts the weight decay to tensors of two and more dimensions.
+        mixup: Parameter a of Beta(a, a) for `condense.augment.mixup` of every augmented batch.
+        labels: Source of the labels, if they are not the set's own: ``fixed`` (the dataset's fixed teacher
+            labels each batch that a student sees), ``own`` (the set's teacher does), or ``stored`` (the
+            labels that are stored with the set's views).
+        temperature: Temperature of the loss with these labels; None takes that of the stored labels.
+        squared: Whether this loss is multiplied by the square of the temperature.
+        teacher_mode: ``train`` makes the teacher's batch norms use the statistics of the batch.
+        steps: Number of optimiser steps, instead of stages; used for graphs.
+        select: ``valid`` tests the student in its best state on the real validation data, which is evaluated
+            at every tenth step; the size of the set then includes the validation data.
     """
 
     name: str
@@ -118,11 +116,11 @@ class Protocol:
     select: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks the fields that are names, and that those that need each other are there.
+        """Checks the fields.
 
         Raises:
-            Refused: if a name is unknown, a batch is to be mixed twice, a teacher's labels have no
-                temperature, or the length of training is said twice.
+            Refused: If a name is unknown, a batch would be mixed twice, a temperature is missing, or both
+                steps and stages are given.
         """
         for field, choices in CHOICES.items():
             value = getattr(self, field)
@@ -133,26 +131,26 @@ class Protocol:
         if self.online and not self.temperature:
             raise Refused(f"{self.name}: labels={self.labels} need a temperature")
         if self.steps is not None and self.stages:
-            raise Refused(f"{self.name}: training lasts for steps or for stages of epochs, not for both")
+            raise Refused(f"{self.name}: the length of training is given by steps or by stages, not by both")
 
     @property
     def online(self) -> bool:
-        """Whether a teacher labels each batch as the student sees it."""
+        """Whether a teacher labels each batch that a student sees."""
         return self.labels in ("fixed", "own")
 
     @property
     def epochs(self) -> int:
-        """Epochs over all stages."""
+        """Number of epochs of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
     def lasting(self, epochs: int | None) -> tuple[Stage, ...]:
-        """The stages; of a protocol without any, one that lasts as long as a set's labels do.
+        """Returns the stages, or one stage with as many epochs as a set has labels for.
 
         Args:
-            epochs: How many the set holds labels for; None if it has none of an epoch's own.
+            epochs: Number of epochs that the set has stored labels for; None if it stores none.
 
         Raises:
-            Refused: if neither the protocol nor the set says how long a student is trained.
+            Refused: If the protocol has no stages and the set stores no labels.
         """
         if self.stages:
             return self.stages
@@ -161,15 +159,15 @@ class Protocol:
         return (Stage(epochs=epochs),)
 
     def factor(self, epoch: int, epochs: int) -> float:
-        """What the learning rate is multiplied by in an epoch, on top of its stage's scale.
+        """Returns the factor of the learning rate in an epoch, in addition to the scale of its stage.
 
-        With W epochs of warm-up, of E: in epoch e < W it is 0.01 + 0.99 e / W; from then on
-        (1 + cos(pi (e - W) / (E - W))) / 2 under ``cosine``, with half that angle under ``half-cosine``, and
-        1 without a schedule.
+        With W warm-up epochs out of E epochs, the factor in epoch e < W is 0.01 + 0.99 e / W. After that it
+        is (1 + cos(pi (e - W) / (E - W))) / 2 for ``cosine``, the same with half that angle for
+        ``half-cosine``, and 1 without a schedule.
 
         Args:
-            epoch: e, from 0.
-            epochs: E, over all stages.
+            epoch: Number e of the epoch, from 0.
+            epochs: Number E of epochs of all stages.
         """
         warmup = self.warmup or 0
         if epoch < warmup:
@@ -180,16 +178,16 @@ class Protocol:
         return 0.5 * (1 + math.cos(end * (epoch - warmup) / (epochs - warmup)))
 
     def to_json(self) -> dict[str, object]:
-        """The protocol as plain JSON values; fields that are off (None) are left out."""
+        """Returns the protocol as JSON values, without fields that are None."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
         return values | {"stages": [stage.to_json() for stage in self.stages]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "Protocol":
-        """Reads what `to_json` wrote.
+        """Restores a protocol from the result of `to_json`.
 
         Raises:
-            Refused: if it names a field, or a value of one, that this version does not know.
+            Refused: If a field or its value is unknown to this version.
         """
         fields = {name: values[name] for name in values if name != "stages"}
         if strangers := set(fields) - set(cls.__dataclass_fields__):
@@ -210,48 +208,52 @@ class Protocol:
 
 
 HARD_V1 = Protocol(name="hard-v1", stages=(Stage(epochs=500), Stage(epochs=500, scale=0.1)))
-"""The default for images: the field's "DC evaluation" without its off-by-ones."""
+"""The default for images: the usual "DC evaluation" without its off-by-one errors."""
 
 WHOLE_V1 = replace(
     HARD_V1, name="whole-v1", seeds=3, whole=True, stages=(Stage(epochs=25), Stage(epochs=25, scale=0.1))
 )
-"""The reference row: hard-v1's student, optimiser and augmentation on the whole training set, 50 epochs."""
+"""The reference for images: hard-v1 on the whole training set, for 50 epochs."""
 
 SOFT_V1 = Protocol(
     name="soft-v1", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=128,
     stages=(Stage(epochs=300),), schedule="cosine", augment="crop-flip", cutmix=1.0, seeds=3,
     labels="fixed", temperature=20.0,
 )  # fmt: skip
-"""Judges images with the labels held equal: one fixed teacher a dataset labels what the student sees."""
+"""Compares images under equal labels: the dataset's fixed teacher labels every batch that a student sees."""
 
 REPLAY_V1 = replace(
     SOFT_V1, name="replay-v1", stages=(), augment="none", cutmix=None, labels="stored", temperature=None
 )
-"""Judges a set with the labelled views that it stores, in their order; else as soft-v1 does."""
+"""Like soft-v1, but students are trained on the labelled views that a set stores, in their order."""
 
 GRAPH_V1 = Protocol(
     name="graph-v1", optimizer="adam", lr=1e-3, weight_decay=1e-2, batch=512, stages=(), steps=300,
     augment="none", seeds=10, kind="graphs",
 )  # fmt: skip
-"""The default for graphs: each step is over all items, the loss weighted by the weights that the set stores;
-of more than 512 items 512 are drawn by weight."""
+"""The default for graphs: each step uses all items and weights the loss by the weights that the set stores.
+
+If a set has more than 512 items, each step draws 512 of them by weight.
+"""
 
 GRAPH_WHOLE_V1 = replace(GRAPH_V1, name="graph-whole-v1", batch=128, steps=2000, seeds=3, whole=True)
-"""The reference row for graphs: graph-v1's students and optimiser on the whole training set.
+"""The reference for graphs: graph-v1 on the whole training set.
 
-Its weight decay, which Adam takes as part of the gradient, can outweigh what labels give a network that takes
-means: on nci1 those end at an AUC of 50, where gcn-mean has 67 after 300 steps without decay (57 with it).
+Adam adds its weight decay to the gradient, where it can outweigh the loss of networks that pool by the mean:
+on nci1 these end at an AUC of 50, whereas gcn-mean reaches 67 after 300 steps without decay (57 with it).
 """
 
 GRAPH_SELECT_V1 = replace(GRAPH_V1, name="graph-select-v1", select="valid")
-"""As graph-v1, but each student is tested as it was at its best on the real validation graphs."""
+"""Like graph-v1, but each student is tested in its best state on the real validation graphs."""
 
 REFERENCE_V1 = Protocol(
     name="reference-v1", optimizer="lbfgs", lr=None, momentum=0.0, weight_decay=1.0, batch=0, stages=(),
     steps=10_000, augment="none", seeds=1, kind="any", whole=True,
 )  # fmt: skip
-"""What needs no network, on the whole training set: the largest class, or a logistic regression on a trivial
-feature, fitted until it has converged, at the latest after so many iterations."""
+"""References without a network: the largest class, or a logistic regression on a trivial feature.
+
+The regression is fitted on the whole training set until it has converged, for at most 10 000 iterations.
+"""
 
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
@@ -262,27 +264,27 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 
 def named_protocol(name: str) -> Protocol:
-    """One of the suite's own protocols.
+    """Returns a protocol of `PROTOCOLS`.
 
     Raises:
-        Refused: if there is none of that name.
+        Refused: If there is no protocol of that name.
     """
     if name not in PROTOCOLS:
-        raise unknown("protocol", name, [*PROTOCOLS, PUBLISHED])
+        raise unknown("protocol", name, [*PROTOCOLS, PUBLISHED], setting="protocol")
     return PROTOCOLS[name]
 
 
 def dc_evaluation(epochs: int, *, augment: str, seeds: int = 5, batch: int = 256) -> Protocol:
-    """The evaluation of the DC family's code, with its off-by-ones.
+    """Returns the evaluation protocol of the code of DC, DSA and DM, with its off-by-one errors.
 
-    The loop runs ``epochs + 1`` times and, after the epoch of index ``epochs // 2 + 1``, divides the rate by
-    ten and builds a new optimiser: 502 and 499 epochs for 1000, 152 and 149 for 300
-    (VICO-UoE/DatasetCondensation, ``utils.py``, ``evaluate_synset``).
+    The training loop runs ``epochs + 1`` times. After the epoch with index ``epochs // 2 + 1`` it divides the
+    learning rate by ten and builds a new optimiser, which makes 502 and 499 epochs for 1000, and 152 and 149
+    for 300 (VICO-UoE/DatasetCondensation, ``utils.py``, ``evaluate_synset``).
 
     Args:
-        epochs: The paper's number of epochs.
-        augment: As in `Protocol`.
-        seeds: Students a set.
+        epochs: Number of epochs according to the paper.
+        augment: Name of the augmentation.
+        seeds: Number of evaluation seeds.
         batch: Batch size.
     """
     first = epochs // 2 + 2
@@ -303,26 +305,26 @@ def milestones(
     cutmix: float | None = None,
     seeds: int = 5,
 ) -> Protocol:
-    """A paper's evaluation whose learning rate falls by a factor at each of some milestones.
+    """Returns a paper's evaluation protocol whose learning rate is reduced at milestones.
 
-    The optimiser keeps its state. The defaults are the schedule of IDC's code
-    (snu-mllab/Efficient-Dataset-Condensation, ``train.py``): 666, 167 and 167 epochs of 1000.
+    The optimiser keeps its state at a milestone. The defaults are those of IDC's code
+    (snu-mllab/Efficient-Dataset-Condensation, ``train.py``): 666, 167 and 167 of 1000 epochs.
 
     Args:
-        epochs: Epochs in all.
-        at: The milestones as shares of the epochs, ascending; see `whole_epochs`.
-        factor: What the rate is multiplied by at each.
-        optimizer: As in `Protocol`, like all that follow.
+        epochs: Number of epochs.
+        at: Milestones as shares of the epochs, ascending; see `whole_epochs`.
+        factor: Factor of the learning rate at each milestone.
+        optimizer: Name of the optimiser.
         lr: Learning rate before the first milestone.
-        weight_decay: Weight decay.
+        weight_decay: Weight decay, see `Protocol`.
         batch: Batch size.
-        augment: Augmentation.
-        cutmix: Probability of a mixed batch.
-        seeds: Students a set.
+        augment: Name of the augmentation.
+        cutmix: Probability that a batch is mixed.
+        seeds: Number of evaluation seeds.
     """
     bounds = [0, *(whole_epochs(share, epochs) for share in at), epochs]
     stages = tuple(
-        # Rounded, so that a scale reads 0.04 in a record, not 0.2 * 0.2 = 0.04000000000000001.
+        # Rounded, so that a record contains 0.04 instead of 0.2 * 0.2 = 0.04000000000000001.
         Stage(epochs=end - start, scale=round(factor**number, 12))
         for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False))
         if end > start
@@ -334,8 +336,8 @@ def milestones(
 
 
 def whole_epochs(share: float, epochs: int) -> int:
-    """A share of some epochs (or steps), rounded down, as ``2 * epochs // 3`` is.
+    """Returns a share of epochs (or steps), rounded down like ``2 * epochs // 3``.
 
-    The small term makes up for shares that floating point holds a little too small, such as 0.29.
+    The small term compensates for shares whose floating-point value is slightly too small, such as 0.29.
     """
     return int(share * epochs + 1e-9)

@@ -114,7 +114,7 @@ class INFER(TeacherMethod):
                 value=self.networks,
                 remedies=[Remedy(settings={self.setting("teacher"): "trained"}, effect="trains them")],
             )
-        resized.require_share("infer: crop_min", self.crop_min)
+        resized.require_share("params.crop_min", self.crop_min)
 
     def training(self) -> Training:
         """Returns how the teacher is trained: with several networks, the first of them."""

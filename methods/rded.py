@@ -78,7 +78,7 @@ class RDED(TeacherMethod):
     def __post_init__(self) -> None:
         """Refuses an unknown compression and a `crop_min` outside (0, 1]."""
         super().__post_init__()
-        resized.require_share("rded: crop_min", self.crop_min)
+        resized.require_share("params.crop_min", self.crop_min)
         encoding_named(self.encode)
 
     @property

@@ -101,7 +101,7 @@ class SRe2L(TeacherMethod):
     def __post_init__(self) -> None:
         """Refuses an unknown compression and a `crop_min` outside (0, 1]."""
         super().__post_init__()
-        resized.require_share(f"{self.name}: crop_min", self.crop_min)
+        resized.require_share("params.crop_min", self.crop_min)
         encoding_named(self.encode)
 
     @property

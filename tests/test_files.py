@@ -9,7 +9,7 @@ from condense.errors import Refused
 from condense.files import canonical, digest, hash_tensors, home, require_writable, write_atomic
 
 
-def test_equal_values_have_equal_text_whatever_the_order_of_their_keys() -> None:
+def test_equal_values_have_equal_texts_in_any_order_of_keys() -> None:
     assert canonical({"b": [1, 2.5, None], "a": {"d": True, "c": "x"}}) == (
         '{"a":{"c":"x","d":true},"b":[1,2.5,null]}'
     )
@@ -17,24 +17,24 @@ def test_equal_values_have_equal_text_whatever_the_order_of_their_keys() -> None
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})
 
 
-def test_a_digest_is_the_sha_256_of_the_text() -> None:
+def test_a_digest_is_the_sha_256_of_the_canonical_text() -> None:
     assert digest([]) == hashlib.sha256(b"[]").hexdigest()
     assert digest([]) == "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
 
 
 @pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"x": -float("inf")}])
-def test_numbers_that_json_does_not_have_are_not_hashed(value: object) -> None:
+def test_numbers_that_json_does_not_know_are_not_hashed(value: object) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         digest(value)
 
 
-def test_the_hash_of_tensors_is_over_prefix_name_dtype_shape_and_bytes() -> None:
+def test_the_hash_of_tensors_covers_prefix_name_dtype_shape_and_bytes() -> None:
     tensors = {"b": torch.tensor([1, 2], dtype=torch.int16), "a": torch.tensor(1.0)}
     parts = [b"p", b'["a","float32",[]]', b"\x00\x00\x80\x3f", b'["b","int16",[2]]', b"\x01\x00\x02\x00"]
     assert hash_tensors(tensors, "p") == hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def test_the_hash_of_tensors_changes_with_each_part_and_not_with_the_layout_in_memory() -> None:
+def test_the_hash_of_tensors_ignores_the_memory_layout() -> None:
     x = torch.arange(6.0).view(2, 3)
     hashes = [
         hash_tensors({"x": x}),
@@ -53,14 +53,14 @@ def test_the_hash_of_tensors_changes_with_each_part_and_not_with_the_layout_in_m
     assert hash_tensors({"x": x[:0].t()}) == hash_tensors({"x": torch.zeros(3, 0)})
 
 
-def test_a_write_replaces_the_file_whole_makes_its_folder_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_a_write_creates_the_folder_and_leaves_only_the_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "file"
     write_atomic(path, "long old text")
     write_atomic(path, b"new")
     assert path.read_bytes() == b"new" and list(path.parent.iterdir()) == [path]
 
 
-def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_else(
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
@@ -75,7 +75,7 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_else(
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_place_below_a_file_cannot_be_written_and_is_told_so(tmp_path: Path) -> None:
+def test_writing_below_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(Refused, match=f"cannot write {file}/sub/x: "):
@@ -85,13 +85,13 @@ def test_a_place_below_a_file_cannot_be_written_and_is_told_so(tmp_path: Path) -
             require_writable(folder)
 
 
-def test_asking_whether_a_folder_is_writable_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_checking_whether_a_folder_is_writable_creates_nothing(tmp_path: Path) -> None:
     require_writable(tmp_path)
     require_writable(tmp_path / "not" / "there" / "yet")
     assert not list(tmp_path.iterdir())
 
 
-def test_the_home_folder_is_the_one_chosen_or_lies_in_the_users_cache(
+def test_the_home_folder_is_chosen_or_in_the_users_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONDENSE_HOME", str(tmp_path / "own"))

@@ -152,7 +152,7 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_fil
         ({"skip_unreadable": True}, "skip_unreadable=True: mutag holds graphs, not images"),
         ({"teacher": "a.pt"}, "teacher='a.pt': methods for graphs have no teacher"),
         ({"student": "convnet"}, "student='convnet': this is a network for images; mutag holds graphs"),
-        ({"student": "gcn"}, "unknown network for graphs 'gcn'; nearest: gcn-sum, gcn-mean"),
+        ({"student": "gcn"}, "unknown graph network 'gcn'; nearest: gcn-sum, gcn-mean"),
         (
             {"method": "dm", "student": "gcn-sum"},
             "student='gcn-sum': this is a network for graphs; digits holds images",

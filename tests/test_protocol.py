@@ -35,26 +35,26 @@ HASHES = {
     "graph-select-v1": "6bf335a4e45d4fee2b9ae461fb6f0bb6eece22d7bd8ace0de8f97cf440b0d258",
     "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
 }
-"""Frozen: a protocol whose hash moves is another protocol and needs another name."""
+"""Hashes of the protocols. A protocol with another hash needs another name."""
 
 PUBLISHED = {
     (300, "none"): "878ac45bac1ef1cd39096236d5c9cdd17463bca46e20aa3a25417ddd13181f3a",
     (1000, "dc:crop_scale_rotate"): "9feaa4a47e1f55a551d45533c902b619fc418fd7b4fd17026f47d28dfcebac24",
     (1000, "dsa"): "ba9d30d18e5fe2f938483c196497187081296fd39634dc82b8aa70633ff29d4a",
 }
-"""Frozen too: the evaluations of DC, DSA and DM, which records name by these hashes."""
+"""Hashes of the published protocols of DC, DSA and DM, which occur in records."""
 
 
-def test_the_protocols_are_frozen() -> None:
+def test_the_protocols_do_not_change() -> None:
     assert {name: protocol.hash for name, protocol in PROTOCOLS.items()} == HASHES
     assert all(protocol.name == name for name, protocol in PROTOCOLS.items())
 
 
-def test_the_published_protocols_that_records_name_are_frozen() -> None:
+def test_the_published_protocols_in_records_do_not_change() -> None:
     assert {key: dc_evaluation(key[0], augment=key[1]).hash for key in PUBLISHED} == PUBLISHED
 
 
-def test_hard_v1_is_what_the_design_says() -> None:
+def test_hard_v1_has_the_designed_values() -> None:
     assert HARD_V1.to_json() == {
         "name": "hard-v1",
         "optimizer": "sgd",
@@ -71,13 +71,13 @@ def test_hard_v1_is_what_the_design_says() -> None:
     assert HARD_V1.epochs == 1000
 
 
-def test_whole_v1_differs_from_hard_v1_in_length_seeds_and_what_it_trains_on() -> None:
+def test_whole_v1_differs_from_hard_v1_in_data_length_and_seeds() -> None:
     changed = {"name": "whole-v1", "seeds": 3, "whole": True}
     stages = [{"epochs": 25, "scale": 1.0}, {"epochs": 25, "scale": 0.1}]
     assert WHOLE_V1.to_json() == HARD_V1.to_json() | changed | {"stages": stages}
 
 
-def test_soft_v1_is_what_the_design_says() -> None:
+def test_soft_v1_has_the_designed_values() -> None:
     assert SOFT_V1.to_json() == {
         "name": "soft-v1",
         "optimizer": "adamw",
@@ -98,12 +98,12 @@ def test_soft_v1_is_what_the_design_says() -> None:
     }
 
 
-def test_replay_v1_has_soft_v1s_optimiser_and_schedule_and_takes_all_else_from_the_set() -> None:
+def test_replay_v1_trains_like_soft_v1_on_the_stored_views() -> None:
     values = SOFT_V1.to_json() | {"name": "replay-v1", "stages": [], "augment": "none", "labels": "stored"}
     assert REPLAY_V1.to_json() == {k: v for k, v in values.items() if k not in ("cutmix", "temperature")}
 
 
-def test_the_protocols_for_graphs_are_what_the_design_says() -> None:
+def test_the_protocols_for_graphs_have_the_designed_values() -> None:
     assert GRAPH_V1.to_json() == {
         "name": "graph-v1",
         "optimizer": "adam",
@@ -124,7 +124,7 @@ def test_the_protocols_for_graphs_are_what_the_design_says() -> None:
     assert GRAPH_SELECT_V1.to_json() == GRAPH_V1.to_json() | select
 
 
-def test_references_judge_any_kind_of_data_once() -> None:
+def test_references_evaluate_any_kind_of_data_with_one_seed() -> None:
     assert (REFERENCE_V1.kind, REFERENCE_V1.seeds, REFERENCE_V1.whole) == ("any", 1, True)
     assert (REFERENCE_V1.optimizer, REFERENCE_V1.weight_decay) == ("lbfgs", 1.0)
 
@@ -151,7 +151,7 @@ def test_references_judge_any_kind_of_data_once() -> None:
                 squared=True, teacher_mode="train"),
     ],
 )  # fmt: skip
-def test_a_protocol_survives_json_with_its_hash(protocol: Protocol) -> None:
+def test_a_protocol_is_restored_from_json_with_its_hash(protocol: Protocol) -> None:
     back = Protocol.from_json(json.loads(json.dumps(protocol.to_json())))
     assert back == protocol and back.hash == protocol.hash
 
@@ -196,14 +196,14 @@ def test_the_hash_covers_every_field() -> None:
     assert len({replace(HARD_V1, **change).hash for change in changes}) == len(changes)  # type: ignore[arg-type]
 
 
-def test_a_field_that_is_off_stays_out_of_the_json_so_that_older_hashes_hold() -> None:
+def test_fields_of_none_do_not_occur_in_the_json() -> None:
     off = {name for name in Protocol.__dataclass_fields__ if getattr(HARD_V1, name) is None}
     assert len(off) == 12 and not off & set(HARD_V1.to_json())
     assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
 
 
-def test_a_field_of_a_later_version_is_refused_by_name() -> None:
+def test_an_unknown_field_is_refused_by_name() -> None:
     with pytest.raises(Refused, match="does not know the protocol field 'smoothing'"):
         Protocol.from_json(HARD_V1.to_json() | {"smoothing": 0.2})
     stages = [{"epochs": 500, "scale": 1.0, "batch": 3}]
@@ -211,7 +211,7 @@ def test_a_field_of_a_later_version_is_refused_by_name() -> None:
         Protocol.from_json(HARD_V1.to_json() | {"stages": stages})
 
 
-def test_an_unknown_optimizer_is_refused_with_the_known_ones_when_it_is_read() -> None:
+def test_an_unknown_optimiser_is_refused_with_the_known_ones() -> None:
     with pytest.raises(Refused, match="unknown optimizer 'adma'; nearest: adam, adamw"):
         Protocol.from_json(HARD_V1.to_json() | {"optimizer": "adma"})
     with pytest.raises(Refused, match="unknown optimizer 'lion'; known: adam, adamw, lbfgs, sgd"):
@@ -230,21 +230,17 @@ def test_an_unknown_optimizer_is_refused_with_the_known_ones_when_it_is_read() -
         ({"labels": "own"}, "hard-v1: labels=own need a temperature"),
         ({"teacher_mode": "eval"}, "unknown teacher_mode 'eval'; known: train"),
         ({"select": "test"}, "unknown select 'test'; known: valid"),
-        ({"steps": 300}, "hard-v1: training lasts for steps or for stages of epochs, not for both"),
+        ({"steps": 300}, "hard-v1: the length of training is given by steps or by stages, not by both"),
         ({"cutmix": 1.0, "mixup": 0.8}, "hard-v1: a batch is mixed by cutmix or by mixup, not by both"),
     ],
 )
-def test_what_a_protocol_cannot_mean_is_refused_when_it_is_read(
-    changed: dict[str, object], words: str
-) -> None:
+def test_contradictory_protocols_are_refused(changed: dict[str, object], words: str) -> None:
     with pytest.raises(Refused, match=words):
         Protocol.from_json(HARD_V1.to_json() | changed)
 
 
 @pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("half-cosine", 0.5)])
-def test_the_cosines_factor_is_torchs_schedule_and_ends_where_its_name_says(
-    schedule: str, last: float
-) -> None:
+def test_the_cosine_schedules_equal_torchs_and_end_as_named(schedule: str, last: float) -> None:
     protocol, epochs = replace(HARD_V1, schedule=schedule), 12
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     span = epochs if schedule == "cosine" else 2 * epochs
@@ -256,7 +252,7 @@ def test_the_cosines_factor_is_torchs_schedule_and_ends_where_its_name_says(
     assert protocol.factor(0, epochs) == 1 and protocol.factor(epochs, epochs) == pytest.approx(last)
 
 
-def test_a_warm_up_rises_from_a_hundredth_and_the_cosine_falls_over_the_rest() -> None:
+def test_a_warm_up_rises_from_a_hundredth_before_the_cosine_falls() -> None:
     # As torch has it: LinearLR(start_factor=0.01), then CosineAnnealingLR.
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     rise = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=5)
@@ -274,7 +270,7 @@ def test_without_a_schedule_the_factor_is_exactly_1() -> None:
     assert {HARD_V1.factor(epoch, 1000) for epoch in range(1000)} == {1.0}
 
 
-def test_a_protocol_without_stages_lasts_as_long_as_the_sets_labels() -> None:
+def test_a_protocol_without_stages_lasts_as_long_as_stored_labels() -> None:
     assert REPLAY_V1.lasting(7) == (Stage(epochs=7),)
     assert HARD_V1.lasting(7) == HARD_V1.lasting(None) == HARD_V1.stages
     with pytest.raises(Refused, match="replay-v1 lasts as long as a set's stored labels do, and this set"):
@@ -292,7 +288,7 @@ def test_a_protocol_without_stages_lasts_as_long_as_the_sets_labels() -> None:
         (9, (), 0.2),
     ],
 )
-def test_milestones_give_each_epoch_the_rate_that_torchs_scheduler_gives_it(
+def test_milestones_give_the_learning_rates_of_torchs_scheduler(
     epochs: int, at: tuple[float, ...], factor: float
 ) -> None:
     protocol = milestones(epochs, at=at, factor=factor, augment="none")
@@ -307,12 +303,12 @@ def test_milestones_give_each_epoch_the_rate_that_torchs_scheduler_gives_it(
         scheduler.step()
 
 
-def test_milestones_are_idcs_schedule_by_default() -> None:
+def test_the_default_milestones_are_idcs_schedule() -> None:
     stages = milestones(1000, augment="none").stages
     assert [(stage.epochs, stage.scale) for stage in stages] == [(666, 1.0), (167, 0.2), (167, 0.04)]
 
 
-def test_all_else_that_milestones_are_given_is_in_the_protocol() -> None:
+def test_milestones_pass_all_other_settings_to_the_protocol() -> None:
     given = milestones(
         10,
         at=(),
@@ -330,7 +326,7 @@ def test_all_else_that_milestones_are_given_is_in_the_protocol() -> None:
     )  # fmt: skip
 
 
-def test_a_share_of_epochs_is_rounded_down_as_exact_arithmetic_would() -> None:
+def test_a_share_of_epochs_is_rounded_down_as_in_exact_arithmetic() -> None:
     for epochs in (1, 2, 7, 29, 60, 100, 999, 1000, 2000, 20000):
         for over in range(1, 101):
             for part in range(over + 1):
@@ -338,7 +334,7 @@ def test_a_share_of_epochs_is_rounded_down_as_exact_arithmetic_would() -> None:
 
 
 @pytest.mark.parametrize(("epochs", "stages"), [(1000, [502, 499]), (300, [152, 149])])
-def test_the_dc_evaluation_has_the_authors_off_by_ones(epochs: int, stages: list[int]) -> None:
+def test_the_dc_evaluation_has_the_authors_off_by_one_errors(epochs: int, stages: list[int]) -> None:
     protocol = dc_evaluation(epochs, augment="none")
     assert [stage.epochs for stage in protocol.stages] == stages
     assert [stage.scale for stage in protocol.stages] == [1.0, 0.1]
@@ -348,7 +344,7 @@ def test_the_dc_evaluation_has_the_authors_off_by_ones(epochs: int, stages: list
     assert [rates.count(1.0), rates.count(0.1)] == stages
 
 
-def test_a_protocol_is_found_by_name_or_refused_with_the_nearest_names() -> None:
+def test_an_unknown_protocol_is_refused_with_the_nearest_names() -> None:
     assert named_protocol("hard-v1") is HARD_V1 and named_protocol("whole-v1") is WHOLE_V1
     with pytest.raises(Refused, match="unknown protocol 'hard-v2'; nearest: hard-v1"):
         named_protocol("hard-v2")

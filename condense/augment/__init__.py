@@ -1,4 +1,4 @@
-"""Augmentations, as pure functions of images and a generator."""
+"""Augmentations of images as pure functions of the images and a generator."""
 
 from condense.augment.named import Augmentation, named_augmentation
 

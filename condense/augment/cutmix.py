@@ -1,13 +1,13 @@
-"""CutMix: a box of each image comes from another image of the batch, and their labels mix by area.
+"""CutMix: replaces a box of each image by that of another image and mixes the labels by area.
 
 Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (ICCV
 2019, https://arxiv.org/abs/1905.04899); the box as in https://github.com/clovaai/CutMix-PyTorch
-(``train.py``, ``rand_bbox``), which the code of IDC and NCFM has too.
+(``train.py``, ``rand_bbox``), which the code of IDC and NCFM contains too.
 
-One box and one permutation serve the whole batch. The box is to have the share u of the image, u uniform (the
-paper's Beta(1, 1)): with s = int(side * sqrt(u)) it runs from s // 2 before a uniform pixel to s // 2 after
-it, so its sides are even numbers of pixels, and the image clips it. The share that labels are weighted with
-is counted from the pixels of the clipped box, not taken from u.
+The whole batch has the same box and permutation. The area of the box is a share u of the image, where u is
+uniform (the paper's Beta(1, 1)). With s = int(side * sqrt(u)), the box reaches from s // 2 pixels before a
+uniformly drawn pixel to s // 2 pixels after it, and is clipped to the image. Labels are weighted by the
+number of pixels of the clipped box, not by u.
 """
 
 import math
@@ -20,12 +20,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """A drawn mixture, ready to be applied to the batch that it was drawn for.
+    """A drawn box and permutation for a batch.
 
     Attributes:
-        order: Image i gets its box from image ``order[i]``, (n,).
-        box: (top, bottom, left, right) in pixels; bottom and right lie outside it.
-        share: The share of each image's pixels that are its own.
+        order: Position of the image that each image's box comes from.
+        box: (top, bottom, left, right) in pixels, without the row ``bottom`` and the column ``right``.
+        share: Share of an image's pixels that are kept.
     """
 
     order: Int64[Tensor, " n"]
@@ -33,10 +33,10 @@ class Mix:
     share: float
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """The mixed images, as new ones; differentiable in them.
+        """Returns the mixed images; differentiable.
 
         Args:
-            images: On the device of ``order``.
+            images: The images, on the device of ``order``.
         """
         top, bottom, left, right = self.box
         mixed = images.clone()
@@ -44,7 +44,7 @@ class Mix:
         return mixed
 
     def to(self, device: torch.device | str) -> "Mix":
-        """The same mixture for images on a device."""
+        """Returns the same mixture for images on another device."""
         return replace(self, order=self.order.to(device))
 
 
@@ -52,14 +52,14 @@ def draw_cutmix(n: int, size: tuple[int, int], generator: torch.Generator) -> Mi
     """Draws a box and a permutation.
 
     Args:
-        n: Images in the batch.
+        n: Number of images of the batch.
         size: (h, w) of the images in pixels.
         generator: A CPU generator.
 
     Returns:
-        The mixture, on the CPU.
+        The mixture on the CPU.
     """
-    # In float64 no product with a side is rounded up to the side itself.
+    # In float64, the product of a side and a number below 1 is never rounded up to the side.
     area, row, column = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     order = torch.randperm(n, generator=generator)
     top, bottom = _interval(size[0], area, row)
@@ -70,7 +70,7 @@ def draw_cutmix(n: int, size: tuple[int, int], generator: torch.Generator) -> Mi
 
 
 def _interval(side: int, area: float, centre: float) -> tuple[int, int]:
-    """What the box covers of a side: half of its length to both sides of the centre, within the image."""
+    """Returns the first pixel of the box along a side, and the pixel after its last one."""
     half = int(side * math.sqrt(area)) // 2
     middle = int(side * centre)
     return max(middle - half, 0), min(middle + half, side)

@@ -1,22 +1,25 @@
-"""Differentiable Siamese augmentation: one of up to six operations, drawn once for a group of images.
+"""Differentiable Siamese augmentation (DSA): draws one of up to six operations for a group of images.
 
 Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation" (ICML 2021,
 https://arxiv.org/abs/2102.08259); operations and ranges as in the authors' code,
 https://github.com/VICO-UoE/DatasetCondensation (``utils.py``, ``DiffAugment`` in its single mode).
 
-A strategy is a string of operation names joined by ``_``: a lottery. A *draw* picks one operation a group,
-uniformly, and its parameters: one set for all images of the group (Siamese: the same draw is then applied to
-real and to synthetic images, whatever their numbers), or one set an image (training and evaluation). Later
-methods' strategies chain lotteries by ``+``: ``color+crop+cutout`` is all three, one after the other, and
-``flip+color_crop`` a flip (or none) and then one of two. Three differences to the authors' code:
+A strategy is a string of operation names joined by ``_``, for example ``color_crop_cutout``. `draw` picks one
+of these operations for each group of images, uniformly, and draws its parameters: once for all images of the
+group (Siamese: the same draw can be applied to real and to synthetic images, whatever their numbers), or for
+each image (training and evaluation). A strategy may also consist of several stages joined by ``+``, which are
+drawn and applied one after the other: ``color+crop+cutout`` applies all three operations, and
+``flip+color_crop`` flips at random and then applies one of the other two.
 
-- A draw is a value, `Drawn`, from a generator handed in; the authors reseed the global generator before each
-  parameter.
-- Affine grids have ``align_corners=True``, the behaviour of the PyTorch version that the authors pinned.
-- Images need not be square: shifts and windows follow each side, and rotations keep angles.
+Deviations from the authors' code:
 
-Every operation is differentiable in the pixels. Vacated pixels are 0 in the space of the images, usually the
-normalised one.
+- A draw is a value, `Drawn`, and comes from a given generator; the authors reseed the global generator before
+  each parameter.
+- Affine grids use ``align_corners=True``, the behaviour of the PyTorch version that the authors used.
+- Images need not be square: shifts and windows are relative to each side, and rotations preserve angles.
+
+Every operation is differentiable with respect to the pixels. Pixels without a source become 0 in the pixel
+space of the images, usually the normalised one.
 """
 
 import math
@@ -32,35 +35,35 @@ from torch import Tensor
 from condense.errors import unknown
 
 BRIGHTNESS = 1.0
-"""Width of the uniform shift around 0."""
+"""Width of the uniform distribution of the shift, which is centred at 0."""
 SATURATION = 2.0
-"""Upper end of the uniform factor from 0."""
+"""Upper bound of the factor, which is uniform from 0."""
 CONTRAST = 0.5
-"""Lower end of the uniform factor of width 1."""
+"""Lower bound of the factor, whose uniform distribution has the width 1."""
 SHIFT = 0.125
 """Largest shift of a crop as a share of the side."""
 CUTOUT = 0.5
-"""Side of the cut-out square as a share of the side."""
+"""Side of the removed window as a share of the image's side."""
 FLIP = 0.5
 """Probability of a flip."""
 SCALE = 1.2
-"""Largest sampling scale; its inverse is the smallest."""
+"""Largest scale; its inverse is the smallest."""
 ROTATE_DEGREES = 15.0
-"""Largest angle, to both sides."""
+"""Largest angle in either direction."""
 
 UNIFORMS = 3
-"""Uniform numbers that an operation may read: colour reads all."""
+"""Number of uniform numbers that an operation gets; the colour operation uses all of them."""
 
 Op = Callable[[Tensor, Tensor], Tensor]
-"""From images (g, b, c, h, w) and uniform numbers (g, 1 or b, 3) to images (g, b, c, h, w)."""
+"""Maps images (g, b, c, h, w) and uniform numbers (g, 1 or b, 3) to images (g, b, c, h, w)."""
 
 
 def _color(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Tensor, "g b c h w"]:
-    """Brightness x + b, then saturation (x - grey) s + grey, then contrast (x - level) t + level.
+    """Changes the brightness, x + b, saturation, (x - grey) s + grey, and contrast, (x - level) t + level.
 
-    Grey is a pixel's mean over the channels, level the image's mean. Saturation keeps both and brightness
-    adds b to both, so the three together are t s x + t (1 - s) grey + (1 - t) level + b with the means of the
-    image as it came.
+    Here, grey is a pixel's mean over the channels and level the image's mean. Saturation changes neither of
+    them and brightness adds b to both, so that all three changes together are
+    t s x + t (1 - s) grey + (1 - t) level + b with the means of the original image.
     """
     brightness, saturation, contrast = u.to(x.dtype)[..., None, None, None].unbind(2)
     b, s, t = (brightness - 0.5) * BRIGHTNESS, saturation * SATURATION, contrast + CONTRAST
@@ -70,9 +73,9 @@ def _color(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Te
 
 
 def _crop(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Tensor, "g b c h w"]:
-    """A whole-pixel shift by up to an eighth of each side; what enters is 0."""
+    """Shifts images by whole pixels, up to an eighth of each side; pixels from outside are 0."""
     h, w = x.shape[-2:]
-    # rows: (g, p, h, 1), columns: (g, p, 1, w), where each pixel comes from
+    # rows: (g, p, h, 1), columns: (g, p, 1, w), the source of each pixel
     rows = _pixels(h, x) + _integer(u[..., 0], -_share(h, SHIFT), _share(h, SHIFT))
     columns = _pixels(w, x) + _integer(u[..., 1], -_share(w, SHIFT), _share(w, SHIFT))
     rows, columns = rows[..., :, None], columns[..., None, :]
@@ -84,13 +87,13 @@ def _crop(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Ten
 
 
 def _cutout(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Tensor, "g b c h w"]:
-    """A window of half of each side, centred anywhere in the image and clipped by it, becomes 0."""
+    """Sets a window to 0, with half of each side, a uniform centre in the image, and clipped to the image."""
     rows, columns = _window(x.shape[-2], u[..., 0], x), _window(x.shape[-1], u[..., 1], x)
     return x.masked_fill((rows[..., :, None] & columns[..., None, :])[:, :, None], 0)
 
 
 def _window(side: int, u: Float[Tensor, "g p"], like: Tensor) -> Tensor:
-    """Which pixels of a side the window covers, (g, p, side): ``size`` from centre - size // 2 on."""
+    """Returns a mask (g, p, side) of the window's pixels along a side, from centre - size // 2 on."""
     size = _share(side, CUTOUT)
     start = _integer(u, 0, side - size % 2) - size // 2
     pixels = _pixels(side, like)
@@ -98,12 +101,12 @@ def _window(side: int, u: Float[Tensor, "g p"], like: Tensor) -> Tensor:
 
 
 def _flip(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Tensor, "g b c h w"]:
-    """Left and right change places, or not."""
+    """Mirrors images left to right with probability 1/2."""
     return torch.where(u[..., :1, None, None] < FLIP, x.flip(-1), x)
 
 
 def _scale(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Tensor, "g b c h w"]:
-    """Width and height are sampled at scales of their own; a scale above 1 shrinks the content."""
+    """Scales width and height independently; a scale above 1 reduces the content."""
     matrix = u.new_zeros(*u.shape[:2], 2, 3)
     factors = 1 / SCALE + u[..., :2] * (SCALE - 1 / SCALE)
     matrix[..., 0, 0], matrix[..., 1, 1] = factors.unbind(-1)
@@ -111,9 +114,9 @@ def _scale(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Te
 
 
 def _rotate(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[Tensor, "g b c h w"]:
-    """A rotation about the centre."""
+    """Rotates images about their centre."""
     angle = (2 * u[..., 0] - 1) * math.radians(ROTATE_DEGREES)
-    # The grid's unit is half an image: on images that are not square, an angle needs the ratio of the sides.
+    # The grid's unit is half a side, so rotating images that are not square needs the ratio of the sides.
     ratio = max(x.shape[-2] - 1, 1) / max(x.shape[-1] - 1, 1)
     matrix = u.new_zeros(*u.shape[:2], 2, 3)
     matrix[..., 0, 0] = matrix[..., 1, 1] = angle.cos()
@@ -122,7 +125,7 @@ def _rotate(x: Float[Tensor, "g b c h w"], u: Float[Tensor, "g p 3"]) -> Float[T
 
 
 def _sample(x: Float[Tensor, "g b c h w"], matrix: Float[Tensor, "g p 2 3"]) -> Float[Tensor, "g b c h w"]:
-    """Bilinear sampling at affinely moved places, 0 outside; images that share a matrix share the grid."""
+    """Applies affine maps with bilinear sampling and 0 outside; images with one matrix share the grid."""
     g, p = matrix.shape[:2]
     grid = F.affine_grid(matrix.flatten(0, 1), [g * p, 1, *x.shape[-2:]], align_corners=True)
     images = x.reshape(g * p, -1, *x.shape[-2:])
@@ -131,17 +134,17 @@ def _sample(x: Float[Tensor, "g b c h w"], matrix: Float[Tensor, "g p 2 3"]) -> 
 
 
 def _share(side: int, share: float) -> int:
-    """A share of a side in whole pixels, halves up."""
+    """Returns a share of a side in whole pixels, rounding halves up."""
     return int(share * side + 0.5)
 
 
 def _integer(u: Float[Tensor, "g p"], low: int, high: int) -> Float[Tensor, "g p 1"]:
-    """Uniform whole numbers low .. high, both ends included, as int64."""
+    """Maps uniform numbers to uniform int64 numbers from ``low`` to ``high``, both included."""
     return low + (u * (high - low + 1)).long()[..., None]
 
 
 def _pixels(side: int, like: Tensor) -> Tensor:
-    """The pixel numbers of a side."""
+    """Returns the pixel numbers of a side."""
     return torch.arange(side, device=like.device)
 
 
@@ -160,14 +163,14 @@ IDENTITY = "none"
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A drawn augmentation, ready to be applied to any images of its size.
+    """A drawn augmentation, which can be applied to any images of its size.
 
     Attributes:
-        ops: The operation of each of the g groups (all ``none`` for the identity).
-        values: Uniform numbers (g, 1 or b, 3) that the operations turn into their parameters: one row for all
-            images of a group, or one an image.
+        ops: Operation of each of the g groups; ``none`` for all groups is the identity.
+        values: Uniform numbers that the operations compute their parameters from, with one row for all images
+            of a group (p = 1) or one for each image (p = b).
         size: (h, w) of the images in pixels.
-        then: What is applied after it, of a strategy with several lotteries.
+        then: Draw of the strategy's next stage.
     """
 
     ops: tuple[str, ...]
@@ -176,13 +179,13 @@ class Drawn:
     then: "Drawn | None" = None
 
     def __call__(self, x: Float[Tensor, "g b c h w"]) -> Float[Tensor, "g b c h w"]:
-        """Applies each group's operation to its b images; differentiable in them.
+        """Applies each group's operation to its b images; differentiable.
 
         Args:
-            x: The images; b is free where ``values`` has one row a group.
+            x: The images; b is arbitrary if ``values`` has one row per group.
 
         Raises:
-            ValueError: if the images do not have the groups, numbers or size that were drawn for.
+            ValueError: If the draw was made for another number of groups or images, or another size.
         """
         if x.ndim != 5 or len(x) != len(self.ops) or tuple(x.shape[-2:]) != self.size:
             raise ValueError(
@@ -211,45 +214,45 @@ class Drawn:
         return torch.stack(done)
 
     def to(self, device: torch.device | str) -> "Drawn":
-        """The same draw with its numbers on another device."""
+        """Returns the same draw for images on another device."""
         then = None if self.then is None else self.then.to(device)
         return replace(self, values=self.values.to(device), then=then)
 
 
 @lru_cache
 def parse(strategy: str) -> tuple[tuple[str, ...], ...]:
-    """The lotteries of a strategy, each with its operations: none for ``""`` and ``"none"``.
+    """Splits a strategy into its stages and their operations; ``""`` and ``"none"`` have no stages.
 
     Raises:
-        Refused: if an operation is unknown.
+        Refused: If an operation is unknown.
     """
     if strategy in ("", IDENTITY):
         return ()
-    lotteries = tuple(tuple(lottery.split("_")) for lottery in strategy.split("+"))
-    for name in (name for names in lotteries for name in names):
+    stages = tuple(tuple(stage.split("_")) for stage in strategy.split("+"))
+    for name in (name for names in stages for name in names):
         if name not in OPS:
             raise unknown("augmentation", name, OPS)
-    return lotteries
+    return stages
 
 
 def has_flip(strategy: str) -> bool:
-    """Whether a strategy has a flip in one of its lotteries.
+    """Returns whether a strategy contains a flip.
 
     Raises:
-        Refused: if an operation is unknown.
+        Refused: If an operation is unknown.
     """
-    return any("flip" in lottery for lottery in parse(strategy))
+    return any("flip" in stage for stage in parse(strategy))
 
 
 def strategy_of(augment: str, usual: str) -> str:
-    """The strategy that a method's augmentation names.
+    """Returns the strategy that a method's augmentation stands for.
 
     Args:
-        augment: ``dsa``, a strategy of its own (``dsa:color_crop``), or ``none``.
-        usual: What ``dsa`` stands for, the dataset's.
+        augment: ``dsa``, ``dsa:`` with a strategy (``dsa:color_crop``), or ``none``.
+        usual: Strategy of the dataset, which ``dsa`` stands for.
 
     Raises:
-        Refused: if an operation is unknown.
+        Refused: If an operation is unknown.
     """
     strategy = usual if augment == "dsa" else augment.removeprefix("dsa:")
     parse(strategy)
@@ -257,13 +260,13 @@ def strategy_of(augment: str, usual: str) -> str:
 
 
 def flip_first(strategy: str) -> str:
-    """The strategy with the flip out of its lottery, ahead of it: ``flip+color_crop`` of ``color_crop_flip``.
+    """Moves the flip to a stage of its own at the start: ``color_crop_flip`` becomes ``flip+color_crop``.
 
-    One that has no flip among others stays as it is.
+    A strategy without a flip among other operations stays as it is.
     """
-    lotteries = parse(strategy)
-    rest = ["_".join(name for name in names if name != "flip") for names in lotteries]
-    if ("flip",) in lotteries or rest == ["_".join(names) for names in lotteries]:
+    stages = parse(strategy)
+    rest = ["_".join(name for name in names if name != "flip") for names in stages]
+    if ("flip",) in stages or rest == ["_".join(names) for names in stages]:
         return strategy
     return "+".join(["flip", *rest])
 
@@ -271,18 +274,18 @@ def flip_first(strategy: str) -> str:
 def draw(
     strategy: str, size: tuple[int, int], generator: torch.Generator, *, groups: int = 1, per_group: int = 1
 ) -> Drawn:
-    """Draws an operation of each lottery for each group, uniformly, and parameters.
+    """Draws one operation of each stage for each group, uniformly, and its parameters.
 
     Args:
-        strategy: Operation names joined by ``_``, lotteries by ``+``; ``""`` or ``"none"`` is the identity
-            and draws nothing.
+        strategy: Operation names joined by ``_``, in stages joined by ``+``; ``""`` and ``"none"`` are the
+            identity and draw nothing.
         size: (h, w) of the images in pixels.
         generator: A CPU generator.
-        groups: g, the groups with an operation each.
-        per_group: Rows of parameters a group: 1 for all of its images together (Siamese), b for one an image.
+        groups: Number g of groups.
+        per_group: Rows of parameters per group: 1 for all images together (Siamese), or one for each image.
 
     Raises:
-        Refused: if an operation is unknown.
+        Refused: If an operation is unknown.
     """
     drawn = None
     stages = []
@@ -296,12 +299,12 @@ def draw(
 
 
 def siamese(strategy: str, size: tuple[int, int], classes: int, generator: torch.Generator) -> Drawn:
-    """Draws one operation (of each lottery) and its parameters a class, for real and synthetic images alike.
+    """Draws an augmentation of each class, to be applied to its real and its synthetic images.
 
     Args:
-        strategy: As in `draw`.
+        strategy: The strategy, see `draw`.
         size: (h, w) of the images in pixels.
-        classes: Groups, a class each.
+        classes: Number of classes; each class is a group.
         generator: A CPU generator.
     """
     return draw(strategy, size, generator, groups=classes)
@@ -310,11 +313,11 @@ def siamese(strategy: str, size: tuple[int, int], classes: int, generator: torch
 def augment(
     x: Float[Tensor, "n c h w"], strategy: str, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Augments a training batch: one operation (of each lottery) for all, parameters for each image.
+    """Augments a training batch: all images get the same operation, each with its own parameters.
 
     Args:
         x: The images.
-        strategy: As in `draw`.
+        strategy: The strategy, see `draw`.
         generator: A CPU generator.
     """
     size = (x.shape[-2], x.shape[-1])

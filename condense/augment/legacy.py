@@ -1,15 +1,15 @@
-"""The augmentation of gradient matching before DSA, for the published protocol of DC alone.
+"""The augmentation of DC (gradient matching), which only DC's published protocol uses.
 
-Zhao, Mopuri and Bilen, "Dataset Condensation with Gradient Matching" (ICLR 2021, https://arxiv.org/abs/2006.05929);
-https://github.com/VICO-UoE/DatasetCondensation, ``utils.py``, ``augment_legacy``. Each image gets one operation of
-its own, by a loop on the CPU (the rotation is SciPy's), without gradients. New work wants
-`condense.augment.dsa`. What surprises in the authors' code is kept:
+Zhao, Mopuri and Bilen, "Dataset Condensation with Gradient Matching" (ICLR 2021,
+https://arxiv.org/abs/2006.05929); https://github.com/VICO-UoE/DatasetCondensation, ``utils.py``,
+``augment``. Each image gets one operation, in a loop on the CPU (SciPy rotates), without gradients; other
+protocols use `condense.augment.dsa`. The peculiarities of the authors' code are kept:
 
-- crop: the offset into the image padded by 4 is 0 .. 7, never 8, so shifts lean to one side;
-- crop fills with the batch's mean of each channel, rotate with the mean of those, scale with 0;
-- scale: the sides get factors of their own, by nearest neighbour, on a canvas from which the middle is cut;
-- rotate: cubic splines, by a whole number of degrees from -45 to 44; the enlarged result is cut from a
-  whole-pixel offset, which may move the middle by half a pixel.
+- crop: the offset in the image, which is padded by 4, is 0 to 7 and never 8, so the shifts are not symmetric;
+- crop fills with the batch's mean of each channel, rotate with the mean of these means, scale with 0;
+- scale: height and width have separate factors; the result is centred, and interpolated by nearest neighbour;
+- rotate: by a whole number of degrees from -45 to 44 with cubic splines; the result is cropped at a whole
+  pixel, which may move the centre by half a pixel.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,24 +24,24 @@ from torch import Tensor
 from condense.errors import unknown
 
 PAD = 4
-"""Pixels around a crop."""
+"""Padding of a crop in pixels."""
 SCALE = 0.2
 """Largest relative change of a side."""
 ROTATE_DEGREES = 45
-"""Largest angle."""
+"""Largest angle in degrees."""
 NOISE = 0.001
 """Standard deviation of the noise."""
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What an operation may know of the batch: its mean (c, 1, 1) of each channel, and where to draw from."""
+    """The mean (c, 1, 1) of each channel over the batch, and the generator."""
 
     mean: Tensor
     generator: torch.Generator
 
     def integer(self, low: int, high: int) -> int:
-        """A uniform whole number, low <= it < high."""
+        """Draws a uniform whole number from ``low`` to ``high - 1``."""
         return int(torch.randint(low, high, (), generator=self.generator))
 
 
@@ -70,7 +70,7 @@ def _rotate(image: Float[Tensor, "c h w"], batch: _Batch) -> Float[Tensor, "c h 
     angle = batch.integer(-ROTATE_DEGREES, ROTATE_DEGREES)
     fill = float(batch.mean.mean())
     turned = torch.from_numpy(rotate(image.numpy(), angle, axes=(-2, -1), order=3, cval=fill))
-    # On images that are not square a turned side may be the shorter one: what lacks is filled.
+    # A side of a rotated image that is not square may be too short; it is padded.
     lack_h, lack_w = max(h - turned.shape[1], 0), max(w - turned.shape[2], 0)
     ends = (lack_w // 2, lack_w - lack_w // 2, lack_h // 2, lack_h - lack_h // 2)
     turned = F.pad(turned, ends, value=fill)
@@ -92,10 +92,10 @@ LEGACY_OPS: Mapping[str, Callable[[Tensor, _Batch], Tensor]] = {
 
 
 def parse_legacy(operations: str) -> tuple[str, ...]:
-    """The operations of a string that joins their names by ``_``: none for ``""`` and ``"none"``.
+    """Splits a string of operation names, joined by ``_``; ``""`` and ``"none"`` have no operations.
 
     Raises:
-        Refused: if one is unknown.
+        Refused: If an operation is unknown.
     """
     if operations in ("", "none"):
         return ()
@@ -110,15 +110,15 @@ def parse_legacy(operations: str) -> tuple[str, ...]:
 def augment_legacy(
     x: Float[Tensor, "n c h w"], operations: str, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Gives each image one operation, drawn uniformly.
+    """Applies to each image one operation, which is drawn uniformly.
 
     Args:
-        x: The images, which stay as they are.
-        operations: Operation names joined by ``_``; ``""`` or ``"none"`` is the identity and draws nothing.
+        x: The images.
+        operations: Operation names joined by ``_``; ``""`` and ``"none"`` are the identity and draw nothing.
         generator: A CPU generator.
 
     Raises:
-        Refused: if an operation is unknown.
+        Refused: If an operation is unknown.
     """
     names = parse_legacy(operations)
     if not names:

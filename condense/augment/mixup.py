@@ -1,7 +1,7 @@
-"""Mixup: each image becomes a weighted mean of itself and another image of the batch.
+"""Mixup: replaces each image by a weighted mean of itself and another image of the batch.
 
-Zhang et al., "mixup: Beyond Empirical Risk Minimization" (ICLR 2018, https://arxiv.org/abs/1710.09412). One
-share and one permutation serve the whole batch, as in https://github.com/facebookresearch/mixup-cifar10
+Zhang et al., "mixup: Beyond Empirical Risk Minimization" (ICLR 2018, https://arxiv.org/abs/1710.09412). The
+whole batch has the same weight and permutation, as in https://github.com/facebookresearch/mixup-cifar10
 (``train.py``, ``mixup_data``).
 """
 
@@ -12,25 +12,25 @@ from torch import Tensor
 
 
 def draw_mixup(n: int, beta: float, generator: torch.Generator) -> tuple[Int64[Tensor, " n"], float]:
-    """Draws a permutation and a share.
+    """Draws a permutation and a weight.
 
     Args:
-        n: Images in the batch.
-        beta: a > 0; the share is from Beta(a, a).
+        n: Number of images of the batch.
+        beta: Parameter a > 0 of Beta(a, a), the distribution of the weight.
         generator: A CPU generator.
 
     Returns:
-        Which image each one is mixed with, on the CPU, and the share of its own.
+        The position of the image that each image is mixed with, on the CPU, and the image's own weight.
     """
     share = symmetric_beta(beta, generator)
     return torch.randperm(n, generator=generator), share
 
 
 def symmetric_beta(a: float, generator: torch.Generator) -> float:
-    """One value of Beta(a, a): its quantile at a uniform probability.
+    """Draws a value from Beta(a, a), as its quantile at a uniform probability.
 
     Args:
-        a: Above 0.
+        a: Parameter of the distribution, above 0.
         generator: A CPU generator.
     """
     return float(betaincinv(a, a, float(torch.rand((), generator=generator, dtype=torch.float64))))
@@ -39,11 +39,11 @@ def symmetric_beta(a: float, generator: torch.Generator) -> float:
 def mix(
     images: Float[Tensor, "n c h w"], order: Int64[Tensor, " n"], share: float
 ) -> Float[Tensor, "n c h w"]:
-    """The mixed images, as new ones: ``share * images + (1 - share) * images[order]``.
+    """Returns the mixed images, ``share * images + (1 - share) * images[order]``.
 
     Args:
-        images: On the device of ``order``.
-        order: Which image each one is mixed with.
-        share: What each image keeps of itself.
+        images: The images, on the device of ``order``.
+        order: Position of the image that each image is mixed with.
+        share: Weight of each image itself.
     """
     return share * images + (1 - share) * images[order]

@@ -1,4 +1,4 @@
-"""Augmentations by the names that protocols use."""
+"""Looks up augmentations by the names that protocols use."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,28 +10,32 @@ from condense.augment import crop, dsa, legacy, resized
 from condense.errors import unknown
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""From images (n, c, h, w) and a CPU generator to images (n, c, h, w)."""
+"""Maps images (n, c, h, w) and a CPU generator to images (n, c, h, w)."""
 
 FORMS = (
     "dsa", "dsa:color_crop", "dsa-flip-first", "crop-flip", "resized-flip", "none",
     "dc:crop_scale_rotate",
 )  # fmt: skip
-"""What names look like."""
+"""Examples of all forms of names, for error messages."""
 
 
 def named_augmentation(augment: str, spec_strategy: str) -> Augmentation:
-    """The augmentation that a protocol names.
+    """Returns the augmentation of a name.
+
+    - ``dsa``: `condense.augment.dsa` with the dataset's strategy.
+    - ``dsa:color_crop``: the same with another strategy.
+    - ``dsa-flip-first``: the same with the dataset's strategy after `condense.augment.dsa.flip_first`.
+    - ``crop-flip``: `condense.augment.crop`, with flips if the dataset's strategy contains them.
+    - ``resized-flip``: `condense.augment.resized`, with flips in the same case.
+    - ``dc:crop_scale_rotate``: `condense.augment.legacy` with these operations.
+    - ``none``: the identity.
 
     Args:
-        augment: ``dsa`` (the dataset's strategy), ``dsa:color_crop`` (a strategy of its own),
-            ``dsa-flip-first`` (the dataset's, with the flip ahead of its lottery), ``crop-flip`` (see
-            `condense.augment.crop`; it flips where the dataset's strategy does), ``resized-flip`` (see
-            `condense.augment.resized`; flips alike), ``none``, or ``dc:crop_scale_rotate`` (the legacy
-            augmentation with its operations).
-        spec_strategy: The dataset's strategy: what ``dsa`` stands for.
+        augment: The name.
+        spec_strategy: Strategy of the dataset, `condense.data.ImageSpec.dsa`.
 
     Raises:
-        Refused: if the name or one of its operations is unknown.
+        Refused: If the name or one of its operations is unknown.
     """
     family, colon, operations = augment.partition(":")
     if augment == "none":

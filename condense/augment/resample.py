@@ -1,8 +1,8 @@
-"""Bilinear resampling of boxes of images, as one small matrix for the rows and one for the columns.
+"""Resamples boxes of images bilinearly, with one matrix for the rows and one for the columns.
 
-A box that is enlarged is sampled at the places of its new pixels, none of them before the centre of its
-first pixel nor after that of its last: ``torch.nn.functional.interpolate`` without aligned corners. One that
-shrinks is averaged over triangles that are as wide as the shrinking asks, which is its ``antialias=True``.
+The result equals ``torch.nn.functional.interpolate(box, antialias=True)`` without aligned corners: an
+enlarged box is interpolated linearly between the centres of its pixels, and a reduced box is averaged over
+triangles whose width grows with the reduction.
 """
 
 import torch
@@ -13,11 +13,11 @@ from torch import Tensor
 def resampled(
     x: Float[Tensor, "n c h w"], boxes: Int64[Tensor, "n 4"], size: tuple[int, int]
 ) -> Float[Tensor, "n c height width"]:
-    """A box of each image in some size; differentiable in the images.
+    """Resamples a box of each image to a size; differentiable.
 
     Args:
         x: The images.
-        boxes: (top, left, height, width) of each in pixels, inside it, on the device of the images.
+        boxes: (top, left, height, width) of each box in pixels, inside its image and on the same device.
         size: (height, width) of the result in pixels.
     """
     top, left, height, width = boxes.T
@@ -28,7 +28,7 @@ def resampled(
 def mapped(
     x: Float[Tensor, "p ... h w"], rows: Float[Tensor, "p r h"], columns: Float[Tensor, "p s w"]
 ) -> Float[Tensor, "p ... r s"]:
-    """Each item with its rows and its columns mapped: R x C^T for every channel x."""
+    """Applies matrices R and C to the rows and the columns of every channel X: R X C^T."""
     return torch.einsum("p...hw,prh,psw->p...rs", x, rows, columns)
 
 
@@ -39,18 +39,18 @@ def taps(
     out: int,
     dtype: torch.dtype = torch.float64,
 ) -> Float[Tensor, "n out side"]:
-    """The matrices that resample an interval of each side.
+    """Returns the matrices that resample an interval of a side.
 
-    Output pixel i stands at the place (i + 1/2) s - 1/2 of the interval, s = length / out, between the
-    centres of its first and last pixel; a pixel of the interval that is d away from there has the weight
-    max(0, 1 - d / max(s, 1)). The weights of an output pixel add up to 1; where s > 1 they are scaled to.
+    Output pixel i lies at (i + 1/2) s - 1/2 in the interval, where s = length / out, clamped to the centres
+    of the first and the last pixel. An input pixel at distance d from there has the weight
+    max(0, 1 - d / max(s, 1)). If s > 1, the weights are divided by their sum; otherwise they sum to 1.
 
     Args:
-        start: The first pixel of each interval.
-        length: Its pixels.
-        side: Pixels of the side.
-        out: Pixels that come out.
-        dtype: Of the result, and of the arithmetic.
+        start: First pixel of each interval.
+        length: Number of pixels of each interval.
+        side: Number of pixels of the side.
+        out: Number of output pixels.
+        dtype: Data type of the result and of the arithmetic.
     """
     pixels, first, extent = torch.arange(side, device=start.device), start[:, None], length[:, None]
     scale = extent.to(dtype) / out

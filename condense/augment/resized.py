@@ -1,8 +1,8 @@
-"""The augmentation of larger images: a random box of each image, enlarged to its size, and perhaps a flip.
+"""The usual augmentation of larger images: a random box is enlarged to the size of the image, then flipped.
 
-Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015, https://arxiv.org/abs/1409.4842), section 6; the
-draws are those of ``torchvision.transforms.RandomResizedCrop``: a box of a uniform share of the area and of
-a log-uniform aspect ratio from 3/4 to 4/3, drawn up to ten times until it fits, at a uniform place.
+Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015, https://arxiv.org/abs/1409.4842), section 6. As
+in ``torchvision.transforms.RandomResizedCrop``, the share of the area is uniform, the aspect ratio is
+log-uniform from 3/4 to 4/3, and the place is uniform; a box is drawn up to ten times until it fits.
 """
 
 import math
@@ -16,22 +16,22 @@ from condense.augment.resample import resampled
 from condense.errors import Refused
 
 SMALLEST = 0.08
-"""The least share of the area of a box, by default."""
+"""Default of the smallest share of the area of a box."""
 ASPECTS = (3 / 4, 4 / 3)
-"""Bounds of a box's width over its height."""
+"""Bounds of the ratio of a box's width to its height."""
 TRIES = 10
-"""Boxes that are drawn for an image; if none fits, it is the largest central one of a fitting aspect."""
+"""Boxes drawn for an image; if none fits, the largest central box within the bounds is taken."""
 
 
 def random_resized_crop(
     x: Float[Tensor, "n c h w"], generator: torch.Generator, *, flip: bool
 ) -> Float[Tensor, "n c h w"]:
-    """Shows a box of each image in its full size, and mirrors it or not.
+    """Enlarges a random box of each image to the size of the image, and flips it at random.
 
     Args:
         x: The images.
         generator: A CPU generator.
-        flip: Whether images are mirrored, left to right, with probability 1/2.
+        flip: Whether images are mirrored left to right with probability 1/2.
     """
     n, _, h, w = x.shape
     shown = enlarged(x, boxes(n, (h, w), generator).to(x.device))
@@ -49,23 +49,23 @@ def boxes(
     smallest: float | Float[Tensor, " n"] = SMALLEST,
     aspects: tuple[float, float] | None = ASPECTS,
 ) -> Int64[Tensor, "n 4"]:
-    """Draws a box for each image: (top, left, height, width) in pixels, inside the image.
+    """Draws a box for each image.
 
     Args:
-        n: Images.
-        size: Their (h, w) in pixels.
+        n: Number of images.
+        size: (h, w) of the images in pixels.
         generator: A CPU generator.
-        smallest: The least share of the area, or one an image; 1 may still leave some out, as few boxes fit
-            then.
-        aspects: Bounds of a box's width over its height. None is the image's own: every such box fits, so one
-            is drawn, and nothing for its aspect; a side of less than half a pixel has one.
+        smallest: Smallest share of the area, for all images or for each. Even with 1 a box may be smaller
+            than the image, as few boxes fit then.
+        aspects: Bounds of the ratio of a box's width to its height. None takes the ratio of the image; such a
+            box always fits, so only one is drawn, and sides are at least one pixel.
 
     Returns:
-        On the CPU.
+        (top, left, height, width) of each box in pixels, inside the image, on the CPU.
     """
     h, w = size
     tries, numbers = (1, 1) if aspects is None else (TRIES, 2)
-    # In float64 no product with a side is rounded up to the side itself.
+    # In float64, the product of a side and a number below 1 is never rounded up to the side.
     u = torch.rand(tries, numbers, n, generator=generator, dtype=torch.float64)
     area = h * w * (smallest + (1 - smallest) * u[:, 0])
     aspect = torch.full_like(area, w / h) if aspects is None else _between(aspects, u[:, 1])
@@ -86,37 +86,37 @@ def boxes(
 
 
 def enlarged(x: Float[Tensor, "n c h w"], boxes: Int64[Tensor, "n 4"]) -> Float[Tensor, "n c h w"]:
-    """A box of each image, bilinearly enlarged to the size of the image; differentiable in the images.
+    """Enlarges a box of each image bilinearly to the size of the image; differentiable.
 
     Args:
         x: The images.
-        boxes: (top, left, height, width) of each in pixels, inside it, on the device of the images.
+        boxes: (top, left, height, width) of each box in pixels, inside its image and on the same device.
     """
     return resampled(x, boxes, (x.shape[-2], x.shape[-1]))
 
 
-def require_share(what: str, share: float) -> None:
-    """Refuses a least share of the area that is none.
+def require_share(setting: str, share: float) -> None:
+    """Refuses a smallest share of the area that is not in (0, 1].
 
     Args:
-        what: It has that share, for the sentence: ``sre2l: crop_min``.
-        share: The number.
+        setting: Name of the setting that holds the share.
+        share: The share.
 
     Raises:
-        Refused: if it is not in (0, 1].
+        Refused: If the share is not above 0 and at most 1.
     """
     if not 0 < share <= 1:
-        raise Refused(f"{what} = {share} is no share of an image: it is in (0, 1]")
+        raise Refused("a share of an image is above 0 and at most 1", setting=setting, value=share)
 
 
 def _between(aspects: tuple[float, float], u: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Aspect ratios from uniform numbers, uniform on a logarithmic scale."""
+    """Maps uniform numbers to log-uniform aspect ratios."""
     least, most = (math.log(aspect) for aspect in aspects)
     return torch.exp(least + (most - least) * u)
 
 
 def _central(h: int, w: int, aspects: tuple[float, float]) -> tuple[int, int]:
-    """(height, width) of the largest box whose aspect ratio is within bounds."""
+    """Returns (height, width) of the largest box with an aspect ratio within the bounds."""
     least, most = aspects
     if w / h < least:
         return round(w / least), w

@@ -1,10 +1,10 @@
-"""One random view for a whole batch: a crop, a flip and a cyclic shift that all of its images share.
+"""Random views for whole batches: a crop, a flip and a cyclic shift that all images of a batch share.
 
-What ``torchvision`` does to a batch that is one tensor (``RandomResizedCrop`` with bilinear sampling, then
-``RandomHorizontalFlip``), followed by ``torch.roll``; crops are drawn by `condense.augment.resized`. The
-three together are one linear map of the rows and one of the columns, two small matrices a step and batch, so
-that several batches, each under its own view, go through in one product of the same shape at every step. All
-steps are drawn beforehand: nothing is read off the device on the way.
+A view is what torchvision does to a batch in one tensor (``RandomResizedCrop`` with bilinear sampling, then
+``RandomHorizontalFlip``), followed by ``torch.roll``; `condense.augment.resized` draws the crops. All three
+together are a linear map of the rows and one of the columns. Several batches with different views are
+therefore transformed by one matrix product of the same shape at every step. The views of all steps are drawn
+in advance, so that no step has to wait for values from the device.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ class SharedViews:
     """The views of p batches at each of t steps.
 
     Attributes:
-        boxes: (p, t, 4) top, left, height and width of each crop, in pixels.
-        mirrored: (p, t) whether what was cropped is then mirrored, left to right.
-        rolls: (p, t, 2) how far it is then shifted down and to the right; what leaves enters opposite.
+        boxes: (top, left, height, width) of each crop in pixels.
+        mirrored: Whether the crop is then mirrored left to right.
+        rolls: Pixels by which the crop is then shifted cyclically, down and to the right.
     """
 
     boxes: Int[Tensor, "p t 4"]
@@ -43,14 +43,14 @@ class SharedViews:
         flip: bool,
         roll: range,
     ) -> "SharedViews":
-        """Draws one batch's views; what is drawn for one setting does not depend on the others.
+        """Draws the views of one batch; the draws for one setting do not depend on the other settings.
 
         Args:
             size: (h, w) of the images.
-            crops: For each step the smallest share of the image that a crop holds; 1 is no crop.
-            generator: On the CPU.
+            crops: Smallest share of the image's area that a crop contains, for each step; 1 does not crop.
+            generator: A CPU generator.
             flip: Whether batches are mirrored with probability 1/2.
-            roll: The shifts in pixels, each as likely, down and to the right independently.
+            roll: Shifts in pixels, which are equally likely; both directions are drawn independently.
         """
         shares = torch.tensor(list(crops), dtype=torch.float64)
         boxes = resized.boxes(len(shares), size, generator, smallest=shares)
@@ -61,31 +61,31 @@ class SharedViews:
 
     @classmethod
     def stack(cls, views: "Sequence[SharedViews]") -> "SharedViews":
-        """Several batches' views side by side."""
+        """Joins the views of several batches."""
         return cls(*(torch.cat(parts) for parts in zip(*(view._parts() for view in views), strict=True)))
 
     def to(self, device: torch.device | str) -> "SharedViews":
-        """The same views for images on another device."""
+        """Returns the same views for images on another device."""
         return SharedViews(*(part.to(device) for part in self._parts()))
 
     def __call__(self, x: Float[Tensor, "p b c h w"], step: int) -> Float[Tensor, "p b c h w"]:
-        """What is seen of each batch at a step; differentiable in the images.
+        """Returns the views of the batches at a step; differentiable.
 
         Args:
-            x: The images, a row a batch.
-            step: Which step's view.
+            x: The p batches.
+            step: The step.
         """
         return mapped(x, *self.maps(step, (x.shape[-2], x.shape[-1]), x.dtype))
 
     def maps(
         self, step: int, size: tuple[int, int], dtype: torch.dtype
     ) -> tuple[Float[Tensor, "p h h"], Float[Tensor, "p w w"]]:
-        """The views of a step as maps of the rows and of the columns: see `mapped`.
+        """Returns the views of a step as matrices for the rows and the columns, see `mapped`.
 
         Args:
-            step: Which step's view.
+            step: The step.
             size: (h, w) of the images.
-            dtype: Of the maps.
+            dtype: Data type of the matrices.
         """
         top, left, height, width = self.boxes[:, step].unbind(1)
         down, right = self.rolls[:, step].unbind(1)
@@ -101,15 +101,15 @@ class SharedViews:
 def _turned(
     taps: Float[Tensor, "p side side"], roll: Int[Tensor, " p"], mirrored: Bool[Tensor, " p"]
 ) -> Float[Tensor, "p side side"]:
-    """The map of a view's side, from that of its crop alone.
+    """Adds the flip and the shift to the matrix of a crop.
 
-    Pixel o of the view shows pixel q = (o - roll) mod side of the enlarged crop, or side - 1 - q if it is
+    Pixel o of the view is pixel q = (o - roll) mod side of the enlarged crop, or side - 1 - q if the crop is
     mirrored.
 
     Args:
-        taps: What the pixels of the enlarged crop are made of.
-        roll: The shift towards higher pixel numbers.
-        mirrored: Whether it is mirrored.
+        taps: Matrix that enlarges the crop.
+        roll: Shift towards higher pixel numbers.
+        mirrored: Whether the crop is mirrored.
     """
     side = taps.shape[1]
     shown = (torch.arange(side, device=taps.device) - roll[:, None]) % side

@@ -1,13 +1,13 @@
-"""Views as numbers: all that is drawn to augment and mix a batch, kept so that it can be shown again.
+"""Views of a batch as numbers: all random draws of its augmentation and mixing, so that it can be repeated.
 
-A view of an image is a box of it, mirrored or not. A box of the image's own size is a shift, and what enters
-from outside is 0, as in `condense.augment.crop`; any other one lies inside the image and is enlarged
-bilinearly, as in `condense.augment.resized`. Then a batch may be mixed, with one share, one box and one
-permutation for all: a box is pasted from each image's partner (`condense.augment.cutmix`), or without a box
-the two are averaged (`condense.augment.mixup`).
+A view of an image is a box, which may be mirrored. A box of the size of the image shifts it, and pixels from
+outside are 0, as in `condense.augment.crop`. Any other box lies inside the image and is enlarged bilinearly,
+as in `condense.augment.resized`. The batch may then be mixed: a box of each image is replaced by that of
+another image (`condense.augment.cutmix`), or the two images are averaged (`condense.augment.mixup`). Weight,
+box and permutation are the same for the whole batch.
 
-Whoever labels views and whoever learns from the labels both go through `Views`, so they see the same images
-bit for bit.
+The teacher that labels views and the student that learns from the labels both use `Views`, so they see
+exactly the same images.
 """
 
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from condense.augment import crop, cutmix, mixup, resized
 from condense.errors import unknown
 
 CROPS = ("crop-flip", "resized")
-"""How boxes are drawn: `condense.augment.crop`, `condense.augment.resized`."""
+"""Ways to draw boxes: as in `condense.augment.crop` or as in `condense.augment.resized`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """How each image of a batch is seen, and how the batch is mixed; everything on the CPU.
+    """The views of a batch, on the CPU.
 
     Attributes:
-        boxes: (top, left, height, width) in pixels of the image, (n, 4).
-        flips: 1 for what is mirrored, left to right, after its box was taken, (n,).
-        partners: The image that each one is mixed with, (n,).
-        share: The share of itself that an image keeps, from 0 to 1: of its pixels where a box is pasted, of
-            each pixel's value else.
-        paste: (top, left, height, width) of the box that comes from the partner; without extent, for none.
+        boxes: (top, left, height, width) of each image's box in pixels.
+        flips: 1 if the box is then mirrored left to right, else 0.
+        partners: Position of the image that each image is mixed with.
+        share: Share that an image keeps, from 0 to 1: of its pixels if a box is pasted, and otherwise the
+            weight of the image in the average.
+        paste: (top, left, height, width) of the pasted box; its height and width are 0 if there is none.
     """
 
     boxes: Int16[Tensor, "n 4"]
@@ -43,15 +43,15 @@ class Views:
     paste: tuple[int, int, int, int]
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """The batch as it is seen; differentiable.
+        """Returns the views of the images; differentiable.
 
         Args:
-            images: On any device, with 0 for what enters from outside.
+            images: The images, on any device.
         """
         return self._mixed(crop.flipped(self._boxed(images), self.flips.bool().to(images.device)))
 
     def misfit(self, size: tuple[int, int]) -> str | None:
-        """Says what in these numbers is no view of images of some size (h, w), or None."""
+        """Returns what makes these numbers invalid for images of a size (h, w), or None if they are valid."""
         n, (h, w) = len(self.boxes), size
         top, left, height, width = self.boxes.long().T
         inside = (top >= 0) & (left >= 0) & (height > 0) & (width > 0)
@@ -76,7 +76,7 @@ class Views:
         whole = (height == h) & (width == w)
         if not bool(whole.any()):
             return resized.enlarged(images, boxes.to(images.device))
-        # Only as much padding as these shifts need: more would change nothing.
+        # More padding than the largest shift would change nothing.
         rows, columns = (int((at * whole).abs().max()) for at in (top, left))
         down, right = ((at * whole + most).to(images.device) for at, most in ((top, rows), (left, columns)))
         moved = crop.shifted(images, down, right, rows, columns)
@@ -107,16 +107,16 @@ def draw_views(
     """Draws the views of a batch, in the order in which augmentation and mixing draw them one by one.
 
     Args:
-        n: Images in the batch.
-        size: Their (h, w) in pixels.
+        n: Number of images of the batch.
+        size: (h, w) of the images in pixels.
         generator: A CPU generator.
-        crops: One of `CROPS`.
+        crops: Way to draw boxes, one of `CROPS`.
         flip: Whether images are mirrored with probability 1/2.
-        cutmix_probability: Of pasting boxes.
-        mixup_beta: The a of Beta(a, a), for averaging; None for none. A pasted batch is not averaged too.
+        cutmix_probability: Probability of pasting boxes.
+        mixup_beta: Parameter a of Beta(a, a) for averaging a batch without pasted boxes; None for none.
 
     Raises:
-        Refused: if there are no crops of that name.
+        Refused: If ``crops`` is unknown.
     """
     h, w = size
     flips: Tensor | None
@@ -141,7 +141,7 @@ def draw_views(
         boxes=boxes.to(torch.int16),
         flips=torch.zeros(n, dtype=torch.uint8) if flips is None else flips.to(torch.uint8),
         partners=partners.to(torch.int32),
-        # As a float32 holds it, since that is what is stored.
+        # Rounded to float32, as it is stored.
         share=float(torch.tensor(share, dtype=torch.float32)),
         paste=paste,
     )

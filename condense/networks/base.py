@@ -1,4 +1,4 @@
-"""What every network is: a body, a flat feature vector and one linear classifier."""
+"""The base of all image networks: a body, whose output is flattened to features, and a linear classifier."""
 
 import math
 from collections.abc import Callable
@@ -9,30 +9,30 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 CHUNK = 32
-"""Images a chunk on a CPU: a ConvNet's activations then stay in the cache (see `in_chunks`)."""
+"""Images per chunk on a CPU; a ConvNet's activations then fit into the cache (see `in_chunks`)."""
 GPU_CHUNK = 4096
-"""Images a chunk elsewhere: a ConvNet's layer then holds some 2 GiB, and the device is busy long before."""
+"""Images per chunk on other devices; the activations of a ConvNet's layer then take about 2 GiB."""
 
 
 class Rectified(nn.Module):
-    """A layer whose output is a ReLU's, as that of `torch.nn.ReLU` is."""
+    """A layer that ends in a ReLU."""
 
 
 class Network(nn.Module):
-    """A classifier in two parts: ``body``, flattened to the features, and ``classifier``, one linear layer.
+    """A classifier in two parts: a body, whose flattened output are the features, and one linear layer.
 
     Attributes:
-        body: The layers from images (n, c, h, w) to anything that flattens to (n, d).
-        classifier: The linear layer from d features to the logits.
+        body: Layers from images (n, c, h, w) to an output that is flattened to (n, d).
+        classifier: Linear layer from d features to k logits.
     """
 
     def __init__(self, body: nn.Sequential, feature_dim: int, num_classes: int) -> None:
-        """Joins a body to a new classifier.
+        """Adds a new classifier to a body.
 
         Args:
-            body: The layers before the classifier.
-            feature_dim: d, the values that the body gives an image.
-            num_classes: k, the number of logits.
+            body: Layers before the classifier.
+            feature_dim: Number d of features of an image.
+            num_classes: Number k of logits.
         """
         super().__init__()
         self.body = body
@@ -40,26 +40,26 @@ class Network(nn.Module):
 
     @property
     def feature_dim(self) -> int:
-        """Length d of the feature vector."""
+        """Number d of features."""
         return self.classifier.in_features
 
     def features(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """Everything before the classifier, flattened (channel-major)."""
+        """Returns the body's output, flattened channel by channel."""
         flat: Tensor = self.body(x).flatten(1)
         return flat
 
     def features_and_maps(
         self, x: Float[Tensor, "n c h w"], of_map: Callable[[Float[Tensor, "n c2 h2 w2"]], Tensor]
     ) -> tuple[Float[Tensor, "n d"], list[Tensor]]:
-        """The features, and what a function makes of each rectified map on the way to them.
+        """Returns the features, and the results of a function for each feature map after a ReLU.
 
-        A map is what leaves a ReLU of the body, before any pooling; a residual block has one, what leaves it.
-        It goes to the function as soon as it is there, and only what that returns is kept (with gradients,
-        what autograd needs too). Flat values are channels of a single pixel.
+        A feature map is the output of a ReLU in the body, before any pooling; a residual block has one, its
+        output. Only the function's results are kept (and what autograd needs). Flat values count as channels
+        of a single pixel.
 
         Args:
             x: The images.
-            of_map: Called with each map, the first layer's first.
+            of_map: Function that is called with each feature map, in the order of the layers.
         """
         made = []
         for layer in self.body:
@@ -69,16 +69,16 @@ class Network(nn.Module):
         return x.flatten(1), made
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        """The logits."""
+        """Returns the logits."""
         logits: Tensor = self.classifier(self.features(x))
         return logits
 
     @cached_property
     def bounds(self) -> tuple[float | None, ...]:
-        """For each of `parameters()`, the b of its U(-b, b); None for a norm's scale and shift.
+        """Bounds b of the uniform distributions U(-b, b) that `parameters()` are drawn from.
 
-        The framework's default, Kaiming-uniform with a = sqrt(5), is b = 1 / sqrt(fan-in); a layer's bias
-        takes its weight's b.
+        PyTorch's default, Kaiming-uniform with a = sqrt(5), is b = 1 / sqrt(fan-in) for a layer's weight and
+        bias. The bound is None for the scale and shift of a norm.
         """
         bound: dict[int, float] = {}
         for module in self.modules():
@@ -89,20 +89,21 @@ class Network(nn.Module):
 
     @cached_property
     def mixes_samples(self) -> bool:
-        """Whether a training-mode forward lets images see each other (batch norm)."""
+        """Whether images of a batch influence each other in training mode, through batch norm."""
         return any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
 
 
 @torch.no_grad()
 def initialise_(net: Network, generator: torch.Generator) -> None:
-    """Redraws every parameter in place, from the framework's default distributions.
+    """Draws all parameters anew, in place, from PyTorch's default distributions.
 
-    Convolutions and linear layers, weights and biases: U(-b, b), b = 1 / sqrt(fan-in), cut in the order of
-    `parameters()` from one draw. Norms: scale 1, shift 0, fresh running statistics.
+    Weights and biases of convolutions and linear layers are drawn in one call from U(-b, b) with
+    b = 1 / sqrt(fan-in), in the order of `parameters()`. Norms get scale 1, shift 0 and fresh running
+    statistics.
 
     Args:
-        net: The network, on any device.
-        generator: A CPU generator; networks from equal generators are equal, whatever the device.
+        net: The network.
+        generator: A CPU generator; the parameters do not depend on the device.
     """
     drawn = [(p, b) for p, b in zip(net.parameters(), net.bounds, strict=True) if b is not None]
     values = torch.rand(sum(p.numel() for p, _ in drawn), generator=generator)
@@ -123,15 +124,15 @@ def initialise_(net: Network, generator: torch.Generator) -> None:
 def in_chunks(
     function: Callable[[Tensor], Tensor], x: Float[Tensor, "n c h w"], size: int | None = None
 ) -> Float[Tensor, "n d"]:
-    """A function of independent images, applied chunk by chunk without gradients.
+    """Applies a function to images chunk by chunk without gradients.
 
-    On a CPU, chunks of 32 reach about 0.7 of the rate of a matrix product, one batch of 256 a third of that:
-    the activations of a chunk stay in the cache.
+    The activations of a small chunk stay in a CPU's cache: chunks of 32 reach about 0.7 of the speed of a
+    matrix product, and one batch of 256 a third of that.
 
     Args:
-        function: From images to one row each; no image may influence another's row.
+        function: Maps images to one row each. No image may influence another image's row.
         x: The images.
-        size: Images a chunk; None is 32 on a CPU and 4096 on any other device.
+        size: Images per chunk; None takes 32 on a CPU and 4096 on other devices.
     """
     size = size or (CHUNK if x.device.type == "cpu" else GPU_CHUNK)
     with torch.no_grad():
@@ -143,13 +144,13 @@ def in_chunks(
 def network_in_chunks(
     net: Network, function: Callable[[Tensor], Tensor], x: Float[Tensor, "n c h w"]
 ) -> Float[Tensor, "n d"]:
-    """A function of a network's forward, without gradients, as fast as the device allows: chunked on a CPU.
+    """Applies a network to images without gradients, chunk by chunk where that does not change the result.
 
-    A batch norm in training mode needs its whole batch and gets it.
+    A batch norm in training mode needs the whole batch, so there is only one chunk in that case.
 
     Args:
-        net: The network that the function applies.
-        function: From images to one row each.
+        net: The network that the function uses.
+        function: Maps images to one row each.
         x: The images.
     """
     whole = net.training and net.mixes_samples
@@ -157,5 +158,5 @@ def network_in_chunks(
 
 
 def features_in_chunks(net: Network, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-    """The features without gradients: see `network_in_chunks`."""
+    """Returns the features without gradients, see `network_in_chunks`."""
     return network_in_chunks(net, net.features, x)

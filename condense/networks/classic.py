@@ -1,9 +1,9 @@
-"""AlexNet, VGG11, LeNet and the MLP, in the small-image forms that distilled sets are tried on.
+"""AlexNet, VGG11, LeNet and the MLP for small images.
 
-The definitions are those of the code of Zhao, Mopuri and Bilen
-(https://github.com/VICO-UoE/DatasetCondensation, ``networks.py``): a single linear layer on top (LeNet's two
-hidden ones count as features), no dropout, AlexNet without norm. The size of that layer follows from the map
-that the images really leave, so other sizes than 32 x 32 work too.
+The definitions follow the code of Zhao, Mopuri and Bilen (https://github.com/VICO-UoE/DatasetCondensation,
+``networks.py``): one linear layer as the classifier (LeNet's two hidden linear layers belong to the body), no
+dropout, and AlexNet without norm. The size of the classifier follows from the size of the images, which need
+not be 32 x 32.
 """
 
 from condense.networks.base import Network
@@ -11,15 +11,15 @@ from condense.networks.stack import Stack
 
 
 def alexnet(shape: tuple[int, int, int], num_classes: int, *, batch_norm: bool = False) -> Network:
-    """Builds an AlexNet: five convolutions and three 2 x 2 maximum poolings.
+    """Builds an AlexNet: five convolutions and three 2 x 2 max poolings.
 
     Args:
-        shape: (c, h, w) of the images; a side of 28 is padded to 32 by the first convolution.
-        num_classes: k.
-        batch_norm: Whether each convolution is followed by batch norm; without it there is no norm at all.
+        shape: (c, h, w) of the images; the first convolution pads a side of 28 to 32.
+        num_classes: Number k of logits.
+        batch_norm: Whether batch norm follows each convolution; otherwise there is no norm.
 
     Raises:
-        TooSmall: if a pooling has nothing left to pool.
+        TooSmall: If the images are too small.
     """
     stack = Stack(shape, batch_norm=batch_norm)
     for number, (channels, kernel, pool) in enumerate(
@@ -36,15 +36,15 @@ def alexnet(shape: tuple[int, int, int], num_classes: int, *, batch_norm: bool =
 
 
 def vgg11(shape: tuple[int, int, int], num_classes: int, *, batch_norm: bool = False) -> Network:
-    """Builds a VGG11: eight 3 x 3 convolutions with norm, five 2 x 2 maximum poolings.
+    """Builds a VGG11: eight 3 x 3 convolutions with norm and five 2 x 2 max poolings.
 
     Args:
-        shape: (c, h, w) of the images; a side of 28 is padded to 32 by the first convolution.
-        num_classes: k.
-        batch_norm: Batch norm in place of instance norm.
+        shape: (c, h, w) of the images; the first convolution pads a side of 28 to 32.
+        num_classes: Number k of logits.
+        batch_norm: Whether to use batch norm instead of instance norm.
 
     Raises:
-        TooSmall: if a norm or a pooling has nothing left.
+        TooSmall: If the images are too small.
     """
     stack = Stack(shape, batch_norm=batch_norm)
     conv = stack.first_conv
@@ -57,14 +57,14 @@ def vgg11(shape: tuple[int, int, int], num_classes: int, *, batch_norm: bool = F
 
 
 def lenet(shape: tuple[int, int, int], num_classes: int) -> Network:
-    """Builds a LeNet-5 with ReLU and maximum pooling; its features are the 84 values before the last layer.
+    """Builds a LeNet-5 with ReLU and max pooling; its features are the 84 values before the last layer.
 
     Args:
-        shape: (c, h, w) of the images; a side of 28 is padded to 32 by the first convolution.
-        num_classes: k.
+        shape: (c, h, w) of the images; the first convolution pads a side of 28 to 32.
+        num_classes: Number k of logits.
 
     Raises:
-        TooSmall: if a convolution or a pooling has nothing left.
+        TooSmall: If the images are too small.
     """
     stack = Stack(shape).first_conv(6, kernel=5, pad=0).relu().max_pool()
     stack.conv(16, kernel=5, pad=0).relu().max_pool()
@@ -73,11 +73,11 @@ def lenet(shape: tuple[int, int, int], num_classes: int) -> Network:
 
 
 def mlp(shape: tuple[int, int, int], num_classes: int) -> Network:
-    """Builds a perceptron with two hidden layers of 128 values.
+    """Builds a multilayer perceptron with two hidden layers of 128 units.
 
     Args:
         shape: (c, h, w) of the images.
-        num_classes: k.
+        num_classes: Number k of logits.
     """
     stack = Stack(shape).linear(128).relu().linear(128).relu()
     return Network(stack.body(), stack.values, num_classes)

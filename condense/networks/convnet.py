@@ -1,4 +1,4 @@
-"""The ConvNet of dataset distillation: d blocks of convolution, instance norm, ReLU and average pooling.
+"""The ConvNet of dataset distillation: blocks of convolution, instance norm, ReLU and average pooling.
 
 Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without Forgetting" (CVPR 2018), in the form of Zhao,
 Mopuri and Bilen, "Dataset Condensation with Gradient Matching" (ICLR 2021, https://arxiv.org/abs/2006.05929).
@@ -21,14 +21,14 @@ def convnet(
     """Builds a ConvNet.
 
     Args:
-        shape: (c, h, w) of the images; a side of 28 is padded to 32 by the first convolution.
-        num_classes: k.
-        width: Channels of every block.
-        depth: Blocks; None is `usual_depth` of the longer side.
-        batch_norm: Batch norm in place of instance norm.
+        shape: (c, h, w) of the images; the first convolution pads a side of 28 to 32.
+        num_classes: Number k of logits.
+        width: Number of channels of each block.
+        depth: Number of blocks; None takes `usual_depth` of the longer side.
+        batch_norm: Whether to use batch norm instead of instance norm.
 
     Raises:
-        TooSmall: if a block has nothing left to normalise or to pool.
+        TooSmall: If the images are too small.
     """
     stack = Stack(shape, batch_norm=batch_norm)
     for block in range(depth or usual_depth(max(shape[1:]))):
@@ -38,5 +38,5 @@ def convnet(
 
 
 def usual_depth(side: int) -> int:
-    """The field's depth for a side in pixels: 1 for 8, 3 for 28 and 32, 4 for 64, 5 for 128, 6 for 256."""
+    """Returns the usual depth for a side in pixels: 1 for 8, 3 for 28 and 32, 4 for 64, 5 for 128."""
     return max(1, math.ceil(math.log2(side)) - 2)

@@ -1,20 +1,20 @@
-"""Networks for graphs: rounds of messages, one vector a graph by a sum or a mean, one linear classifier.
+"""Graph networks: message-passing layers, a sum or mean over a graph's nodes, and a linear classifier.
 
-The rounds are torch_geometric's (the extra ``graph``), which is imported when the first network is built:
+The layers are torch_geometric's (the extra ``graph``), which is imported when the first network is built:
 
 - ``gcn``: Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks" (ICLR 2017,
   https://arxiv.org/abs/1609.02907);
 - ``gat``: Velickovic et al., "Graph Attention Networks" (ICLR 2018, https://arxiv.org/abs/1710.10903), with
   one head;
 - ``gin``: Xu et al., "How Powerful are Graph Neural Networks?" (ICLR 2019, https://arxiv.org/abs/1810.00826),
-  with epsilon 0 and two linear layers a round.
+  with epsilon 0 and two linear layers.
 
-What a node gives itself is there once for each node in GCN and GAT; so edges must not go from a node to
-itself. The root of a computation tree gets what a node with that tree gets in its graph, in GAT and GIN. GCN
-weighs a message by the numbers of neighbours at both of its ends, and the leaves of a tree have lost theirs:
-so the weights are made from the numbers that a batch states, not from the messages that it has. The root then
-gets what the node gets that the tree was unrolled from; another node with that tree may have neighbours with
-more neighbours at the distance of the leaves.
+GCN and GAT add one self-loop to each node, so a graph must not contain any. In GAT and GIN, the root of a
+computation tree gets the same value as every node with this tree in its graph. GCN weights a message by the
+degrees of both its nodes, and the leaves of a tree lack some neighbours; the weights are therefore computed
+from `GraphBatch.degrees`, not from the messages. The root then gets the value of the node that the tree was
+unrolled from. Other nodes with the same tree may get another value, as their outermost neighbours may have
+another degree.
 """
 
 import math
@@ -33,23 +33,23 @@ from condense.data.graphs.spec import Graphs
 from condense.errors import Refused, unknown
 
 GRAPH_CHUNK = 65_536
-"""Nodes and messages in a chunk of graphs: the messages of 64 values then hold some 16 MiB."""
+"""Nodes and messages per chunk of graphs; messages of 64 values then take about 16 MiB."""
 
 
 @cache
 def geometric() -> Any:
-    """``torch_geometric.nn``, imported at the first call.
+    """Imports and returns ``torch_geometric.nn``.
 
     Raises:
-        Refused: if it is not installed.
+        Refused: If torch_geometric is not installed.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it scripts modules, which torch is about to give up
+            warnings.simplefilter("ignore")  # it scripts modules, which torch deprecates
             return import_module("torch_geometric.nn")
     except ImportError as error:
         raise Refused(
-            f"networks for graphs need torch_geometric ({error}): install condense-bench[graph]"
+            f"graph networks need torch_geometric ({error}): install condense-bench[graph]"
         ) from error
 
 
@@ -70,13 +70,13 @@ def _gin(width: int, hidden: int) -> nn.Module:
 
 
 def _looped(batch: GraphBatch) -> Int64[Tensor, "2 e+z"]:
-    """The messages, and behind them one of each node to itself."""
+    """Returns the messages followed by the self-loops of all nodes."""
     nodes = torch.arange(len(batch.nodes), device=batch.edges.device)
     return torch.cat([batch.edges, nodes.expand(2, -1)], 1)
 
 
 def _weighted(batch: GraphBatch) -> tuple[Tensor, Tensor]:
-    """The messages and each one's weight, 1 / sqrt((d_i + 1) (d_j + 1)) between nodes of d neighbours."""
+    """Returns messages with self-loops, and weights 1 / sqrt((d_i + 1) (d_j + 1)) for degrees d_i, d_j."""
     edges = _looped(batch)
     scale = (batch.degrees + 1).to(batch.nodes.dtype).rsqrt()
     return edges, scale[edges[0]] * scale[edges[1]]
@@ -90,34 +90,34 @@ _LAYERS: Mapping[str, tuple[_Layer, _Messages]] = {
     "gat": (_gat, lambda batch: (_looped(batch),)),
     "gin": (_gin, lambda batch: (batch.edges,)),
 }
-"""Each layer, and what it is called with beside the nodes' values: the same in all rounds."""
+"""Constructor of each layer, and the arguments that all layers take besides the nodes' values."""
 
 GRAPH_NETWORKS = tuple(f"{layer}-{pool}" for layer in _LAYERS for pool in ("sum", "mean"))
-"""Networks for graphs by name: the layer, and how the nodes' values become one vector a graph."""
+"""Names of the graph networks: the layer, and the pooling of the nodes' values."""
 
 
 class GraphNetwork(nn.Module):
-    """Rounds of messages, each followed by a ReLU; a sum or mean over nodes; one linear layer.
+    """Message-passing layers with ReLU, a sum or mean over the nodes of a graph, and a linear classifier.
 
     Attributes:
-        rounds: The layers.
-        classifier: The linear layer from h features to the logits.
-        mean: Whether a graph's vector is the mean of its nodes' values (of its roots' if it has any), not
-            their sum.
+        rounds: Message-passing layers.
+        classifier: Linear layer from h features to k logits.
+        mean: Whether the features of a graph are the mean of its nodes' values instead of their sum. If a
+            batch has roots, the mean or sum is taken over these.
     """
 
     def __init__(
         self, layer: str, width: int, num_classes: int, *, mean: bool, layers: int, hidden: int
     ) -> None:
-        """Stacks the layers.
+        """Builds the layers.
 
         Args:
             layer: ``gcn``, ``gat`` or ``gin``.
-            width: d, the values of a node.
-            num_classes: k, the number of logits.
-            mean: Whether to pool by the mean.
-            layers: Rounds of messages.
-            hidden: h.
+            width: Number d of features of a node.
+            num_classes: Number k of logits.
+            mean: Whether to pool by the mean instead of the sum.
+            layers: Number of message-passing layers.
+            hidden: Number h of values of a node after each layer.
         """
         super().__init__()
         make, self._messages = _LAYERS[layer]
@@ -127,18 +127,18 @@ class GraphNetwork(nn.Module):
 
     @property
     def feature_dim(self) -> int:
-        """Length h of the feature vector."""
+        """Number h of features of a graph."""
         return self.classifier.in_features
 
     def nodes(self, batch: GraphBatch) -> Float[Tensor, "z h"]:
-        """The nodes' values after the last round."""
+        """Returns the nodes' values after the last layer."""
         x, messages = batch.nodes, self._messages(batch)
         for layer in self.rounds:
             x = torch.relu(layer(x, *messages))
         return x
 
     def features(self, batch: GraphBatch) -> Float[Tensor, "g h"]:
-        """One vector a graph: everything before the classifier."""
+        """Returns the pooled values of each graph, the input of the classifier."""
         x = self.nodes(batch)
         if batch.roots is not None:
             x = x * batch.roots[:, None]
@@ -150,7 +150,7 @@ class GraphNetwork(nn.Module):
         return pooled / count[:, None]
 
     def forward(self, batch: GraphBatch) -> Float[Tensor, "g k"]:
-        """The logits."""
+        """Returns the logits."""
         logits: Tensor = self.classifier(self.features(batch))
         return logits
 
@@ -165,22 +165,22 @@ def build_graph_network(
     layers: int = 2,
     hidden: int = 64,
 ) -> GraphNetwork:
-    """Builds a network for graphs with freshly drawn parameters.
+    """Builds a graph network with freshly drawn parameters.
 
     Args:
-        name: One of `GRAPH_NETWORKS`.
-        width: d, the values of a node.
-        num_classes: k, the number of logits.
-        generator: The CPU generator that the parameters are drawn from; no other randomness is touched.
-        device: Where the network shall live.
-        layers: Rounds of messages.
-        hidden: h, the values of a node after each.
+        name: Name of the network, one of `GRAPH_NETWORKS`.
+        width: Number d of features of a node.
+        num_classes: Number k of logits.
+        generator: A CPU generator that the parameters are drawn from.
+        device: Device of the network.
+        layers: Number of message-passing layers.
+        hidden: Number h of values of a node after each layer.
 
     Raises:
-        Refused: if there is no network of that name, or torch_geometric is not installed.
+        Refused: If there is no network of that name, or torch_geometric is not installed.
     """
     if name not in GRAPH_NETWORKS:
-        raise unknown("network for graphs", name, GRAPH_NETWORKS)
+        raise unknown("graph network", name, GRAPH_NETWORKS)
     layer, pool = name.split("-")
     with torch.device("meta"):
         net = GraphNetwork(layer, width, num_classes, mean=pool == "mean", layers=layers, hidden=hidden)
@@ -191,11 +191,11 @@ def build_graph_network(
 
 @torch.no_grad()
 def _initialise_(net: GraphNetwork, generator: torch.Generator) -> None:
-    """Draws every parameter in the order of `parameters()`, from the distributions that the layers name.
+    """Draws the parameters in the order of `parameters()`, from the default distributions of the layers.
 
-    - `torch.nn.Linear`, weights and biases: U(-b, b) with b = 1 / sqrt(fan-in).
-    - torch_geometric's weights and GAT's attention vectors: Glorot's U(-b, b) with b = sqrt(6 / (m + n)), m
-      and n the last two sides of the tensor; biases 0.
+    - Weights and biases of `torch.nn.Linear` are drawn from U(-b, b), b = 1 / sqrt(fan-in).
+    - torch_geometric's weights and GAT's attention vectors are drawn from Glorot's distribution U(-b, b),
+      b = sqrt(6 / (m + n)), where m and n are the last two dimensions; biases are 0.
     """
     dense = {
         id(parameter): 1 / math.sqrt(module.in_features)
@@ -216,12 +216,12 @@ def _initialise_(net: GraphNetwork, generator: torch.Generator) -> None:
 
 
 def graph_chunks(graphs: Graphs, widths: Sequence[int], size: int = GRAPH_CHUNK) -> Iterator[GraphBatch]:
-    """All graphs in their order, batch by batch, so that little of them is spread out at a time.
+    """Yields graphs in their order as batches of limited size, which limits the memory for the features.
 
     Args:
-        graphs: Graphs of a dataset.
-        widths: `condense.data.GraphSpec.features`.
-        size: Nodes and messages a batch, but for a graph that has more by itself.
+        graphs: The graphs.
+        widths: Number of values of each feature, `condense.data.GraphSpec.features`.
+        size: Largest number of nodes and messages of a batch; a larger graph is a batch of its own.
     """
     ends = (graphs.nodes_ptr + graphs.edges_ptr).cpu()
     start = 0
@@ -236,12 +236,12 @@ def graph_chunks(graphs: Graphs, widths: Sequence[int], size: int = GRAPH_CHUNK)
 def in_graph_chunks(
     function: Callable[[GraphBatch], Tensor], graphs: Graphs, widths: Sequence[int], size: int = GRAPH_CHUNK
 ) -> Float[Tensor, "g d"]:
-    """A function of independent graphs, such as `GraphNetwork.features`, chunk by chunk without gradients.
+    """Applies a function, such as `GraphNetwork.features`, to graphs chunk by chunk without gradients.
 
     Args:
-        function: From a batch to one row a graph.
-        graphs: Graphs of a dataset.
-        widths: `condense.data.GraphSpec.features`.
-        size: Nodes and messages a chunk.
+        function: Maps a batch to one row per graph. No graph may influence another graph's row.
+        graphs: The graphs.
+        widths: Number of values of each feature, `condense.data.GraphSpec.features`.
+        size: Largest number of nodes and messages of a chunk.
     """
     return torch.cat([function(batch) for batch in graph_chunks(graphs, widths, size)])

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Builds image networks by name."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from condense.networks.resnet import resnet18, resnet34, resnet50
 from condense.networks.stack import TooSmall
 
 Builder = Callable[[tuple[int, int, int], int], Network]
-"""From (c, h, w) and the number of classes to a network; raises `TooSmall`."""
+"""Builds a network from (c, h, w) of the images and the number of classes; raises `TooSmall`."""
 
 _NORMED: Mapping[str, Callable[..., Network]] = {
     "convnet": convnet,
@@ -34,10 +34,10 @@ NETWORKS: Mapping[str, Builder] = {
     "lenet": lenet,
     "mlp": mlp,
 }
-"""The builders by name. A plain name has instance norm (AlexNet none), ``-bn`` has batch norm.
+"""Builders of the networks by name: with batch norm for names in ``-bn``, else with instance norm.
 
-Batch norm may see a 1 x 1 map, as ResNet18's does at 8 pixels: it compares images, so a training batch
-then needs two.
+AlexNet and LeNet have no norm by default, nor has the MLP. Batch norm may get a map of 1 x 1, for instance in
+a ResNet18 at 8 pixels; a training batch then needs at least two images.
 """
 
 
@@ -51,14 +51,14 @@ def build_network(
     """Builds a network with freshly drawn parameters, in training mode.
 
     Args:
-        name: One of `NETWORKS`.
+        name: Name of the network, one of `NETWORKS`.
         shape: (c, h, w) of the images.
-        num_classes: k, the number of logits.
-        generator: The CPU generator that the parameters are drawn from; no other randomness is touched.
-        device: Where the network shall live.
+        num_classes: Number k of logits.
+        generator: A CPU generator that the parameters are drawn from.
+        device: Device of the network.
 
     Raises:
-        Refused: if there is no network of that name, or the images are too small for it.
+        Refused: If there is no network of that name, or the images are too small for it.
     """
     if name not in NETWORKS:
         raise unknown("network", name, NETWORKS)
@@ -76,7 +76,7 @@ def build_network(
 
 
 def smallest_side(name: str) -> int:
-    """The side in pixels from which on every square image fits the network."""
+    """Returns the smallest side in pixels from which on all square images are large enough for a network."""
 
     def fits(side: int) -> bool:
         try:
@@ -86,6 +86,6 @@ def smallest_side(name: str) -> int:
             return False
         return True
 
-    # 28 counts as 32 and so may fit where 29 does not; every other side fits if a smaller one does.
+    # 28 is padded to 32 and may fit where 29 does not; any other side fits if a smaller one fits.
     sides = [side for side in range(1, 129) if side != 28]
     return sides[bisect_left(sides, True, key=fits)]

@@ -1,11 +1,12 @@
-"""ResNets of 18, 34 and 50 layers for small images, and ResNet18 with average pooling in place of strides.
+"""ResNets of 18, 34 and 50 layers for small images, and a ResNet18 with average pooling instead of strides.
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (CVPR 2016,
-https://arxiv.org/abs/1512.03385), as in https://github.com/VICO-UoE/DatasetCondensation, ``networks.py``: a 3
-x 3 stem of stride 1 and no maximum pooling. Its last pooling is 4 x 4, which at 32 and 28 pixels is the whole
-map; here it is the whole map at every size. With batch norm the layers are torchvision's but for the stem, in
-the same order, as in the networks that SRe2L (https://github.com/VILA-Lab/SRe2L) squeezes CIFAR and
-Tiny-ImageNet into; a bottleneck's stride is that of its 3 x 3 convolution, as there.
+https://arxiv.org/abs/1512.03385), as in https://github.com/VICO-UoE/DatasetCondensation, ``networks.py``,
+with a 3 x 3 stem of stride 1 and without max pooling. The code there pools 4 x 4 at the end, which is the
+whole map at 32 and 28 pixels; here the whole map is pooled at every size. With batch norm, all layers except
+the stem equal torchvision's, in the same order, as in the networks that SRe2L
+(https://github.com/VILA-Lab/SRe2L) trains for CIFAR and Tiny-ImageNet: the 3 x 3 convolution of a bottleneck
+has the stride.
 """
 
 from collections.abc import Callable
@@ -19,16 +20,16 @@ from condense.networks.stack import Stack
 
 
 class Residual(Rectified):
-    """ReLU of a branch plus its shortcut."""
+    """A residual block: the ReLU of the sum of a branch and a shortcut."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:
-        """Joins two modules of equal output shapes."""
+        """Takes two modules with outputs of the same shape."""
         super().__init__()
         self.branch = branch
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's map."""
+        """Returns the block's output."""
         return torch.relu(self.branch(x) + self.shortcut(x))
 
 
@@ -39,13 +40,13 @@ def resnet18(
 
     Args:
         shape: (c, h, w) of the images.
-        num_classes: k.
-        batch_norm: Batch norm in place of instance norm.
-        pooled: Whether a stride of 2 is a stride of 1 with a 2 x 2 average pooling behind it, and the last
-            map goes to the classifier unpooled ("ResNet18_AP").
+        num_classes: Number k of logits.
+        batch_norm: Whether to use batch norm instead of instance norm.
+        pooled: Whether 2 x 2 average poolings replace the strides of 2, and the last map is not pooled
+            ("ResNet18_AP").
 
     Raises:
-        TooSmall: if a norm or a pooling has nothing left.
+        TooSmall: If the images are too small.
     """
     stack = _stages(shape, (2, 2, 2, 2), batch_norm, partial(_block, pooled=pooled))
     if not pooled:
@@ -54,13 +55,13 @@ def resnet18(
 
 
 def resnet34(shape: tuple[int, int, int], num_classes: int, *, batch_norm: bool = False) -> Network:
-    """Builds a ResNet34: stages of 3, 4, 6 and 3 basic blocks; otherwise as `resnet18`."""
+    """Builds a ResNet34: like `resnet18`, but with stages of 3, 4, 6 and 3 basic blocks."""
     stack = _stages(shape, (3, 4, 6, 3), batch_norm, partial(_block, pooled=False)).global_pool()
     return Network(stack.body(), stack.values, num_classes)
 
 
 def resnet50(shape: tuple[int, int, int], num_classes: int, *, batch_norm: bool = False) -> Network:
-    """Builds a ResNet50: `resnet34` with bottlenecks, 256 to 2048 channels."""
+    """Builds a ResNet50: like `resnet34`, but with bottlenecks of 256 to 2048 channels."""
     stack = _stages(shape, (3, 4, 6, 3), batch_norm, _bottleneck).global_pool()
     return Network(stack.body(), stack.values, num_classes)
 
@@ -71,7 +72,7 @@ def _stages(
     batch_norm: bool,
     block: Callable[[Stack, int, int], None],
 ) -> Stack:
-    """The stem and the stages: of each, the first block halves the map, but for the first stage's."""
+    """Builds the stem and the stages; the first block of each stage but the first halves the map."""
     stack = Stack(shape, batch_norm=batch_norm).conv(64, kernel=3, pad=1, bias=False).norm().relu()
     for stage, count in enumerate(blocks):
         for place in range(count):
@@ -92,7 +93,7 @@ def _block(stack: Stack, channels: int, stride: int, pooled: bool) -> None:
 
 
 def _bottleneck(stack: Stack, channels: int, stride: int) -> None:
-    """Adds one bottleneck to the stack: 1 x 1, 3 x 3 and, four times as wide, 1 x 1."""
+    """Adds one bottleneck to the stack: 1 x 1, 3 x 3 and, with four times the channels, 1 x 1."""
     branch = Stack(stack.shape, batch_norm=stack.batch_norm)
     branch.conv(channels, kernel=1, pad=0, bias=False).norm().relu()
     branch.conv(channels, kernel=3, pad=1, stride=stride, bias=False).norm().relu()

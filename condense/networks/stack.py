@@ -1,4 +1,4 @@
-"""Layers stacked on a map whose shape is followed, so that a network fits its images."""
+"""Builds a network layer by layer and keeps track of the shape of its feature map."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from condense.networks.pool import AveragePool
 
 
 class TooSmall(Exception):
-    """A map vanished, or an instance norm would see a single value (and always answer with its shift)."""
+    """A feature map has no pixels, or too few for an instance norm, whose output would be constant."""
 
 
 class Stack:
-    """A stack of layers under construction and the shape of the map that leaves it.
+    """Layers of a network under construction, and the shape of their output.
 
     Attributes:
         layers: The layers so far.
-        channels: Channels of the map.
-        height: Height of the map in pixels.
-        width: Width of the map in pixels.
+        channels: Number of channels of the output.
+        height: Height of the output in pixels.
+        width: Width of the output in pixels.
+        batch_norm: Whether `norm` adds batch norm instead of instance norm.
     """
 
     def __init__(self, shape: tuple[int, int, int], *, batch_norm: bool = False) -> None:
-        """Starts an empty stack.
+        """Starts without layers.
 
         Args:
-            shape: (c, h, w) of what enters.
-            batch_norm: Whether `norm` adds batch norm in place of instance norm.
+            shape: (c, h, w) of the input.
+            batch_norm: Whether `norm` adds batch norm instead of instance norm.
         """
         self.layers: list[nn.Module] = []
         self.channels, self.height, self.width = shape
@@ -34,20 +35,20 @@ class Stack:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(c, h, w) of the map."""
+        """Shape (c, h, w) of the output."""
         return self.channels, self.height, self.width
 
     @property
     def values(self) -> int:
-        """Values of the map, flattened."""
+        """Number of values of the flattened output."""
         return self.channels * self.height * self.width
 
     def body(self) -> nn.Sequential:
-        """The layers as one module."""
+        """Returns the layers as one module."""
         return nn.Sequential(*self.layers)
 
     def add(self, layer: nn.Module) -> Stack:
-        """Adds a layer that keeps the shape."""
+        """Adds a layer that keeps the shape of its input."""
         self.layers.append(layer)
         return self
 
@@ -60,7 +61,7 @@ class Stack:
         return self._conv(channels, kernel, (pad, pad), stride, bias)
 
     def first_conv(self, channels: int, kernel: int, pad: int) -> Stack:
-        """Adds the convolution that sees the images: a side of 28 is padded as if it were 32."""
+        """Adds the convolution of the images, which pads a side of 28 to 32."""
         rows, columns = (pad + 2 if side == 28 else pad for side in (self.height, self.width))
         return self._conv(channels, kernel, (rows, columns), 1, True)
 
@@ -71,7 +72,7 @@ class Stack:
         return self.add(layer)
 
     def norm(self) -> Stack:
-        """Adds the norm, with scale and shift: instance norm (a group a channel) or batch norm."""
+        """Adds batch norm or instance norm (group norm with one channel per group), with scale and shift."""
         if self.batch_norm:
             return self.add(nn.BatchNorm2d(self.channels))
         if self.height * self.width < 2:
@@ -84,18 +85,18 @@ class Stack:
         return self.add(AveragePool())
 
     def max_pool(self) -> Stack:
-        """Adds a 2 x 2 maximum pooling."""
+        """Adds a 2 x 2 max pooling."""
         self._resize(2, (0, 0), 2)
         return self.add(nn.MaxPool2d(2))
 
     def global_pool(self) -> Stack:
-        """Adds an average over the whole map."""
+        """Adds an average pooling of the whole map."""
         layer = nn.AvgPool2d((self.height, self.width))
         self.height = self.width = 1
         return self.add(layer)
 
     def linear(self, features: int) -> Stack:
-        """Flattens the map if it is not flat yet, and adds a linear layer."""
+        """Flattens the output unless it is flat, and adds a linear layer."""
         if self.height * self.width > 1 or not any(isinstance(layer, nn.Linear) for layer in self.layers):
             self.add(nn.Flatten())
         layer = nn.Linear(self.values, features)

@@ -1,4 +1,4 @@
-"""Crop and flip: every image has a shift and a coin of its own, and nothing else happens to it."""
+"""Random crops: every image has its own shift and flip, and is otherwise unchanged."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def moved(image: Tensor, down: int, right: int, mirrored: bool) -> Tensor:
-    """The image whose pixel (r, c) is the old one's (r + down, c + right), 0 from outside, then mirrored."""
+    """Shifts an image so that pixel (r, c) is the old pixel (r + down, c + right) or 0, and mirrors it."""
     _, h, w = image.shape
     out = image.roll((-down, -right), (1, 2))
     rows, columns = torch.arange(h) + down, torch.arange(w) + right
@@ -22,7 +22,7 @@ def moved(image: Tensor, down: int, right: int, mirrored: bool) -> Tensor:
 
 
 def ways(before: Tensor, after: Tensor, reach: tuple[int, int]) -> list[tuple[int, int, bool]]:
-    """Each shift and coin that makes one image of the other."""
+    """Returns every shift and flip that turns one image into the other."""
     return [
         (down, right, mirrored)
         for down in range(-reach[0], reach[0] + 1)
@@ -34,7 +34,7 @@ def ways(before: Tensor, after: Tensor, reach: tuple[int, int]) -> list[tuple[in
 
 @pytest.mark.parametrize("size", [(16, 16), (9, 24), (7, 7)])
 @pytest.mark.parametrize("flip", [False, True])
-def test_every_image_is_shifted_by_up_to_an_eighth_of_each_side_over_zeros_and_mirrored_by_a_coin(
+def test_images_are_shifted_by_up_to_an_eighth_of_a_side_and_flipped(
     size: tuple[int, int], flip: bool
 ) -> None:
     h, w = size
@@ -48,7 +48,7 @@ def test_every_image_is_shifted_by_up_to_an_eighth_of_each_side_over_zeros_and_m
     assert {mirrored for _, _, mirrored in found} == ({False, True} if flip else {False})
 
 
-def test_each_shift_and_each_side_of_the_coin_comes_equally_often() -> None:
+def test_shifts_and_flips_are_uniform() -> None:
     x = torch.zeros(20000, 1, 8, 8)
     x[:, 0, 3, 3] = 1
     place = crop.random_crop(x, seeded(), flip=True).flatten(1).argmax(1)
@@ -59,7 +59,7 @@ def test_each_shift_and_each_side_of_the_coin_comes_equally_often() -> None:
     torch.testing.assert_close(columns[2:6], torch.tensor([1.0, 2, 2, 1]) / 6, atol=0.02, rtol=0)
 
 
-def test_the_draws_are_the_generators_and_the_images_stay_as_they_were() -> None:
+def test_draws_depend_on_the_generator_and_the_input_is_not_changed() -> None:
     x = torch.randn(8, 3, 16, 16, generator=seeded())
     before, state = x.clone(), torch.random.get_rng_state()
     one, two, other = (crop.random_crop(x, seeded(seed), flip=True) for seed in (1, 1, 2))
@@ -67,7 +67,7 @@ def test_the_draws_are_the_generators_and_the_images_stay_as_they_were() -> None
     assert torch.equal(x, before) and torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_the_gradient_of_a_pixel_is_the_number_of_times_it_is_seen() -> None:
+def test_the_gradient_of_a_pixel_counts_its_copies() -> None:
     x = torch.randn(6, 1, 8, 8, generator=seeded(), requires_grad=True)
     (found,) = torch.autograd.grad(crop.random_crop(x, seeded(1), flip=True).sum(), x)
     marks = torch.arange(1.0, 6 * 64 + 1).view(6, 1, 8, 8)

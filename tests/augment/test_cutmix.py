@@ -1,4 +1,4 @@
-"""CutMix: where its box lies, what it moves, and that its share is a count of pixels."""
+"""CutMix: the place of the box, the pixels that it replaces, and the weight of the labels."""
 
 import math
 
@@ -15,7 +15,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_share_is_the_counted_share_of_pixels_that_stay(size: tuple[int, int]) -> None:
+def test_the_share_is_the_number_of_pixels_kept(size: tuple[int, int]) -> None:
     constant = torch.arange(6.0)[:, None, None, None].expand(6, 2, *size)
     shares = set()
     for seed in range(60):
@@ -31,7 +31,7 @@ def test_the_share_is_the_counted_share_of_pixels_that_stay(size: tuple[int, int
     assert all(0 <= share <= 1 for share in shares) and (size == (1, 1) or len(shares) > 5)
 
 
-def test_a_pixel_in_the_box_comes_from_the_same_place_of_its_giver() -> None:
+def test_a_pixel_in_the_box_comes_from_the_same_place_of_the_other_image() -> None:
     x = torch.randn(5, 3, 8, 6, generator=seeded())
     for seed in range(20):
         mix = draw_cutmix(5, (8, 6), seeded(seed))
@@ -46,7 +46,7 @@ def test_a_pixel_in_the_box_comes_from_the_same_place_of_its_giver() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_box_reaches_half_of_a_uniform_areas_root_to_both_sides_of_a_uniform_pixel(
+def test_the_box_follows_a_uniform_area_and_a_uniform_centre(
     size: tuple[int, int],
 ) -> None:
     for seed in range(40):
@@ -65,7 +65,7 @@ def test_the_box_reaches_half_of_a_uniform_areas_root_to_both_sides_of_a_uniform
         assert list(range(top, bottom)) == box[0] and list(range(left, right)) == box[1]
 
 
-def test_the_area_is_uniform_before_the_image_clips_it() -> None:
+def test_the_area_of_the_box_is_uniform_before_it_is_clipped() -> None:
     sides = []
     for seed in range(2000):
         top, bottom, left, right = draw_cutmix(1, (1000, 1000), seeded(seed)).box
@@ -83,7 +83,7 @@ def test_the_area_is_uniform_before_the_image_clips_it() -> None:
     assert found == pytest.approx(expected / whole, abs=0.06)
 
 
-def test_the_batch_is_left_alone_and_an_empty_box_copies_it() -> None:
+def test_the_input_is_not_changed_and_an_empty_box_copies_it() -> None:
     x = torch.randn(3, 1, 4, 4, generator=seeded())
     before = x.clone()
     nothing = Mix(torch.tensor([1, 2, 0]), (2, 2, 1, 3), 1.0)
@@ -93,7 +93,7 @@ def test_the_batch_is_left_alone_and_an_empty_box_copies_it() -> None:
     assert torch.equal(x, before)
 
 
-def test_the_gradient_of_a_pixel_is_what_it_was_used_for() -> None:
+def test_the_gradient_of_a_pixel_counts_its_uses() -> None:
     x = torch.randn(3, 1, 4, 4, generator=seeded(), dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 1, 4, 4, generator=seeded(1), dtype=torch.float64)
     mix = Mix(torch.tensor([1, 2, 0]), (1, 3, 0, 2), 0.75)

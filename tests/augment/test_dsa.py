@@ -1,4 +1,4 @@
-"""DSA: every operation against loops over pixels, its extremes, gradients, sharing, draws."""
+"""DSA: operations against loops over pixels, their ranges and gradients, shared draws, and strategies."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def images(*shape: int, seed: int = 0) -> Tensor:
 
 
 def apply(op: str, x: Tensor, *uniforms: float) -> Tensor:
-    """One operation with the same chosen numbers for all images (n, c, h, w)."""
+    """Applies one operation with given numbers to all images (n, c, h, w)."""
     values = torch.tensor([*uniforms, *[0.5] * (3 - len(uniforms))])[None, None]
     return Drawn((op,), values, (x.shape[-2], x.shape[-1]))(x[None])[0]
 
@@ -114,7 +114,7 @@ def test_the_operations_are_the_six_of_the_paper() -> None:
 @pytest.mark.parametrize("size", [(8, 8), (7, 7), (6, 11)])
 @pytest.mark.parametrize("op", NAIVE)
 @pytest.mark.parametrize("per_group", [1, 4])
-def test_an_operation_is_its_loop_over_pixels(op: str, size: tuple[int, int], per_group: int) -> None:
+def test_an_operation_equals_its_loop_over_pixels(op: str, size: tuple[int, int], per_group: int) -> None:
     x = images(2, 4, 3, *size)
     drawn = dsa.draw(op, size, seeded(3), groups=2, per_group=per_group)
     result = drawn(x)
@@ -124,7 +124,7 @@ def test_an_operation_is_its_loop_over_pixels(op: str, size: tuple[int, int], pe
             torch.testing.assert_close(result[group, number], NAIVE[op](x[group, number], u))
 
 
-def test_groups_that_share_an_operation_are_treated_as_if_each_were_alone() -> None:
+def test_groups_with_the_same_operation_do_not_influence_each_other() -> None:
     x = images(20, 3, 3, 8, 8)
     drawn = dsa.draw(STRATEGY, (8, 8), seeded(), groups=20, per_group=3)
     assert len(set(drawn.ops)) == 6
@@ -140,14 +140,14 @@ def test_siamese_parameters_are_equal_for_batches_of_different_sizes(op: str) ->
     torch.testing.assert_close(drawn(real)[:, 2], drawn(syn)[:, 0])
 
 
-def test_one_draw_a_group_treats_all_its_images_alike() -> None:
+def test_one_draw_per_group_treats_all_its_images_alike() -> None:
     for seed in range(20):
         x = images(1, 1, 3, 8, 8).expand(3, 4, 3, 8, 8)
         y = dsa.siamese(STRATEGY, (8, 8), 3, seeded(seed))(x)
         torch.testing.assert_close(y, y[:, :1].expand_as(y))
 
 
-def test_one_draw_an_image_treats_equal_images_differently() -> None:
+def test_one_draw_per_image_treats_equal_images_differently() -> None:
     x = images(1, 3, 8, 8).expand(64, 3, 8, 8)
     for op in dsa.OPS:
         assert not torch.allclose(dsa.augment(x, op, seeded()), dsa.augment(x, op, seeded())[:1])
@@ -155,7 +155,7 @@ def test_one_draw_an_image_treats_equal_images_differently() -> None:
 
 @pytest.mark.parametrize("op", dsa.OPS)
 @pytest.mark.parametrize("per_group", [1, 2])
-def test_the_gradient_in_the_pixels_is_the_numerical_one(op: str, per_group: int) -> None:
+def test_the_gradient_of_the_pixels_equals_the_numerical_one(op: str, per_group: int) -> None:
     x = images(2, 2, 2, 5, 5).requires_grad_()
     drawn = dsa.draw(op, (5, 5), seeded(2), groups=2, per_group=per_group)
     assert torch.autograd.gradcheck(drawn, (x,))
@@ -200,7 +200,7 @@ def test_a_crop_shifts_by_at_most_an_eighth_of_the_side(side: int, k: int) -> No
         assert torch.equal(apply("crop", x.mT, 0.5, u), y.mT)
 
 
-def test_every_shift_of_a_crop_is_drawn_equally_often() -> None:
+def test_the_shifts_of_crops_are_uniform() -> None:
     # One column of distinct pixels: the first one left says where it came from.
     x = torch.arange(1.0, 33.0)[:, None].expand(9000, 1, 32, 1)
     y = dsa.augment(x, "crop", seeded())
@@ -218,7 +218,7 @@ def test_a_cutout_clears_a_square_of_half_the_side(side: int, size: int) -> None
     assert (size**2 == 256) == (side == 32)
 
 
-def test_a_cutout_s_window_is_clipped_at_the_borders() -> None:
+def test_the_window_of_a_cutout_is_clipped_at_the_borders() -> None:
     x = torch.ones(1, 1, 32, 32)
     corner = apply("cutout", x, 0.0, 0.0)[0, 0] == 0
     assert corner[:8, :8].all()
@@ -264,7 +264,7 @@ def test_the_scales_lie_between_1_2_and_its_inverse(u: float, factor: float) -> 
 
 @pytest.mark.parametrize(("u", "degrees"), [(0.0, -15), (0.5, 0), (1.0, 15)])
 @pytest.mark.parametrize("size", [(41, 41), (31, 51)])
-def test_the_angles_lie_between_15_degrees_to_both_sides(
+def test_the_angles_are_at_most_15_degrees_in_either_direction(
     u: float, degrees: float, size: tuple[int, int]
 ) -> None:
     y, x = torch.meshgrid(*(torch.arange(s, dtype=torch.float64) - (s - 1) / 2 for s in size), indexing="ij")
@@ -276,7 +276,7 @@ def test_the_angles_lie_between_15_degrees_to_both_sides(
 
 
 @pytest.mark.parametrize("strategy", ["", "none"])
-def test_no_strategy_is_the_identity_and_draws_nothing(strategy: str) -> None:
+def test_an_empty_strategy_is_the_identity_and_draws_nothing(strategy: str) -> None:
     generator = seeded()
     x = images(4, 3, 8, 8)
     assert torch.equal(dsa.augment(x, strategy, generator), x)
@@ -293,7 +293,7 @@ def test_every_operation_is_drawn_equally_often(strategy: str) -> None:
     assert sum((ops.count(name) - expected) ** 2 / expected for name in names) < 20.5  # 5 degrees, p = 0.001
 
 
-def test_a_batch_in_training_shares_its_operation() -> None:
+def test_all_images_of_a_training_batch_get_the_same_operation() -> None:
     ops = {dsa.draw(STRATEGY, (8, 8), seeded(seed), per_group=16).ops for seed in range(60)}
     assert ops == {(op,) for op in dsa.OPS}
 
@@ -310,7 +310,7 @@ def test_all_draws_come_from_the_generator() -> None:
     assert not torch.equal(used.get_state(), seeded().get_state())
 
 
-def test_the_images_that_come_in_stay_as_they_are() -> None:
+def test_the_input_is_not_changed() -> None:
     x = images(4, 3, 8, 8)
     for op in dsa.OPS:
         kept = x.clone()
@@ -319,7 +319,7 @@ def test_the_images_that_come_in_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_the_result_has_the_shape_and_type_of_the_images(dtype: torch.dtype) -> None:
+def test_the_result_has_the_shape_and_data_type_of_the_images(dtype: torch.dtype) -> None:
     x = images(4, 1, 12, 10).to(dtype)
     for op in dsa.OPS:
         y = dsa.augment(x, op, seeded())
@@ -335,19 +335,19 @@ def test_the_device_does_not_change_a_draw() -> None:
     torch.testing.assert_close(drawn.to("cuda")(x.cuda()).cpu(), expected)
 
 
-def test_an_unknown_operation_is_refused_by_name() -> None:
+def test_an_unknown_operation_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(Refused, match="unknown augmentation 'colour'; nearest: color"):
         dsa.draw("crop_colour", (8, 8), seeded())
 
 
-def test_images_of_another_number_or_size_are_refused() -> None:
+def test_a_draw_for_another_number_or_size_of_images_is_refused() -> None:
     drawn = dsa.draw("crop", (8, 8), seeded(), groups=2, per_group=3)
     for shape in ((2, 3, 1, 8, 9), (1, 3, 1, 8, 8), (2, 4, 1, 8, 8)):
         with pytest.raises(ValueError, match="drawn for"):
             drawn(images(*shape))
 
 
-def test_lotteries_in_a_row_are_drawn_and_applied_one_after_the_other() -> None:
+def test_stages_are_drawn_and_applied_one_after_the_other() -> None:
     x = torch.rand(2, 3, 3, 8, 8, generator=seeded(1))
     whole = dsa.draw("color+crop_flip+cutout", (8, 8), seeded(5), groups=2, per_group=3)
     rng = seeded(5)
@@ -363,7 +363,7 @@ def test_lotteries_in_a_row_are_drawn_and_applied_one_after_the_other() -> None:
     assert moved.then is not None and moved.then.values.device.type == "meta"
 
 
-def test_siamese_lotteries_treat_all_images_of_a_group_alike() -> None:
+def test_siamese_stages_treat_all_images_of_a_group_alike() -> None:
     drawn = dsa.siamese("flip+color+crop", (8, 8), 2, seeded(2))
     image = torch.rand(2, 1, 3, 8, 8, generator=seeded(3))
     out = drawn(image.expand(2, 4, 3, 8, 8))
@@ -382,10 +382,10 @@ def test_siamese_lotteries_treat_all_images_of_a_group_alike() -> None:
         ("", ""),
     ],
 )
-def test_the_flip_leaves_its_lottery_and_comes_first(strategy: str, edited: str) -> None:
+def test_the_flip_becomes_a_stage_of_its_own_at_the_start(strategy: str, edited: str) -> None:
     assert dsa.flip_first(strategy) == edited
 
 
-def test_an_empty_lottery_is_refused() -> None:
+def test_an_empty_stage_is_refused() -> None:
     with pytest.raises(Refused, match="unknown augmentation ''"):
         dsa.draw("color+", (8, 8), seeded())

@@ -1,4 +1,4 @@
-"""The legacy augmentation: what each operation may do to an image, and its quirks."""
+"""The augmentation of DC: the range of each operation, and its peculiarities."""
 
 import math
 
@@ -20,7 +20,7 @@ def images(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize("axis", ["rows", "columns"])
-def test_a_crop_s_offset_is_0_to_7_and_never_8(axis: str) -> None:
+def test_the_offset_of_a_crop_is_0_to_7_and_never_8(axis: str) -> None:
     ramp = torch.arange(28.0).expand(28, 28)
     ramp = (ramp.mT if axis == "rows" else ramp).expand(2000, 1, 28, 28)
     middle = legacy.augment_legacy(ramp, "crop", seeded())[:, 0, 14, 14]
@@ -29,7 +29,7 @@ def test_a_crop_s_offset_is_0_to_7_and_never_8(axis: str) -> None:
     assert ((counts - 250) ** 2 / 250).sum() < 24.3  # chi-square, 7 degrees of freedom, p = 0.001
 
 
-def test_a_crop_fills_with_the_batch_s_mean_of_each_channel() -> None:
+def test_a_crop_fills_with_the_mean_of_each_channel_over_the_batch() -> None:
     x = images(40, 2, 12, 12)
     y = legacy.augment_legacy(x, "crop", seeded())
     for image, cropped in zip(x, y, strict=True):
@@ -39,7 +39,7 @@ def test_a_crop_fills_with_the_batch_s_mean_of_each_channel() -> None:
             torch.testing.assert_close(new, x[:, channel].mean().expand_as(new))
 
 
-def test_scaling_keeps_values_or_fills_with_zero_about_the_middle() -> None:
+def test_scaling_keeps_values_and_fills_with_zero_around_the_centre() -> None:
     x = images(60, 1, 20, 20) + 10
     y = legacy.augment_legacy(x, "scale", seeded())
     sides = set()
@@ -58,7 +58,7 @@ def test_scaling_keeps_values_or_fills_with_zero_about_the_middle() -> None:
     )
 
 
-def test_a_rotation_turns_a_ramp_by_whole_degrees_about_the_middle() -> None:
+def test_a_rotation_turns_a_ramp_by_whole_degrees_about_the_centre() -> None:
     side = 41
     rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
     x = torch.from_numpy(columns.copy()).expand(300, 1, side, side).contiguous()
@@ -80,13 +80,13 @@ def test_a_rotation_fills_with_the_mean_of_the_batch() -> None:
     torch.testing.assert_close(legacy.augment_legacy(x, "rotate", seeded()), x, atol=1e-5, rtol=0)
 
 
-def test_noise_has_a_thousandth_as_its_deviation() -> None:
+def test_noise_has_a_standard_deviation_of_a_thousandth() -> None:
     x = images(20, 3, 16, 16)
     noise = legacy.augment_legacy(x, "noise", seeded()) - x
     assert abs(noise.std() / 0.001 - 1) < 5 / math.sqrt(2 * noise.numel())
 
 
-def test_each_image_gets_one_operation_of_its_own() -> None:
+def test_each_image_gets_its_own_operation() -> None:
     x = images(300, 1, 16, 16)
     y = legacy.augment_legacy(x, "noise_crop", seeded())
     noisy = int(((y - x).abs().amax((1, 2, 3)) < 0.01).sum())
@@ -96,7 +96,7 @@ def test_each_image_gets_one_operation_of_its_own() -> None:
 
 @pytest.mark.parametrize("operations", ["crop_scale_rotate_noise", "crop_noise"])
 @pytest.mark.parametrize("shape", [(8, 3, 12, 12), (8, 1, 12, 20), (8, 1, 30, 9)])
-def test_it_is_a_pure_function_of_images_and_generator(operations: str, shape: tuple[int, ...]) -> None:
+def test_the_result_depends_on_images_and_generator_alone(operations: str, shape: tuple[int, ...]) -> None:
     before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
     x = images(*shape).float()
     kept = x.clone()
@@ -113,6 +113,6 @@ def test_no_operation_is_the_identity() -> None:
     assert legacy.augment_legacy(x, "none", seeded()) is x
 
 
-def test_an_unknown_operation_is_refused_by_name() -> None:
+def test_an_unknown_operation_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(Refused, match="unknown augmentation of dc 'rotates'; nearest: rotate"):
         legacy.augment_legacy(images(1, 1, 8, 8), "crop_rotates", seeded())

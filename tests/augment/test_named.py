@@ -16,13 +16,13 @@ def seeded(seed: int = 0) -> torch.Generator:
 X = torch.randn(6, 1, 12, 12, generator=seeded())
 
 
-def test_dsa_is_the_dataset_s_strategy() -> None:
+def test_dsa_uses_the_strategy_of_the_dataset() -> None:
     for seed in range(8):
         expected = dsa.augment(X, "crop_flip", seeded(seed))
         assert torch.equal(named_augmentation("dsa", "crop_flip")(X, seeded(seed)), expected)
 
 
-def test_dsa_with_operations_is_that_strategy_whatever_the_dataset() -> None:
+def test_dsa_with_operations_ignores_the_strategy_of_the_dataset() -> None:
     assert torch.equal(
         named_augmentation("dsa:cutout", "crop_flip")(X, seeded()), dsa.augment(X, "cutout", seeded())
     )
@@ -33,13 +33,13 @@ def test_dc_with_operations_is_the_legacy_augmentation() -> None:
     assert torch.equal(named_augmentation("dc:crop_scale_rotate", "flip")(X, seeded()), expected)
 
 
-def test_dsa_flip_first_is_the_dataset_s_strategy_with_the_flip_ahead_of_its_lottery() -> None:
+def test_dsa_flip_first_moves_the_flip_to_the_start_of_the_strategy() -> None:
     for strategy, expected in (("color_crop_flip", "flip+color_crop"), ("color_crop", "color_crop")):
         augmented = named_augmentation("dsa-flip-first", strategy)(X, seeded())
         assert torch.equal(augmented, dsa.augment(X, expected, seeded()))
 
 
-def test_crop_flip_flips_where_the_dataset_s_strategy_does() -> None:
+def test_crop_flip_flips_if_the_strategy_of_the_dataset_does() -> None:
     for strategy, flip in (
         ("color_crop_flip", True),
         ("flip+color", True),
@@ -54,11 +54,11 @@ def test_crop_flip_flips_where_the_dataset_s_strategy_does() -> None:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_each_form_that_a_refusal_lists_is_known(name: str) -> None:
+def test_every_form_in_the_error_message_is_known(name: str) -> None:
     assert named_augmentation(name, "color_flip")(X, seeded()).shape == X.shape
 
 
-def test_none_gives_the_images_back() -> None:
+def test_none_is_the_identity() -> None:
     assert named_augmentation("none", "crop_flip")(X, seeded()) is X
 
 
@@ -79,6 +79,6 @@ def test_every_protocol_of_the_suite_names_a_known_augmentation(protocol: str) -
         ("dc:flip", "unknown augmentation of dc 'flip'"),
     ],
 )
-def test_an_unknown_name_is_refused_before_any_image_is_seen(name: str, words: str) -> None:
+def test_an_unknown_name_is_refused_without_images(name: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
         named_augmentation(name, "color")

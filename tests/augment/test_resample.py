@@ -1,4 +1,4 @@
-"""Resampling of boxes: against torch's, enlarged and shrunk, and what a matrix of taps is."""
+"""Resampling of boxes: against torch's, enlarged and reduced, and the matrices of taps."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def stream(seed: int = 0) -> torch.Generator:
 
 
 def boxes_of(n: int, h: int, w: int) -> Tensor:
-    """Boxes of every extent, at any place."""
+    """Draws boxes of all sizes at all places."""
     u = torch.rand(4, n, generator=stream(1), dtype=torch.float64)
     height, width = (1 + (u[at] * side).long() for at, side in ((0, h), (1, w)))
     top, left = (u[2] * (h - height + 1)).long(), (u[3] * (w - width + 1)).long()
@@ -21,7 +21,7 @@ def boxes_of(n: int, h: int, w: int) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(12, 10), (6, 5), (3, 3), (1, 17)])
-def test_a_box_is_resampled_as_torch_resamples_the_cut_out_box_with_antialiasing(
+def test_resampling_a_box_equals_torchs_with_antialiasing(
     size: tuple[int, int],
 ) -> None:
     images = torch.randn(60, 2, 12, 10, generator=stream(), dtype=torch.float64)
@@ -34,7 +34,7 @@ def test_a_box_is_resampled_as_torch_resamples_the_cut_out_box_with_antialiasing
     assert {int(box[2]) for box in boxes} == set(range(1, 13))
 
 
-def test_the_taps_of_a_pixel_add_up_to_1_within_the_interval() -> None:
+def test_the_weights_of_a_pixel_sum_to_1_within_the_interval() -> None:
     start, length = torch.tensor([0, 2, 5, 3]), torch.tensor([9, 5, 1, 6])
     for out in (2, 5, 9, 20):
         weights = taps(start, length, 9, out)
@@ -45,13 +45,13 @@ def test_the_taps_of_a_pixel_add_up_to_1_within_the_interval() -> None:
             assert (rows[:, first : first + extent].sum(0) > 0).all()
 
 
-def test_an_interval_in_its_own_size_keeps_every_bit_in_either_precision() -> None:
+def test_an_interval_at_its_own_size_is_copied_exactly() -> None:
     for dtype in (torch.float32, torch.float64):
         (weights,) = taps(torch.tensor([2]), torch.tensor([5]), 9, 5, dtype)
         assert weights.dtype == dtype and torch.equal(weights, torch.eye(9, dtype=dtype)[2:7])
 
 
-def test_maps_are_products_with_each_channel_whatever_lies_between() -> None:
+def test_maps_are_matrix_products_for_every_channel() -> None:
     x = torch.randn(3, 2, 4, 5, 6, generator=stream(), dtype=torch.float64)
     rows, columns = (torch.randn(3, 7, side, generator=stream(2), dtype=torch.float64) for side in (5, 6))
     expected = torch.stack(

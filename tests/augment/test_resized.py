@@ -1,4 +1,4 @@
-"""Boxes enlarged: each is what interpolating the cut-out box gives, and the draws are torchvision's."""
+"""Enlarged boxes: they equal interpolated crops, and the draws are torchvision's."""
 
 import math
 
@@ -20,7 +20,7 @@ def images(n: int, h: int, w: int) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 14), (1, 5)])
-def test_a_box_is_shown_as_interpolating_the_cut_out_box_shows_it(size: tuple[int, int]) -> None:
+def test_an_enlarged_box_equals_the_interpolated_crop(size: tuple[int, int]) -> None:
     h, w = size
     every = [
         (top, left, height, width)
@@ -39,7 +39,7 @@ def test_a_box_is_shown_as_interpolating_the_cut_out_box_shows_it(size: tuple[in
     assert torch.equal(resized.enlarged(x, whole), x)
 
 
-def test_boxes_lie_in_the_image_at_every_place_with_areas_and_aspects_within_bounds() -> None:
+def test_boxes_have_areas_and_aspects_within_bounds_at_all_places() -> None:
     top, left, height, width = resized.boxes(4000, (32, 48), seeded(), smallest=0.25).T
     assert bool((top >= 0).all()) and bool((top + height <= 32).all()) and int((top + height).max()) == 32
     assert bool((left >= 0).all()) and bool((left + width <= 48).all()) and int((left + width).max()) == 48
@@ -49,7 +49,7 @@ def test_boxes_lie_in_the_image_at_every_place_with_areas_and_aspects_within_bou
     assert 0.7 < float(aspect.min()) < 0.8 and 1.28 < float(aspect.max()) < 1.4
 
 
-def test_the_share_of_the_area_is_uniform_where_every_box_fits() -> None:
+def test_the_share_of_the_area_is_uniform_if_every_box_fits() -> None:
     # The image is so large, and the share so small, that no box is too long for it.
     h, w = 1000, 1000
     found = resized.boxes(4000, (h, w), seeded(), smallest=0.04)
@@ -64,7 +64,7 @@ def test_the_share_of_the_area_is_uniform_where_every_box_fits() -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (12, 10), (8, 17)])
-def test_boxes_of_the_images_own_aspect_take_three_numbers_each_and_have_a_uniform_share(
+def test_boxes_of_the_images_aspect_have_a_uniform_share(
     size: tuple[int, int],
 ) -> None:
     n, rng = 4000, seeded()
@@ -82,7 +82,7 @@ def test_boxes_of_the_images_own_aspect_take_three_numbers_each_and_have_a_unifo
     assert abs(float(share.mean()) - 0.54) < 0.02 and 0.04 < float(share.min()) < 0.12
 
 
-def test_a_box_of_the_images_own_aspect_may_be_all_of_it_and_has_a_pixel_at_least() -> None:
+def test_a_box_of_the_images_aspect_has_from_one_to_all_pixels() -> None:
     whole = resized.boxes(3, (8, 16), seeded(), smallest=1.0, aspects=None)
     assert whole.tolist() == [[0, 0, 8, 16]] * 3
     thin = resized.boxes(500, (2, 40), seeded(), smallest=1e-3, aspects=None)
@@ -90,13 +90,13 @@ def test_a_box_of_the_images_own_aspect_may_be_all_of_it_and_has_a_pixel_at_leas
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.01, float("nan")])
-def test_a_least_share_of_the_area_that_is_none_is_refused(share: float) -> None:
-    resized.require_share("x: crop_min", 1.0)
-    with pytest.raises(Refused, match=rf"x: crop_min = {share} is no share of an image: it is in \(0, 1\]"):
-        resized.require_share("x: crop_min", share)
+def test_a_smallest_share_outside_0_to_1_is_refused(share: float) -> None:
+    resized.require_share("params.crop_min", 1.0)
+    with pytest.raises(Refused, match=f"crop_min={share}: a share of an image is above 0 and at most 1"):
+        resized.require_share("params.crop_min", share)
 
 
-def test_where_no_box_fits_the_largest_central_one_is_shown() -> None:
+def test_the_largest_central_box_is_taken_if_no_box_fits() -> None:
     cases = {(32, 32): (0, 0, 32, 32), (8, 60): (0, 24, 8, 11), (60, 8): (24, 0, 11, 8)}
     for size, expected in cases.items():
         found = resized.boxes(64, size, seeded(), smallest=1.0)
@@ -106,7 +106,7 @@ def test_where_no_box_fits_the_largest_central_one_is_shown() -> None:
             assert bool(fallen.all())
 
 
-def test_images_are_mirrored_by_coins_after_they_are_enlarged() -> None:
+def test_images_are_flipped_after_they_are_enlarged() -> None:
     x = images(40, 8, 8)
     plain, flipped = (resized.random_resized_crop(x, seeded(3), flip=flip) for flip in (False, True))
     coins = [torch.equal(a.flip(-1), b) for a, b in zip(plain, flipped, strict=True)]
@@ -114,7 +114,7 @@ def test_images_are_mirrored_by_coins_after_they_are_enlarged() -> None:
     assert 8 < sum(coins) < 32
 
 
-def test_the_draws_are_the_generators_and_each_image_has_its_own_box() -> None:
+def test_draws_depend_on_the_generator_and_differ_between_images() -> None:
     x, state = images(1, 8, 8).expand(6, 2, 8, 8), torch.random.get_rng_state()
     one, two, other = (resized.random_resized_crop(x, seeded(seed), flip=False) for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, other)

@@ -1,4 +1,4 @@
-"""One view for a whole batch: against slicing, resizing, flipping and rolling, one image after the other."""
+"""Shared views of batches, against cropping, resizing, flipping and rolling image by image."""
 
 import math
 
@@ -20,7 +20,7 @@ def random_views(size: tuple[int, int], steps: int, seed: int = 0) -> SharedView
 
 
 def naive(x: Tensor, views: SharedViews, batch: int, step: int) -> Tensor:
-    """What torchvision and ``torch.roll`` make of images (b, c, h, w)."""
+    """Applies torchvision and ``torch.roll`` to images (b, c, h, w)."""
     top, left, height, width = views.boxes[batch, step].tolist()
     cut = x[..., top : top + height, left : left + width]
     seen = interpolate(cut, size=x.shape[-2:], mode="bilinear", align_corners=False)
@@ -39,7 +39,7 @@ def test_a_view_is_a_resized_crop_then_a_flip_then_a_roll(size: tuple[int, int])
         torch.testing.assert_close(views(x, step), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_without_a_crop_pixels_move_and_keep_every_bit() -> None:
+def test_without_a_crop_pixels_move_and_keep_their_exact_values() -> None:
     x = torch.randn(1, 3, 1, 9, 9, generator=seeded())
     views = SharedViews.draw((9, 9), [1.0] * 30, seeded(), flip=True, roll=range(5))
     assert (views.boxes == torch.tensor([0, 0, 9, 9])).all()
@@ -48,13 +48,13 @@ def test_without_a_crop_pixels_move_and_keep_every_bit() -> None:
         assert torch.equal(views(x, step)[0], naive(x[0], views, 0, step))
 
 
-def test_with_nothing_to_vary_the_images_are_seen_as_they_are() -> None:
+def test_views_without_any_variation_are_the_identity() -> None:
     x = torch.randn(1, 2, 3, 5, 6, generator=seeded())
     views = SharedViews.draw((5, 6), [1.0] * 4, seeded(), flip=False, roll=range(1))
     assert all(torch.equal(views(x, step), x) for step in range(4))
 
 
-def test_what_is_drawn_for_one_setting_does_not_move_the_others() -> None:
+def test_the_draws_of_one_setting_do_not_depend_on_the_others() -> None:
     full = random_views((16, 16), 20)
     plain = SharedViews.draw((16, 16), [1.0] * 20, seeded(), flip=False, roll=range(-3, 6))
     assert torch.equal(full.rolls, plain.rolls) and not plain.mirrored.any()
@@ -63,7 +63,7 @@ def test_what_is_drawn_for_one_setting_does_not_move_the_others() -> None:
     )
 
 
-def test_crops_fit_and_hold_shares_and_ratios_of_their_ranges() -> None:
+def test_crops_fit_with_shares_and_ratios_within_bounds() -> None:
     views = SharedViews.draw((64, 64), [0.08] * 4000, seeded(), flip=False, roll=range(1))
     top, left, height, width = views.boxes[0].double().unbind(1)
     assert (
@@ -79,7 +79,7 @@ def test_crops_fit_and_hold_shares_and_ratios_of_their_ranges() -> None:
     assert abs(float((top / (64 - height).clamp_min(1))[free].mean()) - 0.5) < 0.02
 
 
-def test_the_least_share_may_change_with_the_step() -> None:
+def test_the_smallest_share_may_change_with_the_step() -> None:
     shares = [1.0] * 500 + [0.5] * 500 + [0.08] * 500
     views = SharedViews.draw((32, 32), shares, seeded(), flip=False, roll=range(1))
     areas = (views.boxes[0, :, 2] * views.boxes[0, :, 3]).view(3, 500) / 32**2
@@ -87,7 +87,7 @@ def test_the_least_share_may_change_with_the_step() -> None:
     assert areas[1].min() > 0.48 and areas[2].min() < 0.15
 
 
-def test_no_crop_is_no_crop_even_of_an_image_that_is_ten_times_as_high_as_wide() -> None:
+def test_a_share_of_1_never_crops_even_a_very_tall_image() -> None:
     views = SharedViews.draw((20, 2), [1.0] * 50, seeded(), flip=False, roll=range(1))
     assert (views.boxes[0] == torch.tensor([0, 0, 20, 2])).all()
 
@@ -99,7 +99,7 @@ def test_every_pixel_of_a_view_is_a_mean_of_pixels_of_its_crop() -> None:
     assert (weights >= 0).all() and weights[:, :2].sum() == weights[:, 7:].sum() == 0
 
 
-def test_the_gradient_flows_back_along_the_same_map() -> None:
+def test_the_gradient_flows_back_through_the_same_map() -> None:
     x = torch.randn(2, 2, 1, 4, 5, generator=seeded(), dtype=torch.float64, requires_grad=True)
     views = SharedViews.stack([random_views((4, 5), 1, seed) for seed in range(2)])
     assert torch.autograd.gradcheck(

@@ -1,4 +1,4 @@
-"""Views as numbers: shown again, they are what augmentation and mixing made, and what defines a box."""
+"""Views as numbers: they repeat augmentation and mixing exactly, and invalid numbers are found."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def pictures(n: int = 6, h: int = 16, w: int = 24) -> Tensor:
 
 
 def plain(boxes: list[list[int]], flips: list[int] | None = None) -> Views:
-    """Views without a mixture."""
+    """Returns views without mixing."""
     n = len(boxes)
     return Views(
         boxes=torch.tensor(boxes, dtype=torch.int16),
@@ -39,7 +39,7 @@ def plain(boxes: list[list[int]], flips: list[int] | None = None) -> Views:
 @pytest.mark.parametrize(
     ("crops", "augment"), [("crop-flip", crop.random_crop), ("resized", resized.random_resized_crop)]
 )
-def test_drawn_views_show_what_the_augmentation_makes_of_the_same_stream(
+def test_drawn_views_equal_the_augmentation_of_the_same_stream(
     crops: str, augment: object, flip: bool
 ) -> None:
     x, ours, theirs = pictures(), stream(3), stream(3)
@@ -50,7 +50,7 @@ def test_drawn_views_show_what_the_augmentation_makes_of_the_same_stream(
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
-def test_views_with_boxes_pasted_are_those_of_training_draw_for_draw(probability: float) -> None:
+def test_views_with_pasted_boxes_equal_those_of_training(probability: float) -> None:
     x, ours, theirs = pictures(), stream(5), stream(5)
     pasted = []
     for _ in range(8):
@@ -65,7 +65,7 @@ def test_views_with_boxes_pasted_are_those_of_training_draw_for_draw(probability
     assert any(pasted) == (probability > 0) and (all(pasted) or probability < 1)
 
 
-def test_averaged_views_keep_the_share_that_mixup_draws() -> None:
+def test_averaged_views_keep_the_weight_that_mixup_draws() -> None:
     x, ours, theirs = pictures(), stream(7), stream(7)
     views = draw_views(len(x), (16, 24), ours, crops="crop-flip", flip=False, mixup_beta=0.8)
     shifted = crop.random_crop(x, theirs, flip=False)
@@ -75,8 +75,8 @@ def test_averaged_views_keep_the_share_that_mixup_draws() -> None:
     assert not torch.equal(views(x), shifted)
 
 
-def test_a_shift_brings_in_zeros_and_any_other_box_is_enlarged_bilinearly() -> None:
-    """Image by image in float64, by the definition of each."""
+def test_shifts_fill_with_zeros_and_other_boxes_are_enlarged() -> None:
+    """Compares each image with its definition in float64."""
     x = pictures(4, 8, 10).double()
     views = plain([[2, -3, 8, 10], [1, 2, 4, 5], [0, 0, 8, 10], [-7, 9, 8, 10]], [0, 1, 1, 0])
     shown = views(x)
@@ -91,7 +91,7 @@ def test_a_shift_brings_in_zeros_and_any_other_box_is_enlarged_bilinearly() -> N
     assert torch.equal(shown[3], corner)
 
 
-def test_boxes_of_one_kind_and_of_both_are_shown_alike() -> None:
+def test_shifts_and_enlarged_boxes_may_be_mixed_in_a_batch() -> None:
     x = pictures(2, 8, 10)
     shift, box = [1, 1, 8, 10], [2, 3, 4, 4]
     both = plain([shift, box])(x)
@@ -116,13 +116,13 @@ def test_boxes_of_one_kind_and_of_both_are_shown_alike() -> None:
         ({"paste": (4, 4, -2, 4)}, "a mixture"),
     ],
 )
-def test_numbers_that_are_no_view_of_an_image_are_found(change: dict[str, object], words: str) -> None:
+def test_invalid_numbers_are_found(change: dict[str, object], words: str) -> None:
     fine = plain([[0, 0, 8, 10], [1, -2, 8, 10]])
     assert fine.misfit((8, 10)) is None
     wrong = replace(fine, **change).misfit((8, 10))  # type: ignore[arg-type]
     assert wrong is not None and wrong.startswith(words)
 
 
-def test_an_unknown_kind_of_crop_is_refused_with_those_there_are() -> None:
+def test_an_unknown_kind_of_crop_is_refused_with_the_known_ones() -> None:
     with pytest.raises(Refused, match="unknown crop 'centre'; known: crop-flip, resized"):
         draw_views(2, (8, 8), stream(), crops="centre", flip=False)

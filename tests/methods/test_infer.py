@@ -228,7 +228,7 @@ def test_an_ipc_without_room_is_refused_with_the_smallest_that_has_some(
         ({"networks": "convnet-bn"}, "teacher='trained' trains them"),
         ({"networks": "a+a", "teacher": "trained"}, "has to name different networks"),
         ({"networks": "a+", "teacher": "trained"}, "has to name different networks"),
-        ({"crop_min": "0"}, "crop_min = 0.0 is no share of an image"),
+        ({"crop_min": "0"}, "crop_min=0.0: a share of an image is above 0"),
         ({"pixel_space": "raw"}, "normalized images only"),
     ],
 )

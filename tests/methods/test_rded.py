@@ -142,7 +142,7 @@ def test_more_tiles_than_a_class_has_images_are_refused(toy: ImageDataset, tmp_p
             ipc=1,
             cache=tmp_path,
         )
-    with pytest.raises(Refused, match="crop_min = 0.0 is no share"):
+    with pytest.raises(Refused, match="crop_min=0.0: a share of an image"):
         build("rded", "toy", 1, {"crop_min": "0"})
     with pytest.raises(Refused, match="gif"):
         build("rded", "toy", 1, {"encode": "gif"})

@@ -1,4 +1,4 @@
-"""Maps on the way to the features, and functions of a forward in chunks."""
+"""Feature maps, and functions of networks in chunks."""
 
 import weakref
 
@@ -10,10 +10,10 @@ from condense.networks import build_network, network_in_chunks
 from condense.networks.resnet import Residual
 
 MAPS = {"convnet-w32": 3, "convnet-d2-bn": 2, "alexnet": 5, "vgg11": 8, "resnet18": 9, "resnet18-ap-bn": 9}
-"""Networks with the rectified maps of each: a layer's, or a whole residual block's."""
+"""Networks, and their feature maps after a ReLU: of a layer or of a residual block."""
 
 FLAT = {"lenet": [6, 16, 120, 84], "mlp": [128, 128]}
-"""Networks with flat layers, and the channels of their maps."""
+"""Networks with linear layers, and the channels of their feature maps."""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -25,7 +25,7 @@ def images(n: int) -> Tensor:
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_the_maps_are_those_that_hooks_capture_and_the_features_the_features(name: str) -> None:
+def test_feature_maps_equal_those_that_hooks_capture(name: str) -> None:
     net = build_network(name, (1, 32, 32), 3, seeded())
     captured: list[Tensor] = []
     layers = [layer for layer in net.body if isinstance(layer, nn.ReLU | Residual)]
@@ -51,7 +51,7 @@ def test_flat_values_are_channels_of_a_single_pixel(name: str) -> None:
     assert torch.equal(maps[-1], features[:, :, None, None])
 
 
-def test_gradients_flow_through_what_is_made_of_a_map() -> None:
+def test_gradients_flow_through_functions_of_feature_maps() -> None:
     net = build_network("convnet-w32", (1, 32, 32), 3, seeded()).double()
     x = images(2).double().requires_grad_()
     _, sums = net.features_and_maps(x, lambda maps: maps.sum())
@@ -62,7 +62,7 @@ def test_gradients_flow_through_what_is_made_of_a_map() -> None:
     torch.testing.assert_close(gradient, expected)
 
 
-def test_no_map_outlives_the_next_one() -> None:
+def test_a_feature_map_is_freed_before_the_next_one() -> None:
     net = build_network("convnet-w32", (1, 32, 32), 3, seeded())
     seen: list[weakref.ref[Tensor]] = []
 
@@ -77,9 +77,7 @@ def test_no_map_outlives_the_next_one() -> None:
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("convnet-w32", [32, 32, 6]), ("convnet-w32-bn", [70])])
-def test_a_function_of_a_forward_sees_chunks_unless_the_network_mixes_samples(
-    name: str, sizes: list[int]
-) -> None:
+def test_networks_get_chunks_unless_they_mix_samples(name: str, sizes: list[int]) -> None:
     net = build_network(name, (1, 8, 8), 3, seeded())
     x = torch.randn(70, 1, 8, 8, generator=seeded(1))
     seen: list[int] = []

@@ -33,7 +33,7 @@ def a_few(count: int = 5, graphs: Graphs = MUTAG.train, spec: GraphSpec = SPEC) 
 
 
 def adjacency(batch: GraphBatch) -> Tensor:
-    """Row i, column j: whether a message goes from j to i."""
+    """Returns a matrix whose entry (i, j) says whether a message goes from j to i."""
     found = torch.zeros(len(batch.nodes), len(batch.nodes), dtype=torch.float64)
     found[batch.edges[1], batch.edges[0]] = 1
     return found
@@ -67,7 +67,7 @@ NAIVE = {"gcn": naive_gcn, "gat": naive_gat, "gin": naive_gin}
 
 
 @pytest.mark.parametrize("name", GRAPH_NETWORKS)
-def test_the_logits_are_those_of_the_layers_written_out_for_one_node_after_another(name: str) -> None:
+def test_the_logits_equal_a_naive_computation_node_by_node(name: str) -> None:
     net, batch = fresh(name).double().requires_grad_(False), a_few()
     for parameter in net.parameters():
         parameter.add_(0.01)  # biases that begin at 0 would hide
@@ -82,9 +82,7 @@ def test_the_logits_are_those_of_the_layers_written_out_for_one_node_after_anoth
 
 
 @pytest.mark.parametrize(("name", "layer"), [("gcn-sum", "GCNConv"), ("gat-sum", "GATConv")])
-def test_on_whole_graphs_the_rounds_are_those_that_torch_geometric_normalises_by_itself(
-    name: str, layer: str
-) -> None:
+def test_layers_on_whole_graphs_equal_torch_geometrics_normalisation(name: str, layer: str) -> None:
     net, batch = fresh(name).double(), a_few()
     x = batch.nodes
     for own in net.rounds:
@@ -95,7 +93,7 @@ def test_on_whole_graphs_the_rounds_are_those_that_torch_geometric_normalises_by
 
 
 def forest(graphs: Graphs, spec: GraphSpec, rounds: int) -> tuple[GraphBatch, trees.Forest, Tensor]:
-    """Every tree of some graphs as a batch, how it was made, and the tree of each of the graphs' nodes."""
+    """Returns all trees of graphs as a batch, their construction, and the tree of each node."""
     found = trees.colours(graphs.node_labels, graphs.edges, graphs.edge_labels, rounds)
     every = torch.arange(int(found[-1].max()) + 1)
     made = trees.build(every, found, graphs.edges, graphs.edge_labels)
@@ -119,7 +117,7 @@ SETS = pytest.mark.parametrize(
 
 @SETS
 @pytest.mark.parametrize("name", ["gat-sum", "gin-sum"])
-def test_a_root_on_its_tree_gets_what_every_node_with_that_tree_gets_in_its_graph(
+def test_a_root_gets_the_value_of_every_node_with_its_tree(
     name: str, graphs: Graphs, spec: GraphSpec
 ) -> None:
     net = fresh(name, spec).double()
@@ -131,7 +129,7 @@ def test_a_root_on_its_tree_gets_what_every_node_with_that_tree_gets_in_its_grap
 
 
 @SETS
-def test_the_same_holds_for_graphsage(graphs: Graphs, spec: GraphSpec) -> None:
+def test_a_root_gets_the_value_of_every_node_in_graphsage(graphs: Graphs, spec: GraphSpec) -> None:
     first = geometric().SAGEConv(sum(spec.features), 16).double()
     second = geometric().SAGEConv(16, 16).double()
     batch, made, tree = forest(graphs, spec, 2)
@@ -143,9 +141,7 @@ def test_the_same_holds_for_graphsage(graphs: Graphs, spec: GraphSpec) -> None:
 
 
 @SETS
-def test_with_the_degrees_of_its_nodes_a_root_gets_of_gcn_what_the_node_gets_that_it_was_unrolled_from(
-    graphs: Graphs, spec: GraphSpec
-) -> None:
+def test_a_root_gets_the_value_of_its_own_node_in_gcn(graphs: Graphs, spec: GraphSpec) -> None:
     net = fresh("gcn-sum", spec).double()
     batch, made, _ = forest(graphs, spec, 2)
     of_nodes = net.nodes(double(batch_of(graphs, spec.features)))[made.nodes[made.roots]]
@@ -154,7 +150,7 @@ def test_with_the_degrees_of_its_nodes_a_root_gets_of_gcn_what_the_node_gets_tha
     assert (net.features(replace(batch, degrees=counted)) - of_nodes).abs().max() > 0.01
 
 
-def test_of_items_with_roots_the_roots_alone_are_pooled() -> None:
+def test_only_roots_are_pooled() -> None:
     batch = a_few(3)
     roots = torch.arange(len(batch.nodes)) % 2 == 0
     batch = replace(batch, roots=roots)
@@ -167,7 +163,7 @@ def test_of_items_with_roots_the_roots_alone_are_pooled() -> None:
 
 
 @pytest.mark.parametrize("name", ["gcn", "gat", "gin"])
-def test_the_two_ways_to_pool_make_two_networks_of_equal_parameters(name: str) -> None:
+def test_both_poolings_have_the_same_parameters(name: str) -> None:
     total, mean = fresh(f"{name}-sum"), fresh(f"{name}-mean")
     for a, b in zip(total.parameters(), mean.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -177,7 +173,7 @@ def test_the_two_ways_to_pool_make_two_networks_of_equal_parameters(name: str) -
 
 
 @pytest.mark.parametrize("name", GRAPH_NETWORKS)
-def test_parameters_come_from_the_generator_alone_within_the_layers_own_bounds(name: str) -> None:
+def test_parameters_depend_on_the_generator_and_keep_the_bounds(name: str) -> None:
     before = torch.random.get_rng_state()
     first, again, other = fresh(name), fresh(name), fresh(name, seed=1)
     assert torch.equal(before, torch.random.get_rng_state())
@@ -196,7 +192,7 @@ def test_parameters_come_from_the_generator_alone_within_the_layers_own_bounds(n
 
 
 @pytest.mark.parametrize("size", [1, 100, 10**9])
-def test_chunks_hold_every_graph_once_in_order_and_change_nothing(size: int) -> None:
+def test_chunks_contain_every_graph_once_in_order(size: int) -> None:
     batches = list(graph_chunks(MUTAG.train, SPEC.features, size))
     assert torch.equal(torch.cat([batch.labels for batch in batches]), MUTAG.train.labels)
     assert len(batches) == (150 if size == 1 else 1 if size == 10**9 else len(batches))
@@ -210,11 +206,11 @@ def test_chunks_hold_every_graph_once_in_order_and_change_nothing(size: int) -> 
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(Refused, match="unknown network for graphs 'gcn'; nearest: gcn-sum, gcn-mean"):
+    with pytest.raises(Refused, match="unknown graph network 'gcn'; nearest: gcn-sum, gcn-mean"):
         fresh("gcn")
 
 
-def test_without_torch_geometric_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_torch_geometric_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 

@@ -1,4 +1,4 @@
-"""Networks: hand-counted parameters, the definition of every family, initialisation, sizes, chunks."""
+"""Image networks: numbers of parameters, definitions, initialisation, sizes of images, and chunks."""
 
 import math
 
@@ -73,7 +73,7 @@ COUNTS = [
 
 
 @pytest.mark.parametrize(("name", "shape", "classes", "count"), COUNTS)
-def test_the_parameters_are_as_many_as_counted_by_hand(
+def test_the_number_of_parameters_equals_the_count_by_hand(
     name: str, shape: tuple[int, int, int], classes: int, count: int
 ) -> None:
     assert sum(p.numel() for p in skeleton(name, shape, classes).parameters()) == count
@@ -90,7 +90,7 @@ def test_the_parameters_are_as_many_as_counted_by_hand(
         ("resnet18-ap", 11.25),
     ],
 )
-def test_the_hand_counts_round_to_the_published_millions(name: str, rounded: float) -> None:
+def test_the_counts_by_hand_round_to_the_published_millions(name: str, rounded: float) -> None:
     millions = next(count for n, shape, _, count in COUNTS if n == name and shape == (3, 32, 32)) / 1e6
     assert abs(millions - rounded) < 0.5 * 10 ** -(3 if rounded < 1 else 2)
 
@@ -98,13 +98,13 @@ def test_the_hand_counts_round_to_the_published_millions(name: str, rounded: flo
 @pytest.mark.parametrize(
     ("side", "depth"), [(2, 1), (8, 1), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5), (256, 6)]
 )
-def test_the_depth_leaves_a_4_x_4_map_and_2048_features_from_8_pixels_on(side: int, depth: int) -> None:
+def test_the_usual_depth_leaves_a_4_x_4_map_from_8_pixels_on(side: int, depth: int) -> None:
     assert usual_depth(side) == depth
     if side >= 8:
         assert skeleton("convnet", (3, side, side)).feature_dim == 2048
 
 
-def test_the_convnet_is_its_definition_written_out() -> None:
+def test_the_convnet_equals_its_definition_written_out() -> None:
     net = build_network("convnet-d2", (2, 8, 8), 5, seeded()).double()
     x = map_ = torch.randn(3, 2, 8, 8, generator=seeded(1), dtype=torch.float64)
     weights = dict(net.named_parameters())
@@ -124,7 +124,7 @@ def test_the_convnet_is_its_definition_written_out() -> None:
 
 
 @pytest.mark.parametrize("name", ["convnet-w32", "alexnet", "vgg11", "lenet", "convnet-w32-bn"])
-def test_a_28_pixel_image_is_seen_as_32_pixels_with_a_zero_border(name: str) -> None:
+def test_a_28_pixel_image_is_padded_to_32_pixels_with_zeros(name: str) -> None:
     x = torch.randn(2, 3, 28, 28, generator=seeded())
     small, large = (build_network(name, (3, side, side), 10, seeded()) for side in (28, 32))
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_a_28_pixel_image_is_seen_as_32_pixels_with_a_zero_border(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["convnet-w32", "vgg11", "resnet18", "resnet18-ap", "lenet", "mlp"])
-def test_an_image_does_not_see_the_others_of_its_batch(name: str) -> None:
+def test_images_of_a_batch_do_not_influence_each_other(name: str) -> None:
     net = build_network(name, (1, 32, 32), 3, seeded())
     x = torch.randn(3, 1, 32, 32, generator=seeded(1))
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_an_image_does_not_see_the_others_of_its_batch(name: str) -> None:
         assert not net.mixes_samples
 
 
-def test_batch_norm_sees_the_batch_in_training_and_not_in_evaluation() -> None:
+def test_batch_norm_mixes_images_in_training_and_not_in_evaluation() -> None:
     net = build_network("convnet-w32-bn", (1, 8, 8), 3, seeded())
     x = torch.randn(3, 1, 8, 8, generator=seeded(1))
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_batch_norm_sees_the_batch_in_training_and_not_in_evaluation() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet18-bn"])
-def test_the_strides_of_a_resnet_halve_the_map_three_times_and_the_pooled_variant_agrees(name: str) -> None:
+def test_a_resnet_halves_the_map_three_times_with_strides_or_pooling(name: str) -> None:
     for variant in (name, name.replace("resnet18", "resnet18-ap")):
         net = build_network(variant, (3, 32, 32), 10, seeded())
         x, sides = torch.randn(2, 3, 32, 32, generator=seeded()), []
@@ -163,7 +163,7 @@ def test_the_strides_of_a_resnet_halve_the_map_three_times_and_the_pooled_varian
         assert net.feature_dim == x.flatten(1).shape[1] == (512 * 16 if "ap" in variant else 512)
 
 
-def test_a_pooled_block_without_a_stride_is_the_plain_block() -> None:
+def test_a_pooled_block_without_a_stride_equals_the_plain_block() -> None:
     plain, pooled = (skeleton(name, (3, 32, 32)).body for name in ("resnet18", "resnet18-ap"))
     strides = [
         [(m.kernel_size[0], m.stride[0]) for m in body.modules() if isinstance(m, nn.Conv2d)]
@@ -197,7 +197,7 @@ def test_the_smallest_side_works_and_one_pixel_less_is_refused(name: str, side: 
             build_network(name, (3, side - 1, side - 1), 4, seeded())
 
 
-def test_a_refusal_is_one_sentence_with_both_sizes() -> None:
+def test_the_error_for_small_images_names_both_sizes() -> None:
     with pytest.raises(Refused) as refused:
         build_network("vgg11", (1, 8, 8), 10, seeded())
     assert str(refused.value) == "vgg11 needs images of at least 32 x 32 pixels; these are 8 x 8"
@@ -210,9 +210,7 @@ def test_an_unknown_network_is_refused_with_the_nearest_names() -> None:
 
 @pytest.mark.parametrize("name", ["convnet-w32", "alexnet", "resnet18-ap", "lenet", "mlp"])
 @pytest.mark.parametrize("shape", [(2, 20, 36), (1, 28, 40)])
-def test_images_that_are_not_square_get_a_classifier_that_fits(
-    name: str, shape: tuple[int, int, int]
-) -> None:
+def test_images_that_are_not_square_get_a_matching_classifier(name: str, shape: tuple[int, int, int]) -> None:
     net = build_network(name, shape, 3, seeded())
     x = torch.randn(2, *shape, generator=seeded())
     with torch.no_grad():
@@ -231,7 +229,7 @@ def expected_bound(module: nn.Module) -> float:
 
 
 @pytest.mark.parametrize("name", ["convnet", "resnet18-ap-bn", "lenet"])
-def test_weights_and_biases_are_uniform_up_to_one_over_the_root_of_the_fan_in(name: str) -> None:
+def test_weights_and_biases_are_uniform_within_one_over_root_fan_in(name: str) -> None:
     net = build_network(name, (3, 32, 32), 10, seeded())
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -249,7 +247,7 @@ def test_weights_and_biases_are_uniform_up_to_one_over_the_root_of_the_fan_in(na
             assert (module.bias == 0).all()
 
 
-def test_the_distribution_is_the_framework_s_own() -> None:
+def test_the_distribution_is_pytorchs_default() -> None:
     net = build_network("convnet-w64", (3, 32, 32), 10, seeded())
     generator = torch.random.get_rng_state()
     try:
@@ -283,7 +281,7 @@ def test_equal_generators_give_equal_networks_on_every_device() -> None:
     assert all(torch.equal(value.cpu(), here.state_dict()[key]) for key, value in there.state_dict().items())
 
 
-def test_redrawing_is_building_again_whatever_was_learned_since() -> None:
+def test_initialising_a_trained_network_equals_building_it_again() -> None:
     net = build_network("convnet-w32-bn", (1, 8, 8), 4, seeded(1))
     net(torch.randn(4, 1, 8, 8, generator=seeded())).sum().backward()
     with torch.no_grad():
@@ -294,14 +292,14 @@ def test_redrawing_is_building_again_whatever_was_learned_since() -> None:
     assert all(torch.equal(value, fresh[key]) for key, value in net.state_dict().items())
 
 
-def test_the_parameters_are_cut_from_one_draw_in_their_order() -> None:
+def test_the_parameters_come_from_one_draw_in_their_order() -> None:
     net = build_network("mlp", (1, 2, 2), 3, seeded(5))
     drawn = torch.rand(sum(p.numel() for p in net.parameters()), generator=seeded(5)) * 2 - 1
     scaled = [p.detach().flatten() / b for p, b in zip(net.parameters(), net.bounds, strict=True) if b]
     torch.testing.assert_close(torch.cat(scaled), drawn)
 
 
-def test_building_and_drawing_leave_the_global_generator_alone() -> None:
+def test_building_does_not_touch_the_global_generator() -> None:
     before = torch.random.get_rng_state()
     for name in NETWORKS:
         skeleton(name, (3, 64, 64))
@@ -309,13 +307,13 @@ def test_building_and_drawing_leave_the_global_generator_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_a_network_comes_in_training_mode_with_gradients() -> None:
+def test_a_new_network_is_in_training_mode_with_gradients() -> None:
     net = build_network("convnet-w32", (1, 8, 8), 4, seeded())
     assert net.training
     assert all(p.requires_grad and p.is_leaf and p.device.type == "cpu" for p in net.parameters())
 
 
-def test_features_in_chunks_are_the_features_without_a_gradient() -> None:
+def test_features_in_chunks_equal_the_features_without_gradients() -> None:
     net = build_network("convnet-w32", (1, 8, 8), 4, seeded())
     x = torch.randn(70, 1, 8, 8, generator=seeded(1))
     chunked = features_in_chunks(net, x)

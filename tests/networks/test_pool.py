@@ -11,18 +11,18 @@ def images(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 2, 6, 4), (2, 2, 7, 5)])
-def test_the_pool_equals_the_frameworks(shape: tuple[int, int, int, int]) -> None:
+def test_the_pooling_equals_pytorchs(shape: tuple[int, int, int, int]) -> None:
     x = images(*shape)
     torch.testing.assert_close(AveragePool()(x), avg_pool2d(x, 2), rtol=1e-14, atol=1e-14)
 
 
-def test_the_pools_first_and_second_derivatives_are_right() -> None:
+def test_first_and_second_derivatives_of_the_pooling_are_correct() -> None:
     x = images(1, 2, 4, 4).requires_grad_()
     assert gradcheck(lambda v: AveragePool()(v).square(), x)
     assert gradgradcheck(lambda v: AveragePool()(v).pow(3), x)
 
 
-def test_the_pool_maps_over_a_batch_of_batches() -> None:
+def test_the_pooling_supports_vmap() -> None:
     x = images(3, 2, 2, 4, 4)
 
     def loss(v: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""ResNets: torchvision's networks with the stem for small images, layer by layer."""
+"""ResNets against torchvision's with a stem for small images, layer by layer."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from condense.networks.registry import smallest_side
 STEM_OF_IMAGENET = 49 * 3 * 64
 STEM = 9 * 3 * 64
 TORCHVISION = {"resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032}
-"""Parameters with 1000 classes, as torchvision's documentation states them."""
+"""Numbers of parameters with 1000 classes, from torchvision's documentation."""
 FEATURES = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
 
 
@@ -20,7 +20,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def theirs(name: str) -> nn.Module:
-    """torchvision's network with a 3 x 3 stem of stride 1 and without its maximum pooling."""
+    """Builds torchvision's network with a 3 x 3 stem of stride 1 and without max pooling."""
     with torch.device("meta"):
         net: nn.Module = getattr(torchvision.models, name)(num_classes=10)
         net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
@@ -30,7 +30,7 @@ def theirs(name: str) -> nn.Module:
 
 @pytest.mark.parametrize("name", TORCHVISION)
 @pytest.mark.parametrize("norm", ["", "-bn"])
-def test_the_parameters_are_torchvisions_but_for_stem_and_classes(name: str, norm: str) -> None:
+def test_parameters_equal_torchvisions_except_stem_and_classifier(name: str, norm: str) -> None:
     with torch.device("meta"):
         net = NETWORKS[name + norm]((3, 32, 32), 10)
     d = FEATURES[name]
@@ -41,7 +41,7 @@ def test_the_parameters_are_torchvisions_but_for_stem_and_classes(name: str, nor
 
 @pytest.mark.parametrize("name", TORCHVISION)
 @pytest.mark.parametrize("training", [False, True])
-def test_with_batch_norm_it_is_torchvisions_network_tensor_by_tensor(name: str, training: bool) -> None:
+def test_with_batch_norm_every_tensor_equals_torchvisions(name: str, training: bool) -> None:
     ours, other = build_network(f"{name}-bn", (3, 16, 16), 10, seeded()).double(), theirs(name).double()
     state = ours.state_dict()
     for key, value in state.items():
@@ -57,7 +57,7 @@ def test_with_batch_norm_it_is_torchvisions_network_tensor_by_tensor(name: str, 
 
 
 @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
-def test_one_map_leaves_each_block(name: str) -> None:
+def test_each_block_has_one_feature_map(name: str) -> None:
     net = build_network(f"{name}-bn", (3, 8, 8), 10, seeded()).eval()
 
     def side(x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def test_the_smallest_image_is_that_of_resnet18(name: str, side: int) -> None:
     assert smallest_side(name) == side == smallest_side(name.replace("34", "18").replace("50", "18"))
 
 
-def test_a_bottleneck_strides_in_its_middle() -> None:
+def test_the_3_x_3_convolution_of_a_bottleneck_has_the_stride() -> None:
     with torch.device("meta"):
         net: Network = NETWORKS["resnet50"]((3, 32, 32), 10)
     strided = [m.kernel_size[0] for m in net.modules() if isinstance(m, nn.Conv2d) and m.stride[0] == 2]
