@@ -79,7 +79,7 @@ def _settings(record: Any) -> str:
     parts = [f"`{record.settings}`" if record.settings else "", record.source]
     parts.append(f"distilled on {record.distil_device}" if record.distil_device else "")
     if count := record.rollbacks:
-        parts.append(f"{count} step{'s' if count > 1 else ''} taken back")
+        parts.append(f"{count} step{'s' if count > 1 else ''} undone")
     if record.teacher and record.protocol == PUBLISHED:
         parts.append(f"labelled by {record.teacher[:8]} ({teacher_text([record])})")
     return "; ".join(part for part in parts if part)

@@ -22,7 +22,7 @@ END = "<!-- end of what the board says -->"
 JUDGED, COUNTING, RANDOM = "mirage", "num_nodes", "random_subset"
 PROTOCOL = "graph-v1"
 POOLINGS = ("sum", "mean")
-HEAD = ["data set", "IPC", "node count"] + [
+HEAD = ["dataset", "IPC", "node count"] + [
     f"{name}, {pooling}" for pooling in POOLINGS for name in ("Mirage", "random", "whole set")
 ]
 
@@ -55,17 +55,21 @@ def summary(entries: pd.DataFrame) -> str:
     if not compared:
         return ""
     lines = [
-        f"On {len(compared)} graph data sets, a cell being an IPC and a student network (mean ROC-AUC over "
-        "its students or draws; above or below means by more than the 95 % half-widths of the two together, "
-        "which takes two students or draws of each):",
+        f"Results on {len(compared)} graph datasets. A cell is one IPC and one student network; its score is "
+        "the mean ROC-AUC over students, or over random draws. A score counts as above or below another if "
+        "the difference exceeds the sum of their 95 % half-widths. The node count needs no interval; any "
+        "other single value is never counted.",
         "",
     ]
     for pooling in POOLINGS:
         if mine := [one for _, found in compared for one in found if one.pooling == pooling]:
-            lines.append(f"- {pooling} pooling: {_against_count(mine)}; {_against_random(mine)}.")
+            lines.append(
+                f"- {pooling.capitalize()} pooling: {_against_count(mine)}; {_against_random(mine)}."
+            )
     lines += [
         "",
-        "Means over the networks that all of a pooling's columns have, at Mirage's largest IPC:",
+        "Mean ROC-AUC at Mirage's largest IPC, for each pooling over the student networks that its filled "
+        "columns have in common:",
         "",
     ]
     return "\n".join(lines) + "\n" + grid(HEAD, [row for table, _ in compared for row in _rows(table)])
@@ -124,14 +128,14 @@ def _random(table: Table, ipc: int) -> Row | None:
 
 def _against_count(found: Sequence[Comparison]) -> str:
     gaps = [(one.mirage.mean - one.count, _half(one.mirage)) for one in found]
-    return f"Mirage is above the bare node count in {_tally(gaps)} of {len(gaps)} cells"
+    return f"Mirage is above the node count in {_tally(gaps)} of {len(gaps)} cells"
 
 
 def _against_random(found: Sequence[Comparison]) -> str:
     pairs = [(one.mirage, one.random) for one in found if one.random]
     gaps = [(mirage.mean - random.mean, _half(mirage) + _half(random)) for mirage, random in pairs]
-    text = f"above as many random graphs a class in {_tally(gaps)} of {len(gaps)}"
-    return text if gaps else "no random graphs"
+    text = f"it is above equally many random graphs in {_tally(gaps)} of {len(gaps)} cells"
+    return text if gaps else "no random graphs were run"
 
 
 def _half(cell: TableCell) -> float:
@@ -142,7 +146,7 @@ def _half(cell: TableCell) -> float:
 def _tally(gaps: Sequence[tuple[float, float]]) -> str:
     above = sum(gap > half for gap, half in gaps)
     below = sum(-gap > half for gap, half in gaps)
-    return f"{above}, below in {below}"
+    return f"{above} and below in {below}"
 
 
 def _rows(table: Table) -> list[list[str]]:

@@ -165,8 +165,8 @@ def test_undone_steps_are_listed_with_the_seeds_that_had_them(made: Make) -> Non
     assert list(told) == ["- dm, IPC 1, seed 0-1", "- dm, IPC 1, seed 2", "- dm, IPC 1, seed 3-4"]
     assert [line.rpartition("; ")[2] for line in told.values()] == [
         "distilled on cpu",
-        "1 step taken back",
-        "3 steps taken back",
+        "1 step undone",
+        "3 steps undone",
     ]
 
 

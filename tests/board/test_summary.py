@@ -36,9 +36,9 @@ def test_a_cell_is_above_by_more_than_its_interval_alone(graphs: Make) -> None:
         graphs(student="gat-mean", aucs=(99.0,)),  # of one student nobody knows
     ]
     told = summary(frame(records))
-    assert "- sum pooling: Mirage is above the bare node count in 1, below in 1 of 3 cells" in told
-    assert "- mean pooling: Mirage is above the bare node count in 1, below in 0 of 2 cells" in told
-    assert "On 1 graph data sets" in told and "no random graphs" in told
+    assert "- Sum pooling: Mirage is above the node count in 1 and below in 1 of 3 cells" in told
+    assert "- Mean pooling: Mirage is above the node count in 1 and below in 0 of 2 cells" in told
+    assert "Results on 1 graph datasets" in told and "no random graphs" in told
 
 
 def test_random_graphs_of_equal_number_not_bytes_are_compared(graphs: Make) -> None:
@@ -50,8 +50,8 @@ def test_random_graphs_of_equal_number_not_bytes_are_compared(graphs: Make) -> N
     records = [reference(graphs, "num_nodes", 60.0), graphs(aucs=(70.0, 70.0)), *many]
     assert "no random graphs" in summary(frame(records))
     told = summary(frame([*records, *few]))
-    assert "above as many random graphs a class in 1, below in 0 of 1." in told  # 70 over 51 +- 2.5
-    assert "| mutag    | 1   | 60.0       | 70.0        | 51.0" in told
+    assert "above equally many random graphs in 1 and below in 0 of 1 cells." in told  # 70 over 51 +- 2.5
+    assert "| mutag   | 1   | 60.0       | 70.0        | 51.0" in told
 
 
 def test_the_table_compares_the_largest_ipc_with_the_whole_set(graphs: Make) -> None:
