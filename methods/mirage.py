@@ -117,7 +117,7 @@ class Mirage(GraphMethod):
         # colour: L + 1 tensors (z,), the number of each node's tree of depth 0, ..., L
         colour = colours(self._node_labels(train), train.edges, edge_labels, self.hops)
         keep = degrees(train.edges, len(train.node_labels)) > 0 if self.drop_isolated else None
-        classes = transactions(colour[-1], train.nodes_ptr, train.labels, train.num_classes, keep=keep)
+        classes = transactions(colour[-1], train.labels, train.nodes_ptr, train.num_classes, keep=keep)
         kept = self._kept(classes, run)
         itemsets = list(chain(*kept))
         device = train.labels.device
@@ -205,7 +205,7 @@ def _numbered(sizes: list[int]) -> Int64[Tensor, " n"]:
     return torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
 
 
-def _starts(owner: Int64[Tensor, " n"], count: int) -> Int64[Tensor, " g+1"]:
+def _starts(owner: Int64[Tensor, " n"], count: int) -> Int64[Tensor, " p"]:
     """Returns where the parts of each of so many owners begin, and where those of the last one end."""
     sizes = torch.bincount(owner, minlength=count)
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])

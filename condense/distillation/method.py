@@ -118,10 +118,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
             Refused: if a field with closed choices holds another value, a count is below one, or a number is
                 negative.
         """
-        for name, choices in closed_choices(type(self)).items():
-            if (value := getattr(self, name)) not in choices:
-                what = f"{name} of {self.name}"
-                raise unknown(what, str(value), map(str, choices), setting=self.setting(name))
+        for name in closed_choices(type(self)):
+            self.require_choice(name, getattr(self, name))
         for name, value in self.config().items():
             least = 1 if type(value) is int and name not in self.may_be_zero else 0
             if isinstance(value, int | float) and type(value) is not bool and not value >= least:
@@ -227,6 +225,14 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         return links[0].config() | {
             f"{link.name}.{field}": value for link in links[1:] for field, value in link.config().items()
         }
+
+    @classmethod
+    def require_choice(cls, field: str, value: object) -> None:
+        """Refuses a value that is not among the choices of a field of type ``Literal[...]``."""
+        choices = closed_choices(cls).get(field)
+        if choices is not None and value not in choices:
+            what = f"{field} of {cls.name}"
+            raise unknown(what, str(value), map(str, choices), setting=cls.setting(field))
 
     @classmethod
     def setting(cls, field: str) -> str:

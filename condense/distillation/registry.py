@@ -180,18 +180,20 @@ def parse(method: Method, name: str, value: object) -> object:
         raise unknown(f"parameter of {method.name}", name, hints)
     types = get_args(hints[name]) if get_origin(hints[name]) in (Union, UnionType) else (hints[name],)
     try:
-        return _from_text(value, types) if isinstance(value, str) else _of_type(value, types)
+        found = _from_text(value, types) if isinstance(value, str) else _of_type(value, types)
     except ValueError as error:
         of = " | ".join("None" if one is NoneType else one.__name__ for one in types)
         reason = f"{method.name}'s {name} is of type {of}"
         raise Refused(reason, setting=method.setting(name), value=value) from error
+    method.require_choice(name, found)
+    return found
 
 
 def _from_text(text: str, types: Sequence[Any]) -> object:
     if NoneType in types and text.lower() == "none":
         return None
     kind = next(one for one in types if one is not NoneType)
-    if get_origin(kind) is Literal:  # `Method` itself refuses what is not among the choices
+    if get_origin(kind) is Literal:  # `parse` refuses what is not among the choices
         return next((choice for choice in get_args(kind) if str(choice) == text), text)
     if kind is bool:
         if text.lower() not in ("true", "false"):

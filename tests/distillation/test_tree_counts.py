@@ -74,7 +74,7 @@ def find(graphs: Graphs, rounds: int, *, bonds: bool = False, isolated: bool = T
     labels = graphs.edge_labels if bonds else torch.zeros_like(graphs.edge_labels)
     found = colours(graphs.node_labels, graphs.edges, labels, rounds)
     keep = None if isolated else degrees(graphs.edges, len(graphs.node_labels)) > 0
-    classes = transactions(found[-1], graphs.nodes_ptr, graphs.labels, graphs.num_classes, keep=keep)
+    classes = transactions(found[-1], graphs.labels, graphs.nodes_ptr, graphs.num_classes, keep=keep)
     return Found(graphs, labels, found, classes)
 
 

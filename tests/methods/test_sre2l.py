@@ -128,7 +128,7 @@ def test_settings_that_mean_nothing_are_refused(field: str, value: object, why: 
 
 
 def test_a_teacher_without_batch_norm_is_refused(toy: ImageDataset, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="convnet-w32 has none; choose another"):
+    with pytest.raises(Refused, match="and convnet-w32 has none"):
         made_by("sre2l", toy, tmp_path, network="convnet-w32")
 
 

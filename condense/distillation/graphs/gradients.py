@@ -14,7 +14,7 @@ node.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -29,6 +29,7 @@ Weights = Sequence[Tensor]
 """Weight (h, d) and bias (h) of each layer, then of the head; or the gradients with respect to them."""
 
 
+@runtime_checkable
 class LinearMap(Protocol):
     """A linear map from r rows to s rows, which acts on each column alike."""
 
@@ -134,12 +135,12 @@ class Dense:
         scale = looped.sum(-1).rsqrt()
         return cls(scale[..., None] * looped * scale[..., None, :])
 
-    def apply(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i*m h"]:
+    def apply(self, rows: Float[Tensor, "*k r h"]) -> Float[Tensor, "*k r h"]:
         """Returns S H, graph by graph."""
         graphs = rows.view(*self.matrix.shape[:-1], rows.shape[-1])
         return (self.matrix @ graphs).flatten(-3, -2)
 
-    def adjoint(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i*m h"]:
+    def adjoint(self, rows: Float[Tensor, "*k r h"]) -> Float[Tensor, "*k r h"]:
         """Returns the same, as S is symmetric."""
         return self.apply(rows)
 
@@ -156,12 +157,12 @@ class Even:
     size: int
     mean: bool
 
-    def apply(self, rows: Float[Tensor, "*k i*m h"]) -> Float[Tensor, "*k i h"]:
+    def apply(self, rows: Float[Tensor, "*k r h"]) -> Float[Tensor, "*k i h"]:
         """Returns the pooled row of each graph."""
         total = rows.view(*rows.shape[:-2], -1, self.size, rows.shape[-1]).sum(-2)
         return total / self.size if self.mean else total
 
-    def adjoint(self, rows: Float[Tensor, "*k i h"]) -> Float[Tensor, "*k i*m h"]:
+    def adjoint(self, rows: Float[Tensor, "*k i h"]) -> Float[Tensor, "*k r h"]:
         """Returns each node's share of its graph's row."""
         share = rows / self.size if self.mean else rows
         return share.repeat_interleave(self.size, -2)
@@ -171,7 +172,7 @@ class Sparse:
     """A sparse matrix as a linear map, stored by rows, and by columns for the adjoint.
 
     Args:
-        ptr: Where each row's entries begin, and the number of entries.
+        ptr: Where each of the s rows' entries begin, and the number of entries: p = s + 1 values.
         columns: Column of each entry.
         values: Value of each entry.
         width: Number of columns.
@@ -179,7 +180,7 @@ class Sparse:
 
     def __init__(
         self,
-        ptr: Int64[Tensor, " s+1"],
+        ptr: Int64[Tensor, " p"],
         columns: Int64[Tensor, " e"],
         values: Float[Tensor, " e"],
         width: int,
@@ -311,7 +312,7 @@ class RealGradients:
     def __init__(
         self,
         batches: Batches,
-        groups: Sequence[Sequence[Int64[Tensor, " g"]]],
+        groups: Sequence[Sequence[Int64[Tensor, " _"]]],
         most: int,
         error: Callable[[Tensor], Callable[[Tensor], Tensor]],
         generator: torch.Generator,

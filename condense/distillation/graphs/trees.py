@@ -131,8 +131,8 @@ def sizes(edges: Int[Tensor, "2 e"], nodes: int, rounds: int) -> Int[Tensor, " z
 
 def transactions(
     colours: Int[Tensor, " z"],
-    nodes_ptr: Int[Tensor, " g+1"],
     labels: Int[Tensor, " g"],
+    nodes_ptr: Int[Tensor, " g+1"],
     num_classes: int | None = None,
     *,
     keep: Bool[Tensor, " z"] | None = None,
@@ -143,8 +143,8 @@ def transactions(
 
     Args:
         colours: Each node's tree: one round of `colours`.
-        nodes_ptr: Where each graph's nodes begin, and where those of the last one end.
         labels: The graphs' classes.
+        nodes_ptr: Where each graph's nodes begin, and where those of the last one end.
         num_classes: k; None means the largest label plus 1.
         keep: The nodes whose trees count; None means all. ``degrees(edges, z) > 0`` omits isolated nodes.
     """
@@ -168,7 +168,7 @@ class Forest:
 
     Attributes:
         nodes: For each node, the graphs' node that it stands for, and whose label it has.
-        edges: Child and parent of each edge, in the order of the children; each node but a root has one.
+        edges: Child and parent of the e = m - r edges, in the order of the children.
         edge_labels: The edges' labels in the graphs.
         roots: True where a node is a root.
         degrees: For each node, the number of neighbours in its graph, which a leaf of the tree does not show.
@@ -176,8 +176,8 @@ class Forest:
     """
 
     nodes: Int[Tensor, " m"]
-    edges: Int[Tensor, "2 m-r"]
-    edge_labels: Int[Tensor, " m-r"]
+    edges: Int[Tensor, "2 e"]
+    edge_labels: Int[Tensor, " e"]
     roots: Bool[Tensor, " m"]
     degrees: Int[Tensor, " m"]
     trees: Int[Tensor, " m"]

@@ -89,7 +89,9 @@ def test_colours_do_not_depend_on_how_nodes_are_numbered() -> None:
 
 def test_colours_are_ranks_by_degree_then_label_then_neighbours() -> None:
     # A path 0-1-2, an edge 3-4 and a lone node 5, with labels 7 and 9.
-    found = colours(torch.tensor([9, 7, 9, 9, 7, 9]), undirected((0, 1), (1, 2), (3, 4)), torch.ones(6), 2)
+    found = colours(
+        torch.tensor([9, 7, 9, 9, 7, 9]), undirected((0, 1), (1, 2), (3, 4)), torch.ones(6).long(), 2
+    )
     # One neighbour: 7-(9), 9-(7). A round on, 9-(7-(9)) is not 9-(7-(9, 9)).
     assert found[1].tolist() == [2, 3, 2, 2, 1, 0]
     assert found[2].tolist() == [3, 4, 3, 2, 1, 0]
@@ -152,14 +154,14 @@ def test_a_graph_holds_each_of_its_trees_once(isolated: bool) -> None:
     for graph, (start, end) in enumerate(pairwise(graphs.ptr.tolist())):
         held = {int(colour[node]) for node in range(start, end) if isolated or graphs.into(node)}
         expected[graph % 3].append(held)
-    for found, rows in zip(transactions(colour, graphs.ptr, labels, keep=keep), expected, strict=True):
+    for found, rows in zip(transactions(colour, labels, graphs.ptr, keep=keep), expected, strict=True):
         assert found.count == len(rows) and len(found.items) == sum(map(len, rows))
         pairs = set(zip(found.rows.tolist(), found.items.tolist(), strict=True))
         assert pairs == {(row, item) for row, items in enumerate(rows) for item in items}
 
 
 def test_a_class_without_graphs_has_no_transactions() -> None:
-    found = transactions(torch.tensor([0, 1, 1]), torch.tensor([0, 2, 3]), torch.tensor([1, 1]), 3)
+    found = transactions(torch.tensor([0, 1, 1]), torch.tensor([1, 1]), torch.tensor([0, 2, 3]), 3)
     assert [one.count for one in found] == [0, 2, 0]
     assert found[1].supports().tolist() == [1, 2]
 
