@@ -1,7 +1,6 @@
 """What datasets of images and of graphs share: a specification, and splits of labelled samples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -78,7 +77,7 @@ class Samples(ABC):
         return tuple(len(positions) for positions in self._positions)
 
 
-class Dataset(ABC):
+class Dataset:
     """A dataset.
 
     Attributes:
@@ -91,12 +90,7 @@ class Dataset(ABC):
     train: Samples
     test: Samples
 
-    @property
-    @abstractmethod
-    def parts(self) -> Mapping[str, Samples]:
-        """The splits by name."""
-
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the splits' hashes."""
-        return digest([samples.hash for samples in self.parts.values()])
+        """SHA-256 of the splits' hashes, in the order of the fields."""
+        return digest([split.hash for split in vars(self).values() if isinstance(split, Samples)])

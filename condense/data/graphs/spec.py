@@ -6,7 +6,7 @@ the disjoint union of the graphs, which a network takes as it is. In shapes, g c
 directed edges, and f columns of node features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -149,8 +149,3 @@ class GraphDataset(Dataset):
     train: Graphs
     valid: Graphs
     test: Graphs
-
-    @property
-    def parts(self) -> Mapping[str, Graphs]:
-        """The splits by name."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}

@@ -53,17 +53,8 @@ CIFAR100 = tuple(
 )
 
 FASHION = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 
 TINY_IMAGENET = tuple(
     """
@@ -123,13 +114,8 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
 
 def imagenet(classes: tuple[str, ...], side: int = 128) -> KnownImages:
     """Returns the expected properties of a subset of ImageNet."""
-    return KnownImages(
-        classes=classes,
-        shape=(3, side, side),
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        dsa=FULL,
-    )
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return KnownImages(classes=classes, shape=(3, side, side), mean=mean, std=std)
 
 
 KNOWN: Mapping[str, KnownImages] = {

@@ -82,7 +82,6 @@ class Affine(PixelSpace):
         self.std = std
 
     def encode(self, images: Pixels) -> Float[Tensor, "n c h w"]:
-        """Maps pixels into the space."""
         x = unit(images)
         if self.name == "raw":
             return x
@@ -92,12 +91,10 @@ class Affine(PixelSpace):
         return (x - mean) / std
 
     def decode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Maps images back to pixels without clamping them."""
         x = unit(images)
         return x if self.name == "raw" else x * self.std.to(x.dtype) + self.mean.to(x.dtype)
 
     def to(self, device: torch.device | str) -> "Affine":
-        """Returns the same space for images on another device."""
         return Affine(self.name, self.mean.to(device), self.std.to(device))
 
     def describe(self) -> dict[str, object]:
@@ -160,19 +157,16 @@ class Zca(PixelSpace):
         return cls(mean.float(), matrix.float(), inverse.float(), fitted_on)
 
     def encode(self, images: Pixels) -> Float[Tensor, "n c h w"]:
-        """Maps pixels into the space."""
         x = unit(images)
         flat = x.flatten(1) - self.mean.to(x.dtype)
         return (flat @ self.matrix.to(x.dtype)).view_as(x)
 
     def decode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Maps images back to pixels without clamping them."""
         x = unit(images)
         flat = torch.addmm(self.mean.to(x.dtype), x.flatten(1), self.inverse.to(x.dtype))
         return flat.view_as(x)
 
     def to(self, device: torch.device | str) -> "Zca":
-        """Returns the same space for images on another device."""
         return Zca(self.mean.to(device), self.matrix.to(device), self.inverse.to(device), self.fitted_on)
 
     def describe(self) -> dict[str, object]:

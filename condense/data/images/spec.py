@@ -1,6 +1,6 @@
 """Datasets of images: two splits, each in one tensor, with their specification."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -140,11 +140,6 @@ class ImageDataset(Dataset):
     spec: ImageSpec
     train: Images
     test: Images
-
-    @property
-    def parts(self) -> Mapping[str, Images]:
-        """The splits by name."""
-        return {"train": self.train, "test": self.test}
 
     @cached_property
     def _zca(self) -> PixelSpace:
