@@ -31,8 +31,8 @@ Where this differs from the authors' code, and why:
   their evaluation (400 epochs of AdamW, batches of 64, mixup of 0.8) mixes static labels as logits and
   compares them at temperature 30. For these two reasons there are no recipes. The defaults are the authors'
   settings on CIFAR, except for ``iterations=1000`` and ``roll=4``.
-- A pass always has an image of every class. The authors' passes have at most ``--batch-size`` classes, with a
-  compensator of their own.
+- A pass always has an image of every class. The authors' passes have at most as many classes as a batch
+  has images, with a compensator of their own.
 - With several networks, protocols that ask for the set's own teacher get the first network, and so does
   ``+fkd`` with ``fkd.teacher=host``.
 - A teacher's learning rate changes at every step, not every epoch; a student's padded crops are padded with

@@ -1,4 +1,4 @@
-"""Real graphs picked by the rules for images: what the rules are is tested with them."""
+"""Selection of real graphs: by number and by bytes. The rules themselves are tested with their methods."""
 
 from importlib import import_module
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""CDA: the curriculum's shares, and SRe2L as its limit."""
+"""CDA: the curriculum of crops, and SRe2L as its limiting case."""
 
 import math
 from pathlib import Path

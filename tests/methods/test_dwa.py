@@ -1,4 +1,4 @@
-"""DWA: where the uphill steps lead, and SRe2L as its limit."""
+"""DWA: gradient ascent of the weights, and SRe2L as its limiting case."""
 
 import copy
 from importlib import import_module

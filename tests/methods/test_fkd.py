@@ -1,4 +1,4 @@
-"""FKD: students of stored labels are those that a teacher would have taught at every step."""
+"""FKD: stored labels train the same students as a teacher that labels at every step."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -47,7 +47,9 @@ def make(
 
 
 def normalized(made: ImageSet, dataset: ImageDataset) -> ImageSet:
-    return made.with_space(dataset.space(made.content["pixels"]["space"])).in_space(dataset.space("normalized"))
+    return made.with_space(dataset.space(made.content["pixels"]["space"])).in_space(
+        dataset.space("normalized")
+    )
 
 
 class Online:

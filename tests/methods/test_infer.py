@@ -1,4 +1,4 @@
-"""INFER: compensators against a naive recovery in float64, the budget, and what students see."""
+"""INFER: compensators against a naive inversion in float64, the budget, and what students see."""
 
 import math
 from importlib import import_module

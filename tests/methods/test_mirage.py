@@ -1,4 +1,4 @@
-"""Mirage: frequent sets of trees of real graphs, by counts that are known, and of graphs drawn by hand."""
+"""Mirage: itemsets of small hand-made graphs, and known itemset counts of real datasets."""
 
 import os
 from dataclasses import replace

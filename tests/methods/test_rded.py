@@ -1,4 +1,4 @@
-"""RDED: crops against torch's resampling, selection against a naive one in float64, layout by hand."""
+"""RDED: crops against torch's resampling, the choice against a naive one in float64, and the tiling."""
 
 from importlib import import_module
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""SRe2L: its settings reach the recovery, its set is bytes that say which teacher was inverted."""
+"""SRe2L: its fields reach the inversion, and its set is bytes that name the inverted teacher."""
 
 from importlib import import_module
 from pathlib import Path

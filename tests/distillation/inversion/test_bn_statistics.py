@@ -1,4 +1,4 @@
-"""The statistics of batch norms: against the formula, written out in float64."""
+"""BN statistics: the distance and its gradient against the formula in float64."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Recovery: against the formula in float64, and a plain loop over one pass after the other."""
+"""Inversion: the loss in float64, and the loop against the authors' loop, one pass after another."""
 
 import math
 from pathlib import Path
