@@ -19,6 +19,7 @@ from condense.protocol import Protocol, Stage
 from condense.store import GraphSet, ImageSet
 from condense.teachers import Teacher
 from condense.training.experts import Experts, ExpertTraining
+from condense.training.graph_training import GraphTraining
 from condense.training.image_training import Training, feature_extractor
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Teachers: networks that label or are inverted, the files they travel in, and each dataset's fixed one."""
+"""Teachers: networks that label images or are inverted, their files, and each dataset's fixed teacher."""
 
 from condense.teachers.foreign import read_teacher
 from condense.teachers.header import Header

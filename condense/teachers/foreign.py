@@ -1,10 +1,10 @@
-"""Files that a user gives for a teacher: ours, or the weights of a network that was trained elsewhere.
+"""Reads the file of a teacher: one of this suite, or the weights of a network that was trained elsewhere.
 
-Weights come as a ``.safetensors`` file of a plain state dict, or as a file of PyTorch's own, of which nothing
-but tensors in plain containers is read (``weights_only=True``). The structure is a network of ours: tensors
-are matched by name, or, in a file of PyTorch's, whose order is that of the layers, one after the other by
-their shapes, which is how the networks of other code bases fit (torchvision's ResNets with the stem of
-`condense.networks.resnet`, for one).
+Weights are a ``.safetensors`` file of a state dict, or a PyTorch file, of which only tensors in plain
+containers are read (``weights_only=True``). The network has to be one of this suite. Its tensors are matched
+by name. In a PyTorch file, whose order is that of the layers, they are matched one after the other by their
+shapes if the names differ; so the networks of other code bases fit, such as torchvision's ResNets with the
+stem of `condense.networks.resnet`.
 """
 
 from collections.abc import Mapping
@@ -24,26 +24,27 @@ from condense.teachers.teacher import COUNTER, KEY, Teacher, load_teacher
 WRAPPED = ("state_dict", "model")
 """Keys under which training scripts put the state dict."""
 PARALLEL = "module."
-"""What PyTorch's wrapper for several devices puts in front of each name."""
+"""Prefix that PyTorch's wrapper for several devices puts in front of each name."""
 
 
 def read_teacher(path: Path, device: torch.device | str = "cpu", *, network: str, spec: ImageSpec) -> Teacher:
-    """A teacher from a file of ours or of another's.
+    """Reads a teacher from a file of this suite or of another code base.
 
     Args:
         path: The file.
-        device: Where the teacher shall compute.
-        network: The structure of another's; one of ours says it itself.
-        spec: The dataset whose classes another's tells apart, in their order, on its normalised images;
-            `condense.teachers.check_classes` finds out whether that is so. What another's was trained on
-            nobody knows, and its header does not say.
+        device: The device to compute on.
+        network: Name of the network, if the weights are of another code base. A file of this suite names its
+            network itself.
+        spec: Specification of the dataset whose classes the weights of another code base are taken to tell
+            apart, in their order; `condense.teachers.check_classes` tests this. What such weights were
+            trained on is unknown, and the header says so.
 
     Returns:
-        The teacher; another's is rounded to half precision like ours, and its header holds the hash of the
-        weights as they came.
+        The teacher. Weights of another code base are rounded to half precision, and the header holds the hash
+        of the weights as they were read.
 
     Raises:
-        Refused: in one sentence, if the file is not whole or its tensors are not those of the network.
+        Refused: if the file is damaged, or its tensors are not those of the network.
     """
     if not path.is_file():
         raise Refused(f"there is no file {path}")
@@ -75,7 +76,7 @@ def read_teacher(path: Path, device: torch.device | str = "cpu", *, network: str
 def _matched(
     state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], ordered: bool, refusal: str
 ) -> dict[str, Tensor]:
-    """The tensors under the names of our network."""
+    """Returns the tensors under the names that the suite's network has."""
     structure = Remedy(settings={"params.network": None}, effect="names its structure")
     plain = {name.removeprefix(PARALLEL): value for name, value in state.items()}
     if plain.keys() != wanted.keys():
@@ -108,7 +109,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _of_torch(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file of PyTorch's, read without executing anything."""
+    """Reads the state dict of a PyTorch file without executing anything."""
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, one of them the pickle module's own

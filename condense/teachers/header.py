@@ -1,4 +1,4 @@
-"""What a teacher's file says of it: one JSON object."""
+"""The header of a teacher's file: one JSON object that describes the teacher."""
 
 import json
 import math
@@ -16,17 +16,17 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What is known of a teacher besides its tensors.
+    """What is known about a teacher besides its tensors.
 
     Attributes:
-        network: The name of its structure.
+        network: Name of its network.
         dataset: Name of the dataset that it was trained on; None if unknown.
         classes: Class names, in the order of its logits.
-        shape: (c, h, w) of the images that it takes.
-        mean: Mean of each channel that they are normalised by.
-        std: Standard deviation of each channel, likewise.
+        shape: Shape (c, h, w) of the images that it takes.
+        mean: Mean of each channel, by which the images are normalised.
+        std: Standard deviation of each channel, by which the images are normalised.
         train_hash: SHA-256 of the training split that it was trained on; None if unknown.
-        accuracy: Percent of a part of the training images that it was not trained on, before its weights were
+        accuracy: Percent of held-out training images that it classified correctly before its weights were
             rounded; None if unknown.
         training: How it was trained, as far as that is known.
     """
@@ -42,7 +42,7 @@ class Header:
     training: Mapping[str, object]
 
     def to_json(self) -> dict[str, object]:
-        """The header as JSON."""
+        """Returns the header as JSON."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -59,14 +59,14 @@ class Header:
 
     @classmethod
     def parse(cls, text: str, file: Path) -> "Header":
-        """Reads a header.
+        """Parses a header.
 
         Args:
             text: The JSON.
-            file: Where it stands, for the sentence of a refusal.
+            file: The teacher's file, which refusals name.
 
         Raises:
-            Refused: if it is none, or one that this version cannot read.
+            Refused: if the text is not a header, or one that this version cannot read.
         """
         try:
             values = json.loads(text, parse_constant=_no_constant)

@@ -72,12 +72,12 @@ class NoFixed(Refused):
 
 
 def fixed(dataset_name: str, train_hash: str, device: torch.device | str = "cpu") -> Teacher:
-    """The pinned teacher of a dataset.
+    """Returns the fixed teacher of a dataset.
 
     Args:
-        dataset_name: Its name.
+        dataset_name: Name of the dataset.
         train_hash: SHA-256 of its training split.
-        device: Where the teacher shall compute.
+        device: The device to compute on.
 
     Raises:
         NoFixed: if there is none.
@@ -119,10 +119,10 @@ def pin(teacher: Teacher) -> Path:
     """Makes a teacher the fixed one of the training split that it was trained on.
 
     Returns:
-        Where it lies now.
+        The path of its file.
 
     Raises:
-        Refused: if there is another: tables would mix teachers.
+        Refused: if there is another fixed teacher: a table would mix results of both.
     """
     assert teacher.header is not None
     name, train_hash = teacher.header.dataset, teacher.header.train_hash
@@ -136,15 +136,15 @@ def pin(teacher: Teacher) -> Path:
 
 
 def require_pinnable(dataset_name: str, train_hash: str, training: Mapping[str, object]) -> None:
-    """Refuses a teacher for a dataset that has another fixed one, before it is trained.
+    """Refuses to pin a teacher, before it is trained, for a dataset that has another fixed teacher.
 
     Args:
-        dataset_name: The dataset's name.
+        dataset_name: Name of the dataset.
         train_hash: SHA-256 of its training split.
-        training: How the teacher is trained, as `Header.training` says it.
+        training: How the teacher is trained, as in `Header.training`.
 
     Raises:
-        Refused: if one is shipped, or one that was trained in another way is pinned.
+        Refused: if a teacher is shipped, or one that was trained in another way is pinned.
     """
     if (shipped := _shipped(dataset_name, train_hash)) is not None:
         raise Refused(
@@ -159,22 +159,22 @@ def require_pinnable(dataset_name: str, train_hash: str, training: Mapping[str, 
 
 
 def keep_teacher(teacher: Teacher, cache: Path) -> None:
-    """Keeps a teacher by its hash, for `find_teacher`."""
+    """Stores a teacher by its hash, for `find_teacher`."""
     path = _kept(teacher.hash, cache)
     if teacher.header is not None and not path.exists():
         teacher.save(path)
 
 
 def find_teacher(hash_: str, device: torch.device | str = "cpu", *, cache: Path | None = None) -> Teacher:
-    """The teacher of a hash: shipped, or kept by the run that used it.
+    """Finds the teacher with a hash among those that are shipped, pinned, or kept by a run.
 
     Args:
-        hash_: As `Teacher.hash`.
-        device: Where it shall compute.
-        cache: The folder that `keep_teacher` was given; default `condense.files.home`.
+        hash_: The teacher's hash.
+        device: The device to compute on.
+        cache: The folder that `keep_teacher` was given; default: `condense.files.home`.
 
     Raises:
-        Refused: if it is not here, or its file is damaged.
+        Refused: if the teacher is not here, or its file is damaged.
     """
     for shipped in PINNED.values():
         if shipped.hash == hash_:
@@ -200,7 +200,7 @@ def find_teacher(hash_: str, device: torch.device | str = "cpu", *, cache: Path 
 
 
 def pinned_path(train_hash: str) -> Path:
-    """Where a user's fixed teacher of a training split lies."""
+    """Returns the path of the fixed teacher that a user pins for a training split."""
     return home() / "teachers" / f"{train_hash}.safetensors"
 
 

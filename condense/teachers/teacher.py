@@ -1,10 +1,10 @@
-"""A teacher: a trained network, frozen, in the precision that it is stored in.
+"""A teacher: a trained, frozen network, in the precision that it is stored in.
 
-Its weights are kept in half precision: they are rounded once, when the teacher is made, and the network that
-computes is the rounded one, widened to float32. So the file holds exactly what labels and what is inverted,
-and one hash names both. A batch norm's running statistics stay in float32: half precision leaves a variance
-of 1e-6 one digit, 1e5 is beyond it, and what inverts a teacher matches these very numbers. Its counter of
-batches has no effect in either mode and is not stored.
+The weights are rounded to half precision once, when the teacher is made, and the network computes with the
+rounded weights in float32. So the file holds exactly the network that labels or is inverted, and one hash
+names both. The running statistics of batch norms stay in float32: in half precision a variance of 1e-6 has
+one digit and 1e5 is out of range, and methods that invert a teacher match these numbers. The counter of
+batches has no effect and is not stored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,28 +25,28 @@ from condense.networks import Network, build_network, network_in_chunks
 from condense.teachers.header import Header
 
 KEY = "teacher"
-"""The one metadata key of a teacher's file."""
+"""The only metadata key of a teacher's file."""
 CHECKED = 512
-"""Training images that a teacher's classes are checked on."""
+"""Number of training images on which a teacher's classes are checked."""
 ROUNDING = 1e-4
-"""How far apart two means or standard deviations may be that are the same, computed or in print."""
+"""Largest difference between two means or standard deviations that count as equal."""
 STATISTICS = ("running_mean", "running_var")
 COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained network and what is known of it.
+    """A trained network and what is known about it.
 
     Attributes:
-        network: In evaluation mode, frozen, float32 with values that half precision holds.
-        name: The network's name.
-        hash: SHA-256 over the header and the tensors as they are stored.
+        network: The network in evaluation mode, frozen, in float32 with values that half precision can hold.
+        name: Name of the network.
+        hash: SHA-256 of the header and the tensors as they are stored.
         nbytes: Bytes of the stored tensors.
-        accuracy: Percent of a part of the training images that it was not trained on; None if unknown.
+        accuracy: Percent of held-out training images that it classifies correctly; None if unknown.
         classes: Class names, in the order of the logits.
         dataset: Name of the dataset that it was trained on; None if unknown.
-        header: All that its file says of it; None for one that was put together by hand and has no file.
+        header: The header of its file; None for a teacher that was put together by hand and has no file.
     """
 
     network: Network
@@ -60,12 +60,12 @@ class Teacher:
 
     @classmethod
     def of(cls, header: Header, state: Mapping[str, Tensor], device: torch.device | str) -> "Teacher":
-        """The teacher with a network's weights, rounded to what a file holds.
+        """Makes a teacher out of a network's weights, rounded to the precision of a file.
 
         Args:
-            header: What is known of it.
+            header: What is known about the teacher.
             state: The network's `state_dict`, in any precision.
-            device: Where it shall compute.
+            device: The device to compute on.
 
         Raises:
             Refused: if the weights do not fit the network, or half precision cannot hold one.
@@ -75,12 +75,12 @@ class Teacher:
     def logits(
         self, images: Float[Tensor, "n c h w"], *, batch_statistics: bool = False
     ) -> Float[Tensor, "n k"]:
-        """What it answers, float32 and without gradients.
+        """Returns the logits in float32, without gradients.
 
         Args:
-            images: Normalised by the dataset's mean and standard deviation, on the network's device.
-            batch_statistics: Whether batch norm goes by the statistics of these images, all at once, in place
-                of the running ones (which stay as they are): the authors of SRe2L evaluate so on CIFAR.
+            images: Images normalised by the dataset's mean and standard deviation, on the network's device.
+            batch_statistics: Whether batch norms use the statistics of these images, all at once, instead of
+                the running ones, which do not change. The authors of SRe2L evaluate like this on CIFAR.
         """
         if not batch_statistics:
             return network_in_chunks(self.network, self.network, images)
@@ -89,10 +89,10 @@ class Teacher:
         return found
 
     def save(self, path: Path) -> None:
-        """Writes its file, whole or not at all.
+        """Writes the teacher's file, completely or not at all.
 
         Raises:
-            Refused: if the place cannot be written.
+            Refused: if the file cannot be written.
         """
         assert self.header is not None, "a teacher put together by hand has no file"
         tensors = stored(self.network.state_dict(), self.name)
@@ -104,10 +104,10 @@ def load_teacher(path: Path, device: torch.device | str = "cpu") -> Teacher:
 
     Args:
         path: A file that `Teacher.save` wrote.
-        device: Where the teacher shall compute.
+        device: The device to compute on.
 
     Raises:
-        Refused: in one sentence, if it is no whole teacher of a known network.
+        Refused: if the file does not hold a complete teacher of a known network.
     """
     if not path.is_file():
         raise Refused(f"there is no file {path}")
@@ -133,20 +133,21 @@ def check_classes(
     spec: ImageSpec,
     train_hash: str,
 ) -> None:
-    """Refuses a teacher of other classes or images, or of the same classes in another order.
+    """Refuses a teacher of other classes, of other images, or of the same classes in another order.
 
-    Another training split than this one may hold test images. The teacher must tell 512 training images apart
-    at half of its recorded accuracy; where none is recorded, at three times chance, but not above 50 %.
+    It must have been trained on the same training split, because another split may hold test images. On 512
+    training images it must reach half of its recorded accuracy; if none is recorded, three times the accuracy
+    of chance, but not more than 50 %.
 
     Args:
-        teacher: On the images' device.
+        teacher: The teacher, on the images' device.
         images: Training images, normalised.
-        labels: Their class ids.
-        spec: The dataset.
-        train_hash: SHA-256 of its training split.
+        labels: Class ids.
+        spec: The dataset's specification.
+        train_hash: SHA-256 of the training split.
 
     Raises:
-        Refused: naming what was found.
+        Refused: if the teacher does not fit the dataset.
     """
     what = f"the teacher {teacher.hash[:8]} ({teacher.name} on {teacher.dataset or 'unknown data'})"
     if len(teacher.classes) != spec.num_classes:
@@ -193,7 +194,7 @@ def _check_images(head: Header, spec: ImageSpec, train_hash: str, what: str) -> 
 
 @contextmanager
 def by_batch(network: Network) -> Iterator[None]:
-    """Within it, a frozen network's batch norms go by their batch's statistics and leave the running ones."""
+    """Makes a frozen network's batch norms use the statistics of the batch; the running ones stay as they are."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     try:
@@ -206,10 +207,10 @@ def by_batch(network: Network) -> Iterator[None]:
 
 
 def stored(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """A network's state as a file holds it: on the CPU, in half precision but for running statistics.
+    """Returns a network's state as a file holds it, on the CPU: in half precision but for running statistics.
 
     Raises:
-        Refused: if a value is not finite, there or in half precision.
+        Refused: if a value is not finite in that precision.
     """
     tensors = {
         name: value.detach()
@@ -225,7 +226,7 @@ def stored(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
 
 
 def _assembled(header: Header, tensors: Mapping[str, Tensor], device: torch.device | str) -> Teacher:
-    """The teacher of tensors as they are stored."""
+    """Makes a teacher out of tensors as they are stored."""
     network = build_network(header.network, header.shape, len(header.classes), torch.Generator(), device)
     state = network.state_dict()
     expected = {name: value for name, value in state.items() if not name.endswith(COUNTER)}

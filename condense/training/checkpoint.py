@@ -1,7 +1,7 @@
-"""Checkpoints: a tree of tensors, numbers and text in one safetensors file that knows when it is damaged.
+"""Checkpoints: a tree of tensors, numbers and text in one safetensors file, in which damage is detected.
 
-A file holds the tensors under numbered names; its one metadata entry holds the tree as JSON, with the hash of
-the tensors. The two newest files are kept: one cut short by a kill is recognised and the one before it used.
+A file holds the tensors under numbered names. Its metadata entry holds the tree as JSON, and a hash of both.
+The two newest files are kept, so that the older one is used if a kill cut the newer one short.
 """
 
 import json
@@ -20,14 +20,14 @@ _KEPT = 2
 
 
 def encode_tree(tree: object, tensors: dict[str, Tensor]) -> object:
-    """The tree as JSON values, its tensors moved into ``tensors`` under numbered names.
+    """Returns a tree as JSON values; its tensors are put into ``tensors`` under numbered names.
 
     Args:
-        tree: Nested dicts (keys text or int), lists and tuples over tensors, numbers, text and None.
+        tree: Nested dicts (with text or int keys), lists and tuples of tensors, numbers, text and None.
         tensors: Filled with copies on the CPU.
 
     Raises:
-        TypeError: on anything else: a checkpoint holds no pickles.
+        TypeError: if the tree holds anything else; a checkpoint holds no pickles.
     """
     if isinstance(tree, Tensor):
         name = f"{len(tensors):06d}"
@@ -45,7 +45,7 @@ def encode_tree(tree: object, tensors: dict[str, Tensor]) -> object:
 
 
 def decode_tree(values: object, tensors: Mapping[str, Tensor]) -> Tree:
-    """The tree that `encode_tree` took apart; tuples come back as lists."""
+    """Returns the tree that `encode_tree` encoded; tuples become lists."""
     if isinstance(values, dict):
         if "tensor" in values:
             return tensors[values["tensor"]]
@@ -62,8 +62,8 @@ class Checkpoints:
     """The checkpoint files of one folder, newest last.
 
     Attributes:
-        folder: Where they lie; made at the first write.
-        damaged: Files that the last `read` found unusable, newest first.
+        folder: Their folder, which the first write makes.
+        damaged: Files that the last `read` could not use, newest first.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +86,7 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def read(self) -> dict[str | int, Tree] | None:
-        """The newest tree that is whole, or None; damaged files are named in `damaged` and removed."""
+        """Returns the newest undamaged tree, or None; damaged files are listed in `damaged` and removed."""
         self.damaged = []
         for path in reversed(self._files()):
             try:
@@ -104,6 +104,6 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Removes every checkpoint of the folder, and what a kill left half written: the work is done."""
+        """Removes all checkpoints of the folder, and files that a kill left half written."""
         for path in [*self._files(), *self.folder.glob(".checkpoint-*")]:
             path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""The files of expert trajectories: one an expert, of which single snapshots are read.
+"""The files of expert trajectories: one file per expert, of which single snapshots can be read.
 
-``expert-0007.safetensors`` holds ``snapshots`` (epochs + 1, p), row 0 the initialisation, and what further
-epochs start from: ``velocity`` (p,) and ``rng``, the generator's state. Its one metadata entry holds a hash
-of each row and of the rest, and the seconds that the training took.
+``expert-0007.safetensors`` holds ``snapshots`` (epochs + 1, p), whose row 0 is the initialisation, and what
+further epochs start from: ``velocity`` (p,) and ``rng``, the state of the generator. Its metadata entry holds
+a hash of each row, a hash of the rest, and the seconds that the training took.
 """
 
 import json
@@ -26,7 +26,7 @@ RNG_BYTES = torch.Generator().get_state().numel()
 
 
 class Damaged(Exception):
-    """A file that does not hold what was once written to it."""
+    """A file does not hold what was once written to it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Expert:
     Attributes:
         path: The file.
         rows: SHA-256 of each snapshot.
-        seconds: The time that the training took.
+        seconds: Time that the training took.
     """
 
     path: Path
@@ -45,26 +45,26 @@ class Expert:
 
     @property
     def epochs(self) -> int:
-        """How many epochs it was trained for."""
+        """Number of epochs that it was trained for."""
         return len(self.rows) - 1
 
     def snapshot(self, epoch: int) -> Float[Tensor, " p"]:
-        """The parameters after an epoch; nothing else of the file is read."""
+        """Reads the parameters after an epoch, and nothing else of the file."""
         with safe_open(self.path, framework="pt") as file:
             row: Tensor = file.get_slice("snapshots")[epoch]
             return row.clone()
 
     def whole(self) -> tuple[Float[Tensor, "rows p"], Float[Tensor, " p"], UInt8[Tensor, " bytes"]]:
-        """All snapshots, the velocity and the generator's state."""
+        """Reads all snapshots, the velocity and the state of the generator."""
         with safe_open(self.path, framework="pt") as file:
             return tuple(file.get_tensor(name).clone() for name in ("snapshots", "velocity", "rng"))
 
 
 def read_expert(path: Path) -> Expert | None:
-    """What a file holds, checked hash by hash, or None if there is none.
+    """Reads an expert's file and checks all hashes; returns None if there is no file.
 
     Raises:
-        Damaged: if it is not what was written.
+        Damaged: if the file does not hold what was written.
     """
     if not path.exists():
         return None
@@ -88,17 +88,17 @@ def write_expert(
     rng: UInt8[Tensor, " bytes"],
     seconds: float,
 ) -> Expert:
-    """Stores an expert, whole or not at all.
+    """Writes an expert's file, completely or not at all.
 
     Args:
         path: The file.
-        snapshots: On the CPU, row 0 the initialisation.
-        velocity: SGD's momentum after the last epoch.
-        rng: The generator's state after it.
-        seconds: The time that the training took.
+        snapshots: The snapshots, on the CPU; row 0 is the initialisation.
+        velocity: The momentum buffer of SGD after the last epoch.
+        rng: The state of the generator after the last epoch.
+        seconds: Time that the training took.
 
     Raises:
-        Refused: if it cannot be written.
+        Refused: if the file cannot be written.
     """
     end = {"velocity": velocity.cpu().contiguous(), "rng": rng}
     rows = [_hash(row) for row in snapshots]
@@ -109,7 +109,7 @@ def write_expert(
 
 
 def tensor_bytes(parameters: int, epochs: int) -> int:
-    """Bytes of an expert's tensors: all of its file but about 70 bytes of head for each epoch."""
+    """Returns the bytes of an expert's tensors: its file has about 70 bytes more for each epoch."""
     return 4 * parameters * (epochs + 2) + RNG_BYTES
 
 
@@ -118,14 +118,14 @@ def _hash(row: Tensor) -> str:
 
 
 class Rows:
-    """The snapshots of a training that is not finished: each in its place in a plain file.
+    """The snapshots of a training that is not finished, one after the other in a plain file.
 
-    A checkpoint counts on the snapshots before it. Where their file is gone, the checkpoints go too, and the
+    A checkpoint needs the snapshots before it. If their file is missing, the checkpoints are removed, and the
     training starts over.
 
     Args:
-        folder: That of the training's checkpoints.
-        shape: (e, p): one snapshot of each network.
+        folder: Folder of the training's checkpoints.
+        shape: Shape (e, p) of one snapshot of each of e networks.
     """
 
     def __init__(self, folder: Path, shape: torch.Size) -> None:
@@ -140,7 +140,7 @@ class Rows:
             raise self._refused(error) from error
 
     def __enter__(self) -> Self:
-        """The rows, to be closed at the end."""
+        """Returns the snapshots; the file is closed at the end."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -148,7 +148,7 @@ class Rows:
         self._file.close()
 
     def write(self, epoch: int, theta: Float[Tensor, "e p"]) -> None:
-        """Puts the snapshot of an epoch, counted from 0, in its place."""
+        """Writes the snapshot of an epoch, counted from 0."""
         data = raw_bytes(theta.cpu().contiguous())
         try:
             self._file.seek(epoch * len(data))
@@ -159,7 +159,7 @@ class Rows:
             raise self._refused(error) from error
 
     def read(self) -> Float[Tensor, "epochs e p"]:
-        """All that were written."""
+        """Reads all snapshots that were written."""
         self._file.seek(0)
         return torch.frombuffer(bytearray(self._file.read()), dtype=torch.float32).view(-1, *self._shape)
 

@@ -1,27 +1,28 @@
 """How experts are trained: the recipe as a value, and its steps for several networks side by side.
 
-An expert is a network trained on the real images whose parameters are kept after every epoch; trajectory
-matching makes sets that lead a student along the same way. The recipes of four papers are one class here:
+An expert is a network trained on the real images, whose parameters are kept after every epoch. Trajectory
+matching makes sets that lead a student along the same trajectory. One class holds the recipes of four papers:
 
-- MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932): plain SGD at a constant rate. Code:
+- MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932): plain SGD at a constant learning
+  rate. Code:
   https://github.com/GeorgeCazenavette/mtt-distillation, ``buffer.py`` (commit 0c42493).
-- FTD (Du et al., CVPR 2023, https://arxiv.org/abs/2211.11004): GSAM, which leads to flat places. Code:
+- FTD (Du et al., CVPR 2023, https://arxiv.org/abs/2211.11004): GSAM, which leads to flat minima. Code:
   https://github.com/AngusDujw/FTD-distillation, ``buffer/gsam/gsam.py`` (commit 711532a). DATM takes its
   experts from there.
 - AST (Shen, Yang and Lam, 2023, https://arxiv.org/abs/2310.10541): momentum and weight decay, a loss that
-  starts at half its size, a gradient penalty, one fall of the rate. Code:
+  starts at half its size, a gradient penalty, and one fall of the learning rate. Code:
   https://github.com/shenjiyuan123/AST-Alignment-with-Smooth-Expert, ``buffer.py`` and ``epoch_gp`` of
   ``utils.py`` (commit 8030869).
 
-As in all three, an epoch is a new order of all images, its last batch may be smaller, and each batch is
-augmented by one operation with parameters for each image. Where this differs from the authors' code, and why:
+As in all three codes, an epoch is a new order of all images, its last batch may be smaller, and each batch is
+augmented by one operation with parameters for each image. Differences from the authors' code, and reasons:
 
-- Nothing is measured on test images after an epoch.
-- Everything that expert e draws comes from a generator with the seed e. Theirs reseed the global one by the
-  clock for every network.
-- Their snapshots are ``p.detach().cpu()``, which on a CPU is the live parameter: all snapshots are then the
-  last one. These are copies.
-- A network with batch norm keeps no running statistics: they are no part of a trajectory.
+- Experts are not tested on test images after an epoch.
+- Everything that expert e draws comes from a generator with the seed e. The authors' codes seed the global
+  generator with the clock for every network.
+- Snapshots are copies. The authors' ``p.detach().cpu()`` is the live parameter on a CPU, so that all
+  snapshots are the last one.
+- A network with batch norm keeps no running statistics, since they are not part of a trajectory.
 """
 
 from dataclasses import asdict, dataclass
@@ -40,34 +41,35 @@ from condense.networks import Network, build_network
 from condense.training.step import chunks
 
 OPTIMIZERS = ("sgd", "gsam")
-"""What follows a gradient: SGD itself, or SGD along GSAM's direction."""
+"""The known optimisers: SGD along the gradient, or along GSAM's direction."""
 
 _EPS = 1e-12
-"""What keeps GSAM's quotients finite, as in the authors' code."""
+"""Constant that keeps GSAM's quotients finite, as in the authors' code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertTraining:
-    """How an expert is trained: a value, hashed into the experts' place in the cache.
+    """How an expert is trained: a value that is hashed into the experts' place in the cache.
 
-    How many experts there are and for how many epochs is no part of it: more of either extend what is there.
+    The numbers of experts and epochs are not part of it: more of either extend what is there.
 
     Attributes:
-        network: Its name.
+        network: Name of the network.
         lr: Learning rate.
         momentum: Momentum.
         weight_decay: L2 coefficient.
-        batch: Images a step, drawn without replacement within an epoch; an epoch's last batch may be smaller.
-        augment: As in `condense.protocol.Protocol`.
+        batch: Images per step, drawn without replacement within an epoch; an epoch's last batch may be
+            smaller.
+        augment: Name of the augmentation, as in `condense.protocol.Protocol`.
         optimizer: ``sgd`` or ``gsam``.
-        rho: How far GSAM climbs.
-        alpha: How much GSAM adds of its second gradient's part across the first one (see `descent`).
-        adaptive: Whether GSAM climbs in proportion to each parameter's size.
-        lr_drop: (epochs, factor): after so many epochs the rate is multiplied by the factor and the momentum
-            starts anew; None keeps the rate.
-        clipping: AST's weight of the cross-entropy, 0.5 + 0.05 e in epoch e = 0 .. 9, then 1.
-        gradient_penalty: Coefficient of AST's penalty (see `Stacked`); 0 leaves it out.
-        version: Raised when the training itself changes.
+        rho: Length of GSAM's ascent step.
+        alpha: Weight of the orthogonal part of the gradient in GSAM's direction (see `descent`).
+        adaptive: Whether GSAM's ascent is proportional to the size of each parameter.
+        lr_drop: (epochs, factor): after so many epochs the learning rate is multiplied by the factor, and the
+            momentum is reset; None keeps the learning rate.
+        clipping: Whether the cross-entropy has AST's weight: 0.5 + 0.05 e in epoch e = 0 .. 9, then 1.
+        gradient_penalty: Coefficient of AST's penalty (see `Stacked`); 0 for no penalty.
+        version: A number that is raised when the training itself changes.
     """
 
     network: str
@@ -86,12 +88,12 @@ class ExpertTraining:
     version: int = 1
 
     def __post_init__(self) -> None:
-        """Refuses an unknown optimizer."""
+        """Refuses an unknown optimiser."""
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer of experts", self.optimizer, OPTIMIZERS)
 
     def describe(self) -> dict[str, object]:
-        """The fields that are hashed: GSAM's only where they have an effect."""
+        """Returns the fields that are hashed: those of GSAM only if they have an effect."""
         values = asdict(self)
         if self.optimizer != "gsam":
             for name in ("rho", "alpha", "adaptive"):
@@ -99,21 +101,21 @@ class ExpertTraining:
         return values
 
     def rate(self, epoch: int) -> float:
-        """The learning rate in an epoch."""
+        """Returns the learning rate in an epoch."""
         return self.lr * self.lr_drop[1] if self.lr_drop and epoch >= self.lr_drop[0] else self.lr
 
     def weight(self, epoch: int) -> float:
-        """The weight of the cross-entropy in an epoch."""
+        """Returns the weight of the cross-entropy in an epoch."""
         return min(1.0, 0.5 + 0.05 * epoch) if self.clipping else 1.0
 
 
 def ascent(
     theta: Float[Tensor, "e p"], gradient: Float[Tensor, "e p"], rho: float, adaptive: bool
 ) -> Float[Tensor, "e p"]:
-    """The way up to where SAM takes its second gradient; each network has a norm over all its parameters.
+    """Returns the ascent step of SAM, after which it takes its second gradient.
 
-    Plain, it is rho g / |g|; adaptive, rho theta^2 g / |theta g|, both products by element (FTD's
-    ``perturb_weights``).
+    The plain step is rho g / |g|. The adaptive one is rho theta^2 g / |theta g|, with products by element
+    (FTD's ``perturb_weights``). The norm is over all parameters of a network.
     """
     size = theta.abs() if adaptive else torch.ones_like(theta)
     scaled = size * gradient
@@ -123,10 +125,10 @@ def ascent(
 def descent(
     gradient: Float[Tensor, "e p"], above: Float[Tensor, "e p"], alpha: float
 ) -> Float[Tensor, "e p"]:
-    """GSAM's direction: the gradient from above, less alpha times the first one's part at right angles to it.
+    """Returns GSAM's direction, which lowers the gap between the losses before and after the ascent step.
 
-    With g the first gradient and g_p the one from above, c = cos(g, g_p): g_p - alpha (g - c |g| g_p / |g_p|)
-    (FTD's ``gradient_decompose``).
+    With g the gradient before the ascent step, g_p the one after it and c = cos(g, g_p), the direction is
+    g_p - alpha (g - c |g| g_p / |g_p|) (FTD's ``gradient_decompose``).
     """
     norm, norm_above = _norm(gradient), _norm(above)
     cosine = (gradient * above).sum(1, keepdim=True) / (norm * norm_above + _EPS)
@@ -140,21 +142,20 @@ def _norm(rows: Float[Tensor, "e p"]) -> Float[Tensor, "e 1"]:
 
 
 class Stacked:
-    """Networks in training that do not see each other: each a flat vector of parameters, with its own draws.
+    """Several networks that are trained independently, each a flat vector of parameters with its own draws.
 
-    The loss of a network for a batch is its cross-entropy on the augmented images, times
-    `ExpertTraining.weight`. AST's penalty comes on top: its coefficient times the mean over images and pixels
-    of
+    The loss of a network on a batch is the cross-entropy on the augmented images, times
+    `ExpertTraining.weight`. AST's penalty is added: its coefficient times the mean over images and pixels of
 
         (|d (sum of the logits) / d pixel| - 1)^2,
 
-    the norm over a pixel's channels, on the images without augmentation. On a CPU the networks take their
-    turns, batches in chunks that stay in cache; elsewhere they go through one batched pass.
+    with the norm over a pixel's channels, on the images without augmentation. On a CPU the networks are
+    computed one after the other, with batches in chunks that fit the cache; on a GPU in one batched pass.
 
     Attributes:
-        theta: (e, p), the parameters of each network in the order of ``parameters()``.
-        velocity: (e, p), SGD's momentum.
-        rngs: The generators, one a network.
+        theta: Parameters (e, p) of each network, in the order of ``parameters()``.
+        velocity: Momentum buffers (e, p) of SGD.
+        rngs: The generators, one per network.
     """
 
     def __init__(
@@ -169,11 +170,11 @@ class Stacked:
         """Draws the networks.
 
         Args:
-            training: The recipe.
-            spec: The dataset.
-            seeds: One for each of the e networks.
-            device: Where they are.
-            together: Whether one pass is for all; None is everywhere but on a CPU.
+            training: How the networks are trained.
+            spec: The dataset's specification.
+            seeds: The seeds of the e networks.
+            device: The device to train on.
+            together: Whether all networks go through one batched pass; None for everywhere but on a CPU.
         """
         self.rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
         networks = [
@@ -192,20 +193,20 @@ class Stacked:
         """Starts an epoch: draws each network's order of the images.
 
         Args:
-            epoch: Its number from 0.
-            images: How many there are.
+            epoch: Number of the epoch, from 0.
+            images: Number of images.
         """
         self._orders = torch.stack([torch.randperm(images, generator=rng) for rng in self.rngs])
         if self._training.lr_drop and epoch == self._training.lr_drop[0]:
             self.velocity.zero_()
 
     def step(self, train: Images, epoch: int, batch: int) -> Float[Tensor, " e"]:
-        """Makes a step of an epoch that was begun.
+        """Makes one step of an epoch that was begun.
 
         Args:
-            train: The images.
-            epoch: Its number from 0.
-            batch: The batch's number from 0.
+            train: The training images.
+            epoch: Number of the epoch, from 0.
+            batch: Number of the batch, from 0.
 
         Returns:
             The loss of each network before the step, detached.
@@ -234,14 +235,14 @@ class Stacked:
         labels: Int64[Tensor, "e b"],
         weight: float,
     ) -> tuple[Float[Tensor, " e"], Float[Tensor, "e p"]]:
-        """The losses at some parameters, and their gradients.
+        """Returns the losses at some parameters, and their gradients.
 
         Args:
             theta: The parameters.
-            images: Each network's batch.
+            images: The batch of each network.
             seen: The same images, augmented.
-            labels: Their class ids.
-            weight: Of the cross-entropy.
+            labels: Class ids.
+            weight: Weight of the cross-entropy.
         """
         losses, gradients = theta.new_zeros(len(theta)), torch.zeros_like(theta)
         width = len(theta) if self._together else 1
@@ -281,12 +282,12 @@ class Stacked:
         return logits
 
     def state_dict(self) -> dict[str, object]:
-        """All that further steps depend on."""
+        """Returns everything that further steps depend on."""
         rngs = [rng.get_state() for rng in self.rngs]
         return {"theta": self.theta, "velocity": self.velocity, "orders": self._orders, "rngs": rngs}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores what `state_dict` returned."""
         theta, velocity, orders, rngs = (state[name] for name in ("theta", "velocity", "orders", "rngs"))
         assert isinstance(theta, Tensor) and isinstance(velocity, Tensor)
         assert isinstance(orders, Tensor) and isinstance(rngs, list)
@@ -298,7 +299,7 @@ class Stacked:
 
 
 def _without_running_statistics(network: Network) -> Network:
-    """The same network, its batch norms without the buffers that only evaluation mode would read."""
+    """Removes the running statistics of a network's batch norms, which only evaluation mode reads."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.track_running_stats = False

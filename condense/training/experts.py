@@ -1,8 +1,8 @@
-"""Expert trajectories: networks trained on real data, with all their parameters after each epoch.
+"""Expert trajectories: networks trained on real images, with their parameters after each epoch.
 
-They lie in the cache (``experts/<key>/``), shared by every method that asks for the same training on the same
-images. Training goes on where it was stopped, and for more epochs from where it had ended; a file that is
-damaged is named, and its expert trained again.
+They are in the cache (``experts/<key>/``), shared by all methods that ask for the same training on the same
+images. A training that was stopped goes on where it stopped, and one that is asked for more epochs goes on
+where it ended. If a file is damaged, this is said, and its expert is trained again.
 """
 
 import shutil
@@ -27,10 +27,10 @@ from condense.training.loop import Loop, State
 __all__ = ["ExpertTraining", "Experts", "experts"]
 
 AT_ONCE = 10
-"""Experts that are trained side by side on a GPU, memory allowing."""
+"""Largest number of experts that are trained side by side on a GPU."""
 
 SHARE_OF_MEMORY = 0.6
-"""How much of a GPU's memory they may take."""
+"""Share of a GPU's memory that experts may take."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Experts:
     """Trained experts, read snapshot by snapshot.
 
     Attributes:
-        stored: The experts' files; they may hold more epochs than were asked for.
-        epochs: How many were asked for.
-        device: Where snapshots are given.
+        stored: The experts' files, which may hold more epochs than were asked for.
+        epochs: Number of epochs that were asked for.
+        device: The device that snapshots are put on.
     """
 
     stored: tuple[Expert, ...]
@@ -48,15 +48,15 @@ class Experts:
     device: torch.device
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Returns the number of experts."""
         return len(self.stored)
 
     def at(self, expert: int, epoch: int) -> Float[Tensor, " p"]:
-        """An expert's parameters after an epoch, in the order of ``parameters()``.
+        """Returns an expert's parameters after an epoch, in the order of ``parameters()``.
 
         Args:
-            expert: From 0.
-            epoch: 0 is the initialisation.
+            expert: Number of the expert, from 0.
+            epoch: Number of epochs; 0 is the initialisation.
 
         Raises:
             IndexError: if there is no such expert, or the epoch was not asked for.
@@ -72,7 +72,7 @@ class Experts:
 
     @property
     def seconds(self) -> float:
-        """The time that the epochs asked for took, whoever trained them."""
+        """Time that the epochs took that were asked for, in whichever run."""
         return sum(one.seconds * self.epochs / one.epochs for one in self.stored)
 
 
@@ -88,24 +88,24 @@ def experts(
     budget: Budget,
     say: Callable[[str], None],
 ) -> Experts:
-    """The experts that a recipe gives on a training set: from the cache, or trained now.
+    """Returns experts, which are read from the cache or else trained now.
 
-    Expert e is drawn from the seed e, so that more experts, or more epochs, extend what is there.
+    Expert e is drawn from the seed e, so that more experts or more epochs extend what is there.
 
     Args:
-        training: The recipe.
-        count: How many experts, at least one.
-        epochs: For how many epochs each, at least one.
+        training: How they are trained.
+        count: Number of experts, at least one.
+        epochs: Number of epochs of each expert, at least one.
         train: Training images in the pixel space ``space``, on the device to train on.
-        spec: The dataset.
+        spec: The dataset's specification.
         space: Name of the pixel space.
         cache: Folder for what is shared between runs.
-        budget: When to stop; the next call goes on from there.
-        say: Told what is about to be trained and at what cost, and which files are damaged.
+        budget: The time limit; after it the next call goes on from there.
+        say: Called with sentences: what is about to be trained at what cost, and which files are damaged.
 
     Raises:
         Refused: if the disk has no room for them, or a loss is not finite.
-        Stopped: when the budget has run out.
+        Stopped: if the time limit is reached.
     """
     pixels = {"space": space, "mean": spec.mean, "std": spec.std}
     values = {"training": training.describe(), "train": train.hash, "pixels": pixels, "dsa": spec.dsa}
@@ -123,7 +123,7 @@ def experts(
 
 @dataclass(frozen=True)
 class _Job:
-    """The training of what is missing: see `experts` for the fields."""
+    """The training of the experts that are missing: see `experts` for the fields."""
 
     training: ExpertTraining
     epochs: int
@@ -134,19 +134,19 @@ class _Job:
 
     @property
     def steps(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         return -(-len(self.train_split) // self.training.batch)
 
     @property
     def device(self) -> torch.device:
-        """Where to train."""
+        """The device to train on."""
         return self.train_split.images.device
 
     def announce(self, missing: Mapping[int, Expert | None], say: Callable[[str], None]) -> int:
-        """Says what is to be trained and at what cost, from three steps of a network that is thrown away.
+        """Says what will be trained at what cost, which is estimated from three steps of a network.
 
         Returns:
-            How many experts to train side by side.
+            The number of experts to train side by side.
 
         Raises:
             Refused: if the disk has no room for them.
@@ -181,7 +181,7 @@ class _Job:
         """Trains experts side by side to the last epoch and stores them.
 
         Args:
-            group: What is stored of each; all are as far along.
+            group: The stored part of each expert; all have the same number of epochs.
         """
         stacked = Stacked(self.training, self.spec, list(group), self.device)
         before = [_begun(stacked, place, there) for place, there in enumerate(group.values())]
@@ -212,7 +212,7 @@ class _Job:
 
 
 def _begun(stacked: Stacked, place: int, there: Expert | None) -> Float[Tensor, "rows p"]:
-    """The snapshots so far; one of the networks is put where the stored training had ended."""
+    """Returns the snapshots so far, and puts one of the networks where the stored training ended."""
     if there is None:
         return stacked.theta[place : place + 1].cpu().clone()
     snapshots, velocity, rng = there.whole()
@@ -223,7 +223,7 @@ def _begun(stacked: Stacked, place: int, there: Expert | None) -> Float[Tensor, 
 
 
 def _groups(missing: Mapping[int, Expert | None], at_once: int) -> Iterator[dict[int, Expert | None]]:
-    """Those that can be trained side by side: in order, as far along as each other, and not too many."""
+    """Yields groups of experts to train side by side: in order, with equally many epochs done."""
     for _, alike in groupby(missing.items(), key=lambda item: _epochs(item[1])):
         items = list(alike)
         for first in range(0, len(items), at_once):
@@ -231,7 +231,7 @@ def _groups(missing: Mapping[int, Expert | None], at_once: int) -> Iterator[dict
 
 
 def _at_once(device: torch.device, each: int) -> int:
-    """How many experts to train side by side, by the memory that a step of one takes in bytes."""
+    """Returns the number of experts to train side by side, from the bytes that a step of one takes."""
     if device.type != "cuda":
         return 1
     total = torch.cuda.get_device_properties(device).total_memory

@@ -1,8 +1,9 @@
-"""The resumable loop under every long computation: phases, progress, time budget, checkpoints, events.
+"""The resumable loop of every long computation, with phases, progress, a time limit, checkpoints and events.
 
-A loop that was killed at any instant and started again ends in the same bits as one that was not (same
-machine, thread count and versions), because a checkpoint holds all that the loop body depends on: the state
-that the caller names, the random generator, and the results of finished phases.
+A loop that is killed at any instant and started again ends with the same bits as one that is not killed, on
+the same machine with the same number of threads and the same versions. This holds because a checkpoint
+contains everything that the loop body depends on: the state that the caller names, the random generator, and
+the end states of finished phases.
 """
 
 import json
@@ -22,17 +23,17 @@ from condense.resources import Budget, PeakMemory
 from condense.training.checkpoint import Checkpoints, Tree
 
 State = dict[str, object]
-"""What a loop body changes: a flat mapping to tensors, numbers, or objects with ``state_dict``."""
+"""The objects that a loop body changes, by name: tensors, numbers, or objects with ``state_dict``."""
 
 _EVENT_SECONDS = 1.0
 _LINE_SECONDS = 10.0
 
 
 def checkpoint_seconds() -> float:
-    """Least time between two checkpoints: ``$CONDENSE_CHECKPOINT_SECONDS``, else ten seconds.
+    """Returns the least time between two checkpoints: ``$CONDENSE_CHECKPOINT_SECONDS``, else ten seconds.
 
     Raises:
-        Refused: if the variable holds no time.
+        Refused: if the variable does not hold a number of seconds.
     """
     text = os.environ.get("CONDENSE_CHECKPOINT_SECONDS") or "10"
     try:
@@ -45,14 +46,14 @@ def checkpoint_seconds() -> float:
 
 
 def capture(state: State) -> dict[str, object]:
-    """The state's values as a tree that a checkpoint can hold."""
+    """Returns the values of a state as a tree that a checkpoint can hold."""
     return {
         name: value.state_dict() if hasattr(value, "state_dict") else value for name, value in state.items()
     }
 
 
 def copied(tree: object) -> object:
-    """A tree that shares no memory with this one, so that later steps cannot change it."""
+    """Returns a copy of a tree that shares no memory with it, so that later steps cannot change the copy."""
     if isinstance(tree, Tensor):
         return tree.detach().clone()
     if isinstance(tree, Mapping):
@@ -63,12 +64,12 @@ def copied(tree: object) -> object:
 
 
 def restore(state: State, saved: dict[str | int, Tree], without: Collection[str] = ()) -> None:
-    """Puts saved values back: tensors and objects in place, numbers into the mapping.
+    """Restores saved values: tensors and objects in place, numbers in the mapping.
 
     Args:
-        state: What to restore.
-        saved: The values.
-        without: Names that are left as they are.
+        state: The state to restore.
+        saved: The saved values.
+        without: Names of the values to leave as they are.
     """
     for name, value in state.items():
         if name in without:
@@ -85,17 +86,17 @@ def restore(state: State, saved: dict[str | int, Tree], without: Collection[str]
 
 
 class Loop:
-    """Steps that survive a kill, keep to a budget and say how they get on.
+    """Runs steps that survive a kill, keep to a time limit and report their progress.
 
     Args:
-        folder: Holds the checkpoints and ``events.jsonl``.
-        rng: The generator that the body draws from; saved and restored with the state.
-        device: Where the body computes: its peak memory is what is measured.
-        budget: When to stop.
+        folder: Folder for the checkpoints and for ``events.jsonl``.
+        rng: The generator that the body draws from; it is saved and restored with the state.
+        device: The device that the body computes on, whose peak memory is measured.
+        budget: The time limit.
         title: Shown in front of the progress.
-        remedy: The setting to change when the loss is not finite.
-        every_seconds: Least time between two checkpoints, which is also kept above twenty times the time that
-            writing one takes; None is `checkpoint_seconds`.
+        remedy: What the user can do when the loss is not finite.
+        every_seconds: Least time between two checkpoints; None for `checkpoint_seconds`. It is at least
+            twenty times the time that it takes to write a checkpoint.
     """
 
     def __init__(
@@ -134,24 +135,24 @@ class Loop:
     def steps(
         self, n: int, state: State, phase: str = "distil", *, passing: Collection[str] = ()
     ) -> Iterator[int]:
-        """The loop: yields the numbers of the steps still to be done, from the last checkpoint on.
+        """Yields the numbers of the steps that are still to be done, from the last checkpoint on.
 
-        The body of a step is what runs between two yields. A phase that is already finished restores its end
-        state and yields nothing.
+        The body of a step runs between two yields. If the phase is already finished, its end state is
+        restored and nothing is yielded.
 
         Args:
-            n: Steps in all.
-            state: What the body changes; restored in place on resumption.
-            phase: A name, each used once a run.
-            passing: Names of the state that only the steps need: no end state holds them, nor is a finished
-                phase's restored.
+            n: Total number of steps.
+            state: The objects that the body changes; they are restored in place when the loop is resumed.
+            phase: Name of the phase; a run uses each name once.
+            passing: Names of the objects that only the steps need. They are in checkpoints, and not in
+                the end state of the phase.
 
         Yields:
             The step's number, from 0 to n - 1.
 
         Raises:
-            Stopped: when the budget has run out; a checkpoint is written first.
-            Refused: when a logged loss is not finite.
+            Stopped: if the time limit is reached; a checkpoint is written first.
+            Refused: if a logged value is not finite.
         """
         assert phase not in self._phases, f"the phase {phase!r} was already run"
         self._phases.add(phase)
@@ -189,9 +190,9 @@ class Loop:
         self._save()
 
     def log(self, **values: Tensor | float) -> None:
-        """Notes a step's values (a loss, a rate); they are read off the device only when shown.
+        """Records a step's values, such as its loss; they are read off the device only when they are shown.
 
-        A value that is not finite stops the run with the number of the first step where it was not.
+        A value that is not finite stops the run with the number of the first step at which it was not.
         """
         self._values = {k: v.detach() if isinstance(v, Tensor) else v for k, v in values.items()}
         if self._step is None:
@@ -201,27 +202,27 @@ class Loop:
             self._bad = torch.where((self._bad >= 0) | fine, self._bad, self._step)
 
     def charge(self, seconds: float, elapsed: float) -> None:
-        """Counts work that others may share at what it once cost, not at what it took this time.
+        """Charges the cost of work that several runs share, instead of the time that it took this time.
 
         Args:
-            seconds: What it cost when it was done, whoever did it.
-            elapsed: The part of this process's time that went by in it, which is not counted again.
+            seconds: The time that the work took when it was done, in whichever run.
+            elapsed: The time that it took now, which is not counted again.
         """
         self._extra += seconds
         self._started += elapsed
 
     @property
     def seconds(self) -> float:
-        """Time spent so far, over all restarts, with what was charged."""
+        """Seconds spent so far, over all restarts, including what was charged."""
         return self._before + time.monotonic() - self._started + self._extra
 
     @property
     def peak_bytes(self) -> int:
-        """Peak memory so far, over all restarts: allocated on a GPU, resident in the process on a CPU."""
+        """Peak memory so far, over all restarts: see `condense.resources.PeakMemory`."""
         return self._memory.peak()
 
     def keep_peak(self) -> None:
-        """Holds on to the peak memory so far, before something within measures its own."""
+        """Keeps the peak memory so far, before work inside this loop measures its own."""
         self._memory.at_least(self._memory.peak())
 
     def done(self) -> None:
@@ -285,7 +286,7 @@ class Loop:
 
 
 class _Progress:
-    """A bar on a terminal, elsewhere a line every ten seconds; a JSON line a second in the events file."""
+    """Shows a bar on a terminal, or else a line every ten seconds; writes events as JSON, one per second."""
 
     def __init__(self, title: str, start: int, n: int, events: Path, seconds: float) -> None:
         self.title, self.n = title, n
@@ -300,11 +301,11 @@ class _Progress:
             self._note({"event": "resumed", "phase": title, "step": start, "seconds": round(seconds, 3)})
 
     def due(self, now: float) -> bool:
-        """Whether a second has gone by since the last report."""
+        """Returns whether a second has passed since the last report."""
         return now - self._event_at >= _EVENT_SECONDS
 
     def show(self, step: int, values: dict[str, float], seconds: float, peak: int) -> None:
-        """Reports that ``step`` steps are done, unless that was said before."""
+        """Reports that ``step`` steps are done, unless this was reported before."""
         if step == self._shown:
             return
         self._shown = step
@@ -326,5 +327,5 @@ class _Progress:
             file.write(json.dumps(event) + "\n")
 
     def close(self) -> None:
-        """Takes the bar off the terminal."""
+        """Removes the bar from the terminal."""
         self._bar.close()

@@ -1,4 +1,4 @@
-"""The training step, and the mixing of batches, that students, experts and feature extractors share."""
+"""The training step and the mixing of batches that students, experts and pretrained networks share."""
 
 from collections.abc import Iterator
 
@@ -13,9 +13,10 @@ from condense.store.targets import Mixed, Target
 
 
 def chunks(images: Tensor, network: Network) -> Iterator[slice]:
-    """How a batch is cut for one pass: whole on a GPU, in pieces that stay in cache on a CPU.
+    """Yields the parts in which a batch goes through a network: pieces that fit the cache on a CPU.
 
-    A network with batch normalisation takes it whole everywhere: there the samples see each other.
+    On a GPU the batch goes through whole, and so it does everywhere through a network with batch
+    normalisation, in which the samples of a batch affect each other.
     """
     size = CHUNK if images.device.type == "cpu" and not network.mixes_samples else len(images)
     for start in range(0, len(images), size):
@@ -25,13 +26,13 @@ def chunks(images: Tensor, network: Network) -> Iterator[slice]:
 def train_step(
     network: Network, optimizer: torch.optim.Optimizer, images: Float[Tensor, "n c h w"], target: Target
 ) -> Float[Tensor, ""]:
-    """One optimiser step on the mean loss of a batch.
+    """Makes one optimiser step on the mean loss of a batch.
 
     Args:
-        network: Updated in place.
-        optimizer: Over its parameters.
-        images: The batch, augmented.
-        target: What it should say; carries its loss.
+        network: The network, which is updated in place.
+        optimizer: The optimiser of its parameters.
+        images: The augmented batch.
+        target: The labels of the batch, which define the loss.
 
     Returns:
         The loss before the step, detached.
@@ -52,13 +53,13 @@ def cutmix(
     """Mixes a batch by `condense.augment.cutmix`, or leaves it as it is.
 
     Args:
-        images: The batch, augmented; left alone.
-        target: Its labels.
-        generator: A CPU generator; probability 0 draws nothing.
-        probability: Of a mixture.
+        images: The augmented batch, which is not changed.
+        target: The labels of the batch.
+        generator: A CPU generator; if the probability is 0, nothing is drawn.
+        probability: Probability that the batch is mixed.
 
     Returns:
-        The images, and labels whose loss weighs each image's two labels by their pixels.
+        The images, and labels whose loss weighs the two labels of each image by their shares of the pixels.
     """
     if probability == 0 or float(torch.rand((), generator=generator)) >= probability:
         return images, target
@@ -72,13 +73,13 @@ def mixup(
     """Mixes a batch by `condense.augment.mixup`, or leaves it as it is.
 
     Args:
-        images: The batch, augmented; left alone.
-        target: Its labels.
-        generator: A CPU generator; None for ``beta`` draws nothing.
-        beta: The a of the share's Beta(a, a).
+        images: The augmented batch, which is not changed.
+        target: The labels of the batch.
+        generator: A CPU generator; if ``beta`` is None, nothing is drawn.
+        beta: Parameter a of the Beta(a, a) that the share is drawn from; None for no mixture.
 
     Returns:
-        The images, and labels whose loss weighs each image's two labels by their shares.
+        The images, and labels whose loss weighs the two labels of each image by their shares.
     """
     if not beta:
         return images, target
@@ -89,11 +90,11 @@ def mixup(
 
 @torch.no_grad()
 def accuracy(network: Network, images: Float[Tensor, "n c h w"], labels: Tensor) -> float:
-    """Percent of images whose largest logit is their label's.
+    """Returns the percent of images that a network classifies correctly.
 
     Args:
-        network: Put into evaluation mode.
-        images: In the space that the network was trained in.
+        network: The network, which is put into evaluation mode.
+        images: Images in the pixel space that the network was trained in.
         labels: Class ids.
     """
     network.eval()

@@ -49,7 +49,7 @@ class LearnableSet:
 
     @classmethod
     def mixed(cls, train: Images, run: "ImageRun", factor: int, view: View) -> "LearnableSet":
-        """Starts from images that are made of small ones, for a view that takes them apart again: see `tiled`.
+        """Starts from images that are made of small ones, for a view that cuts them out again: see `tiled`.
 
         Args:
             train: The training images, of which random ones of each class are drawn.
@@ -79,8 +79,8 @@ def tiled(images: Float[Tensor, "k m c h w"], factor: int) -> Float[Tensor, "n c
     """Makes images out of factor x factor small images of their class, which multi-formation cuts out again.
 
     This is the initialisation "mix" of IDC and NCFM (snu-mllab/Efficient-Dataset-Condensation,
-    ``Synthesizer.init``). Images are down-scaled by taking the nearest pixels. If the factor does not divide a
-    side, the last row or column of small images is cut off.
+    ``Synthesizer.init``). Images are down-scaled by taking the nearest pixels. If the factor does not divide
+    a side, the last row or column of small images is cut off.
 
     Args:
         images: m = factor^2 i images of each of k classes. The first i fill the first place of the class's i

@@ -12,8 +12,8 @@ from condense.store.images.decode import GREY, Fill, MultiFormation
 class View(Protocol):
     """Turns stored images and labels into those that a method trains and matches with.
 
-    The output has ``m = copies * n`` images: first copy 0 of each of the n images in order, then copy 1, and so
-    on. ``out.view(copies, n, ...)`` is therefore valid, for a chain of views too.
+    The output has ``m = copies * n`` images: first copy 0 of each of the n images in order, then copy 1, and
+    so on. ``out.view(copies, n, ...)`` is therefore valid, for a chain of views too.
 
     Attributes:
         copies: Number of output images for each input image.
