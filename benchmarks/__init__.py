@@ -1,1 +1,1 @@
-"""What the suite measures and against what: the published numbers, the suites, the speed benchmarks."""
+"""The published numbers, queues of runs for ``condense bench``, and speed benchmarks."""

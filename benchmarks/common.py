@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: the data that they speak of, the plain network, the clock."""
+"""Shared by the speed benchmarks: the shape of the data, a clock, and a network with PyTorch's pooling."""
 
 import time
 from collections.abc import Callable
@@ -17,11 +17,11 @@ SPEC = ImageSpec(
     std=(1.0,) * 3,
     dsa="color_crop_cutout_flip_scale_rotate",
 )
-"""CIFAR-10 without its images."""
+"""The shape and classes of CIFAR-10; its images are not needed."""
 
 
 def timed(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds that a function takes, up to the device's last operation."""
+    """Returns the seconds that a function takes, including pending operations of the device."""
     started = time.perf_counter()
     function()
     if device.type == "cuda":
@@ -30,7 +30,7 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
 
 
 def framework_pooling(network: Network) -> Network:
-    """The same network with the framework's own pooling."""
+    """Replaces the pooling layers of a network by PyTorch's own and returns it."""
     for name, module in list(network.body.named_children()):
         if type(module).__name__ == "AveragePool":
             setattr(network.body, name, nn.AvgPool2d(2))

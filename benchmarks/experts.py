@@ -1,10 +1,10 @@
-"""How fast experts are trained, as a ratio within one run: ``python benchmarks/experts.py``.
+"""The time of training an expert, compared with a plain PyTorch loop: ``python benchmarks/experts.py``.
 
-The suite's epoch (batches in chunks that stay in cache, its own pooling, flat parameters) against a plain
-loop of the same mathematics: whole batches, the framework's pooling and SGD, as in the reference
-implementations. Both sides draw the same, and first make two float64 steps that must agree to rounding.
+condense trains in chunks that fit the cache, with its own pooling and flat parameters. The plain loop uses
+whole batches and PyTorch's pooling and SGD, as reference implementations do. Both draw the same random
+numbers and are first checked to agree to rounding over two steps in float64.
 
-Times are medians over interleaved repetitions; they are worth something with nothing else on the machine.
+Times are medians over interleaved repetitions. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from condense.training.expert_steps import Stacked
 from condense.training.experts import ExpertTraining
 
 TARGET = 1.3
-"""Plain seconds by our seconds on a CPU."""
+"""Target for the seconds of the plain loop divided by those of condense, on a CPU."""
 CIFAR10 = 50_000
-"""Images of an epoch that is spoken of; few batches of it are timed."""
+"""Images in the epoch that is reported; only a few of its batches are timed."""
 
 
 def made(batches: int, batch: int, device: torch.device) -> Images:
-    """Random images of CIFAR-10's shape in the default precision."""
+    """Returns random images of CIFAR-10's shape in the default precision."""
     rng = torch.Generator().manual_seed(0)
     images = torch.randn(batches * batch, *SPEC.shape, generator=rng)
     labels = torch.randint(10, (len(images),), generator=rng)
@@ -38,7 +38,7 @@ def made(batches: int, batch: int, device: torch.device) -> Images:
 
 
 def ours(training: ExpertTraining, train: Images) -> Tensor:
-    """An epoch of one expert: its parameters after it."""
+    """Trains one expert for an epoch with condense and returns its parameters."""
     stacked = Stacked(training, SPEC, [0], train.images.device)
     stacked.begin(0, len(train))
     for batch in range(len(train) // training.batch):
@@ -47,7 +47,7 @@ def ours(training: ExpertTraining, train: Images) -> Tensor:
 
 
 def plain(training: ExpertTraining, train: Images) -> Tensor:
-    """The same by a plain loop."""
+    """Trains the same expert with the plain loop and returns its parameters."""
     rng = torch.Generator().manual_seed(0)
     network = framework_pooling(build_network(training.network, SPEC.shape, 10, rng, train.images.device))
     optimizer = torch.optim.SGD(
@@ -62,10 +62,10 @@ def plain(training: ExpertTraining, train: Images) -> Tensor:
 
 
 def measure(device: torch.device, repeats: int) -> dict[str, float]:
-    """Seconds of an epoch on CIFAR-10 by both, and their ratio; printed as a table of one row.
+    """Prints and returns the seconds of an epoch on CIFAR-10 with both loops, and their ratio.
 
     Raises:
-        SystemExit: if the two sides differ by more than rounding.
+        SystemExit: if the results of the two loops differ by more than rounding.
     """
     training = ExpertTraining(network="convnet")
     batches = 2 if device.type == "cpu" else 50
@@ -92,10 +92,10 @@ def measure(device: torch.device, repeats: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns of each side")
+    parser.add_argument("--repeats", type=int, default=5, help="timed repetitions of each loop")
     options = parser.parse_args()
     device = torch.device(options.device)
     keep_freed_memory()

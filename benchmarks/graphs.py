@@ -1,10 +1,10 @@
 """How the cost of distilling graphs grows with their number: ``python benchmarks/graphs.py``.
 
-Made graphs of a molecule's size and degrees, from 10^4 to 10^7 edges, distilled by ``mirage`` to ten tree
-sets a class. Seconds are those that the set itself records; memory is the peak above the graphs themselves,
-each row in a process of its own. Cost that is linear shows as a constant last column but one.
+Random graphs with the size and degrees of molecules, from 10^4 to 10^7 edges together, are distilled by
+Mirage to ten tree sets per class. Seconds are those that the set records. Memory is the peak above that of
+the graphs, with a process for each row. If the cost is linear, the microseconds per edge are constant.
 
-Times are worth something with nothing else on the machine.
+Run it on an otherwise idle machine: other processes distort the times.
 """
 
 import argparse
@@ -24,20 +24,20 @@ from condense.resources import PeakMemory, device_name
 
 EDGES = (10**4, 10**5, 10**6, 10**7)
 NODES, LABELS, BONDS = 26, 40, 4
-"""Nodes of a graph, and how many labels nodes and edges have."""
+"""Nodes in a graph, and numbers of labels of nodes and of edges."""
 
 
 def made(edges: int, seed: int = 0) -> Graphs:
-    """Graphs of two classes with so many directed edges together: chains with branches and a few rings.
+    """Returns random graphs of two classes: chains with branches and a few rings.
 
     Args:
-        edges: Directed edges, all graphs together, at least; each graph has 56.
-        seed: Of the draws.
+        edges: Least number of directed edges of all graphs together; each graph has 56.
+        seed: Seed of the random numbers.
     """
     rng = torch.Generator().manual_seed(seed)
     rings = 3
     count = -(-edges // (2 * (NODES - 1 + rings)))
-    # Node i hangs on one of the three before it; a ring closes over six nodes, which no such edge does.
+    # Node i has an edge to one of the three before it. A ring is closed by an edge over six nodes.
     child = torch.arange(1, NODES).expand(count, -1)
     parent = (child - 1 - torch.randint(3, child.shape, generator=rng)).clamp_min(0)
     start = torch.rand(count, NODES - 6, generator=rng).argsort(1)[:, :rings]
@@ -62,7 +62,7 @@ def made(edges: int, seed: int = 0) -> Graphs:
 
 
 def cost(edges: int) -> tuple[int, float, float]:
-    """Directed edges, seconds and MiB above the graphs of distilling made graphs, in this process."""
+    """Distils random graphs in this process; returns directed edges, seconds, and MiB above the graphs."""
     graphs = made(edges)
     spec = GraphSpec(
         name="made",
@@ -77,7 +77,7 @@ def cost(edges: int) -> tuple[int, float, float]:
     method, _ = build("mirage", spec.name, 10, kind="graphs")
     with TemporaryDirectory() as cache:
         small = GraphDataset(spec, train=made(1000), valid=few, test=few)
-        distill(method, small, ipc=1, cache=Path(cache))  # loads what a first call needs
+        distill(method, small, ipc=1, cache=Path(cache))  # the first call also loads libraries
         before = held(torch.device("cpu"))
         meter = PeakMemory(torch.device("cpu"))
         found, _ = distill(method, dataset, ipc=10, cache=Path(cache))
@@ -87,7 +87,7 @@ def cost(edges: int) -> tuple[int, float, float]:
 
 
 def growth() -> dict[str, dict[str, float]]:
-    """Prints and returns seconds and peak MiB by the number of edges."""
+    """Prints and returns seconds and peak MiB for each number of edges."""
     print(f"{'edges':>10}{'seconds':>10}{'us/edge':>10}{'MiB':>8}")
     figures = {}
     for edges in EDGES:
@@ -102,9 +102,9 @@ def growth() -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--row", type=int, metavar="EDGES", help="the figures of one row, and no more")
+    parser.add_argument("--row", type=int, metavar="EDGES", help="print only the figures of this row")
     options = parser.parse_args()
     if options.row:
         print(*cost(options.row))

@@ -26,12 +26,12 @@ NUMBERS = Inversion(lr=0.25, bn_weight=0.01, crop_mins=(1.0,))
 
 
 def teacher(name: str, shape: tuple[int, int, int], classes: int, device: torch.device) -> Network:
-    """A network in evaluation mode, its weights asking for gradients."""
+    """Returns a network in evaluation mode whose weights require gradients."""
     return build_network(name, shape, classes, torch.Generator().manual_seed(0), device).eval()
 
 
 def published(network: Network, seen: Tensor, labels: Tensor) -> Tensor:
-    """The loss of one pass, its statistics as the authors' hook takes them."""
+    """Returns the loss of a batch, with the statistics computed as in the authors' code."""
     gaps: list[Tensor] = []
 
     def see(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -53,7 +53,7 @@ def published(network: Network, seen: Tensor, labels: Tensor) -> Tensor:
 def steps(
     name: str, shape: tuple[int, int, int], images: int, device: torch.device
 ) -> dict[str, Callable[[], Tensor]]:
-    """The gradient of a pass of some images, one of each class, in each way."""
+    """Returns a function for each way that computes the gradient of a batch with one image per class."""
     network, labels = teacher(name, shape, images, device), torch.arange(images, device=device)
     pixels = torch.randn(images, *shape, generator=torch.Generator().manual_seed(1)).to(device)
 
@@ -83,14 +83,14 @@ def steps(
 def compare(
     name: str, shape: tuple[int, int, int], images: int, device: torch.device, repeats: int = 5
 ) -> dict[str, float]:
-    """Prints and returns the median seconds of a step, by its way; refuses ways that differ.
+    """Prints and returns the median seconds of a step for each way, whose gradients must agree.
 
     Args:
-        name: The teacher.
-        shape: (c, h, w) of the images.
-        images: Of a pass.
-        device: Where.
-        repeats: Timed turns of each way.
+        name: Name of the teacher network.
+        shape: Shape (c, h, w) of the images.
+        images: Number of images in the batch.
+        device: Device to run on.
+        repeats: Number of timed repetitions of each way.
     """
     ways = steps(name, shape, images, device)
     gradients = [way() for way in ways.values()]
@@ -107,7 +107,7 @@ def compare(
 
 
 def side_by_side(passes: int, device: torch.device, repeats: int = 20) -> tuple[float, float]:
-    """Prints and returns the seconds of passes of ten 8 x 8 images: one by one, and in one forward."""
+    """Prints and returns the seconds of batches of ten 8 x 8 images: one by one, and in one forward pass."""
     network = teacher("convnet-w32-bn", (1, 8, 8), 10, device).requires_grad_(False)
     labels = torch.arange(10, device=device)
     pixels = torch.randn(passes, 10, 1, 8, 8, generator=torch.Generator().manual_seed(1)).to(device)
@@ -129,10 +129,10 @@ def side_by_side(passes: int, device: torch.device, repeats: int = 20) -> tuple[
 
 
 def main() -> None:
-    """The command."""
+    """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns of each way")
+    parser.add_argument("--repeats", type=int, default=5, help="timed repetitions of each way")
     options = parser.parse_args()
     device = torch.device(options.device)
     keep_freed_memory()

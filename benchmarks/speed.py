@@ -1,13 +1,14 @@
-"""How fast the suite is, as ratios within one run: ``python benchmarks/speed.py [--out FILE]``.
+"""The speed of condense compared with plain PyTorch loops: ``python benchmarks/speed.py [--out FILE]``.
 
-Each of the pairs is the suite's own code against a plain loop of the same mathematics: class by class, whole
-batches, an augmentation call for each, the framework's own layers, as in the reference implementations.
-Before a pair is timed, both sides run two float64 steps on a smaller batch and must agree to rounding. Beside
-them: the share that the real pass of DM reaches of this machine's matrix product, timed in turn; an epoch of
-an expert (``experts.py``); time and memory of an update by trajectory matching (``unrolled.py``); a step of
-recovery (``recover.py``); what distilling graphs costs against their number (``graphs.py``, on the CPU).
+Each pair compares the code of condense with a plain loop of the same mathematics, written like the reference
+implementations: class by class, with whole batches, one augmentation call for each class, and PyTorch's
+layers. Before a pair is timed, both sides run two steps in float64 on a smaller batch and must agree to
+rounding. The other figures are: DM's pass over the real images as a share of the speed of a matrix product;
+an epoch of an expert (``experts.py``); an update by trajectory matching (``unrolled.py``); a step of
+inverting a network (``recover.py``); and the cost of distilling graphs by their number (``graphs.py``, on the
+CPU).
 
-Times are medians over interleaved repetitions; they are worth something with nothing else on the machine.
+Times are medians over interleaved repetitions. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from condense.augment import dsa
-from condense.benchmarks import experts, graphs, invert, unrolled
+from condense.benchmarks import experts, graphs, recover, unrolled
 from condense.benchmarks.common import SPEC, framework_pooling, timed
 from condense.data import Images
 from condense.distillation import IdentityView, ImageMethod, ImageRun, LearnableSet
@@ -38,16 +39,16 @@ from condense.training.step import train_step
 
 CLASSES, REAL, IPC = 10, 256, 10
 Side = Callable[[int, Images], Tensor]
-"""From a number of steps and the data to what comes out."""
+"""A function that runs a number of steps on the data and returns the result."""
 CHECKED = CHUNK + 8
-"""Real images a class in the comparison of results: more than a chunk."""
+"""Real images per class when the results are compared: more than one chunk."""
 
 
 class Bare(ImageRun):
-    """What a method needs to run, without checkpoints, progress and storage."""
+    """A run without checkpoints, progress and storage."""
 
     def __init__(self, device: torch.device, seed: int = 0) -> None:
-        """Starts from a seed."""
+        """Seeds the random numbers."""
         self.spec, self.ipc, self.device, self.view = SPEC, IPC, device, IdentityView()
         self.strategy = SPEC.dsa
         self.rng = torch.Generator().manual_seed(seed)
@@ -55,18 +56,18 @@ class Bare(ImageRun):
     def steps(
         self, n: int, state: dict[str, object], phase: str = "distil", *, passing: Collection[str] = ()
     ) -> Iterator[int]:
-        """The numbers of the steps."""
+        """Returns the numbers of the steps."""
         return iter(range(n))
 
     def log(self, **values: Tensor | float) -> None:
-        """Nothing."""
+        """Discards the values."""
 
     def network(self, name: str | None = None) -> Network:
-        """A ConvNet of width 128, in the default precision."""
+        """Returns a ConvNet of width 128 in the default precision."""
         return build_network("convnet", SPEC.shape, CLASSES, self.rng, self.device)
 
     def distilled(self, images: Tensor, labels: Tensor, **rest: object) -> ImageSet:
-        """Keeps the images."""
+        """Keeps the images in place of a set."""
         self.images = images.detach()
         return cast(ImageSet, None)
 
@@ -85,7 +86,7 @@ class PlainDM(ImageMethod):
     lr_images: float = 1.0
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Draws what DM draws."""
+        """Draws the same random numbers as DM."""
         syn = LearnableSet.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=0.5)
         run.network()
@@ -106,7 +107,7 @@ class PlainDM(ImageMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class PlainDataDAM(ImageMethod):
-    """Attention matching, class by class, with every map kept until the end."""
+    """Attention matching, class by class; every feature map is kept until the end."""
 
     name = "plain datadam"
 
@@ -115,7 +116,7 @@ class PlainDataDAM(ImageMethod):
     lr_images: float = 1.0
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Draws what DataDAM draws."""
+        """Draws the same random numbers as DataDAM."""
         syn = LearnableSet.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=0.5)
         run.network()
@@ -137,7 +138,7 @@ class PlainDataDAM(ImageMethod):
 
 
 def look(network: Network, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
-    """The features, and the attention of each layer but the last, from maps that hooks keep."""
+    """Returns the features, and the attention of each layer but the last, from maps that hooks collect."""
     maps: list[Tensor] = []
     hooks = [
         layer.register_forward_hook(lambda *call: maps.append(call[2].clone()))
@@ -160,7 +161,7 @@ class PlainDSA(ImageMethod):
     batch_real: int
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Draws what DSA draws."""
+        """Draws the same random numbers as DSA."""
         syn = LearnableSet.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=0.1, momentum=0.5)
         for _ in range(self.iterations):
@@ -186,7 +187,7 @@ class PlainDSA(ImageMethod):
 def gradient(
     network: Network, images: Float[Tensor, "b c h w"], label: int, graph: bool
 ) -> tuple[Tensor, ...]:
-    """Of the mean loss of a class's images."""
+    """Returns the gradient of the mean loss of images of one class."""
     labels = torch.full((len(images),), label, device=images.device)
     return torch.autograd.grad(
         cross_entropy(network(images), labels), list(network.parameters()), create_graph=graph
@@ -194,7 +195,7 @@ def gradient(
 
 
 def drawn(run: ImageRun) -> list[dsa.Drawn]:
-    """An augmentation for each class, to be applied by itself."""
+    """Draws one augmentation for each class, to be applied class by class."""
     together = dsa.siamese(run.strategy, (32, 32), CLASSES, run.rng).to(run.device)
     return [
         dsa.Drawn((op,), together.values[label : label + 1], together.size)
@@ -203,7 +204,7 @@ def drawn(run: ImageRun) -> list[dsa.Drawn]:
 
 
 def plain_step(network: Network, optimizer: torch.optim.Optimizer, images: Tensor, target: Hard) -> None:
-    """One training step on a whole batch."""
+    """Takes one training step on a whole batch."""
     optimizer.zero_grad()
     torch.autograd.backward(cross_entropy(network(images), target.ids))
     optimizer.step()
@@ -213,7 +214,7 @@ def plain_step(network: Network, optimizer: torch.optim.Optimizer, images: Tenso
 
 
 def made(device: torch.device, per_class: int) -> Images:
-    """Random images of CIFAR-10's shape in the default precision."""
+    """Returns random images of CIFAR-10's shape in the default precision."""
     shape = (CLASSES * per_class, *SPEC.shape)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     labels = torch.arange(CLASSES, device=device).repeat_interleave(per_class)
@@ -221,7 +222,7 @@ def made(device: torch.device, per_class: int) -> Images:
 
 
 def distils(kind: Callable[..., ImageMethod], **fields: object) -> Side:
-    """A side that makes images by a method, with all real images of each class in each step."""
+    """Returns a side that distils with a method, using all real images of each class in each step."""
 
     def side(steps: int, train: Images) -> Tensor:
         run = Bare(train.images.device)
@@ -232,7 +233,7 @@ def distils(kind: Callable[..., ImageMethod], **fields: object) -> Side:
 
 
 def trains(step: Callable[..., object], change: Callable[[Network], Network]) -> Side:
-    """A side that trains on 100 images by hard-v1, ten steps for each asked for; gives a layer's weights."""
+    """Returns a side that trains a student on 100 images as hard-v1 does, ten steps for each step."""
 
     def side(steps: int, train: Images) -> Tensor:
         rng = torch.Generator().manual_seed(0)
@@ -249,13 +250,13 @@ def trains(step: Callable[..., object], change: Callable[[Network], Network]) ->
 
 
 def interleaved(sides: list[Callable[[], object]], device: torch.device, repeats: int) -> list[float]:
-    """Median seconds of each function, in turns, after one unmeasured turn."""
+    """Returns the median seconds of functions that run in turns, after one turn that is not timed."""
     turns = [[timed(side, device) for side in sides] for _ in range(repeats + 1)][1:]
     return [statistics.median(times) for times in zip(*turns, strict=True)]
 
 
 def agree(ours: Side, other: Side, device: torch.device) -> float:
-    """Largest difference after two float64 steps, as a share of the largest value.
+    """Returns the largest difference after two float64 steps, relative to the largest value.
 
     Raises:
         SystemExit: if it is more than rounding.
@@ -273,7 +274,7 @@ def agree(ours: Side, other: Side, device: torch.device) -> float:
 
 
 def operations(network: Network) -> int:
-    """Floating-point operations of the features of one image, from the layers' shapes."""
+    """Returns the floating-point operations of one image's features, from the shapes of the layers."""
     total = 0
 
     def count(module: nn.Module, _: object, output: Tensor) -> None:
@@ -289,7 +290,7 @@ def operations(network: Network) -> int:
 
 
 def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[str, float]]:
-    """All figures, each printed as it is known."""
+    """Returns all figures, and prints each as soon as it is known."""
     known: dict[str, type[Any]] = {**methods()}
     pairs = {
         "DM iteration": (distils(known["dm"], lr_images=1.0), distils(PlainDM), 1.5),
@@ -319,7 +320,7 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
     figures["DM real pass"] = share(train, device, repeats)
     figures["expert epoch"] = experts.measure(device, repeats)
     figures["unrolled update, seconds"] = unrolled.seconds(device, repeats)
-    figures["recovery step, seconds"] = invert.compare("convnet-bn", SPEC.shape, 100, device, repeats)
+    figures["recovery step, seconds"] = recover.compare("convnet-bn", SPEC.shape, 100, device, repeats)
     peaks = unrolled.memory(device)
     figures["unrolled update, peak MiB"] = {
         f"{gradient}, {steps} steps": peak for gradient, rows in peaks.items() for steps, peak in rows.items()
@@ -330,7 +331,7 @@ def measure(device: torch.device, repeats: int, steps: int) -> dict[str, dict[st
 
 
 def share(train: Images, device: torch.device, repeats: int) -> dict[str, float]:
-    """The rate of DM's pass over the real images against that of a float32 matrix product."""
+    """Returns the speed of DM's pass over the real images relative to a float32 matrix product."""
     network = build_network("convnet", SPEC.shape, CLASSES, torch.Generator().manual_seed(0), device)
     square = torch.randn(2048, 2048, device=device)
     sides: list[Callable[[], object]] = [
@@ -347,11 +348,11 @@ def share(train: Images, device: torch.device, repeats: int) -> dict[str, float]
 
 
 def main() -> None:
-    """The command."""
+    """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns of each side")
+    parser.add_argument("--repeats", type=int, default=5, help="timed repetitions of each side")
     options = parser.parse_args()
     device = torch.device(options.device)
     keep_freed_memory()

@@ -1,11 +1,11 @@
-"""What an update by trajectory matching costs, differentiated in each way: ``python benchmarks/unrolled.py``.
+"""Memory and time of one update by trajectory matching: ``python benchmarks/unrolled.py``.
 
-Two tables of `condense.distillation.matching.unrolled`, with a ConvNet of width 128 on images of CIFAR-10's shape. Memory:
-the peak of an update above what the process held before it, against the number of steps; each figure is from
-a process of its own. Time: seconds of an update, as medians over interleaved repetitions, and as a share of
-"unrolled", which is the published way: whole batches, the graph of all steps, one backward pass.
+It compares the ways of differentiating in `condense.distillation.matching.unrolled`, with a ConvNet of width
+128 on images of CIFAR-10's shape. "unrolled" is the published way: one backward pass through the graph of all
+steps. Memory is the peak of an update above what the process held before it, for several numbers of steps,
+each in a process of its own. Time is the median over interleaved repetitions, also as a share of "unrolled".
 
-Times are worth something with nothing else on the machine.
+Run it on an otherwise idle machine: other processes distort the times.
 """
 
 import argparse
@@ -28,19 +28,19 @@ from condense.resources import PeakMemory, device_name, keep_freed_memory
 
 MIB = 2**20
 STEPS = (5, 10, 20, 40, 80)
-"""Steps of the memory's table."""
+"""The numbers of steps in the table of memory."""
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_TOP_PAD_": "0"}
-"""Under these settings of glibc freed memory leaves the process: what is resident is what is in use."""
+"""Settings of glibc that return freed memory to the system, so that resident memory is memory in use."""
 
 
 def update(gradient: str, images: int, steps: int, device: torch.device) -> Callable[[], Tensor]:
-    """One update's gradients, ready to be computed: images, labels and rate are learned, all images a step.
+    """Returns a function that computes the gradients of one update, which learns images, labels and rate.
 
     Args:
         gradient: One of `GRADIENTS`.
-        images: Images in all and in each step.
-        steps: Of the student.
-        device: Where.
+        images: Number of images; each step uses all of them.
+        steps: Number of the student's steps.
+        device: Device to run on.
     """
     rng = torch.Generator().manual_seed(0)
     network = build_network("convnet", SPEC.shape, SPEC.num_classes, rng, device)
@@ -65,10 +65,10 @@ def update(gradient: str, images: int, steps: int, device: torch.device) -> Call
 
 
 def memory(device: torch.device, images: int = 20) -> dict[str, dict[int, float]]:
-    """Prints and returns the peaks of an update in MiB: for each gradient, by the number of steps.
+    """Prints and returns the peak memory of an update in MiB for each gradient, by the number of steps.
 
-    Besides, it prints how often the peak of "unrolled" holds that of "exact", and what "exact" needs
-    beyond the vectors that it stores, one a step.
+    It also prints the peak of "unrolled" divided by that of "exact", and what "exact" needs in addition to
+    the one parameter vector that it stores for each step.
     """
     vector = 4 * len(flatten(build_network("convnet", SPEC.shape, SPEC.num_classes, torch.Generator()))) / MIB
     print(f"peak memory of an update in MiB, {images} images a step; a stored vector is {vector:.2f} MiB")
@@ -92,7 +92,7 @@ def memory(device: torch.device, images: int = 20) -> dict[str, dict[int, float]
 
 
 def peak(gradient: str, steps: int, images: int, device: torch.device) -> float:
-    """The peak of an update in this process, in MiB above what it held before."""
+    """Returns the peak memory of an update in this process, in MiB above what the process held before."""
     update(gradient, 2, 2, device)()  # loads and compiles what a first call needs
     run = update(gradient, images, steps, device)
     before = held(device)
@@ -102,7 +102,7 @@ def peak(gradient: str, steps: int, images: int, device: torch.device) -> float:
 
 
 def held(device: torch.device) -> int:
-    """Bytes in use now: allocated on a GPU, resident on a CPU (Linux)."""
+    """Returns the bytes in use now: allocated on a GPU, resident on a CPU (Linux)."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -113,7 +113,7 @@ def held(device: torch.device) -> int:
 
 
 def seconds(device: torch.device, repeats: int = 5, images: int = 100, steps: int = 10) -> dict[str, float]:
-    """Prints and returns the median seconds of an update, by its gradient."""
+    """Prints and returns the median seconds of an update for each gradient."""
     keep_freed_memory()
     updates = {gradient: update(gradient, images, steps, device) for gradient in GRADIENTS}
     turns = [{name: timed(run, device) for name, run in updates.items()} for _ in range(repeats + 1)][1:]
@@ -125,12 +125,14 @@ def seconds(device: torch.device, repeats: int = 5, images: int = 100, steps: in
 
 
 def main() -> None:
-    """The command."""
+    """Runs the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns of each gradient")
-    parser.add_argument("--images", type=int, default=20, help="images a step of the memory's table")
-    parser.add_argument("--row", nargs=2, metavar=("GRADIENT", "STEPS"), help="one figure of it, and no more")
+    parser.add_argument("--repeats", type=int, default=5, help="timed repetitions of each gradient")
+    parser.add_argument("--images", type=int, default=20, help="images in each step of the table of memory")
+    parser.add_argument(
+        "--row", nargs=2, metavar=("GRADIENT", "STEPS"), help="print only this figure of the table of memory"
+    )
     options = parser.parse_args()
     device = torch.device(options.device)
     if options.row:

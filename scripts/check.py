@@ -1,4 +1,4 @@
-"""Every check there is, in order, up to the first that fails: people and CI run this one script.
+"""Runs every check in order and stops at the first that fails; people and CI run this one script.
 
     python scripts/check.py
 
@@ -18,17 +18,17 @@ CHECKS = (
     ("pytest",),
     ("condense", "leaderboard", "--check"),
 )
-"""Modules and their arguments; what they check is set in ``pyproject.toml``."""
+"""Modules and their arguments; their settings are in ``pyproject.toml``."""
 
 
 def main() -> None:
-    """Runs the checks; ends with the exit code of the first that fails."""
+    """Runs the checks and exits with the code of the first that fails."""
     for module, *arguments in CHECKS:
         print(f"== {' '.join([module, *arguments])}", flush=True)
         done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False)
         if done.returncode:
             sys.exit(done.returncode)
-    print("== all is well")
+    print("== all checks passed")
 
 
 if __name__ == "__main__":
