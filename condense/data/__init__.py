@@ -9,22 +9,7 @@ from condense.data.images.spec import ImageDataset, Images, ImageSpec
 from condense.data.load import holds_graphs, load_dataset
 
 __all__ = [
-    "GRAPH_NAMES",
-    "IMAGE_NAMES",
-    "KINDS",
-    "SPACES",
-    "Dataset",
-    "DatasetSpec",
-    "GraphDataset",
-    "GraphSpec",
-    "Graphs",
-    "ImageDataset",
-    "ImageSpec",
-    "Images",
-    "PixelSpace",
-    "Samples",
-    "holds_graphs",
-    "load_dataset",
-    "load_graphs",
-    "load_images",
-]
+    "GRAPH_NAMES", "IMAGE_NAMES", "KINDS", "SPACES", "Dataset", "DatasetSpec", "GraphDataset", "GraphSpec",
+    "Graphs", "ImageDataset", "ImageSpec", "Images", "PixelSpace", "Samples", "holds_graphs", "load_dataset",
+    "load_graphs", "load_images",
+]  # fmt: skip

@@ -18,17 +18,6 @@ from condense.networks.graph import (
 from condense.networks.registry import NETWORKS, build_network
 
 __all__ = [
-    "CHUNK",
-    "GRAPH_NETWORKS",
-    "NETWORKS",
-    "GraphNetwork",
-    "Network",
-    "build_graph_network",
-    "build_network",
-    "features_in_chunks",
-    "graph_chunks",
-    "in_chunks",
-    "in_graph_chunks",
-    "initialise_",
-    "network_in_chunks",
-]
+    "CHUNK", "GRAPH_NETWORKS", "NETWORKS", "GraphNetwork", "Network", "build_graph_network", "build_network",
+    "features_in_chunks", "graph_chunks", "in_chunks", "in_graph_chunks", "initialise_", "network_in_chunks",
+]  # fmt: skip

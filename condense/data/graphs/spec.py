@@ -121,15 +121,7 @@ ARRAYS = ("node_labels", "node_features", "edges", "edge_labels", "nodes_ptr", "
 def members_of(
     ptr: Int64[Tensor, " g+1"], index: Int64[Tensor, " m"]
 ) -> tuple[Int64[Tensor, " p"], Int64[Tensor, " m+1"]]:
-    """Finds the nodes, or the edges, of selected graphs.
-
-    Args:
-        ptr: Position at which each graph's nodes begin (``nodes_ptr``), or its edges (``edges_ptr``).
-        index: Positions of the selected graphs.
-
-    Returns:
-        The positions of their nodes or edges, graph after graph, and where each graph begins among these.
-    """
+    """Returns the positions of selected graphs' nodes (or edges), and where each graph begins among them."""
     sizes = ptr.diff()[index]
     starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     total = int(starts[-1])

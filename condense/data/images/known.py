@@ -13,6 +13,9 @@ FULL = "color_crop_cutout_flip_scale_rotate"
 NO_FLIP = "color_crop_cutout_scale_rotate"
 """The same without flips, for classes that a mirror image does not belong to."""
 
+Channels = tuple[float, ...]
+"""One number for each channel."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class KnownImages:
@@ -29,8 +32,8 @@ class KnownImages:
 
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
     dsa: str = FULL
     torchvision: str | None = None
 
@@ -118,6 +121,11 @@ def imagenet(classes: tuple[str, ...], side: int = 128) -> KnownImages:
     return KnownImages(classes=classes, shape=(3, side, side), mean=mean, std=std)
 
 
+def _rgb(classes: tuple[str, ...], mean: Channels, std: Channels, name: str, dsa: str = FULL) -> KnownImages:
+    """Returns the expected properties of a dataset of 32 x 32 RGB images from torchvision."""
+    return KnownImages(classes=classes, shape=(3, 32, 32), mean=mean, std=std, dsa=dsa, torchvision=name)
+
+
 KNOWN: Mapping[str, KnownImages] = {
     "digits": KnownImages(classes=DIGITS, shape=(1, 8, 8), dsa=NO_FLIP),
     "mnist": KnownImages(
@@ -126,28 +134,9 @@ KNOWN: Mapping[str, KnownImages] = {
     "fashion-mnist": KnownImages(
         classes=FASHION, shape=(1, 28, 28), mean=(0.2861,), std=(0.3530,), torchvision="FashionMNIST"
     ),
-    "svhn": KnownImages(
-        classes=DIGITS,
-        shape=(3, 32, 32),
-        mean=(0.4377, 0.4438, 0.4728),
-        std=(0.1980, 0.2010, 0.1970),
-        dsa=NO_FLIP,
-        torchvision="SVHN",
-    ),
-    "cifar10": KnownImages(
-        classes=CIFAR10,
-        shape=(3, 32, 32),
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2023, 0.1994, 0.2010),
-        torchvision="CIFAR10",
-    ),
-    "cifar100": KnownImages(
-        classes=CIFAR100,
-        shape=(3, 32, 32),
-        mean=(0.5071, 0.4866, 0.4409),
-        std=(0.2673, 0.2564, 0.2762),
-        torchvision="CIFAR100",
-    ),
+    "svhn": _rgb(DIGITS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), "SVHN", dsa=NO_FLIP),
+    "cifar10": _rgb(CIFAR10, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), "CIFAR10"),
+    "cifar100": _rgb(CIFAR100, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), "CIFAR100"),
     "tiny-imagenet": imagenet(TINY_IMAGENET, side=64),
     **{name: imagenet(ids) for name, ids in SUBSETS.items()},
 }

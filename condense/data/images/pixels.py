@@ -103,14 +103,7 @@ class Affine(PixelSpace):
 
 
 class Zca(PixelSpace):
-    """The space `zca`: regularised whitening of whole images.
-
-    Attributes:
-        mean: Mean of the training images.
-        matrix: Matrix of the whitening.
-        inverse: Inverse of the matrix.
-        fitted_on: Hash of the training images.
-    """
+    """The space `zca`: regularised whitening of whole images."""
 
     name: str = "zca"
     eps: ClassVar[float] = ZCA_EPS
@@ -122,7 +115,7 @@ class Zca(PixelSpace):
         inverse: Float[Tensor, "d d"],
         fitted_on: str,
     ) -> None:
-        """Takes the results of `kornia.enhance.zca_mean` and the hash of the training images."""
+        """Takes mean, matrix and inverse from `kornia.enhance.zca_mean`, and the training images' hash."""
         self.mean = mean
         self.matrix = matrix
         self.inverse = inverse
