@@ -116,8 +116,8 @@ def test_only_real_starts_need_as_many_real_images() -> None:
     ("field", "value", "why"),
     [
         ("init", "smooth", "unknown init"),
-        ("crop_min", 0, "no share"),
-        ("crop_min", 1.5, "no share"),
+        ("crop_min", 0, "share of an image is above 0"),
+        ("crop_min", 1.5, "share of an image is above 0"),
         ("block", 0, "at least 1"),
         ("encode", "gif", "unknown image encoding"),
     ],
