@@ -1,7 +1,7 @@
 """What a method, a wrapper or a student network in a package of its own imports.
 
-A method is a frozen dataclass that derives from `ImageMethod` or `GraphMethod` and has a function ``distill``.
-Its package names it as an entry point of the group ``condense.methods``. `CONTRIBUTING.md` shows an example.
+A method is a frozen dataclass that derives from `ImageMethod` or `GraphMethod` and defines ``distill``. Its
+package names it as an entry point of the group ``condense.methods``. `CONTRIBUTING.md` shows an example.
 """
 
 from condense.data import Graphs, GraphSpec, Images, ImageSpec

@@ -77,12 +77,12 @@ def test_a_draw_of_random_graphs_has_a_student_of_its_own_in_each_network(places
     ]
 
 
-def test_students_that_were_chosen_by_validation_graphs_have_their_bytes_told(places: Paths) -> None:
+def test_a_record_holds_the_bytes_of_validation_graphs_that_select(places: Paths) -> None:
     (record,) = run(places, method="mirage", student="gcn-sum", protocol="graph-select-v1")
     assert record.valid_bytes and record.protocol.select == "valid"
 
 
-def test_the_whole_training_set_has_a_record_for_each_student_and_a_trivial_feature_one(
+def test_the_whole_training_set_has_a_record_for_each_student(
     places: Paths,
 ) -> None:
     whole = run(places, method="whole", dataset="mutag")
@@ -97,7 +97,7 @@ def test_the_whole_training_set_has_a_record_for_each_student_and_a_trivial_feat
     assert len(read_records(places.results)) == 8
 
 
-def test_a_stored_set_of_graphs_is_judged_by_all_students_unless_one_is_named(places: Paths) -> None:
+def test_a_stored_set_of_graphs_is_evaluated_with_all_students(places: Paths) -> None:
     (first,) = run(places, method="mirage", student="gin-sum")
     (folder,) = places.out.iterdir()
     made, plain = load(folder), CellSpec(eval_seeds=1)
@@ -112,7 +112,7 @@ def test_a_stored_set_of_graphs_is_judged_by_all_students_unless_one_is_named(pl
         reevaluate(made, replace(plain, dataset="digits"), places, Machine())
 
 
-def test_beside_a_graph_method_stand_coresets_of_as_many_graphs_and_of_as_many_bytes(places: Paths) -> None:
+def test_a_graph_method_has_baselines_of_equal_number_and_equal_bytes(places: Paths) -> None:
     cell = CellSpec(method="mirage", student="gcn-sum", eval_seeds=1)
     job = resolve(cell, places)
     rows = [row.cell for row in beside(job)]
@@ -180,7 +180,9 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_fil
         ({"method": "whole", "dataset": "mutag", "protocol": "whole-v1"}, "whole-v1 judges images; mutag"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_any_work(places: Paths, given: Given, sentence: str) -> None:
+def test_cells_that_contradict_themselves_are_refused_before_any_work(
+    places: Paths, given: Given, sentence: str
+) -> None:
     with pytest.raises(Refused) as refusal:
         run_cell(CellSpec(**({"method": "mirage"} | given)), places, Machine())  # type: ignore[arg-type]
     assert str(refusal.value).startswith(sentence) and "\n" not in str(refusal.value)

@@ -24,7 +24,7 @@ def end_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80000000000 bytes."),
     ],
 )
-def test_what_takes_more_memory_than_there_is_ends_in_one_sentence(
+def test_a_lack_of_memory_ends_in_one_sentence(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

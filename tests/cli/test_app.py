@@ -237,7 +237,7 @@ def test_a_set_that_is_not_whole_is_refused_by_the_file_at_fault(
         ),
     ],
 )
-def test_a_stored_set_is_not_evaluated_on_what_does_not_fit_it(
+def test_a_stored_set_is_not_evaluated_with_settings_that_do_not_fit(
     arguments: str, sentence: str, stored: Path, toy_file: Path, condense: Condense
 ) -> None:
     given = arguments.replace("TOY", str(toy_file)).split()
@@ -276,9 +276,7 @@ def subset(toy_file: Path, *more: str, ipc: int = 1) -> list[str]:
     return ["run", "--dataset", str(toy_file), "--ipc", str(ipc), *short, *more]
 
 
-def test_a_run_leaves_a_set_a_record_and_the_board_and_its_repeat_does_nothing(
-    condense: Condense, toy_file: Path
-) -> None:
+def test_a_run_writes_a_set_a_record_and_the_board_once(condense: Condense, toy_file: Path) -> None:
     first = condense(*subset(toy_file))
     assert first.code == 0
     assert "toy: hard-v1" in first.out and "random_subset" in first.out
@@ -308,9 +306,7 @@ def test_the_board_is_checked_against_the_records(condense: Condense, toy_file: 
     assert sorted(Path("plots").iterdir())
 
 
-def test_a_run_whose_budget_is_spent_ends_with_code_3_and_goes_on_when_repeated(
-    condense: Condense, toy_file: Path
-) -> None:
+def test_a_run_whose_budget_is_spent_ends_with_code_3(condense: Condense, toy_file: Path) -> None:
     stopped = condense(*subset(toy_file, "--budget", "0.000001s"))
     assert stopped.code == 3 and "Traceback" not in stopped.err
     assert stopped.err.splitlines()[-1].startswith("condense: the budget of 1e-06 s is spent ")
@@ -330,7 +326,7 @@ def test_an_interrupt_is_one_sentence_and_code_130(
     assert ended.err == "condense: interrupted; the same command goes on from the last checkpoint\n"
 
 
-def test_what_is_no_refusal_keeps_its_traceback(
+def test_an_error_that_is_not_a_refusal_keeps_its_traceback(
     condense: Condense, toy_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -383,7 +379,7 @@ def test_a_run_without_a_method_fills_the_baselines_rows_too(
     assert asked == ["dm", "random_subset", "herding", "k_center"]
 
 
-def test_a_queue_fills_what_it_can_and_says_what_it_skipped(condense: Condense, toy_file: Path) -> None:
+def test_a_queue_fills_what_it_can_and_names_what_it_skips(condense: Condense, toy_file: Path) -> None:
     cell = f'[[cell]]\ndataset = "{toy_file}"\nmethod = "random_subset"\nstudent = "mlp"\nseeds = [0]\n'
     Path("queue.toml").write_text(f"{cell}ipc = [1, 99, 2]\n")
     ended = condense("bench", "queue.toml", "--out", "out")
@@ -405,7 +401,7 @@ def test_the_list_names_every_method_dataset_network_and_protocol(condense: Cond
     }
 
 
-def test_help_names_every_verb_and_comes_when_nothing_is_said(condense: Condense) -> None:
+def test_help_names_every_command_and_is_the_default(condense: Condense) -> None:
     said = condense("--help")
     assert said.code == 0 and condense() == said
     for verb in ("run", "distill", "evaluate", "show", "verify", "list", "leaderboard", "bench"):

@@ -136,7 +136,7 @@ def test_random_subsets_run_under_soft_v1_with_the_seed_modulo_three(
     assert all(student.labeller is not None for student in trainings)
 
 
-def test_a_full_record_of_the_fixed_teacher_is_up_to_date_and_of_another_teacher_is_not(
+def test_a_full_record_is_up_to_date_only_for_the_same_fixed_teacher(
     cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, trainings: list[ImageStudent], home: Path
 ) -> None:
     (first,) = run(cell(eval_seeds=3), places)
@@ -151,7 +151,7 @@ def test_a_full_record_of_the_fixed_teacher_is_up_to_date_and_of_another_teacher
     )
 
 
-def test_data_without_a_fixed_teacher_are_refused_before_any_work_and_say_how_to_make_one(
+def test_data_without_a_fixed_teacher_are_refused_with_a_remedy(
     cell: Make, places: Paths, toy: ImageDataset
 ) -> None:
     with pytest.raises(Refused) as refused:
@@ -165,7 +165,7 @@ def test_data_without_a_fixed_teacher_are_refused_before_any_work_and_say_how_to
     assert not places.results.exists() or not read_records(places.results)
 
 
-def test_a_labeller_gives_the_teachers_logits_of_the_images_at_the_protocols_temperature(
+def test_a_labeller_returns_the_teachers_logits_and_the_temperature(
     teacher: Teacher,
 ) -> None:
     images = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -211,7 +211,7 @@ def first(source: ImageSource) -> Iterator[Tensor]:
         yield images
 
 
-def test_a_set_is_labelled_by_its_own_teacher_where_the_papers_protocol_says_so(
+def test_a_set_is_labelled_by_its_own_teacher_if_the_protocol_says_so(
     cell: Make, places: Paths, teacher: Teacher, toy: ImageDataset, home: Path, trainings: list[ImageStudent]
 ) -> None:
     own = taught(toy, seed=5, accuracy=None)
@@ -234,7 +234,7 @@ def test_a_set_is_labelled_by_its_own_teacher_where_the_papers_protocol_says_so(
     assert fixed is not None and fixed.hash == teacher.hash
 
 
-def test_a_set_without_a_teacher_of_its_own_is_refused_where_that_should_label(
+def test_a_set_without_a_teacher_is_refused_if_its_own_should_label(
     cell: Make, places: Paths, toy: ImageDataset
 ) -> None:
     sentence = "under published the set's own teacher labels, and this set of random_subset names none"
@@ -242,7 +242,7 @@ def test_a_set_without_a_teacher_of_its_own_is_refused_where_that_should_label(
         evaluate_set(made(cell(), places), Setup(toy, OWN, "mlp"), [0], places.results, Machine())
 
 
-def test_a_full_published_record_is_found_though_its_teacher_is_known_only_with_the_set(
+def test_a_full_record_is_found_before_the_sets_own_teacher_is_known(
     cell: Make,
     places: Paths,
     toy: ImageDataset,
@@ -308,7 +308,7 @@ def test_a_set_without_stored_labels_is_refused_under_replay_v1(
     assert not list(places.results.glob("*/*.json"))
 
 
-def test_the_way_to_stored_labels_that_is_told_works(toy: ImageDataset) -> None:
+def test_the_remedies_for_missing_stored_labels_work(toy: ImageDataset) -> None:
     def remedies(taught: bool) -> list[Remedy]:
         with pytest.raises(Refused) as refused:
             require_stored(LabelsOf("sre2l", stored=False, taught=taught), toy, REPLAY_V1)
@@ -322,7 +322,7 @@ def test_the_way_to_stored_labels_that_is_told_works(toy: ImageDataset) -> None:
         assert [one.settings for one in remedies(own)] == [wrapped]
 
 
-def test_a_set_with_stored_labels_runs_under_replay_v1_beside_those_of_the_same_teacher_alone(
+def test_a_set_with_stored_labels_is_evaluated_under_replay_v1(
     cell: Make, places: Paths, teacher: Teacher, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = {"fkd.epochs": "2", "fkd.batch": "4"}

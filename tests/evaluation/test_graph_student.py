@@ -101,7 +101,7 @@ def test_a_student_is_adam_on_the_loss_weighted_by_the_sets_weights(
 
 
 @pytest.mark.parametrize("batch", [512, 4])
-def test_a_stored_set_of_real_graphs_teaches_what_the_graphs_themselves_teach(
+def test_a_stored_set_of_real_graphs_trains_the_same_student_as_the_graphs(
     batch: int, students: list[GraphNetwork]
 ) -> None:
     graphs = MUTAG.train.select([3, 1, 40, 7, 100, 9])
@@ -160,7 +160,7 @@ def test_the_whole_set_comes_in_batches_of_each_graph_once_an_epoch() -> None:
         torch.testing.assert_close(counts, torch.full((len(batch),), 1 / len(batch)))
 
 
-def test_of_more_items_than_a_batch_as_many_are_drawn_by_weight_and_count_alike() -> None:
+def test_more_items_than_a_batch_are_drawn_by_weight_and_count_alike() -> None:
     protocol = replace(GRAPH_V1, batch=4)
     drawn: list[int] = []
 
@@ -204,7 +204,7 @@ def scripted(
 
 
 @pytest.mark.parametrize("auc", [True, False])
-def test_a_protocol_that_selects_tests_the_student_as_it_was_at_its_first_best_every_tenth_step(
+def test_a_protocol_that_selects_tests_the_first_best_of_every_tenth_step(
     monkeypatch: pytest.MonkeyPatch, auc: bool
 ) -> None:
     marks = [50.0, 70.0, 70.0, 60.0, 99.0]
@@ -278,7 +278,7 @@ def test_a_spent_budget_stops_a_student() -> None:
         ).outcome(0)
 
 
-def test_the_curve_counts_the_pairs_in_order_and_half_of_those_that_are_equal() -> None:
+def test_the_auc_counts_ordered_pairs_and_half_of_the_equal_ones() -> None:
     rng = torch.Generator().manual_seed(0)
     logits = torch.randint(0, 4, (40, 2), generator=rng).float()
     labels = torch.randint(0, 2, (40,), generator=rng)
@@ -289,7 +289,7 @@ def test_the_curve_counts_the_pairs_in_order_and_half_of_those_that_are_equal() 
     assert accuracy == pytest.approx(100 * float((logits.argmax(1) == labels).double().mean()))
 
 
-def test_graphs_are_ranked_by_differences_where_probabilities_have_run_out_of_digits() -> None:
+def test_graphs_are_ranked_by_logits_where_probabilities_saturate() -> None:
     logits = torch.tensor([[0.0, 300.0], [0.0, 200.0]])
     assert logits.softmax(1)[0, 1] == logits.softmax(1)[1, 1]
     assert rated(logits, torch.tensor([1, 0])) == (50.0, 100.0)

@@ -36,11 +36,11 @@ def test_the_defaults_of_each_kind_exist_and_fit_each_other() -> None:
         ("whole", "digits"), ("majority", "digits"), ("num_nodes", "mutag"), ("no such", "digits"),
     ],
 )  # fmt: skip
-def test_a_name_without_a_dataset_stands_for_one_that_it_is_for(name: str, data: str) -> None:
+def test_a_method_without_a_dataset_takes_the_default_of_its_kind(name: str, data: str) -> None:
     assert data_for(name) == data
 
 
-def test_a_protocol_judges_data_of_its_kind_alone(toy: ImageDataset, mutag: GraphDataset) -> None:
+def test_a_protocol_is_for_data_of_its_kind_alone(toy: ImageDataset, mutag: GraphDataset) -> None:
     assert require_fit(HARD_V1, toy) is HARD_V1 and require_fit(GRAPH_V1, mutag) is GRAPH_V1
     assert require_fit(REFERENCE_V1, toy) is require_fit(REFERENCE_V1, mutag) is REFERENCE_V1
     for protocol, data, sentence in (
@@ -51,7 +51,7 @@ def test_a_protocol_judges_data_of_its_kind_alone(toy: ImageDataset, mutag: Grap
             require_fit(protocol, data)
 
 
-def test_validation_graphs_are_counted_as_a_set_of_them_is_and_only_where_they_are_looked_at(
+def test_validation_graphs_count_like_a_stored_set_if_they_are_used(
     mutag: GraphDataset, tmp_path: Path
 ) -> None:
     method, _ = build("random_subset", "mutag", 1, kind="graphs")

@@ -20,7 +20,7 @@ def reference(name: str, dataset: Dataset) -> Outcome:
     return outcome
 
 
-def test_mutags_nodes_counted_tell_its_test_graphs_apart_as_well_as_has_been_measured() -> None:
+def test_the_number_of_nodes_separates_the_classes_of_mutag_as_measured() -> None:
     outcome = reference("num_nodes", MUTAG)
     assert outcome.auc == pytest.approx(95.51, abs=0.01)
     assert reference("num_edges", MUTAG).auc == pytest.approx(94.87, abs=0.01)
@@ -37,7 +37,9 @@ def test_mutags_nodes_counted_tell_its_test_graphs_apart_as_well_as_has_been_mea
         ("molhiv", "ogbg_molhiv", 71.80, 71.88),
     ],
 )
-def test_so_do_those_of_the_larger_sets(name: str, folder: str, nodes: float, edges: float) -> None:
+def test_the_number_of_nodes_separates_the_classes_of_larger_datasets(
+    name: str, folder: str, nodes: float, edges: float
+) -> None:
     if not (Path(os.environ.get("CONDENSE_DATA", "")) / f"{folder}.zip").exists():
         pytest.skip(f"there is no {folder}.zip in $CONDENSE_DATA")
     dataset = load_graphs(name)
@@ -77,7 +79,7 @@ def test_the_labels_of_the_test_graphs_change_nothing_that_is_fitted() -> None:
         assert auc is not None and opposite == pytest.approx(100 - auc)
 
 
-def test_the_majority_of_the_training_set_is_right_as_often_as_its_class_is_there(toy: ImageDataset) -> None:
+def test_the_majority_class_is_right_as_often_as_it_occurs(toy: ImageDataset) -> None:
     counts = torch.bincount(MUTAG.train.labels)
     outcome = reference("majority", MUTAG)
     share = (MUTAG.test.labels == counts.argmax()).double().mean()
@@ -92,7 +94,7 @@ def test_each_kind_of_data_has_its_references() -> None:
     assert names == {"images": ["majority"], "graphs": ["majority", *features]}
 
 
-def test_of_three_classes_the_largest_logit_decides_and_there_is_no_curve() -> None:
+def test_there_is_no_auc_for_three_classes() -> None:
     spec = replace(MUTAG.spec, classes=("a", "b", "c"))
     parts = []
     for graphs in (MUTAG.train, MUTAG.valid, MUTAG.test):

@@ -138,7 +138,7 @@ def trained(
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("seed", [0, 3])
-def test_a_student_is_what_a_plain_loop_with_momentum_and_decay_written_out_gives(
+def test_a_student_equals_a_plain_loop_with_momentum_and_weight_decay(
     everything: ImageSet, unseen: Images, toy: ImageDataset, students: list[Network], reset: bool, seed: int
 ) -> None:
     protocol = replace(TINY, reset=reset)
@@ -194,7 +194,7 @@ def test_a_student_under_adamw_is_what_its_formulas_give(
         assert (weights(students[-1]) - expected).abs().max() > 1e-3
 
 
-def test_every_optimizer_that_a_protocol_may_name_is_built_but_for_that_of_logistic_regressions(
+def test_every_optimizer_that_trains_networks_is_built_by_its_name(
     everything: ImageSet, unseen: Images, toy: ImageDataset
 ) -> None:
     assert {*module.OPTIMIZERS, "lbfgs"} == set(OPTIMIZERS)
@@ -202,7 +202,7 @@ def test_every_optimizer_that_a_protocol_may_name_is_built_but_for_that_of_logis
         trained(everything, unseen, toy, replace(TINY, optimizer="lbfgs"), student="mlp")
 
 
-def test_the_rate_of_each_stage_and_the_momentum_over_their_bounds_show_in_the_weights(
+def test_rate_momentum_and_weight_decay_each_change_the_weights(
     everything: ImageSet, unseen: Images, toy: ImageDataset, students: list[Network]
 ) -> None:
     protocols = (
@@ -227,7 +227,7 @@ def test_a_stage_split_in_two_at_one_rate_is_one_stage(
     assert torch.equal(weights(students[0]), weights(students[1]))
 
 
-def test_a_reset_forgets_the_momentum_so_that_a_stage_at_rate_zero_changes_nothing_after_it(
+def test_a_reset_forgets_the_momentum_of_the_stage_before(
     toy: ImageDataset, unseen: Images, students: list[Network]
 ) -> None:
     zero = Stage(epochs=3, scale=0.0)
@@ -267,7 +267,7 @@ def test_epochs_are_counted_through_over_the_stages(toy: ImageDataset, unseen: I
     assert source.seen == [0, 1, 2, 3, 4]
 
 
-def test_a_students_outcome_does_not_depend_on_those_before_it_nor_on_global_randomness(
+def test_a_student_depends_on_its_seed_alone(
     everything: ImageSet, unseen: Images, toy: ImageDataset, students: list[Network]
 ) -> None:
     for seed in (2, 0, 1, 2):
@@ -347,7 +347,7 @@ def test_a_protocol_without_a_rate_refuses_a_set_that_learned_none(
             trained(source, unseen, toy, replace(TINY, lr=None))
 
 
-def test_an_epoch_of_the_whole_training_set_is_every_image_once_in_the_generators_order(
+def test_an_epoch_of_the_whole_training_set_has_every_image_once(
     toy: ImageDataset,
 ) -> None:
     train = toy.train.in_space(toy.space("normalized"))

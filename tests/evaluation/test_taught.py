@@ -203,7 +203,7 @@ class Stored:
         yield x, label(x, Hard(torch.zeros(len(x), dtype=torch.long)))
 
 
-def test_replayed_labels_last_as_long_as_the_set_has_them_and_the_cosine_ends_there(
+def test_training_on_stored_labels_lasts_as_long_as_there_are_labels(
     source: WholeImages, toy: ImageDataset, taught: TeacherMethod
 ) -> None:
     stored = Stored(source.train.images[:20])

@@ -22,7 +22,7 @@ def told(cell: CellSpec) -> list[tuple[str, str | None, str, int | None]]:
     return [(one.method, one.protocol, one.data, one.eval_seeds) for one in baselines(cell)]
 
 
-def test_the_baselines_beside_a_cell_are_judged_as_it_is() -> None:
+def test_the_baselines_of_a_cell_are_evaluated_like_the_cell() -> None:
     cell = CellSpec(
         method="dm", dataset="mnist", protocol="soft-v1", eval_seeds=1, params={"iterations": "9"}
     )
@@ -35,7 +35,7 @@ def test_the_baselines_beside_a_cell_are_judged_as_it_is() -> None:
     assert all(one.params == {"fkd.epochs": "3"} and one.teacher == "file" for one in baselines(stored))
 
 
-def test_around_a_coreset_stands_only_what_stores_labels() -> None:
+def test_a_coreset_is_wrapped_only_by_what_stores_labels() -> None:
     params = {"fyi.flip_first": "true", "fkd.epochs": "3"}
     cell = CellSpec(method="dm+fyi+fkd", dataset="mnist", protocol="replay-v1", params=params)
     assert [row[0] for row in told(cell)] == [f"{name}+fkd" for name in NAMES]
@@ -43,7 +43,7 @@ def test_around_a_coreset_stands_only_what_stores_labels() -> None:
     assert [row[0] for row in told(replace(cell, protocol=None))] == list(NAMES)
 
 
-def test_a_coreset_is_labelled_by_the_very_teacher_that_the_host_would_have() -> None:
+def test_a_coreset_is_labelled_by_the_teacher_of_the_host() -> None:
     params = {"fkd.teacher": "host", "fkd.epochs": "3"}
     cell = CellSpec(method="sre2l+fkd", dataset="mnist", protocol="replay-v1", params=params)
     for inner in ("fixed", "0a" * 32):
@@ -72,7 +72,7 @@ def places(tmp_path: Path) -> Paths:
     return Paths(out=tmp_path / "sets", results=tmp_path / "results")
 
 
-def test_baselines_are_prepared_with_the_cell_and_what_cannot_work_is_refused_before_any_work(
+def test_baselines_that_cannot_work_are_refused_before_any_work(
     cell: Callable[..., CellSpec], places: Paths
 ) -> None:
     fine = cell(method="dc", ipc=20)

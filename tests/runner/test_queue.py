@@ -29,7 +29,7 @@ def test_every_cell_of_a_shipped_queue_names_what_exists_and_comes_once(path: Pa
         assert recipe if cell.protocol == "published" else cell.protocol in (None, *PROTOCOLS)
 
 
-def test_the_quick_queue_holds_every_method_at_one_and_ten_images_per_class() -> None:
+def test_the_quick_queue_holds_every_method_at_1_and_10_images_per_class() -> None:
     (path,) = [path for path in SHIPPED if path.name == "quick.toml"]
     cells = read_queue(path)
     ours = {name: cls for name, cls in methods().items() if cls.__module__.startswith("condense.methods.")}
@@ -64,7 +64,7 @@ def test_a_list_stands_for_one_cell_an_item_in_order(tmp_path: Path) -> None:
         ("[[cell]]\nparams = 'iterations=3'", "params = 'iterations=3' is not a table"),
     ],
 )
-def test_a_queue_that_cannot_be_meant_is_refused_by_its_place(
+def test_a_wrong_queue_is_refused_with_the_file_and_the_value_at_fault(
     text: str, sentence: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "queue.toml"

@@ -74,7 +74,7 @@ Make = Callable[..., CellSpec]
 Spent = Callable[[int], Budget]
 
 
-def test_a_cell_that_is_full_is_up_to_date_and_nothing_is_trained_or_written(
+def test_a_full_cell_is_up_to_date_and_nothing_is_trained_or_written(
     cell: Make, places: Paths, spent_after: Spent, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick = {"iterations": "2", "batch_real": "4", "network": "convnet-w32"}
@@ -88,7 +88,7 @@ def test_a_cell_that_is_full_is_up_to_date_and_nothing_is_trained_or_written(
         assert contents(places.out.parent) == before
 
 
-def test_a_full_cell_needs_its_set_no_longer_and_says_where_it_would_come_from(
+def test_a_full_cell_does_not_need_its_set_any_more(
     cell: Make, places: Paths, spent_after: Spent, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(cell(), places)
@@ -99,9 +99,7 @@ def test_a_full_cell_needs_its_set_no_longer_and_says_where_it_would_come_from(
     assert not list(places.out.iterdir())
 
 
-def test_the_ten_draws_of_random_images_train_one_student_each_with_the_seed_modulo_five(
-    cell: Make, places: Paths
-) -> None:
+def test_each_random_subset_trains_the_student_of_its_seed_modulo_5(cell: Make, places: Paths) -> None:
     records = run(cell(seeds=None), places)
     assert [record.seed for record in records] == list(range(10))
     assert [[entry.seed for entry in record.entries] for record in records] == [[s % 5] for s in range(10)]
@@ -112,16 +110,14 @@ def test_the_ten_draws_of_random_images_train_one_student_each_with_the_seed_mod
     assert [entry.seed for entry in asked.entries] == [0, 1, 3]
 
 
-def test_other_methods_make_one_set_and_train_a_student_for_each_seed_of_the_protocol(
-    cell: Make, places: Paths
-) -> None:
+def test_other_methods_make_one_set_and_train_a_student_per_seed(cell: Make, places: Paths) -> None:
     quick = {"iterations": "1", "batch_real": "4", "network": "convnet-w32"}
     (record,) = run(cell(method="dm", seeds=None, params=quick), places)
     assert record.seed == 0 and [entry.seed for entry in record.entries] == [0, 1, 2, 3, 4]
     assert record.method.chain[0]["config"] == {**build("dm", "toy", 1, quick)[0].chain()[0]["config"]}  # type: ignore[dict-item]
 
 
-def test_a_record_is_written_after_each_student_and_a_later_run_only_adds_to_it(
+def test_a_record_is_written_after_each_student_and_only_grows(
     cell: Make, places: Paths, spent_after: Spent
 ) -> None:
     wanted = cell(eval_seeds=3)
@@ -143,7 +139,7 @@ def test_students_in_pieces_score_as_students_at_once(cell: Make, places: Paths,
     assert pieces.key == at_once.key and pieces.set == at_once.set
 
 
-def test_a_distillation_that_its_budget_stopped_leaves_no_record_and_goes_on_to_the_same_set(
+def test_a_distillation_stopped_by_its_budget_resumes_to_the_same_set(
     cell: Make, places: Paths, tmp_path: Path, spent_after: Spent
 ) -> None:
     quick = {"iterations": "6", "batch_real": "4", "network": "convnet-w32"}
@@ -177,7 +173,7 @@ def test_a_stored_set_that_is_damaged_is_refused(cell: Make, places: Paths) -> N
         run(cell(student="mlp"), places)
 
 
-def test_what_a_kill_left_beside_a_stored_set_is_removed_once_the_set_is_found(
+def test_what_a_killed_run_left_is_removed_once_its_set_is_found(
     cell: Make, places: Paths, home: Path
 ) -> None:
     job = resolve(cell(), places)
@@ -221,7 +217,7 @@ def test_a_set_of_other_data_is_refused(cell: Make, places: Paths, toy: ImageDat
         evaluate(folder, places, dataset="digits")
 
 
-def test_a_stored_set_is_judged_as_its_cell_is(
+def test_a_stored_set_is_evaluated_like_its_cell(
     cell: Make, places: Paths, tmp_path: Path, toy_file: Path
 ) -> None:
     (record,) = run(cell(), places)
@@ -232,16 +228,14 @@ def test_a_stored_set_is_judged_as_its_cell_is(
     assert found.entries[0].accuracy == record.entries[0].accuracy
 
 
-def test_a_stored_set_finds_its_data_and_their_size_by_the_name_that_it_holds(
-    cell: Make, places: Paths
-) -> None:
+def test_a_stored_set_finds_its_data_by_the_name_that_it_holds(cell: Make, places: Paths) -> None:
     (record,) = run(cell(dataset="digits", size=6), places)
     (folder,) = places.out.iterdir()
     assert record.dataset.name == "digits@6" and folder.name.startswith("digits@6-random_subset-ipc1-seed0-")
     assert evaluate(folder, places, dataset=None) == record
 
 
-def test_published_resolves_to_the_recipes_own_protocol_and_is_refused_where_there_is_none(
+def test_published_is_the_protocol_of_the_recipe_or_is_refused(
     cell: Make, places: Paths, toy_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dm = methods()["dm"]
@@ -264,7 +258,7 @@ def test_published_resolves_to_the_recipes_own_protocol_and_is_refused_where_the
     assert contents(tmp_path) == before
 
 
-def test_a_protocol_for_the_whole_set_judges_no_other_set_and_the_other_way_round(
+def test_protocols_for_the_whole_training_set_are_for_nothing_else(
     cell: Make, places: Paths, toy_file: Path
 ) -> None:
     with pytest.raises(Refused, match="tiny-whole judges references such as the whole training set"):
@@ -278,7 +272,7 @@ def test_a_protocol_for_the_whole_set_judges_no_other_set_and_the_other_way_roun
         run(cell(method="whole"), places)
 
 
-def test_the_whole_training_set_has_a_reference_row_that_grows_like_any_other(
+def test_the_whole_training_set_has_a_reference_row_that_grows(
     cell: Make, places: Paths, spent_after: Spent
 ) -> None:
     wanted = cell(method="whole", protocol="tiny-whole")
@@ -292,7 +286,7 @@ def test_the_whole_training_set_has_a_reference_row_that_grows_like_any_other(
 
 
 @pytest.mark.parametrize("count", [0, 6, -1])
-def test_more_students_than_the_protocol_has_seeds_are_refused_before_any_work(
+def test_more_students_than_the_protocol_has_seeds_are_refused(
     cell: Make, places: Paths, toy_file: Path, count: int
 ) -> None:
     sentence = f"eval_seeds={count}: tiny has the seeds 0 to 4"
@@ -346,7 +340,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_whitened_set_is_judged_in_its_own_space(cell: Make, places: Paths) -> None:
+def test_a_whitened_set_is_evaluated_in_its_own_space(cell: Make, places: Paths) -> None:
     (plain,) = run(cell(), places)
     (whitened,) = run(cell(params={"pixel_space": "zca"}), places)
     assert (plain.space, whitened.space) == ("normalized", "zca")
