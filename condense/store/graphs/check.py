@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
 from condense.store.check import find_label_error
@@ -108,9 +107,7 @@ def _find_shape_error(parts: GraphParts) -> str | None:
     )
 
 
-def _find_ptr_error(
-    ptr: Int64[Tensor, " g+1"], name: str, count: int, of: str, graphs: tuple[int, ...]
-) -> str | None:
+def _find_ptr_error(ptr: Tensor, name: str, count: int, of: str, graphs: tuple[int, ...]) -> str | None:
     """Says why numbers cannot be the places where the nodes or edges of each graph begin."""
     if ptr.dtype != torch.int64 or ptr.shape != (graphs[0] + 1,):
         return f"{name} of {ptr.dtype}, {tuple(ptr.shape)} are not those of {graphs[0]} graphs"

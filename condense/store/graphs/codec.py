@@ -37,19 +37,19 @@ def in_order(
     return edges[:, order], labels[order]
 
 
-def owner_of(ptr: Int64[Tensor, " g+1"]) -> Int64[Tensor, " m"]:
+def owner_of(ptr: Int64[Tensor, " g_plus_1"]) -> Int64[Tensor, " m"]:
     """Returns for each of m nodes or edges the graph that it belongs to."""
     return torch.arange(len(ptr) - 1, device=ptr.device).repeat_interleave(ptr.diff())
 
 
 def pairs(
     edges: Int64[Tensor, "2 e"],
-    edges_ptr: Int64[Tensor, " g+1"],
-    nodes_ptr: Int64[Tensor, " g+1"],
+    edges_ptr: Int64[Tensor, " g_plus_1"],
+    nodes_ptr: Int64[Tensor, " g_plus_1"],
     labels: Int64[Tensor, " e"] | None,
     *,
     both: bool,
-) -> tuple[Int64[Tensor, "2 p"], Int64[Tensor, " g+1"], Int64[Tensor, " p"] | None]:
+) -> tuple[Int64[Tensor, "2 p"], Int64[Tensor, " g_plus_1"], Int64[Tensor, " p"] | None]:
     """Brings edges into the form in which they are stored.
 
     Args:
@@ -72,12 +72,12 @@ def pairs(
 
 def messages(
     stored: Int64[Tensor, "2 p"],
-    stored_ptr: Int64[Tensor, " g+1"],
-    nodes_ptr: Int64[Tensor, " g+1"],
+    stored_ptr: Int64[Tensor, " g_plus_1"],
+    nodes_ptr: Int64[Tensor, " g_plus_1"],
     labels: Int64[Tensor, " p"] | None,
     *,
     both: bool,
-) -> tuple[Int64[Tensor, "2 e"], Int64[Tensor, " g+1"], Int64[Tensor, " e"] | None]:
+) -> tuple[Int64[Tensor, "2 e"], Int64[Tensor, " g_plus_1"], Int64[Tensor, " e"] | None]:
     """Returns the messages from which `pairs` was made, graph after graph; within a graph in any order.
 
     Args:

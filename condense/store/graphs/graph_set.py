@@ -58,8 +58,8 @@ class GraphSet(DistilledSet):
     nodes: Int64[Tensor, "z f"] | Float32[Tensor, "z d"]
     edges: Int64[Tensor, "2 e"]
     edge_labels: Int64[Tensor, " e"] | None = None
-    nodes_ptr: Int64[Tensor, " g+1"]
-    edges_ptr: Int64[Tensor, " g+1"]
+    nodes_ptr: Int64[Tensor, " g_plus_1"]
+    edges_ptr: Int64[Tensor, " g_plus_1"]
     labels: Int64[Tensor, " g"]
     weights: Int64[Tensor, " g"] | Float32[Tensor, " g"] | None = None
     roots: Bool[Tensor, " z"] | None = None
