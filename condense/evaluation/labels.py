@@ -14,7 +14,7 @@ from condense.evaluation.student import Labeller
 from condense.protocol import Protocol
 from condense.store import ImageSet
 from condense.store.images.manifest import TeacherPart
-from condense.store.targets import Distilled, Target
+from condense.store.targets import Target, TeacherLogits
 from condense.teachers import NoFixed, Teacher, find_teacher, fixed
 
 
@@ -116,6 +116,6 @@ def labelled_by(teacher: Teacher, protocol: Protocol) -> Labeller:
 
     def label(images: Float[Tensor, "n c h w"], target: Target) -> Target:
         logits = teacher.logits(images, batch_statistics=protocol.teacher_mode == "train")
-        return Distilled(logits, target.ids, temperature, squared=bool(protocol.squared))
+        return TeacherLogits(logits, target.ids, temperature, squared=bool(protocol.squared))
 
     return label

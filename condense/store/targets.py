@@ -1,7 +1,8 @@
-"""What a student is trained towards: a batch of labels that carries its own loss."""
+"""Labels that a student is trained with: a batch of labels computes its own loss."""
 
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self
 
 import torch
 from jaxtyping import Float, Int64
@@ -9,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
 Index = slice | Tensor
-"""What picks some of a batch's items: a slice, item numbers, or a boolean mask."""
+"""A choice of items from a batch: a slice, item numbers, or a boolean mask."""
 
 
 class Target(Protocol):
-    """The labels of n items, of whatever kind; training code needs no more than this."""
+    """The labels of n items, of any kind. Training code needs nothing else of them."""
 
     @property
     def ids(self) -> Int64[Tensor, " n"]:
@@ -21,25 +22,47 @@ class Target(Protocol):
         ...
 
     def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-        """The mean loss of a network's logits for these items."""
+        """Returns the mean loss of a network's logits for these items."""
         ...
 
     def to(self, device: torch.device | str) -> Self:
-        """The same labels on a device."""
+        """Returns the same labels on a device."""
         ...
 
     def __getitem__(self, index: Index) -> Self:
-        """The labels of some of the items."""
+        """Returns the labels of some of the items."""
         ...
 
     def __len__(self) -> int:
-        """How many items there are."""
+        """Returns the number of items."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class Hard:
-    """Class ids, one an item.
+class _Labels:
+    """The part that all labels share: their tensors move and are indexed together."""
+
+    def _map(self, change: Callable[[Any], Any]) -> Self:
+        """Returns the same labels with a change made to each tensor."""
+        held = {item.name: getattr(self, item.name) for item in fields(self)}
+        return replace(self, **{name: change(one) for name, one in held.items() if isinstance(one, Tensor)})
+
+    def to(self, device: torch.device | str) -> Self:
+        """Returns the same labels on a device."""
+        return self._map(lambda held: held.to(device))
+
+    def __getitem__(self, index: Index) -> Self:
+        """Returns the labels of some of the items."""
+        return self._map(lambda held: held[index])
+
+    def __len__(self: Target) -> int:
+        """Returns the number of items."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Hard(_Labels):
+    """Class ids, one for each item.
 
     Attributes:
         ids: The class of each item, (n,).
@@ -48,29 +71,17 @@ class Hard:
     ids: Int64[Tensor, " n"]
 
     def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-        """Mean cross-entropy with the class ids."""
+        """Returns the mean cross-entropy with the class ids."""
         return cross_entropy(logits, self.ids)
-
-    def to(self, device: torch.device | str) -> "Hard":
-        """The same labels on a device."""
-        return Hard(self.ids.to(device))
-
-    def __getitem__(self, index: Index) -> "Hard":
-        """The labels of some of the items."""
-        return Hard(self.ids[index])
-
-    def __len__(self) -> int:
-        """How many items there are."""
-        return len(self.ids)
 
 
 @dataclass(frozen=True, eq=False)
-class Soft:
+class Soft(_Labels):
     """A probability for each class, and the class ids beside them.
 
     Attributes:
-        probabilities: One row an item, (n, k).
-        ids: The class of each item, (n,); where left out, the likeliest one.
+        probabilities: One row for each item, (n, k).
+        ids: The class of each item, (n,); the likeliest class by default.
     """
 
     probabilities: Float[Tensor, "n k"]
@@ -82,30 +93,18 @@ class Soft:
             object.__setattr__(self, "ids", self.probabilities.argmax(1))
 
     def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-        """Mean cross-entropy with the probabilities: ``-(p * log_softmax(logits)).sum(1).mean()``."""
+        """Returns the mean cross-entropy: ``-(p * log_softmax(logits)).sum(1).mean()``."""
         return cross_entropy(logits, self.probabilities.to(logits.dtype))
-
-    def to(self, device: torch.device | str) -> "Soft":
-        """The same labels on a device."""
-        return Soft(self.probabilities.to(device), self.ids.to(device))
-
-    def __getitem__(self, index: Index) -> "Soft":
-        """The labels of some of the items."""
-        return Soft(self.probabilities[index], self.ids[index])
-
-    def __len__(self) -> int:
-        """How many items there are."""
-        return len(self.ids)
 
 
 @dataclass(frozen=True, eq=False)
-class Distilled:
-    """A teacher's logits for the very images that the student sees, and the class ids beside them.
+class TeacherLogits(_Labels):
+    """A teacher's logits for exactly the images that the student sees, and the class ids beside them.
 
     Attributes:
-        logits: The teacher's, one row an item, (n, k); of any floating-point type.
+        logits: The teacher's logits, one row for each item, (n, k), of any floating-point type.
         ids: The class of each item, (n,).
-        temperature: T: the logits of both are divided by it.
+        temperature: Temperature T, by which the logits of teacher and student are divided.
         squared: Whether the loss is multiplied by T squared, which keeps the size of its gradient.
     """
 
@@ -115,38 +114,29 @@ class Distilled:
     squared: bool = False
 
     def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-        """Mean over the items of KL(softmax(self.logits / T) || softmax(logits / T)), in nats."""
+        """Returns the mean over the items of KL(softmax(self.logits / T) || softmax(logits / T)), in nats."""
         teacher = (self.logits.to(logits.dtype) / self.temperature).log_softmax(1)
         student = (logits / self.temperature).log_softmax(1)
         divergence = kl_div(student, teacher, reduction="batchmean", log_target=True)
         return divergence * self.temperature**2 if self.squared else divergence
 
-    def to(self, device: torch.device | str) -> "Distilled":
-        """The same labels on a device."""
-        return replace(self, logits=self.logits.to(device), ids=self.ids.to(device))
-
-    def __getitem__(self, index: Index) -> "Distilled":
-        """The labels of some of the items."""
-        return replace(self, logits=self.logits[index], ids=self.ids[index])
-
-    def __len__(self) -> int:
-        """How many items there are."""
-        return len(self.ids)
-
 
 @dataclass(frozen=True, eq=False)
-class Mixed:
-    """Two labels an item, and one share for all: what CutMix or mixup makes of a batch.
+class Mixed(_Labels):
+    """Two labels for each item, and one share for all items: the labels of a CutMix or mixup batch.
 
     Attributes:
         first: The labels that count with the share, (n,); the class ids are theirs.
         second: The labels that count with the rest, (n,).
-        share: From 0 to 1.
+        share: Weight of the first labels, from 0 to 1.
     """
 
     first: Target
     second: Target
     share: float
+
+    def _map(self, change: Callable[[Any], Any]) -> Self:
+        return replace(self, first=change(self.first), second=change(self.second))
 
     @property
     def ids(self) -> Int64[Tensor, " n"]:
@@ -154,17 +144,5 @@ class Mixed:
         return self.first.ids
 
     def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-        """``share * first.loss(logits) + (1 - share) * second.loss(logits)``."""
+        """Returns ``share * first.loss(logits) + (1 - share) * second.loss(logits)``."""
         return self.share * self.first.loss(logits) + (1 - self.share) * self.second.loss(logits)
-
-    def to(self, device: torch.device | str) -> "Mixed":
-        """The same labels on a device."""
-        return Mixed(self.first.to(device), self.second.to(device), self.share)
-
-    def __getitem__(self, index: Index) -> "Mixed":
-        """The labels of some of the items."""
-        return Mixed(self.first[index], self.second[index], self.share)
-
-    def __len__(self) -> int:
-        """How many items there are."""
-        return len(self.first)

@@ -29,7 +29,7 @@ from condense.runner.reevaluate import reevaluate
 from condense.runner.run import make_set, run_cell
 from condense.store import ImageSet, load
 from condense.store.images.manifest import ImageContent
-from condense.store.targets import Distilled, Hard
+from condense.store.targets import Hard, TeacherLogits
 from condense.teachers import Header, Teacher, keep_teacher, pin
 
 CPU = torch.device("cpu")
@@ -171,11 +171,11 @@ def test_a_labeller_returns_the_teachers_logits_and_the_temperature(
     images = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     ids = torch.arange(40) % 3
     found = labelled_by(teacher, SOFT)(images, Hard(ids))
-    assert isinstance(found, Distilled) and torch.equal(found.ids, ids)
+    assert isinstance(found, TeacherLogits) and torch.equal(found.ids, ids)
     assert found.temperature == 20.0 and not found.squared
     torch.testing.assert_close(found.logits, teacher.network(images))
     by_batch = labelled_by(teacher, OWN)(images, Hard(ids))
-    assert isinstance(by_batch, Distilled) and by_batch.temperature == 4.0 and by_batch.squared
+    assert isinstance(by_batch, TeacherLogits) and by_batch.temperature == 4.0 and by_batch.squared
     trained = taught_network(teacher).train()
     torch.testing.assert_close(by_batch.logits, trained(images).detach(), rtol=1e-4, atol=1e-5)
     assert float((by_batch.logits - found.logits).abs().max()) > 1e-2
@@ -227,7 +227,7 @@ def test_a_set_is_labelled_by_its_own_teacher_if_the_protocol_says_so(
     assert labeller is not None
     images = torch.randn(9, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     labels = labeller(images, Hard(torch.zeros(9, dtype=torch.long)))
-    assert isinstance(labels, Distilled)
+    assert isinstance(labels, TeacherLogits)
     torch.testing.assert_close(labels.logits, own.logits(images, batch_statistics=True))
     # soft-v1's labeller stays the fixed one, whatever the set was made with.
     fixed = labelling_teacher(one, toy, SOFT, CPU)

@@ -15,7 +15,7 @@ from condense.errors import Refused
 from condense.evaluation import ImageSource, ImageStudent, Labeller, WholeImages
 from condense.networks import Network, build_network
 from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
-from condense.store.targets import Distilled, Hard, Target
+from condense.store.targets import Hard, Target, TeacherLogits
 
 module = import_module("condense.evaluation.student")
 
@@ -74,7 +74,7 @@ def teacher() -> Network:
 
 
 def label(images: Tensor, target: Target) -> Target:
-    return Distilled(2 * teacher()(images), target.ids, 20.0)
+    return TeacherLogits(2 * teacher()(images), target.ids, 20.0)
 
 
 def naive(

@@ -19,7 +19,7 @@ from condense.networks import Network
 from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, Protocol, Stage
 from condense.resources import Budget, Machine
 from condense.store import Hard, ImageSet, Target, verify
-from condense.store.targets import Distilled
+from condense.store.targets import TeacherLogits
 from condense.teachers import Teacher, fixed
 from condense.training.step import cutmix
 
@@ -71,7 +71,7 @@ class Online:
             images = crop.random_crop(images, self.rng, flip=False)
             images, _ = cutmix(images, target, self.rng, SOFT_V1.cutmix or 0.0)
             logits = self.teacher.logits(images).half().float()
-            yield images, Distilled(logits, target.ids, 20.0)
+            yield images, TeacherLogits(logits, target.ids, 20.0)
 
 
 @pytest.mark.parametrize(("ipc", "batch"), [(2, 8), (1, 128)])
@@ -151,7 +151,7 @@ def test_it_labels_what_any_method_makes_and_leaves_its_images_as_they_are(
     assert sum(len(images) for images, _ in batches) == len(made) == made.content["counts"]["effective"]
     teacher = fixed("digits", digits.train.hash, torch.device("cpu"))
     for images, target in batches:
-        assert torch.equal(cast(Distilled, target).logits, teacher.logits(images).half().float())
+        assert torch.equal(cast(TeacherLogits, target).logits, teacher.logits(images).half().float())
     label = made.content["label"]
     assert label["kind"] == "replayed" and label["teacher"] == teacher.hash and label["temperature"] == 20.0
 

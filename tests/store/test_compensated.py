@@ -51,7 +51,7 @@ def by_hand(stored: ImageSet) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
-def test_students_see_each_image_and_its_clamped_sums_with_its_base_sets_compensators(
+def test_students_see_each_image_and_its_compensated_copies(
     make: Make, raw: PixelSpace, dtype: torch.dtype
 ) -> None:
     space = raw if dtype == torch.uint8 else None
@@ -74,7 +74,7 @@ def test_students_see_each_image_and_its_clamped_sums_with_its_base_sets_compens
     assert 0.2 < float(ends.float().mean()) < 0.8
 
 
-def test_the_bytes_of_compensators_are_auxiliary_one_a_value_and_count_in_the_hash(make: Make) -> None:
+def test_compensators_count_as_auxiliary_bytes_and_in_the_hash(make: Make) -> None:
     stored = compensated(make)
     assert stored.content["bytes"]["auxiliary"] == 2 * 2 * 48
     assert stored.content["bytes"]["images"] == 6 * 48 * 4
@@ -83,7 +83,7 @@ def test_the_bytes_of_compensators_are_auxiliary_one_a_value_and_count_in_the_ha
     assert {"name": "compensators", "dtype": "int8", "shape": [2, 2, 3, 4, 4]} in stored.content["tensors"]
 
 
-def test_what_is_stored_is_within_half_a_unit_and_decodes_like_values_beyond_black_and_white() -> None:
+def test_stored_compensators_are_within_half_a_unit() -> None:
     values = torch.randn(2, 1, 1, 8, 8, generator=stream()) * 0.6
     kept = as_compensators(values)
     assert kept.dtype == torch.int8 and int(kept.abs().max()) == 127 and values.abs().max() > 1
@@ -97,7 +97,7 @@ def test_what_is_stored_is_within_half_a_unit_and_decodes_like_values_beyond_bla
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_a_set_with_compensators_comes_back_from_disk_and_its_card_decodes_it(
+def test_a_compensated_set_comes_back_and_its_card_decodes_it(
     make: Make, raw: PixelSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     given = compensated(make, space=raw if dtype == torch.uint8 else None, dtype=dtype)
@@ -168,7 +168,7 @@ def test_compensators_without_a_step_are_refused(make: Make) -> None:
 
 
 @pytest.mark.parametrize("networks", [0, -1, 2.0, True, None])
-def test_a_number_of_networks_that_is_no_whole_number_from_one_on_is_refused(networks: object) -> None:
+def test_networks_must_be_a_whole_number_of_at_least_one(networks: object) -> None:
     with pytest.raises(Refused, match=r"networks must be a whole number of at least 1, not .+"):
         Compensated(networks)  # type: ignore[arg-type]
 

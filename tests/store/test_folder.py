@@ -117,7 +117,7 @@ print(json.dumps([content["dataset"]["classes"], labels.tolist(), images.ravel()
     assert torch.equal(torch.tensor(images), expected.images.flatten())
 
 
-def test_what_is_not_a_set_is_refused_by_the_path(tmp_path: Path) -> None:
+def test_a_path_that_is_no_set_is_refused_with_its_name(tmp_path: Path) -> None:
     assert "there is no folder" in refusal(tmp_path / "nowhere")
     (tmp_path / "file").write_text("x")
     assert "is a file" in refusal(tmp_path / "file")
@@ -143,7 +143,7 @@ def test_what_is_not_a_set_is_refused_by_the_path(tmp_path: Path) -> None:
         (" " * (16 * 2**20 + 1), "is longer than 16 MiB"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused(stored: Path, text: str, sentence: str) -> None:
+def test_a_file_that_is_no_manifest_is_refused(stored: Path, text: str, sentence: str) -> None:
     (stored / "set.json").write_bytes(text.encode(errors="surrogatepass"))
     assert sentence in refusal(stored)
 
@@ -247,7 +247,7 @@ def test_a_new_folder_is_made_with_its_parents_and_an_empty_one_is_taken(make: M
         assert make().save(str(path)) == verify(str(path))
 
 
-def test_saving_never_destroys_what_is_no_set(make: Make, stored: Path, tmp_path: Path) -> None:
+def test_saving_never_destroys_other_files(make: Make, stored: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("mine")

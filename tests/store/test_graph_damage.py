@@ -72,7 +72,7 @@ def at(name: str, place: int | tuple[int, int], value: float) -> Callable[[Tenso
     return change
 
 
-def test_a_forger_who_changes_nothing_is_not_noticed(stored: Path) -> None:
+def test_a_rewritten_set_without_changes_is_loaded(stored: Path) -> None:
     before = load(stored).hash
     forge(stored)
     assert load(stored).hash == before
@@ -272,7 +272,7 @@ def test_a_set_that_is_wrongly_made_is_refused_at_once(values: dict[str, object]
         make(values)
 
 
-def test_saving_over_an_older_set_replaces_it_whole_and_anything_else_is_left(tmp_path: Path) -> None:
+def test_saving_replaces_an_older_set_and_nothing_else(tmp_path: Path) -> None:
     make(trees=True).save(tmp_path / "set")
     second = make(seed=5)
     second.save(tmp_path / "set")

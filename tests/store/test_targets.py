@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condense.store import Hard, Soft, Target
-from condense.store.targets import Distilled, Mixed
+from condense.store.targets import Mixed, TeacherLogits
 
 
 def logits(n: int, k: int) -> torch.Tensor:
@@ -55,7 +55,7 @@ def naive(z: torch.Tensor, target: Hard | Soft, item: int) -> torch.Tensor:
     return (z[item].exp().sum().log() - z[item]) @ target.probabilities[item]
 
 
-def test_the_loss_of_mixed_labels_weighs_each_items_two_losses_by_the_share() -> None:
+def test_the_loss_of_mixed_labels_weighs_two_losses_by_the_share() -> None:
     z, ids = logits(7, 4), torch.tensor([0, 1, 2, 3, 3, 0, 1])
     p = torch.rand(7, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64).softmax(1)
     order = torch.tensor([6, 0, 1, 3, 5, 4, 2])
@@ -92,14 +92,14 @@ def naive_divergence(teacher: torch.Tensor, student: torch.Tensor, temperature: 
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
-def test_a_distilled_target_costs_the_divergence_from_the_teacher_at_its_temperature(
+def test_the_loss_of_teacher_logits_is_the_divergence_at_temperature(
     temperature: float,
 ) -> None:
     teacher, student, ids = logits(6, 4), logits(6, 4).flip(0), torch.arange(6) % 4
     items = [naive_divergence(t, s, temperature) for t, s in zip(teacher, student, strict=True)]
-    target = Distilled(teacher, ids, temperature)
+    target = TeacherLogits(teacher, ids, temperature)
     torch.testing.assert_close(target.loss(student), torch.stack(items).mean(), rtol=1e-10, atol=0)
-    squared = Distilled(teacher, ids, temperature, squared=True)
+    squared = TeacherLogits(teacher, ids, temperature, squared=True)
     torch.testing.assert_close(
         squared.loss(student), temperature**2 * target.loss(student), rtol=1e-14, atol=0
     )
@@ -111,9 +111,9 @@ def test_a_distilled_target_costs_the_divergence_from_the_teacher_at_its_tempera
 
 
 @pytest.mark.parametrize("squared", [False, True])
-def test_the_gradient_of_a_distilled_target_is_the_difference_of_the_softened_answers(squared: bool) -> None:
+def test_the_gradient_of_teacher_logits_is_a_softmax_difference(squared: bool) -> None:
     teacher, student, heat = logits(5, 3), logits(5, 3).flip(1).requires_grad_(), 7.0
-    target = Distilled(teacher, torch.zeros(5, dtype=torch.long), heat, squared)
+    target = TeacherLogits(teacher, torch.zeros(5, dtype=torch.long), heat, squared)
     (found,) = torch.autograd.grad(target.loss(student), student)
     softened = (student.detach() / heat).softmax(1) - (teacher / heat).softmax(1)
     torch.testing.assert_close(found, softened / (5 * heat) * (heat**2 if squared else 1))
@@ -122,19 +122,19 @@ def test_the_gradient_of_a_distilled_target_is_the_difference_of_the_softened_an
 
 
 def test_a_teacher_that_is_sure_beyond_floating_point_gives_a_finite_loss() -> None:
-    sure = Distilled(torch.tensor([[1000.0, 0.0, -1000.0]]), torch.tensor([0]), 1.0)
+    sure = TeacherLogits(torch.tensor([[1000.0, 0.0, -1000.0]]), torch.tensor([0]), 1.0)
     unsure = torch.tensor([[0.0, 0.0, 0.0]])
     assert float(sure.loss(unsure)) == pytest.approx(torch.tensor(3.0).log().item())
     assert float(sure.loss(torch.tensor([[-1000.0, 0.0, 0.0]]))) == pytest.approx(1000 + 0.6931, rel=1e-6)
 
 
-def test_a_distilled_target_takes_logits_as_they_are_stored_and_moves_with_them() -> None:
+def test_teacher_logits_of_half_precision_are_widened_and_move() -> None:
     teacher, student = logits(4, 5).half(), logits(4, 5).flip(0)
-    target: Target = Distilled(teacher, torch.arange(4), 20.0)
-    wide = Distilled(teacher.double(), torch.arange(4), 20.0)
+    target: Target = TeacherLogits(teacher, torch.arange(4), 20.0)
+    wide = TeacherLogits(teacher.double(), torch.arange(4), 20.0)
     assert target.loss(student).dtype == torch.float64
     assert torch.equal(target.loss(student), wide.loss(student))
     assert target.loss(student.float()).dtype == torch.float32
-    moved = Distilled(teacher, torch.arange(4), 20.0, squared=True).to("meta")
+    moved = TeacherLogits(teacher, torch.arange(4), 20.0, squared=True).to("meta")
     assert moved.ids.device.type == moved.logits.device.type == "meta"
     assert moved.temperature == 20.0 and moved.squared

@@ -33,7 +33,7 @@ from condense.store.images.gallery import draw_images
 from condense.store.images.manifest import PART_OF, PARTS, ImageContent, space_identity
 from condense.store.images.replay import Replay
 from condense.store.manifest import SetContent
-from condense.store.targets import Distilled, Hard, Soft, Target
+from condense.store.targets import Hard, Soft, Target, TeacherLogits
 
 StoredImages = Float[Tensor, "n c h w"] | UInt8[Tensor, "n c h w"]
 """Stored images: uint8 in the raw space, float16 or float32 in the others."""
@@ -225,11 +225,12 @@ class ImageSet(DistilledSet):
             )
         if self.evaluation_space != "normalized":
             raise Refused("stored labels are of normalised images: bring this whitened set into that space")
-        temperature, squared = protocol.temperature or self.content["label"]["temperature"], protocol.squared
+        temperature = protocol.temperature or self.content["label"]["temperature"]
         for batch in self.replay.batches(epoch, generator):
             index, logits = batch.order.to(self.device), batch.logits.to(self.device)
             ids = self.labels[index % len(self.images)]
-            yield batch.views(self.seen(index)), Distilled(logits, ids, temperature, squared=bool(squared))
+            labels = TeacherLogits(logits, ids, temperature, squared=bool(protocol.squared))
+            yield batch.views(self.seen(index)), labels
 
     def with_space(self, space: PixelSpace) -> "ImageSet":
         """Returns the same set with the pixel space that its images are in, which a whitened set needs.

@@ -27,7 +27,7 @@ def blocks(folder: Path) -> tuple[str, list[str]]:
     return card, re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
 
 
-def test_the_card_tells_weights_roots_degrees_bytes_and_hash_in_words(tmp_path: Path) -> None:
+def test_the_card_states_weights_roots_degrees_bytes_and_hash(tmp_path: Path) -> None:
     trees, plain = make(trees=True, weights="whole"), make(edge_labels=0)
     trees.save(tmp_path / "trees")
     plain.save(tmp_path / "plain")
@@ -65,7 +65,7 @@ def test_the_card_tells_weights_roots_degrees_bytes_and_hash_in_words(tmp_path: 
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_the_cards_few_lines_read_the_set_as_a_network_takes_it(
+def test_the_cards_plain_code_reads_what_a_network_sees(
     form: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make(**form)

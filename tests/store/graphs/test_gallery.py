@@ -23,7 +23,7 @@ def has(drawn: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", colour: str) -
     return bool((drawn == rgb).all(-1).any())
 
 
-def test_a_tree_has_its_root_on_top_its_levels_below_and_parents_over_their_children() -> None:
+def test_a_tree_grows_down_and_parents_are_above_their_children() -> None:
     edges = np.array([[1, 2, 3, 4, 5, 7], [0, 0, 1, 1, 2, 6]])
     places = placement.place_trees(edges, 8)
     assert places[:, 1].tolist() == [placement.LEVEL * level for level in (0, 1, 1, 2, 2, 2, 0, 1)]
@@ -33,7 +33,7 @@ def test_a_tree_has_its_root_on_top_its_levels_below_and_parents_over_their_chil
     assert places[6, 0] == places[7, 0] > places[:6, 0].max()
 
 
-def test_no_two_nodes_of_a_small_graph_lie_on_each_other_whatever_its_parts() -> None:
+def test_no_two_nodes_of_a_small_graph_lie_on_each_other() -> None:
     ring = [[i, (i + 1) % 6] for i in range(6)]
     edges = np.array([*ring, [6, 7], [7, 8]]).T
     places = placement.place_graph(edges, 14)

@@ -43,7 +43,7 @@ FORMS: list[dict[str, Any]] = [
     weights=st.sampled_from([None, "whole", "float"]),
     features=st.sampled_from([(1,), (7,), (300,), (3, 1, 70_000), (2, 5)]),
 )
-def test_what_is_stored_gives_back_each_tensor_from_the_least_integers(**chosen: Any) -> None:
+def test_each_tensor_comes_back_from_the_narrowest_integers(**chosen: Any) -> None:
     if sum(chosen["features"]) > 1000 and chosen["dense"]:
         chosen["dense"] = False
     before, after = make(**chosen), _again(make(**chosen))
@@ -73,9 +73,7 @@ def _again(made: GraphSet) -> GraphSet:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_a_set_of_each_form_is_saved_loaded_and_verified_by_the_functions_for_all_sets(
-    form: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_set_of_each_form_is_saved_loaded_and_verified(form: dict[str, Any], tmp_path: Path) -> None:
     before = make(**form)
     content_hash = save(before, tmp_path / "set")
     after = load(tmp_path / "set")
@@ -87,7 +85,7 @@ def test_a_set_of_each_form_is_saved_loaded_and_verified_by_the_functions_for_al
     assert after.provenance["device"] == "cpu"
 
 
-def test_the_least_integers_have_room_for_their_largest_value_and_no_more() -> None:
+def test_the_narrowest_integers_hold_the_largest_value() -> None:
     for largest, kind in (
         (255, torch.uint8),
         (256, torch.uint16),
@@ -98,7 +96,7 @@ def test_the_least_integers_have_room_for_their_largest_value_and_no_more() -> N
         assert least(torch.tensor([0, largest])).long().tolist() == [0, largest]
 
 
-def test_the_bytes_are_those_that_one_can_count() -> None:
+def test_the_bytes_of_a_small_set_are_counted_by_hand() -> None:
     edges = torch.tensor([[0, 1, 1, 2, 3, 4], [1, 0, 2, 1, 4, 3]])  # a path of three nodes and an edge
     labels = torch.tensor([0, 1])
     made = GraphSet(
@@ -115,7 +113,7 @@ def test_the_bytes_are_those_that_one_can_count() -> None:
     assert made.tensors()["edges"].tolist() == [[0, 1, 0], [1, 2, 1]]
 
 
-def test_equal_sets_that_were_told_differently_are_one() -> None:
+def test_equal_graphs_in_other_forms_have_one_hash() -> None:
     plain = make(edge_labels=0, weights="whole")
     order = torch.arange(len(plain.edges[0])).flip(0)
     begin, end = plain.edges_ptr[-2:].tolist()
@@ -155,7 +153,7 @@ def test_real_graphs_are_given_to_networks_as_the_dataset_gives_them() -> None:
     assert made.batch() is made.batch()
 
 
-def test_trees_keep_their_roots_and_the_degrees_of_where_they_come_from() -> None:
+def test_trees_keep_their_roots_and_their_original_degrees() -> None:
     made = make(trees=True)
     index = torch.tensor([3, 1])
     batch, given = made.batch(index), made.batch()
@@ -166,7 +164,7 @@ def test_trees_keep_their_roots_and_the_degrees_of_where_they_come_from() -> Non
     assert (batch.edges[0] > batch.edges[1]).all()  # children come after their parents in these
 
 
-def test_weights_count_in_proportion_and_their_sum_is_one() -> None:
+def test_weights_are_scaled_to_a_sum_of_one() -> None:
     assert torch.equal(make().weighting, torch.full((4,), 0.25))
     made = make({"weights": torch.tensor([1, 2, 3, 10])})
     torch.testing.assert_close(made.weighting, torch.tensor([1, 2, 3, 10]) / 16)
@@ -176,7 +174,7 @@ def test_weights_count_in_proportion_and_their_sum_is_one() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS[:7], ids=str)
-def test_the_loader_of_torch_geometric_batches_what_batch_gives(form: dict[str, Any]) -> None:
+def test_the_loader_of_torch_geometric_gives_what_batch_gives(form: dict[str, Any]) -> None:
     loader = pytest.importorskip("torch_geometric.loader")
     made = make(**form)
     (given,) = loader.DataLoader([made[i] for i in range(-len(made), 0)], batch_size=len(made))
@@ -194,7 +192,7 @@ def test_the_loader_of_torch_geometric_batches_what_batch_gives(form: dict[str, 
         made[len(made)]
 
 
-def test_without_torch_geometric_all_but_single_graphs_is_there(tmp_path: Path) -> None:
+def test_only_single_graphs_need_torch_geometric(tmp_path: Path) -> None:
     make(trees=True).save(tmp_path / "set")
     code = """
 import sys
@@ -216,12 +214,12 @@ except Refused as error:
     assert size == "4" and "install the extra graph" in sentence
 
 
-def test_a_set_moves_with_all_that_it_holds() -> None:
+def test_a_set_moves_with_all_its_tensors() -> None:
     made = make(trees=True, weights="float").to("cpu")
     assert made.hash == make(trees=True, weights="float").hash and made.device == torch.device("cpu")
 
 
-def test_what_diverged_can_be_held_but_not_stored(tmp_path: Path) -> None:
+def test_features_that_are_not_finite_can_be_held_but_not_stored(tmp_path: Path) -> None:
     values = fields(dense=True)
     nodes = values["nodes"]
     assert isinstance(nodes, torch.Tensor)

@@ -23,7 +23,7 @@ def code_blocks(folder: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
 
 
-def test_the_card_tells_method_settings_bytes_labels_and_hash(make: Make, tmp_path: Path) -> None:
+def test_the_card_states_method_settings_bytes_labels_and_hash(make: Make, tmp_path: Path) -> None:
     stored = make(soft=torch.float16)
     stored.save(tmp_path / "set")
     card = (tmp_path / "set" / "README.md").read_text()
@@ -41,7 +41,7 @@ def test_the_card_tells_method_settings_bytes_labels_and_hash(make: Make, tmp_pa
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("soft", [None, torch.float32])
-def test_the_cards_few_lines_read_the_set_as_a_student_sees_it(
+def test_the_cards_plain_code_reads_what_a_student_sees(
     make: Make, raw: PixelSpace, tmp_path: Path, dtype: torch.dtype, soft: torch.dtype | None
 ) -> None:
     stored = make(space=raw, dtype=dtype, soft=soft)
@@ -65,7 +65,7 @@ def test_the_cards_few_lines_read_the_set_as_a_student_sees_it(
         ((3, 9, 6), (2, 3), torch.float32, None),
     ],
 )
-def test_the_cards_few_lines_decode_a_set_as_condense_does(
+def test_the_cards_plain_code_decodes_like_condense(
     make: Make,
     raw: PixelSpace,
     tmp_path: Path,
@@ -97,9 +97,7 @@ def test_the_cards_few_lines_decode_a_set_as_condense_does(
     torch.testing.assert_close(torch.tensor(made["y"]), labels, check_dtype=False)
 
 
-def test_the_card_tells_what_is_stored_what_is_trained_on_and_how_it_is_decoded(
-    make: Make, tmp_path: Path
-) -> None:
+def test_the_card_says_how_the_images_are_decoded(make: Make, tmp_path: Path) -> None:
     counts = {"stored": 9, "effective": 36, "per_class": [3, 2, 4]}
     make(content={"decode": [MultiFormation(2).describe()], "counts": counts}).save(tmp_path / "set")
     card = (tmp_path / "set" / "README.md").read_text()

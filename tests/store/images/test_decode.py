@@ -101,7 +101,7 @@ def test_factor_one_leaves_every_image_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("size", [(6, 4), (5, 7)])
-def test_decoding_in_normalised_space_with_its_grey_is_normalising_what_was_decoded(
+def test_decoding_and_normalising_can_change_places(
     size: tuple[int, int],
 ) -> None:
     space, images = affine("normalized", [0.5, 0.3], [0.2, 0.4]), pixels(3, 2, *size)
@@ -113,7 +113,7 @@ def test_decoding_in_normalised_space_with_its_grey_is_normalising_what_was_deco
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 3)])
-def test_gradients_of_all_and_of_some_tiles_are_those_of_finite_differences(size: tuple[int, int]) -> None:
+def test_gradients_of_tiles_equal_finite_differences(size: tuple[int, int]) -> None:
     step, images = MultiFormation(2), pixels(2, 1, *size).requires_grad_()
     grey, tile = torch.tensor([0.5], dtype=torch.float64).view(1, 1, 1), torch.tensor([3, 1])
     assert torch.autograd.gradcheck(lambda x: step(x, grey), (images,))
@@ -134,7 +134,7 @@ def test_a_chain_of_steps_keeps_the_order_of_copies() -> None:
 
 
 @pytest.mark.parametrize("factor", [0, -1, 2.0, True, "2", None])
-def test_a_factor_that_is_no_whole_number_from_one_on_is_refused(factor: object) -> None:
+def test_a_factor_must_be_a_whole_number_of_at_least_one(factor: object) -> None:
     with pytest.raises(Refused, match=r"whole number of at least 1, not .+"):
         MultiFormation(factor)  # type: ignore[arg-type]
 
@@ -202,7 +202,7 @@ def seen(stored: ImageSet) -> Tensor:
 
 @pytest.mark.parametrize("factors", [(2,), (3,), (2, 2)])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
-def test_a_set_is_its_decoded_images_padded_with_grey_in_the_space_that_students_see(
+def test_students_see_decoded_images_padded_with_grey(
     make: Make, raw: PixelSpace, dtype: torch.dtype, factors: tuple[int, ...]
 ) -> None:
     space = raw if dtype == torch.uint8 else affine("normalized", [0.5, 0.4, 0.3], [0.2, 0.25, 0.3])
@@ -226,9 +226,7 @@ def test_a_set_is_its_decoded_images_padded_with_grey_in_the_space_that_students
 
 
 @pytest.mark.parametrize("batch", [1, 7, 35, 36, 256])
-def test_an_epoch_gives_each_decoded_image_once_with_the_label_of_its_stored_one(
-    make: Make, batch: int
-) -> None:
+def test_an_epoch_gives_each_decoded_image_once_with_its_label(make: Make, batch: int) -> None:
     stored = make_decoded(make, 2)
     order = torch.randperm(36, generator=stream(4)) if batch < 36 else torch.arange(36)
     pairs = list(stored.batches(0, replace(HARD_V1, batch=batch), stream(4)))
@@ -267,7 +265,7 @@ def test_a_plain_loader_with_workers_reads_every_decoded_item(make: Make) -> Non
     assert torch.equal(labels, target.ids)
 
 
-def test_only_what_is_stored_counts_as_bytes_and_the_steps_are_part_of_the_hash(make: Make) -> None:
+def test_decode_steps_change_the_hash_and_take_no_bytes(make: Make) -> None:
     sets = [make(), make_decoded(make, 1), make_decoded(make, 2), make_decoded(make, 2, 1)]
     assert len({stored.hash for stored in sets}) == 4
     assert all(stored.nbytes() == sets[0].nbytes() for stored in sets)
@@ -313,7 +311,7 @@ def test_a_set_that_moves_takes_its_grey_with_it(make: Make) -> None:
             assert x.shape[1:] == (3, 5, 5) and len(target) == len(x)
 
 
-def test_a_decoded_set_trains_the_same_student_from_disk_as_from_memory_and_as_its_images(
+def test_a_decoded_set_trains_the_same_student_from_disk_and_memory(
     make: Make, raw: PixelSpace, tmp_path: Path
 ) -> None:
     given = make_decoded(make, 2, shape=(3, 8, 8), space=raw, dtype=torch.uint8)

@@ -74,9 +74,7 @@ def test_a_compressed_set_comes_back_as_the_very_images_that_train(
     assert torch.equal(next(plain.batches(0, HARD_V1, rng))[0], x)
 
 
-def test_the_bytes_of_the_images_are_those_of_the_files_and_where_they_start(
-    make: Make, raw: PixelSpace
-) -> None:
+def test_the_bytes_of_images_are_those_of_files_and_offsets(make: Make, raw: PixelSpace) -> None:
     made = compressed(make, raw, "png")
     assert made.encoded is not None
     files = sum(len(encode(image[None], encoding("png")).data) for image in made.images)
@@ -85,7 +83,7 @@ def test_the_bytes_of_the_images_are_those_of_the_files_and_where_they_start(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_cards_few_lines_read_compressed_images_too(
+def test_the_cards_plain_code_reads_compressed_images(
     make: Make, raw: PixelSpace, tmp_path: Path, form: str
 ) -> None:
     made = compressed(make, raw, form)

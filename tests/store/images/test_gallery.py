@@ -47,7 +47,7 @@ def test_false_colours_stretch_each_image_from_black_to_white() -> None:
     assert tile.min() == 0 and tile.max() == 255
 
 
-def test_equal_sets_give_equal_files_and_at_most_ten_columns_and_a_hundred_rows() -> None:
+def test_equal_sets_give_equal_pictures_of_limited_size() -> None:
     labels = torch.arange(120).repeat_interleave(12)
     pictures = torch.rand(1440, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     names = [f"a class with quite a long name {i}" for i in range(120)]
@@ -56,7 +56,7 @@ def test_equal_sets_give_equal_files_and_at_most_ten_columns_and_a_hundred_rows(
     assert drawn.shape[0] == 100 * (32 + GAP) + GAP and drawn.shape[1] < 600
 
 
-def test_a_class_without_images_and_large_or_many_channelled_images_are_drawn() -> None:
+def test_empty_classes_large_images_and_many_channels_are_drawn() -> None:
     drawn = sheet(torch.rand(2, 3, 224, 224), torch.tensor([0, 2]), ["a", "b", "c"])
     assert drawn.shape[0] == 3 * (128 + GAP) + GAP
     for channels in (2, 5):

@@ -128,7 +128,7 @@ def test_pixels_survive_a_change_of_space(make: Make, raw: PixelSpace) -> None:
     assert back.content == make(space=raw).content
 
 
-def test_a_space_is_known_by_its_numbers_not_by_how_its_recomputation_is_worded(make: Make) -> None:
+def test_a_space_is_identified_by_its_numbers_not_by_its_wording(make: Make) -> None:
     class Reworded(Zca):
         def describe(self) -> dict[str, object]:
             return {**super().describe(), "recompute": "in other words"}

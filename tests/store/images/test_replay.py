@@ -20,7 +20,7 @@ from condense.store import Hard, ImageContent, ImageSet, MultiFormation, verify
 from condense.store.images.manifest import ReplayedLabelPart
 from condense.store.images.replay import Layout, Replay, hash_images
 from condense.store.images.writer import LabelWriter
-from condense.store.targets import Distilled
+from condense.store.targets import TeacherLogits
 
 Make = Callable[..., ImageSet]
 Label = Callable[..., ImageSet]
@@ -87,9 +87,9 @@ def refusal(act: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def epoch(made: ImageSet, number: int, seed: int = 0) -> list[tuple[Tensor, Distilled]]:
+def epoch(made: ImageSet, number: int, seed: int = 0) -> list[tuple[Tensor, TeacherLogits]]:
     found = made.batches(number, REPLAY_V1, stream(seed))
-    return [(images, cast(Distilled, target)) for images, target in found]
+    return [(images, cast(TeacherLogits, target)) for images, target in found]
 
 
 # What it costs -------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_the_protocols_temperature_stands_before_the_sets(make: Make, tmp_path: 
     made = labelled(make(), tmp_path)
     protocol = replace(REPLAY_V1, temperature=2.0, squared=True)
     _, target = next(made.batches(0, protocol, stream()))
-    assert isinstance(target, Distilled) and target.temperature == 2.0 and target.squared
+    assert isinstance(target, TeacherLogits) and target.temperature == 2.0 and target.squared
 
 
 def test_decoded_images_are_what_is_labelled_where_there_are_decode_steps(make: Make, tmp_path: Path) -> None:
@@ -197,9 +197,7 @@ def test_with_all_but_one_logit_stored_nothing_is_lost() -> None:
     torch.testing.assert_close(read, whole.logits(whole.labels(logits)), atol=1e-2, rtol=0)
 
 
-def test_hard_v1_takes_class_ids_and_draws_as_it_does_without_stored_labels(
-    make: Make, tmp_path: Path
-) -> None:
+def test_hard_v1_ignores_stored_labels_and_draws_the_same_numbers(make: Make, tmp_path: Path) -> None:
     plain = make()
     made = labelled(plain, tmp_path)
     small = replace(HARD_V1, batch=4)
@@ -221,16 +219,14 @@ def test_pruned_labels_are_a_pool_of_batches_that_each_step_draws_from(make: Mak
         batches = list(made.batches(number, REPLAY_V1, rng))
         assert len(batches) == 3
         for _, target in batches:
-            logits = cast(Distilled, target).logits
+            logits = cast(TeacherLogits, target).logits
             (found,) = [i for i, one in enumerate(seen) if torch.equal(one.logits, logits)]
             drawn[found] += 1
     # 450 draws of 6: 75 expected, with a standard deviation of 8
     assert sum(drawn) == 450 and all(40 < count < 110 for count in drawn)
 
 
-def test_the_evaluation_seed_decides_what_is_drawn_of_a_pool_and_nothing_of_whole_labels(
-    make: Make, tmp_path: Path
-) -> None:
+def test_the_evaluation_seed_matters_for_pruned_labels_only(make: Make, tmp_path: Path) -> None:
     pool = labelled(make(), tmp_path / "pool", epochs=30, shards=2)
     one, same, other = (
         torch.cat([target.logits for number in range(5) for _, target in epoch(pool, number, seed)])
@@ -246,7 +242,7 @@ def test_the_evaluation_seed_decides_what_is_drawn_of_a_pool_and_nothing_of_whol
 # What is refused -----------------------------------------------------------------------------------------
 
 
-def test_a_missing_a_shortened_and_a_foreign_file_are_refused_when_the_set_is_opened(stored: Path) -> None:
+def test_missing_short_and_foreign_files_are_refused_on_loading(stored: Path) -> None:
     shard, other = stored / "replay-00001.safetensors", stored / "replay-00002.safetensors"
     whole = shard.read_bytes()
     shard.unlink()
@@ -273,7 +269,7 @@ def test_a_file_in_another_layout_is_refused_when_the_set_is_opened(stored: Path
     assert f"{shard} holds 'more' as" in refusal(lambda: ImageSet.load(stored))
 
 
-def test_an_altered_file_is_refused_by_verify_and_when_a_student_comes_to_it(stored: Path) -> None:
+def test_an_altered_file_is_refused_by_verify_and_on_first_use(stored: Path) -> None:
     shard = stored / "replay-00001.safetensors"
     altered = bytearray(shard.read_bytes())
     altered[-1] ^= 1
@@ -366,7 +362,7 @@ def test_a_careful_forgers_numbers_are_refused_where_they_would_be_used(
     assert refusal(lambda: epoch(made, 0)) == f"{shard}: batch 0 holds {words}"
 
 
-def test_what_was_labelled_is_named_by_images_and_decoding_and_not_by_labels(make: Make) -> None:
+def test_the_hash_of_labelled_images_ignores_their_labels(make: Make) -> None:
     made, other = make(), make(seed=3)
     name = hash_images(made.tensors(), made.content)
     assert hash_images(make(soft=torch.float16).tensors(), made.content) == name

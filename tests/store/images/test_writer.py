@@ -27,7 +27,7 @@ def refusal(act: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_a_writer_goes_on_where_its_state_was_and_writes_the_same_files(make: Make, tmp_path: Path) -> None:
+def test_a_resumed_writer_writes_the_same_files(make: Make, tmp_path: Path) -> None:
     made, layout = make(), Layout(9, 3, 9)
     views = draw_views(9, (4, 4), stream(), crops="crop-flip", flip=False)
     logits = torch.randn(3, 9, 3, generator=stream(1))
@@ -51,7 +51,7 @@ def test_a_writer_goes_on_where_its_state_was_and_writes_the_same_files(make: Ma
     assert "is gone: delete" in refusal(lambda: again.load_state_dict(again.state_dict()))
 
 
-def test_the_room_that_labels_need_is_said_and_refused_if_the_disk_lacks_it(
+def test_labels_that_the_disk_has_no_room_for_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     layout = Layout(views=50_000, classes=1000, batch=1024)
