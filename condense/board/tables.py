@@ -55,12 +55,12 @@ class Layout:
 
 
 LAYOUTS = {
-    "images": Layout(across="ipc", samples="images", references=("whole",)),
+    "images": Layout(across="ipc", samples="images", references=(WHOLE,)),
     "graphs": Layout(
         across="student",
         samples="graphs",
         order=("gcn-sum", "gcn-mean", "gat-sum", "gat-mean", "gin-sum", "gin-mean"),
-        references=("majority", "num_nodes", "num_edges", "label_histogram", "whole"),
+        references=("majority", "num_nodes", "num_edges", "label_histogram", WHOLE),
         dense=True,
     ),
 }
@@ -146,7 +146,7 @@ class Table:
     Attributes:
         key: What all of them have in common.
         layout: The form of the table.
-        columns: The columns of scores in order; empty if no results but of references without a network.
+        columns: The columns of scores in order; empty if there are only references without a network.
         rows: The best first, separately for each IPC if IPCs are rows; references last.
         entries: The entries of all rows, as in `TableCell`.
     """

@@ -31,13 +31,11 @@ from condense.evaluation.student import ImageSource, ImageStudent, Outcome, Whol
 from condense.files import home
 from condense.networks import GRAPH_NETWORKS, NETWORKS, build_graph_network, build_network
 from condense.protocol import Protocol
+from condense.records.record import WHOLE
 from condense.resources import Machine
 from condense.store import GraphSet, ImageSet
 from condense.store.graphs.codec import least, pairs
 from condense.teachers import Teacher, fixed, keep_teacher, read_teacher
-
-WHOLE = "whole"
-"""The reference that trains students on the whole training split."""
 
 Trial = Callable[[int], Outcome]
 """Trains and tests the student of an evaluation seed."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from condense.errors import Refused
-from condense.evaluation.kinds import KINDS, WHOLE, data_for
+from condense.evaluation.kinds import KINDS, data_for
+from condense.records.record import WHOLE
 from condense.resources import Budget, Machine
 
 REFERENCES = tuple(dict.fromkeys([WHOLE, *(name for kind in KINDS.values() for name in kind.references)]))

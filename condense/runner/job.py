@@ -13,10 +13,10 @@ from condense.data import Dataset, load_dataset
 from condense.distillation import Method, Recipe
 from condense.distillation.registry import build
 from condense.errors import Refused, Remedy
-from condense.evaluation.kinds import KINDS, WHOLE, Setup, kind_of, require_fit
+from condense.evaluation.kinds import KINDS, Setup, kind_of, require_fit
 from condense.files import home, require_writable
 from condense.protocol import PUBLISHED, REFERENCE_V1, Protocol, named_protocol
-from condense.records.record import NO_STUDENT
+from condense.records.record import NO_STUDENT, WHOLE
 from condense.runner.cell import CellSpec, Paths
 from condense.store import DistilledSet
 

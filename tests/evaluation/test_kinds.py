@@ -13,6 +13,7 @@ from condense.errors import Refused
 from condense.evaluation.kinds import KINDS, data_for, kind_of, method_for, require_fit, stored_bytes
 from condense.networks import GRAPH_NETWORKS, NETWORKS
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, HARD_V1, PROTOCOLS, REFERENCE_V1
+from condense.records.record import WHOLE
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,7 @@ def test_the_defaults_of_each_kind_exist_and_fit_each_other() -> None:
         assert PROTOCOLS[kind.whole].whole and PROTOCOLS[kind.whole].kind == name
         assert data_for(kind.method) == kind.dataset and method_for(kind.dataset) == kind.method
     assert tuple(GRAPH_NETWORKS) == LAYOUTS["graphs"].order
+    assert (*KINDS["graphs"].references, WHOLE) == LAYOUTS["graphs"].references
 
 
 @pytest.mark.parametrize(
