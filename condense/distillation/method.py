@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, ClassVar, Generic, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from typing_extensions import TypeVar
@@ -230,7 +231,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     def require_choice(cls, field: str, value: object) -> None:
         """Refuses a value that is not among the choices of a field of type ``Literal[...]``."""
         choices = closed_choices(cls).get(field)
-        if choices is not None and value not in choices:
+        typed = [(type(choice), choice) for choice in choices or ()]
+        if choices is not None and (type(value), value) not in typed:
             what = f"{field} of {cls.name}"
             raise unknown(what, str(value), map(str, choices), setting=cls.setting(field))
 
@@ -244,10 +246,19 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         return run_key(self.chain(), train_hash, ipc, seed)
 
 
+def alternatives(hint: object) -> tuple[Any, ...]:
+    """Returns the types of which a type hint is a union; one type if it is none."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
 def closed_choices(cls: type[object]) -> Mapping[str, tuple[object, ...]]:
-    """Returns the allowed values of each field of a method whose type is ``Literal[...]``."""
-    hints = get_type_hints(cls)
-    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    """Returns the allowed values of each field whose type is ``Literal[...]`` or ``Literal[...] | None``."""
+    found = {}
+    for name, hint in get_type_hints(cls).items():
+        types = alternatives(hint)
+        if any(get_origin(one) is Literal for one in types):
+            found[name] = tuple(choice for one in types for choice in get_args(one) or (None,))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

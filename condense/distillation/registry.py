@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
-from types import MappingProxyType, NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from condense.data import KINDS
-from condense.distillation.method import ImageMethod, Method, Recipe
+from condense.distillation.method import ImageMethod, Method, Recipe, alternatives
 from condense.distillation.wrapper import Wrapper, wrapped
 from condense.errors import Refused, unknown
 
@@ -178,7 +178,7 @@ def parse(method: Method, name: str, value: object) -> object:
     hints = {field: hint for field, hint in get_type_hints(type(method)).items() if field in method.config()}
     if name not in hints:
         raise unknown(f"parameter of {method.name}", name, hints)
-    types = get_args(hints[name]) if get_origin(hints[name]) in (Union, UnionType) else (hints[name],)
+    types = alternatives(hints[name])
     try:
         found = _from_text(value, types) if isinstance(value, str) else _of_type(value, types)
     except ValueError as error:
@@ -204,9 +204,10 @@ def _from_text(text: str, types: Sequence[Any]) -> object:
 
 def _of_type(value: object, types: Sequence[Any]) -> object:
     """Returns the value, a whole number as a float for a field of floats; infinity and NaN have no hash."""
+    if any(get_origin(one) is Literal for one in types):  # `parse` refuses what is not a choice
+        return value
     if float in types and int not in types and type(value) is int:
         value = float(value)
-    literal = [one for one in types if get_origin(one) is Literal]
-    if not literal and type(value) not in types or isinstance(value, float) and not math.isfinite(value):
+    if type(value) not in types or isinstance(value, float) and not math.isfinite(value):
         raise ValueError(value)
     return value

@@ -194,7 +194,7 @@ def _check_images(head: Header, spec: ImageSpec, train_hash: str, what: str) -> 
 
 @contextmanager
 def by_batch(network: Network) -> Iterator[None]:
-    """Makes a frozen network's batch norms use the statistics of the batch; the running ones stay as they are."""
+    """Makes a frozen network's batch norms use batch statistics, and leaves the running ones as they are."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     try:

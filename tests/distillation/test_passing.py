@@ -11,7 +11,7 @@ from condense.training.checkpoint import Checkpoints
 from condense.training.loop import Loop, State
 
 
-def test_what_only_the_steps_need_is_in_no_end_state_and_yet_survives_a_kill(tmp_path: Path) -> None:
+def test_passing_state_survives_a_kill_and_is_in_no_end_state(tmp_path: Path) -> None:
     def ends(folder: Path, stop: int | None = None) -> tuple[Tensor, Tensor]:
         """What a phase ends in, killed once before a step, and how its passing part then stands."""
         for kill in (stop, None):

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -23,6 +23,8 @@ class Knobs(ImageMethod):
     mode: str = "plain"
     limit: int | None = None
     share: float | None = None
+    gradient: Literal["tesla", "unrolled"] | None = None
+    power: Literal[1, 4] = 1
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_a_method_of_others_comes_through_its_entry_point(
     assert build("knobs", "digits", 1, {"count": "4"})[0] == Knobs(count=4)
 
 
-def test_an_entry_point_that_is_no_method_or_takes_a_built_in_name_is_refused(
+def test_an_entry_point_without_a_method_or_with_a_taken_name_is_refused(
     fresh: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for loaded, sentence in (
@@ -110,6 +112,9 @@ def test_a_cell_with_published_settings_gets_them_and_the_users_own_on_top(
         ("limit", "7", 7),
         ("share", "None", None),
         ("share", "0.25", 0.25),
+        ("gradient", "unrolled", "unrolled"),
+        ("gradient", "none", None),
+        ("power", "4", 4),
     ],
 )
 def test_text_becomes_a_value_of_the_fields_type(field: str, text: str, value: object) -> None:
@@ -132,6 +137,36 @@ def test_text_becomes_a_value_of_the_fields_type(field: str, text: str, value: o
 def test_text_that_is_no_value_of_the_fields_type_is_refused(field: str, text: str, kind: str) -> None:
     with pytest.raises(Refused, match=rf"^{field}='{text}': knobs's {field} is of type {kind}$"):
         parse(Knobs(), field, text)
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "value"),
+    [("count", 7, 7), ("rate", 2, 2.0), ("fast", True, True), ("limit", None, None), ("power", 4, 4)],
+)
+def test_a_typed_value_is_taken_as_it_is(field: str, given: object, value: object) -> None:
+    found = parse(Knobs(), field, given)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("count", 1.5),
+        ("count", True),
+        ("count", None),
+        ("rate", float("nan")),
+        ("fast", 1),
+        ("mode", 7),
+        ("limit", 1.5),
+        ("power", 2),
+        ("power", True),
+        ("gradient", 3),
+    ],
+)
+def test_a_typed_value_of_another_type_is_refused_with_its_setting(field: str, given: object) -> None:
+    with pytest.raises(Refused) as refused:
+        replace(Knobs(), **{field: parse(Knobs(), field, given)})  # type: ignore[arg-type]
+    assert refused.value.setting == f"params.{field}"
 
 
 def test_an_unknown_field_or_link_is_refused_with_the_nearest_names() -> None:
@@ -172,7 +207,7 @@ def test_a_composition_that_makes_no_sense_is_refused(name: str, sentence: str) 
         build(name, "digits", 1)
 
 
-def test_around_published_settings_a_wrapper_without_its_own_keeps_their_source_and_has_no_protocol() -> None:
+def test_a_wrapper_without_a_recipe_cites_its_host_and_has_no_protocol() -> None:
     alone, own = build("dm", "cifar10", 10)
     method, recipe = build("dm+fkd", "cifar10", 10, {"fkd.epochs": "7"})
     assert own is not None and recipe is not None and recipe.protocol is None

@@ -106,7 +106,7 @@ class Inverts(Means):
         return (self.network, self.more)
 
 
-def test_a_teacher_without_batch_norms_is_refused_before_it_is_trained_where_they_are_matched(
+def test_a_teacher_without_batch_norms_is_refused_before_its_training(
     toy: ImageDataset, home: Path, tmp_path: Path
 ) -> None:
     fine = Inverts(teacher="trained")

@@ -57,7 +57,7 @@ def test_weights_of_each_form_are_the_same_network(
     assert load_teacher(tmp_path / "kept.safetensors").header == found.header
 
 
-def test_a_resnet_of_torchvisions_with_the_small_stem_is_read_layer_by_layer(
+def test_a_torchvision_resnet_is_read_layer_by_layer(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     with torch.device("meta"):

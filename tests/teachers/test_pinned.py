@@ -27,7 +27,7 @@ SHIPPED = [
 ]
 
 
-def test_every_teacher_that_is_shipped_is_pinned_and_every_pinned_one_is_shipped() -> None:
+def test_exactly_the_pinned_teachers_are_shipped() -> None:
     assert sorted(SHIPPED) == sorted(entry.file for entry in PINNED.values())
     assert "digits" in PINNED
 
@@ -93,7 +93,7 @@ def test_no_teacher_takes_the_place_of_another(
         pin(ours)
 
 
-def test_a_teacher_is_pinnable_before_its_training_only_where_none_of_another_training_is_pinned(
+def test_a_teacher_is_not_pinnable_beside_one_of_another_training(
     home: Path, teacher: Teacher, header: Header
 ) -> None:
     require_pinnable("toy", str(header.train_hash), {"epochs": 21})

@@ -40,7 +40,7 @@ def test_a_teacher_read_from_its_file_is_the_teacher_that_was_written(teacher: T
     assert load_teacher(file).hash == teacher.hash
 
 
-def test_what_computes_is_what_is_stored_half_precision_but_for_running_statistics(
+def test_the_network_that_computes_is_the_one_that_is_stored(
     teacher: Teacher, trained: Network, file: Path
 ) -> None:
     held, net = load_file(file), teacher.network.state_dict()
@@ -93,7 +93,7 @@ def test_an_image_does_not_see_the_others_of_its_batch(teacher: Teacher) -> None
     torch.testing.assert_close(teacher.logits(x), one_by_one)
 
 
-def test_by_batch_statistics_it_is_the_network_in_training_mode_on_the_whole_batch(teacher: Teacher) -> None:
+def test_batch_statistics_are_those_of_training_mode_on_the_whole_batch(teacher: Teacher) -> None:
     x, before = images(), copy.deepcopy(teacher.network.state_dict())
     found = teacher.logits(x, batch_statistics=True)
     assert torch.equal(found, copy.deepcopy(teacher.network).train()(x).detach())
@@ -230,7 +230,7 @@ def test_a_teacher_of_the_classes_is_let_pass(teacher: Teacher, toy: ImageDatase
     check_classes(replace(teacher, accuracy=None), *normalized(toy), toy.spec, toy.train.hash)
 
 
-def test_a_teacher_of_the_same_classes_in_another_order_is_refused_with_its_accuracy(
+def test_a_teacher_with_classes_in_another_order_is_refused(
     teacher: Teacher, toy: ImageDataset
 ) -> None:
     x, y = normalized(toy)
@@ -243,7 +243,7 @@ def test_a_teacher_of_the_same_classes_in_another_order_is_refused_with_its_accu
 
 
 @pytest.mark.parametrize(("recorded", "least"), [(80.0, 40), (20.0, 10), (None, 50)])
-def test_it_must_be_right_half_as_often_as_recorded_or_three_times_as_often_as_chance(
+def test_a_teacher_must_reach_half_its_accuracy_or_three_times_chance(
     recorded: float | None, least: int, toy: ImageDataset
 ) -> None:
     class Half(nn.Module):
@@ -299,7 +299,7 @@ def test_images_that_are_normalised_otherwise_are_refused(
         check_classes(teacher, *normalized(toy), other, toy.train.hash)
 
 
-def test_a_teacher_of_another_training_split_is_refused_and_one_of_an_unknown_split_is_not(
+def test_a_teacher_of_another_known_training_split_is_refused(
     teacher: Teacher, header: Header, trained: Network, toy: ImageDataset
 ) -> None:
     sentence = f"was trained on the training split {toy.train.hash[:8]}; toy has 00000000, and images of"

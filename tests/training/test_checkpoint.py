@@ -20,7 +20,7 @@ TREES = st.recursive(
 
 @given(TREES)
 @settings(max_examples=60, deadline=None, database=None)
-def test_a_tree_comes_back_from_its_text_with_the_types_of_its_keys_and_leaves(tree: object) -> None:
+def test_a_decoded_tree_has_the_types_of_the_encoded_one(tree: object) -> None:
     back = decode_tree(json.loads(canonical(encode_tree(tree, {}))), {})
     assert back == tree and repr(back) == repr(tree)
 
@@ -50,7 +50,7 @@ def test_tensors_of_every_form_come_back_from_the_disk_bit_for_bit(tmp_path: Pat
         assert torch.equal(back.nan_to_num(7), tensor.detach().nan_to_num(7)), name
 
 
-def test_an_optimisers_state_survives_with_its_whole_number_keys_and_its_pairs(tmp_path: Path) -> None:
+def test_the_state_of_an_optimiser_survives_a_checkpoint(tmp_path: Path) -> None:
     weight = torch.ones(2, requires_grad=True)
     optimizer = torch.optim.Adam([weight], betas=(0.5, 0.75))
     torch.autograd.backward(weight.square().sum())
@@ -79,7 +79,7 @@ def test_the_two_newest_files_stay_and_the_newest_is_read(tmp_path: Path) -> Non
     assert Checkpoints(tmp_path).read() == {"number": 11}
 
 
-def test_a_file_that_ends_too_early_anywhere_is_passed_over_for_the_one_before_it(tmp_path: Path) -> None:
+def test_a_truncated_file_is_passed_over_for_the_one_before_it(tmp_path: Path) -> None:
     one, two = written(tmp_path)
     data = two.read_bytes()
     for length in [0, 1, 7, 8, 9, *range(10, len(data), 37), len(data) - 1]:
@@ -89,7 +89,7 @@ def test_a_file_that_ends_too_early_anywhere_is_passed_over_for_the_one_before_i
         assert checkpoints.damaged == [two] and not two.exists() and one.exists()
 
 
-def test_a_changed_bit_in_any_byte_is_noticed_or_changes_nothing_that_is_read(tmp_path: Path) -> None:
+def test_a_changed_bit_is_noticed_or_changes_nothing_that_is_read(tmp_path: Path) -> None:
     _, two = written(tmp_path)
     data = two.read_bytes()
     good = Checkpoints(tmp_path).read()
@@ -120,7 +120,7 @@ def test_without_a_whole_file_there_is_nothing_to_go_on_from(tmp_path: Path) -> 
     assert Checkpoints(tmp_path).read() == {"step": 3}
 
 
-def test_removal_takes_every_checkpoint_and_what_a_kill_left_half_written_but_nothing_else(
+def test_removal_takes_checkpoints_and_half_written_files_alone(
     tmp_path: Path,
 ) -> None:
     written(tmp_path)

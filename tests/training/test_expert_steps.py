@@ -204,7 +204,7 @@ def test_the_rate_falls_once_and_the_momentum_starts_anew_with_it(toy: ImageData
         assert bool((stacked.velocity == kept).all())
 
 
-def test_an_epoch_sees_each_image_once_in_an_order_of_its_own_and_its_last_batch_is_smaller(
+def test_an_epoch_sees_each_image_once_in_a_new_order(
     toy: ImageDataset, train: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
@@ -231,7 +231,7 @@ def test_the_loss_that_a_step_reports_is_that_before_it(toy: ImageDataset, train
     close(stacked.step(train, 0, 0)[0], cross_entropy(network(train.images), train.labels).detach())
 
 
-def test_only_gsams_fields_are_left_out_of_what_is_hashed_where_they_have_no_effect() -> None:
+def test_fields_of_gsam_are_hashed_only_if_they_have_an_effect() -> None:
     assert replace(PLAIN, rho=0.7, alpha=0.1, adaptive=False).describe() == PLAIN.describe()
     changes: list[dict[str, object]] = [
         {"network": "mlp"}, {"lr": 0.02}, {"momentum": 0.1}, {"weight_decay": 0.1}, {"batch": 41},

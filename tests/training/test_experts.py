@@ -109,7 +109,7 @@ def test_the_second_caller_trains_nothing_and_is_told_nothing(
     assert torch.equal(one.at(1, 1), two.at(1, 1))
 
 
-def test_more_experts_and_more_epochs_extend_what_is_there_to_the_bits_of_all_at_once(
+def test_experts_and_epochs_added_later_have_the_bits_of_all_at_once(
     toy: ImageDataset, tmp_path: Path, steps: list[int]
 ) -> None:
     short = make(toy, tmp_path / "grown", count=1, epochs=1)
@@ -125,7 +125,7 @@ def test_more_experts_and_more_epochs_extend_what_is_there_to_the_bits_of_all_at
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_training_that_its_budget_stopped_in_the_middle_of_an_expert_goes_on_to_the_same_bits(
+def test_experts_stopped_by_their_budget_go_on_to_the_same_bits(
     toy: ImageDataset,
     tmp_path: Path,
     steps: list[int],
@@ -145,7 +145,7 @@ def test_training_that_its_budget_stopped_in_the_middle_of_an_expert_goes_on_to_
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path not in expert_files(tmp_path)]
 
 
-def test_training_that_was_killed_goes_on_from_its_last_checkpoint_to_the_same_bits(
+def test_experts_that_were_killed_go_on_to_the_same_bits(
     toy: ImageDataset, tmp_path: Path, steps: list[int], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = make(toy, tmp_path / "whole", epochs=3).hash
@@ -227,7 +227,7 @@ def test_whatever_the_experts_depend_on_has_a_place_of_its_own(toy: ImageDataset
     assert len({one.hash for one in made}) == len(made) == len(list((tmp_path / "experts").iterdir()))
 
 
-def test_the_need_of_room_is_told_before_the_start_and_is_what_is_then_taken(
+def test_the_room_that_experts_take_is_announced_before(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_mebibytes", lambda count: f"{count} bytes")
@@ -277,7 +277,7 @@ def test_experts_cost_what_the_epochs_asked_for_took_when_they_were_trained(
     assert make(toy, tmp_path, count=1, epochs=2).seconds == pytest.approx(2 * STEPS * 10)
 
 
-def test_a_run_is_charged_for_experts_at_their_price_once_even_where_they_were_in_the_cache(
+def test_cached_experts_are_charged_once_at_what_they_cost(
     toy: ImageDataset, tmp_path: Path, clock: Clock, steps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = Stacked.step

@@ -167,7 +167,7 @@ def test_a_finished_phase_yields_nothing_and_restores_its_end_state(tmp_path: Pa
         assert torch.equal(x, end) and torch.equal(drawn, after) and state["count"] == 3
 
 
-def test_a_finished_phase_restores_its_own_end_though_the_next_one_changed_the_same_tensors(
+def test_a_finished_phase_restores_its_own_end_state(
     tmp_path: Path, clock: Clock
 ) -> None:
     def ends(lives: int) -> tuple[Tensor, Tensor]:
@@ -223,7 +223,7 @@ def test_with_every_checkpoint_damaged_the_work_starts_over_and_says_so(
     assert capsys.readouterr().err.count("is damaged; starting over") == 2
 
 
-def test_a_spent_budget_stops_after_a_checkpoint_and_the_work_goes_on_later_to_the_same_bits(
+def test_a_loop_stopped_by_its_budget_goes_on_to_the_same_bits(
     tmp_path: Path, whole: list[Tensor], spent_after: Callable[[int], Budget]
 ) -> None:
     steps: list[int] = []
@@ -245,7 +245,7 @@ def test_a_budget_that_is_spent_in_the_last_step_does_not_stop_the_phase(
 
 @pytest.mark.parametrize("bad", [torch.tensor(torch.nan), torch.tensor([1.0, -torch.inf]), float("nan")])
 @pytest.mark.parametrize("every", [0.0, 3600.0])
-def test_a_loss_that_is_not_finite_stops_the_run_with_its_step_and_spoils_no_checkpoint(
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(
     tmp_path: Path, clock: Clock, bad: Tensor | float, every: float
 ) -> None:
     def run(poison: bool) -> list[int]:
@@ -290,7 +290,7 @@ def test_seconds_add_up_over_restarts_and_what_a_kill_undid_is_not_counted(
     assert make_loop(tmp_path).seconds == 4 + 6 * 2
 
 
-def test_charged_work_counts_once_at_what_it_cost_whatever_it_took_and_however_often_it_reruns(
+def test_charged_work_counts_once_at_what_it_cost(
     tmp_path: Path, clock: Clock
 ) -> None:
     for took, steps in ((30.0, 3), (0.5, 3), (0.5, 4)):
@@ -364,7 +364,7 @@ def test_checkpoints_are_no_more_frequent_than_the_clock_allows(
     assert all(gap < found <= gap + 0.5 for found in gaps)
 
 
-def test_the_least_time_between_checkpoints_comes_from_the_environment_where_it_is_given(
+def test_the_environment_sets_the_time_between_checkpoints(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CONDENSE_CHECKPOINT_SECONDS", raising=False)

@@ -66,7 +66,7 @@ def targets(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
     return seen
 
 
-def test_the_second_call_trains_nothing_and_gives_the_same_network_at_the_same_price(
+def test_the_second_call_returns_the_same_network_without_training(
     toy: ImageDataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
 ) -> None:
     one = make(toy, tmp_path)
@@ -120,7 +120,7 @@ def test_whatever_the_network_depends_on_has_a_place_of_its_own(toy: ImageDatase
     assert len(list((tmp_path / "trained").iterdir())) == len(found) + 1
 
 
-def test_an_epoch_takes_no_image_twice_and_the_rate_falls_to_a_tenth_halfway(
+def test_epochs_repeat_no_image_and_the_rate_falls_halfway(
     toy: ImageDataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
 ) -> None:
     make(toy, tmp_path)
@@ -208,7 +208,7 @@ def test_along_a_cosine_the_rate_goes_to_zero_and_milestones_mean_nothing(
     assert len(steps) == 12
 
 
-def test_what_is_held_out_is_never_trained_on_and_is_what_the_accuracy_is_of(
+def test_accuracy_is_measured_on_images_that_are_never_trained_on(
     toy: ImageDataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
 ) -> None:
     training = replace(TINY, epochs=8, held_out=0.2, lr=0.05)
@@ -251,7 +251,7 @@ def test_batches_are_mixed_after_their_augmentation(
     assert torch.equal(targets[0].loss(logits), target.loss(logits))
 
 
-def test_raw_pixels_are_normalised_on_their_way_so_that_both_spaces_share_the_network(
+def test_raw_and_normalised_images_share_one_network(
     toy: ImageDataset, tmp_path: Path, steps: list[tuple[float, Tensor]]
 ) -> None:
     raw, normalized = (make(toy, tmp_path / space, space=space) for space in ("raw", "normalized"))
@@ -360,7 +360,7 @@ def test_the_feature_extractors_recipe_is_pinned() -> None:
 
 
 @pytest.mark.parametrize(("augment", "shared"), [("none", True), ("dsa:color", True), ("dsa", False)])
-def test_an_augmentation_that_goes_by_the_datasets_strategy_is_part_of_the_place(
+def test_the_datasets_strategy_is_hashed_if_the_augmentation_uses_it(
     augment: str, shared: bool, toy: ImageDataset, tmp_path: Path
 ) -> None:
     training = Training(network="mlp", steps=2, batch=8, augment=augment)

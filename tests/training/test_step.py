@@ -84,7 +84,7 @@ def test_on_a_gpu_batches_stay_whole() -> None:
     assert list(chunks(torch.zeros(70, 1, 8, 8, device="meta"), network())) == [slice(0, 70)]
 
 
-def test_a_mixed_batch_is_a_coin_then_the_box_then_both_labels_by_their_share_of_pixels() -> None:
+def test_a_mixed_batch_weighs_both_labels_by_their_pixels() -> None:
     images, target = drawn(9, 1, 8, 8), SOFT[:9]
     rng = torch.Generator().manual_seed(4)
     torch.rand((), generator=rng)
@@ -96,7 +96,7 @@ def test_a_mixed_batch_is_a_coin_then_the_box_then_both_labels_by_their_share_of
     assert torch.equal(labels.second.probabilities, SOFT.probabilities[:9][mix.order])
 
 
-def test_batches_are_mixed_as_often_as_the_probability_says_and_left_as_they_are_else() -> None:
+def test_batches_are_mixed_with_the_given_probability() -> None:
     images, target = drawn(3, 1, 4, 4), Hard(IDS[:3])
     rng = torch.Generator().manual_seed(0)
     for probability in (0.25, 0.8):

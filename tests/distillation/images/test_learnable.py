@@ -99,7 +99,7 @@ def test_gradients_flow_through_every_access_into_the_leaf(view: IdentityView | 
 
 
 @pytest.mark.parametrize("side", [8, 7])
-def test_tiles_come_out_of_multi_formation_as_the_images_that_they_were_filled_with(side: int) -> None:
+def test_multi_formation_cuts_out_the_images_that_were_tiled(side: int) -> None:
     """Flat images: enlarging a tile that holds one colour gives the image back, but for what is cut off."""
     values = torch.arange(1.0, 1 + 3 * 8).view(3, 8)  # 3 classes of 8: two images of 2 x 2 tiles each
     images = values[:, :, None, None, None].expand(3, 8, 2, side, side)

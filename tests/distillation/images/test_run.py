@@ -69,9 +69,7 @@ def test_the_key_covers_method_settings_data_ipc_and_seed_and_no_more() -> None:
     assert build("dm", "other", 9)[0].run_key("a", 2, 0) == keys[0]
 
 
-def test_a_distilled_set_holds_the_images_as_given_and_states_where_it_comes_from(
-    toy: ImageDataset, tmp_path: Path
-) -> None:
+def test_a_distilled_set_holds_the_given_images_and_their_origin(toy: ImageDataset, tmp_path: Path) -> None:
     recipe = Recipe(
         method=build("dm", "toy", 2)[0], protocol=replace(HARD_V1, name="published"), source="here"
     )
@@ -138,7 +136,7 @@ def test_a_runs_networks_come_from_its_own_generator_one_after_the_other(
             assert torch.equal(a, b)
 
 
-def test_a_trained_network_is_charged_at_its_price_once_even_where_it_was_in_the_cache(
+def test_a_cached_network_is_charged_once_at_what_it_cost(
     toy: ImageDataset, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = import_module("condense.training.image_training")
@@ -210,7 +208,7 @@ def test_what_cannot_work_is_refused_before_any_work(
         assert str(refusal.value).startswith(sentence)
 
 
-def test_a_command_killed_at_any_instant_ends_in_the_hash_of_an_uninterrupted_one(
+def test_a_killed_command_ends_with_the_hash_of_an_uninterrupted_one(
     toy: ImageDataset, toy_file: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = {"iterations": "300", "network": "convnet-w32", "batch_real": "32"}

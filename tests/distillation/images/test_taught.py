@@ -79,7 +79,7 @@ def own(toy: ImageDataset, home: Path) -> Teacher:
     return teach(training, toy, Machine())
 
 
-def test_a_teacher_is_trained_by_the_recipe_of_the_papers_but_for_a_part_that_is_held_out() -> None:
+def test_a_teacher_is_trained_by_the_papers_recipe_with_a_part_held_out() -> None:
     assert TeacherMethod.teacher == "fixed"
     for method, epochs in ((Means(), 3), (Means(teacher_epochs=200, teacher_lr=0.2), 200)):
         assert method.training() == Training(
@@ -138,7 +138,7 @@ def test_the_pinned_teacher_is_the_fixed_one(
     assert made.content["method"]["chain"][0]["config"]["teacher"] == "fixed"
 
 
-def test_a_trained_teacher_is_what_the_training_gives_rounded_as_it_is_stored(
+def test_a_trained_teacher_is_the_trained_network_after_rounding(
     toy: ImageDataset, home: Path, tmp_path: Path
 ) -> None:
     method = Means(teacher="trained")
@@ -163,7 +163,7 @@ def test_condense_teach_and_a_method_train_the_same_teacher_once(toy: ImageDatas
 
 
 @pytest.mark.parametrize("space", ["raw", "zca"])
-def test_in_every_pixel_space_a_teacher_learns_and_sees_the_images_that_students_see(
+def test_a_teacher_sees_normalised_images_in_every_pixel_space(
     space: str, toy: ImageDataset, home: Path, tmp_path: Path, own: Teacher
 ) -> None:
     training = Means().training()
@@ -209,7 +209,7 @@ def test_the_set_names_the_first_teacher_that_was_asked_for(
     assert made.content["teacher"]["hash"] == own.hash != made.content["label"]["teacher"]
 
 
-def test_a_file_sets_the_hash_in_every_link_with_a_teacher_and_the_path_is_no_setting(
+def test_a_file_sets_the_hash_in_every_link_with_a_teacher(
     toy: ImageDataset, home: Path, tmp_path: Path, own: Teacher
 ) -> None:
     path = tmp_path / "own.safetensors"
@@ -244,7 +244,7 @@ def test_a_file_that_changes_before_it_is_used_is_refused(
         distill(method, toy, ipc=1, cache=tmp_path / "cache", teachers=teachers)
 
 
-def test_foreign_weights_are_the_same_teacher_for_the_command_and_for_the_run(
+def test_foreign_weights_are_the_same_teacher_before_and_in_a_run(
     toy: ImageDataset, home: Path, tmp_path: Path, own: Teacher
 ) -> None:
     torch.save(own.network.state_dict(), tmp_path / "foreign.pt")
@@ -300,7 +300,7 @@ def test_a_budget_stops_the_training_and_the_next_call_goes_on(
     assert teach(Means().training(), toy, Machine()).hash == whole
 
 
-def test_a_teacher_that_was_taught_knows_the_test_images_and_survives_its_file(
+def test_a_teacher_knows_test_images_and_survives_its_file(
     toy: ImageDataset, home: Path, tmp_path: Path, own: Teacher
 ) -> None:
     own.save(tmp_path / "own.safetensors")

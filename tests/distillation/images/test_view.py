@@ -87,7 +87,7 @@ def test_gradients_through_a_chain_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda x: view(x, torch.arange(2))[0], (given,))
 
 
-def test_a_synthetic_set_shows_its_decoded_images_whole_by_class_and_in_part() -> None:
+def test_a_learnable_set_shows_decoded_images_by_every_access() -> None:
     step, syn = MultiFormation(2), LearnableSet(images(6), 3, DecodedView(MultiFormation(2)))
     seen, labels = syn.all()
     assert torch.equal(seen, step(syn.images)) and torch.equal(labels, syn.labels.repeat(4))
