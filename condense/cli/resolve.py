@@ -46,8 +46,8 @@ def sentence(error: Refused, given: Mapping[str, object]) -> str:
 
     Args:
         error: The refusal.
-        given: The settings that the user gave; those of `DATA` replace the dataset of a remedy that is a
-            command of its own.
+        given: The settings that the user gave. Those of `DATA` are put in for the dataset of a remedy that is
+            a command of its own.
     """
     return error.sentence(option, lambda remedy: _remedy(remedy, given))
 
@@ -66,8 +66,10 @@ def option(name: str, value: object) -> str:
 
 def _remedy(remedy: Remedy, given: Mapping[str, object]) -> str:
     settings = dict(remedy.settings)
-    if remedy.command is not None and "dataset" in settings and given.get("dataset") is not None:
-        settings |= {name: value for name in DATA if (value := given.get(name)) not in (None, False)}
+    if remedy.command is not None and "dataset" in settings:
+        # Without a dataset of the user's own, that of the remedy has the size in its name.
+        names = DATA if given.get("dataset") is not None else ("skip_unreadable", "data_dir")
+        settings |= {name: value for name in names if (value := given.get(name)) not in (None, False)}
     words = [_placed(name, value) for name, value in settings.items()]
     if remedy.command is not None:
         words = [f"condense {remedy.command}", *words]

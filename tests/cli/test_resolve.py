@@ -48,6 +48,6 @@ def test_a_remedy_that_is_a_command_uses_the_users_own_data_options() -> None:
     assert sentence(error, given) == (
         "there is none; condense teach --dataset 'a b.npz' --pin --size 6 makes one"
     )
-    assert sentence(error, {"dataset": None, "size": 6}) == (
-        "there is none; condense teach --dataset toy@6 --pin makes one"
+    assert sentence(error, {"dataset": None, "size": 6, "data_dir": "data"}) == (
+        "there is none; condense teach --dataset toy@6 --pin --data-dir data makes one"
     )
