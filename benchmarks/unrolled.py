@@ -22,9 +22,10 @@ from torch import Tensor
 
 from condense.augment import dsa
 from condense.benchmarks.common import SPEC, timed
-from condense.distillation.matching.unrolled import GRADIENTS, flatten, unroll
+from condense.distillation.matching.unrolled import GRADIENTS, unroll
 from condense.networks import build_network
 from condense.resources import PeakMemory, device_name, keep_freed_memory
+from condense.training.parameters import flatten
 
 MIB = 2**20
 STEPS = (5, 10, 20, 40, 80)

@@ -45,11 +45,12 @@ from condense.distillation import (
     Rollback,
     register,
 )
-from condense.distillation.matching.unrolled import GRADIENTS, Batch, Vector, as_parameters, unroll
+from condense.distillation.matching.unrolled import GRADIENTS, Batch, Vector, unroll
 from condense.errors import unknown
 from condense.networks import Network, network_in_chunks
 from condense.protocol import dc_evaluation
 from condense.store import ImageSet
+from condense.training.parameters import as_parameters
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -59,7 +59,7 @@ METHODS_MAY_IMPORT = {
     "condense.distillation", "condense.distillation.graphs.gradients", "condense.distillation.graphs.itemsets",
     "condense.distillation.graphs.trees", "condense.distillation.matching.unrolled", "condense.errors", "condense.networks",
     "condense.protocol", "condense.store", "condense.store.images.encode", "condense.store.targets",
-    "condense.teachers", "condense.training.step",
+    "condense.teachers", "condense.training.parameters", "condense.training.step",
 }  # fmt: skip
 DATA_FOR_METHODS = {"ImageSpec", "GraphSpec", "Graphs", "PixelSpace", "Images"}
 """What a method may take of `condense.data`: nothing that holds or loads test data."""

@@ -35,9 +35,9 @@ from torch.nn.functional import cross_entropy
 
 from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
-from condense.distillation.matching.unrolled import as_parameters, flatten
 from condense.errors import unknown
 from condense.networks import Network, build_network
+from condense.training.parameters import as_parameters, flatten
 from condense.training.step import chunks
 
 OPTIMIZERS = ("sgd", "gsam")

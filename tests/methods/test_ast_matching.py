@@ -14,11 +14,11 @@ from torch.nn.functional import cross_entropy
 
 from condense.data import ImageDataset, Images
 from condense.distillation import Experts, ExpertTraining, ImageMethod, ImageRun, Method, distill
-from condense.distillation.matching.unrolled import as_parameters, flatten
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import build_network
 from condense.store import ImageSet
+from condense.training.parameters import as_parameters, flatten
 
 AST = methods()["ast"]
 ast = import_module(AST.__module__)

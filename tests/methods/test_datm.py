@@ -11,10 +11,11 @@ from torch.nn.functional import log_softmax
 
 from condense.data import ImageDataset, Images
 from condense.distillation import Experts, ImageMethod, ImageRun, Method, distill
-from condense.distillation.matching.unrolled import Unrolled, as_parameters
+from condense.distillation.matching.unrolled import Unrolled
 from condense.distillation.registry import build, methods
 from condense.networks import build_network
 from condense.store import ImageSet
+from condense.training.parameters import as_parameters
 
 DATM = methods()["datm"]
 datm = import_module(DATM.__module__)

@@ -9,10 +9,11 @@ from torch.func import functional_call
 
 from condense.data import ImageDataset
 from condense.distillation import Experts, distill
-from condense.distillation.matching.unrolled import Batch, Unrolled, as_parameters
+from condense.distillation.matching.unrolled import Batch, Unrolled
 from condense.distillation.registry import build, methods
 from condense.networks import build_network
 from condense.store import ImageSet
+from condense.training.parameters import as_parameters
 
 TESLA = methods()["tesla"]
 mtt = import_module(methods()["mtt"].__module__)

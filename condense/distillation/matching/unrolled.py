@@ -43,6 +43,7 @@ from torch.nn.functional import cross_entropy
 
 from condense.errors import unknown
 from condense.networks import Network
+from condense.training.parameters import cut
 from condense.training.step import chunks
 
 Vector = Float[Tensor, " p"]
@@ -174,7 +175,7 @@ class _Student:
     def loss(self, theta: Vector, images: Tensor, labels: Tensor, batch: int) -> Float[Tensor, ""]:
         """The part that some images have in the mean cross-entropy of a batch, scaled."""
         statistics = {name: buffer.clone() for name, buffer in self.statistics.items()}
-        values = _cut(theta, self.parameters) | statistics
+        values = cut(theta, self.parameters) | statistics
         logits = functional_call(self.network, values, (images,), tie_weights=False)
         return self.scale / batch * cross_entropy(logits, labels, reduction="sum")
 
@@ -250,24 +251,3 @@ def _whole_graph(
         return Unrolled(total.detach(), theta.detach(), rejected=True)
     torch.autograd.backward(total)
     return Unrolled(total.detach(), theta.detach())
-
-
-def flatten(network: Network) -> Vector:
-    """A copy of all parameters as one vector."""
-    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-
-
-def as_parameters(network: Network, flat: Vector) -> dict[str, Tensor]:
-    """Views of a vector, by the names and in the shapes of a network's parameters; differentiable.
-
-    Args:
-        network: Gives names and shapes.
-        flat: As `flatten` makes it.
-    """
-    return _cut(flat, dict(network.named_parameters()))
-
-
-def _cut(flat: Vector, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Views of a vector in the shapes of named tensors, one after the other."""
-    pieces = torch.split(flat, [tensor.numel() for tensor in like.values()])
-    return {name: piece.view_as(tensor) for (name, tensor), piece in zip(like.items(), pieces, strict=True)}

@@ -12,9 +12,10 @@ from torch.func import functional_call
 from torch.nn.functional import log_softmax, one_hot
 
 from condense.augment import dsa
-from condense.distillation.matching.unrolled import GRADIENTS, Unrolled, as_parameters, flatten, unroll
+from condense.distillation.matching.unrolled import GRADIENTS, Unrolled, unroll
 from condense.errors import Refused
 from condense.networks import Network, build_network
+from condense.training.parameters import as_parameters, flatten
 
 CLASSES, SHAPE = 3, (2, 16, 16)
 
