@@ -15,7 +15,7 @@ CHECKS = (
     ("ruff", "check"),
     ("ruff", "format", "--check"),
     ("mypy",),
-    ("pytest",),
+    ("pytest", "-n", "auto", "--dist", "loadgroup"),
     ("condense", "leaderboard", "--check"),
 )
 """Modules and their arguments; their settings are in ``pyproject.toml``."""

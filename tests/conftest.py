@@ -1,7 +1,7 @@
 """Fixtures that tests of several packages share: a home folder, a tiny dataset, records, and a clock."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 # Tiny tensors gain nothing from threads, and on a busy machine two threads wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import jaxtyping
 import numpy as np
 import pytest
+import shape_checks  # noqa: F401 (before all of condense: it decorates what is imported later)
 import torch
 
-from condense.data import ImageDataset, load_images
+from condense.data import GraphDataset, ImageDataset, load_graphs, load_images
 from condense.files import digest
 from condense.protocol import GRAPH_V1, HARD_V1, Protocol
 from condense.records.record import DataUsed, Entry, MethodUsed, Paper, Record, SampleCounts, SetUsed
@@ -25,11 +27,31 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Leaves signatures unchecked, for a test of what the code itself says about wrong input."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home folder of the test's own."""
     folder = tmp_path / "home"
     monkeypatch.setenv("CONDENSE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageDataset:
+    """The bundled images."""
+    return load_images("digits")
+
+
+@pytest.fixture(scope="session")
+def mutag() -> GraphDataset:
+    """The bundled graphs."""
+    return load_graphs("mutag")
 
 
 @pytest.fixture(scope="session")

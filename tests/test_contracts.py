@@ -1,16 +1,20 @@
-"""What every registered method promises, tested over the registry: a new one is covered by itself."""
+"""What every registered method promises, tested over the registry: a new one is covered by itself.
+
+Tests of one method share its cache, its trained networks and its set of seed 0; they run in one process.
+"""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from condense.data import ImageDataset, load_images
-from condense.distillation import Method
+from condense.data import KINDS, Dataset, GraphDataset, ImageDataset
+from condense.distillation import GraphTraining, Method
 from condense.distillation.engine import distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -20,7 +24,7 @@ from condense.evaluation.kinds import Setup
 from condense.protocol import HARD_V1, Protocol, Stage
 from condense.records.record import Record
 from condense.resources import Machine
-from condense.store import ImageSet
+from condense.store import DistilledSet, ImageSet, load
 from condense.training.loop import Loop
 
 SHORT = replace(HARD_V1, stages=(Stage(epochs=100), Stage(epochs=20, scale=0.1)))
@@ -30,50 +34,95 @@ MARGIN = 2.0
 """Points by which a method that optimises must beat the mean of random subsets at one image a class."""
 
 
-@pytest.fixture(scope="session")
-def digits() -> ImageDataset:
-    return load_images("digits")
+@dataclass(frozen=True)
+class Case:
+    """A method of a kind, the bundled dataset of that kind, and the sets that the method has made of it."""
+
+    kind: str
+    name: str
+    dataset: Any
+    cache: Path
+    sets: dict[tuple[int, int], DistilledSet] = field(default_factory=dict)
+
+    @property
+    def cls(self) -> type[Method]:
+        return methods(self.kind)[self.name]
+
+    @property
+    def ipc(self) -> int:
+        """The smallest IPC at which there is room for a sample of each class; two for graphs."""
+        return 2 if self.kind == "graphs" else next(ipc for ipc in count(1) if self.cls().per_class(ipc, 10))
+
+    def method(self, ipc: int = 0) -> Method:
+        """The method with its quick settings, none of which is published for MUTAG."""
+        settings = {key: str(value) for key, value in self.cls.quick.items()}
+        dataset = "digits" if self.kind == "images" else "toy"
+        return build(self.name, dataset, ipc or self.ipc, settings, self.kind)[0]
+
+    def fresh(self, cache: Path, ipc: int = 0, seed: int = 0, dataset: Dataset | None = None) -> Any:
+        """A set that is made now."""
+        ipc = ipc or self.ipc
+        made, run = distill(self.method(ipc), dataset or self.dataset, ipc=ipc, seed=seed, cache=cache)
+        run.done()
+        return made
+
+    def made(self, ipc: int = 0, seed: int = 0) -> Any:
+        """A set that is made once for all tests."""
+        key = ipc or self.ipc, seed
+        if key not in self.sets:
+            self.sets[key] = self.fresh(self.cache, *key)
+        return self.sets[key]
+
+
+Cases = Callable[[str, str], Case]
+
+
+def every(chosen: Callable[[type[Method]], bool] = lambda cls: True) -> list[Any]:
+    """The kind and the name of every chosen method; what tests one of them runs in one process."""
+    return [
+        pytest.param((kind, name), id=f"{kind}-{name}", marks=pytest.mark.xdist_group(f"{kind}-{name}"))
+        for kind in KINDS
+        for name, cls in methods(kind).items()
+        if chosen(cls)
+    ]
+
+
+def of_images(cls: type[Method]) -> bool:
+    return cls.kind == "images"
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cases(digits: ImageDataset, mutag: GraphDataset, tmp_path_factory: pytest.TempPathFactory) -> Cases:
+    """The cases of the session. They share a cache, and with it the networks that methods look through."""
+    cache, datasets = tmp_path_factory.mktemp("cache"), {"images": digits, "graphs": mutag}
+    made: dict[tuple[str, str], Case] = {}
+
+    def case(kind: str, name: str) -> Case:
+        return made.setdefault((kind, name), Case(kind, name, datasets[kind], cache))
+
+    return case
 
 
-def least(name: str) -> int:
-    """The smallest IPC at which there is room for an image of each of ten classes."""
-    return next(ipc for ipc in count(1) if methods()[name]().per_class(ipc, 10))
+@pytest.fixture
+def case(request: pytest.FixtureRequest, cases: Cases) -> Case:
+    return cases(*request.param)
 
 
-def quick(name: str, digits: ImageDataset, ipc: int = 1) -> Method:
-    method, _ = build(name, digits.spec.name, ipc, {k: str(v) for k, v in methods()[name].quick.items()})
-    return method
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pinned graph network, after a few steps."""
+    monkeypatch.setattr(
+        "condense.distillation.graphs.run.GraphTraining",
+        lambda network: GraphTraining(network=network, steps=4, batch=16),
+    )
 
 
-def image_methods() -> list[str]:
-    return [name for name, method in methods().items() if method.kind == "images"]
-
-
-@pytest.fixture(params=image_methods())
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def make(name: str, digits: ImageDataset, cache: Path, ipc: int = 0, seed: int = 0) -> ImageSet:
-    ipc = ipc or least(name)
-    made: ImageSet
-    made, run = distill(quick(name, digits, ipc), digits, ipc=ipc, seed=seed, cache=cache)
-    run.done()
-    return made
-
-
+@pytest.mark.parametrize("case", every(of_images), indirect=True)
 @pytest.mark.parametrize("more", [0, 2])
-def test_a_set_holds_the_nominal_images_per_class_and_only_finite_numbers(
-    name: str, digits: ImageDataset, cache: Path, more: int
-) -> None:
-    ipc = least(name) + more
-    made = make(name, digits, cache, ipc)
-    stored = quick(name, digits, ipc).per_class(ipc, 10)
+def test_a_set_holds_the_nominal_images_of_each_class(case: Case, more: int) -> None:
+    ipc = case.ipc + more
+    made = case.made(ipc)
+    stored = case.method(ipc).per_class(ipc, 10)
     counts = torch.bincount(made.labels, minlength=10).tolist()
     assert counts == made.content["counts"]["per_class"] == [stored] * 10
     assert made.content["ipc"] == ipc and made.content["counts"]["stored"] == len(made.images) == 10 * stored
@@ -82,135 +131,142 @@ def test_a_set_holds_the_nominal_images_per_class_and_only_finite_numbers(
     assert all(bool(torch.isfinite(made[index][0]).all()) for index in range(len(made)))
 
 
-def test_equal_seeds_give_equal_sets_bit_for_bit_and_nothing_else_is_random(
-    name: str, digits: ImageDataset, cache: Path
-) -> None:
-    state = torch.random.get_rng_state()
-    one = make(name, digits, cache)
+@pytest.mark.parametrize("case", every(lambda cls: not of_images(cls)), indirect=True)
+@pytest.mark.parametrize("ipc", [1, 3])
+def test_a_set_holds_at_most_the_nominal_graphs_of_each_class(case: Case, ipc: int) -> None:
+    made, method = case.made(ipc), case.method()
+    counts = torch.bincount(made.labels, minlength=2).tolist()
+    assert counts == made.content["counts"]["per_class"] and made.content["ipc"] == ipc
+    assert all(1 <= count <= ipc for count in counts)
+    assert counts == [ipc, ipc] or not method.fills  # type: ignore[attr-defined]
+    assert made.find_inconsistency() is None
+    assert bool(torch.isfinite(made.batch().nodes).all() and (made.weighting > 0).all())
+
+
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_equal_seeds_give_equal_sets_and_nothing_else_is_random(case: Case) -> None:
+    one = case.made()
     torch.rand(7)  # global randomness moves between the two; it must not matter
-    two = make(name, digits, cache)
-    assert one.hash == two.hash
-    torch.random.set_rng_state(state)
-    make(name, digits, cache)
+    state = torch.random.get_rng_state()
+    assert case.fresh(case.cache).hash == one.hash
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_stored_set_trains_the_same_student_as_the_set_in_memory(
-    name: str, digits: ImageDataset, cache: Path, tmp_path: Path
-) -> None:
-    made = make(name, digits, cache)
-    space = digits.space(made.evaluation_space)
+@pytest.mark.parametrize("case", every(lambda cls: not of_images(cls)), indirect=True)
+def test_only_the_training_graphs_count(case: Case) -> None:
+    few = replace(case.dataset, test=case.dataset.test.select([0]), valid=case.dataset.valid.select([0]))
+    assert case.fresh(case.cache, dataset=few).hash == case.made().hash
+
+
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_a_stored_set_is_the_set_in_memory(case: Case, tmp_path: Path) -> None:
+    made = case.made()
+    assert made.save(tmp_path / "set") == made.hash == load(tmp_path / "set").hash
+
+
+@pytest.mark.parametrize("case", every(of_images), indirect=True)
+def test_a_stored_set_trains_the_same_student_as_in_memory(case: Case, tmp_path: Path) -> None:
+    made = case.made()
     made.save(tmp_path / "set")
-    stored = ImageSet.load(tmp_path / "set")
-    assert stored.hash == made.hash
-    test = digits.test.in_space(space)
-    scores = [
-        ImageStudent(
-            source=one.in_space(space), test=test, spec=digits.spec, protocol=SHORT, network="convnet-w32"
-        )
-        .outcome(0)
-        .accuracy
-        for one in (made, stored)
-    ]
-    assert scores[0] == scores[1]
+    given = case.dataset, replace(SHORT, stages=(Stage(epochs=10),)), 0, made.evaluation_space
+    assert trained(made, *given) == trained(ImageSet.load(tmp_path / "set"), *given)
 
 
-def test_a_record_survives_the_disk(name: str, digits: ImageDataset, cache: Path, tmp_path: Path) -> None:
-    made = make(name, digits, cache)
-    tiny = replace(SHORT, stages=(Stage(epochs=2),))
-    record = evaluate_set(made, Setup(digits, tiny, "convnet-w32"), [0, 1], tmp_path, Machine())
+@pytest.mark.parametrize("case", every(of_images), indirect=True)
+def test_a_record_survives_the_disk(case: Case, tmp_path: Path) -> None:
+    made, tiny = case.made(), replace(SHORT, stages=(Stage(epochs=2),))
+    record = evaluate_set(made, Setup(case.dataset, tiny, "convnet-w32"), [0, 1], tmp_path, Machine())
     text = record.path(tmp_path).read_text()
     assert Record.from_json(json.loads(text)) == record
     assert [entry.seed for entry in record.entries] == [0, 1]
-    assert record.method.chain[0]["config"] == asdict(quick(name, digits))
-    assert record_of(made, digits, tiny, "convnet-w32").key == record.key
+    assert record.method.chain[0]["config"] == asdict(case.method())
+    assert record_of(made, case.dataset, tiny, "convnet-w32").key == record.key
 
 
-def test_the_wrong_kind_of_data_is_refused(name: str, digits: ImageDataset, cache: Path) -> None:
-    graphs = replace(digits, spec=replace(digits.spec, kind="graphs"))
-    with pytest.raises(Refused, match=f"{name} distils images; digits holds graphs"):
-        distill(quick(name, digits), graphs, ipc=1, cache=cache)
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_the_wrong_kind_of_data_is_refused(case: Case) -> None:
+    (other,) = set(KINDS) - {case.kind}
+    data = replace(case.dataset, spec=replace(case.dataset.spec, kind=other))
+    with pytest.raises(Refused, match=f"{case.name} distils {case.kind}; {data.spec.name} holds {other}"):
+        distill(case.method(), data, ipc=1, cache=case.cache)
 
 
-def test_a_method_serialises_and_its_quick_settings_and_recipes_are_its_own_fields(name: str) -> None:
-    cls = methods()[name]
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_quick_settings_and_recipes_are_a_methods_own_fields(case: Case) -> None:
+    cls = case.cls
     assert json.loads(json.dumps(asdict(cls()))) == asdict(cls())
-    assert set(cls.quick) <= {field.name for field in fields(cls)}
+    assert set(cls.quick) <= {one.name for one in fields(cls)}
     for recipe in cls.recipes.values():
         assert type(recipe.method) is cls and recipe.source
-        assert Protocol.from_json(json.loads(json.dumps(recipe.protocol.to_json()))) == recipe.protocol
-        assert recipe.protocol.name == "published"
+        assert recipe.protocol is not None or case.kind == "graphs"
+        if recipe.protocol is not None:
+            stored = json.loads(json.dumps(recipe.protocol.to_json()))
+            assert Protocol.from_json(stored) == recipe.protocol and recipe.protocol.name == "published"
+
+
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_the_chain_holds_a_methods_version_and_all_its_settings(case: Case) -> None:
+    link: Mapping[str, object] = case.made().content["method"]["chain"][-1]
+    expected = {"name": case.name, "version": case.cls.version, "config": asdict(case.method())}
+    assert link == expected == case.method().chain()[-1]
 
 
 class Killed(Exception):
     """In place of a kill: nothing below the loop runs after it."""
 
 
-def test_a_run_killed_in_any_phase_ends_in_the_same_set(
-    name: str, digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_a_run_killed_once_in_every_phase_ends_in_the_same_set(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    phases: list[tuple[str, int]] = []
+    expected = case.made().hash
+    killed: set[str] = set()
     steps = Loop.steps
 
-    def count(
-        self: Loop, n: int, state: dict[str, object], phase: str = "distil", **named: Collection[str]
-    ) -> Iterator[int]:
-        phases.append((phase, n))
-        return steps(self, n, state, phase, **named)
-
-    monkeypatch.setattr(Loop, "steps", count)
-    expected = make(name, digits, tmp_path / "whole").hash
-    seen = dict(phases)
-    for phase, n in seen.items():
-        with monkeypatch.context() as patch:
-            patch.setattr(Loop, "steps", stopping(steps, phase, n // 2))
-            with pytest.raises(Killed):
-                make(name, digits, tmp_path / phase)
-        again = make(name, digits, tmp_path / phase)
-        assert again.hash == expected, f"killed in phase {phase}"
-
-
-def stopping(steps: object, last: str, at: int) -> object:
-    def killed(
+    def once(
         self: Loop, n: int, state: dict[str, object], phase: str = "distil", **named: Collection[str]
     ) -> Iterator[int]:
         self._every = 0.0
-        for step in steps(self, n, state, phase, **named):  # type: ignore[operator]
-            if phase == last and step == at:
+        for step in steps(self, n, state, phase, **named):
+            if step == n // 2 and phase not in killed:
+                killed.add(phase)
                 raise Killed
             yield step
 
-    return killed
+    monkeypatch.setattr(Loop, "steps", once)
+    for kills in count():
+        try:
+            made = case.fresh(tmp_path)
+        except Killed:
+            continue
+        assert made.hash == expected and kills == len(killed)
+        break
+
+
+def trained(
+    made: ImageSet, digits: ImageDataset, protocol: Protocol, seed: int = 0, space_name: str = "normalized"
+) -> float:
+    """The accuracy of a student that a set has trained."""
+    space = digits.space(space_name)
+    student = ImageStudent(
+        source=made.in_space(space),
+        test=digits.test.in_space(space),
+        spec=digits.spec,
+        protocol=protocol,
+        network="convnet-w32",
+    )
+    return student.outcome(seed).accuracy
 
 
 @pytest.fixture(scope="session")
-def random_mean(digits: ImageDataset, cache: Path) -> float:
-    scores = [score("random_subset", digits, cache, seed) for seed in range(10)]
-    return sum(scores) / len(scores)
+def random_mean(cases: Cases) -> float:
+    """The mean accuracy of students of ten random subsets."""
+    case = cases("images", "random_subset")
+    return sum(trained(case.made(seed=seed), case.dataset, SHORT, seed % 5) for seed in range(10)) / 10
 
 
-def score(name: str, digits: ImageDataset, cache: Path, seed: int) -> float:
-    space = digits.space("normalized")
-    made = make(name, digits, cache, seed=seed).in_space(space)
-    test = digits.test.in_space(space)
-    return (
-        ImageStudent(source=made, test=test, spec=digits.spec, protocol=SHORT, network="convnet-w32")
-        .outcome(seed % 5)
-        .accuracy
-    )
-
-
-@pytest.mark.parametrize("learner", [name for name in image_methods() if methods()[name].optimizes])
-def test_a_method_that_optimises_beats_the_mean_of_random_subsets(
-    learner: str, digits: ImageDataset, cache: Path, random_mean: float
-) -> None:
-    scores = [score(learner, digits, cache, seed) for seed in range(2)]
+@pytest.mark.parametrize("case", every(lambda cls: of_images(cls) and cls.optimizes), indirect=True)
+def test_a_method_that_optimises_beats_random_subsets(case: Case, random_mean: float) -> None:
+    scores = [trained(case.made(seed=seed), case.dataset, SHORT, seed) for seed in range(2)]
     assert sum(scores) / 2 > random_mean + MARGIN
-
-
-def test_a_methods_version_and_settings_are_all_in_its_chain() -> None:
-    for cls in methods().values():
-        chain: Mapping[str, object] = cls().chain()[-1]
-        assert (
-            chain["name"] == cls.name and chain["version"] == cls.version and chain["config"] == asdict(cls())
-        )

@@ -29,7 +29,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from condense.errors import unknown
@@ -138,7 +138,7 @@ def _share(side: int, share: float) -> int:
     return int(share * side + 0.5)
 
 
-def _integer(u: Float[Tensor, "g p"], low: int, high: int) -> Float[Tensor, "g p 1"]:
+def _integer(u: Float[Tensor, "g p"], low: int, high: int) -> Int64[Tensor, "g p 1"]:
     """Maps uniform numbers to uniform int64 numbers from ``low`` to ``high``, both included."""
     return low + (u * (high - low + 1)).long()[..., None]
 

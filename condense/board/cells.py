@@ -108,7 +108,7 @@ class TableCell:
         sizes = {name.removeprefix("bytes_"): self.largest(name) for name in names}
         return {part: size for part, size in sizes.items() if size is not None}
 
-    def largest(self, column: str) -> int | None:
+    def largest(self, column: str) -> Any:
         """Returns the largest value of a column over the sets; None if none is known."""
         values = [getattr(record, column) for record in self.records]
         return max((value for value in values if value is not None), default=None)

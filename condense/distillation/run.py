@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from condense.training.loop import Loop, State
 Spec = TypeVar("Spec", bound=DatasetSpec)
 
 
+@runtime_checkable
 class Costly(Protocol):
     """A result that several runs share, such as a trained network."""
 

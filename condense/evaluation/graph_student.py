@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol as Interface
+from typing import runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -26,6 +27,7 @@ EVERY = 10
 """Number of steps between two scores on the validation graphs, if a protocol selects by them."""
 
 
+@runtime_checkable
 class GraphSource(Interface):
     """What a student of graphs can be trained on: a `condense.store.GraphSet` or `WholeGraphs`."""
 

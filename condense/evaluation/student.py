@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, runtime_checkable
 from typing import Protocol as Interface
 
 import torch
@@ -30,6 +30,7 @@ Labeller = Callable[[Float[Tensor, "b c h w"], Target], Target]
 """Returns new labels of images that are augmented and mixed as the student sees them, given their own."""
 
 
+@runtime_checkable
 class ImageSource(Interface):
     """What a student can be trained on: a `condense.store.ImageSet` or `WholeImages`."""
 

@@ -69,7 +69,7 @@ def _gin(width: int, hidden: int) -> nn.Module:
     return layer
 
 
-def _looped(batch: GraphBatch) -> Int64[Tensor, "2 e+z"]:
+def _looped(batch: GraphBatch) -> Int64[Tensor, "2 m"]:
     """Returns the messages followed by the self-loops of all nodes."""
     nodes = torch.arange(len(batch.nodes), device=batch.edges.device)
     return torch.cat([batch.edges, nodes.expand(2, -1)], 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -13,6 +13,7 @@ Index = slice | Tensor
 """A choice of items from a batch: a slice, item numbers, or a boolean mask."""
 
 
+@runtime_checkable
 class Target(Protocol):
     """The labels of n items, of any kind. Training code needs nothing else of them."""
 

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from condense.files import canonical, hash_tensors, write_atomic
 
-Tree = None | bool | int | float | str | Tensor | list["Tree"] | dict["str | int", "Tree"]
+Tree = None | bool | int | float | str | Tensor | list[Any] | dict[str | int, Any]
+"""A tree; the values in its lists and dictionaries are trees too, which no check at run time could follow."""
+
 _KEPT = 2
 
 

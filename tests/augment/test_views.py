@@ -116,6 +116,7 @@ def test_shifts_and_enlarged_boxes_may_be_mixed_in_a_batch() -> None:
         ({"paste": (4, 4, -2, 4)}, "a mixture"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_invalid_numbers_are_found(change: dict[str, object], words: str) -> None:
     fine = plain([[0, 0, 8, 10], [1, -2, 8, 10]])
     assert fine.misfit((8, 10)) is None

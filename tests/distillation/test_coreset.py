@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense.data import GraphDataset, load_graphs
+from condense.data import GraphDataset
 from condense.distillation import GraphRun, GraphTraining, distill
 from condense.distillation.registry import build, methods
 from condense.store import GraphSet
@@ -17,11 +17,6 @@ RULES = {
     "herding": import_module(methods()["herding"].__module__).herd,
     "k_center": import_module(methods()["k_center"].__module__).farthest_first,
 }
-
-
-@pytest.fixture(scope="module")
-def mutag() -> GraphDataset:
-    return load_graphs("mutag")
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from condense.errors import Refused
 from condense.networks import build_network
 from condense.store import ImageSet
 from condense.training.parameters import as_parameters, flatten
+from tests.stand_ins import stand_in
 
 AST = methods()["ast"]
 ast = import_module(AST.__module__)
@@ -69,7 +70,7 @@ def global_state() -> list[int]:
     return words
 
 
-class Line:
+class Line(Experts):
     """Experts whose snapshots are known: each epoch goes a step further."""
 
     epochs = 9
@@ -86,9 +87,8 @@ class Line:
 
 def matched(settings: Mapping[str, object], seed: int = 0) -> SimpleNamespace:
     """What an update asks of a student that follows an expert of `Line`."""
-    run = SimpleNamespace(
-        rng=torch.Generator().manual_seed(seed), spec=SimpleNamespace(shape=SHAPE, num_classes=3)
-    )
+    spec = SimpleNamespace(shape=SHAPE, num_classes=3)
+    run = stand_in(ImageRun, rng=torch.Generator().manual_seed(seed), spec=spec)
     method = made_by({"syn_steps": 7, "expert_epochs": 3, "max_start_epoch": 5, **settings})
     return cast(SimpleNamespace, method.match(Line(), 0, run))  # type: ignore[attr-defined]
 

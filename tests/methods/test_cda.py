@@ -55,6 +55,7 @@ def test_with_the_milestone_at_the_start_it_is_sre2l_bit_for_bit(toy: ImageDatas
     ("field", "value", "why"),
     [("curriculum", "sine", "unknown curriculum"), ("milestone", 1.2, "share of the steps")],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_settings_that_mean_nothing_are_refused(field: str, value: object, why: str) -> None:
     with pytest.raises(Refused, match=why):
         cda(**{field: value})

@@ -1,15 +1,17 @@
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from condense.data import Images
-from condense.distillation import ExpertTraining
+from condense.distillation import ExpertTraining, ImageRun
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
+from condense.networks import Network
+from condense.training.experts import Experts
+from tests.stand_ins import stand_in
 
 DATM = methods()["datm"]
 datm = import_module(DATM.__module__)
@@ -49,8 +51,11 @@ def test_without_a_first_upper_end_the_whole_window_is_open_at_once() -> None:
     assert {window(step) for step in (0, 1, 500, 10000)} == {(40, 60)}
 
 
-class Numbered:
+class Numbered(Experts):
     """Experts whose snapshots hold the number of their epoch."""
+
+    def __init__(self) -> None:
+        pass
 
     def __len__(self) -> int:
         return 1
@@ -63,7 +68,7 @@ def test_starts_are_drawn_from_the_whole_window_and_from_nowhere_else() -> None:
     window = {"min_start_epoch": 2, "current_max_start_epoch": 4, "max_start_epoch": 6}
     params = {name: str(value) for name, value in window.items()}
     method, _ = build("datm", "toy", 1, {**params, "expansion_end_epoch": "100"})
-    run = SimpleNamespace(rng=torch.Generator().manual_seed(0))
+    run = stand_in(ImageRun, rng=torch.Generator().manual_seed(0))
     for step, epochs in ((0, {2, 3}), (50, {2, 3, 4}), (100, {2, 3, 4, 5})):
         matches = [method.match(Numbered(), step, run) for _ in range(80)]  # type: ignore[attr-defined]
         assert {match.epoch for match in matches} == epochs
@@ -114,7 +119,7 @@ def test_where_no_expert_is_right_but_their_mean_is_the_mean_stays() -> None:
     assert datm.agreed(logits, torch.tensor([1]), 3).tolist() == [[1.5, 2.0, 1.5]]
 
 
-class Known:
+class Known(Experts):
     """Experts that recognise some images, told apart by their one pixel."""
 
     epochs = 4
@@ -125,9 +130,9 @@ class Known:
     def __len__(self) -> int:
         return len(self.known)
 
-    def at(self, expert: int, epoch: int) -> set[int]:
+    def at(self, expert: int, epoch: int) -> Tensor:
         assert epoch == 4
-        return self.known[expert]
+        return torch.tensor(sorted(self.known[expert]), dtype=torch.float32)
 
 
 @pytest.fixture
@@ -135,9 +140,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many images are shown at a time; who recognises an image says 1 of it, else 0."""
     numbers: list[int] = []
 
-    def said(network: object, known: set[int], images: Tensor) -> Tensor:
+    def said(network: object, known: Tensor, images: Tensor) -> Tensor:
         numbers.append(len(images))
-        right = [int(image) in known for image in images.flatten()]
+        right = [bool((known == image).any()) for image in images.flatten()]
         return torch.nn.functional.one_hot(torch.tensor(right).long(), 3).float()
 
     monkeypatch.setattr(datm, "answers", said)
@@ -149,7 +154,7 @@ def asked(experts: Known, count: int, seed: int = 0, images: int = 40) -> list[i
     labels = torch.arange(images) % 2
     train = Images(torch.arange(images).float().view(-1, 1, 1, 1), labels, "", 3)
     rng = torch.Generator().manual_seed(seed)
-    found = datm.recognised(train, 1, count, experts, None, rng).tolist()
+    found = datm.recognised(train, 1, count, experts, stand_in(Network), rng).tolist()
     assert len(found) == len({*found}) == count and all(position % 2 for position in found)
     return [int(position) for position in found]
 

@@ -103,6 +103,7 @@ def test_each_iteration_is_one_step_along_the_gradient(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["metric", "init", "augment"])
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path, field: str) -> None:
     with pytest.raises(Refused, match="nothing-like-it"):
         distilled(tmp_path, "dc", {field: "nothing-like-it"}, ipc=1)

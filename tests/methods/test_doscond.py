@@ -255,6 +255,7 @@ def test_too_few_small_graphs_are_taken_twice_and_none_at_all_is_refused(tmp_pat
         made(tmp_path, nodes=5)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_pooling_that_there_is_not_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="median"):
         made(tmp_path, pooling="median")

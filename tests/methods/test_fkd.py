@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from condense.augment import crop
-from condense.data import ImageDataset, load_images
+from condense.data import ImageDataset
 from condense.distillation import ImageRun, distill
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused, Stopped
@@ -25,11 +25,6 @@ from condense.training.step import cutmix
 
 FKD = wrappers()["fkd"]
 QUICK = {"fkd.epochs": "3", "fkd.batch": "8"}
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageDataset:
-    return load_images("digits")
 
 
 def make(
@@ -222,6 +217,7 @@ def test_soft_v1_and_hard_v1_judge_the_images_as_if_there_were_no_labels(
         ({"top_k": "10"}, "fkd.top_k=10: it has to be below the 10 classes"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_settings_that_make_no_sense_are_refused(
     settings: dict[str, str], words: str, digits: ImageDataset, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 import torch
@@ -19,6 +18,7 @@ from condense.distillation.registry import methods
 from condense.errors import Refused
 from condense.networks import Network, build_network
 from condense.store import ImageSet, MultiFormation
+from tests.stand_ins import stand_in
 
 IDC = methods()["idc"]
 idc = import_module(IDC.__module__)
@@ -92,7 +92,7 @@ def surroundings() -> ImageRun:
     spec = SimpleNamespace(height=8, width=8, num_classes=3)
     normalize = affine("normalized", MEAN, STD).encode
     rng = torch.Generator().manual_seed(5)
-    return cast(ImageRun, SimpleNamespace(spec=spec, normalize=normalize, rng=rng, device="cpu"))
+    return stand_in(ImageRun, spec=spec, normalize=normalize, rng=rng, device=torch.device("cpu"))
 
 
 def naive(
@@ -312,6 +312,7 @@ def test_a_wrapper_sees_the_decoded_images(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("field", ["metric", "init", "augment", "augment_network"])
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_an_unknown_name_is_refused_with_the_known_ones(field: str) -> None:
     with pytest.raises(Refused, match="nothing-like-it"):
         build_method("idc", "digits", 1, {field: "nothing-like-it"})
@@ -328,6 +329,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(field: str) -> None:
         ({"network": "mlp"}, "mlp has none"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_settings_that_cannot_work_are_refused_in_one_sentence(
     tmp_path: Path, settings: dict[str, str], words: str
 ) -> None:

@@ -1,7 +1,6 @@
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +21,7 @@ from condense.resources import Budget
 from condense.store import ImageSet
 from condense.training.expert_steps import Stacked
 from condense.training.experts import experts
+from tests.stand_ins import stand_in
 
 MTT = methods()["mtt"]
 mtt = import_module(MTT.__module__)
@@ -133,7 +133,8 @@ def batches(
     logits = torch.eye(7, 3) if soft else None
     params = {key: str(value) for key, value in ({"augment": augment} | settings).items()}
     method = build("mtt", "toy", 2, params)[0]
-    run = SimpleNamespace(
+    run = stand_in(
+        ImageRun,
         rng=torch.Generator().manual_seed(1),
         strategy=toy.spec.dsa,
         spec=toy.spec,

@@ -122,6 +122,7 @@ def test_only_real_starts_need_as_many_real_images() -> None:
         ("encode", "gif", "unknown image encoding"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_settings_that_mean_nothing_are_refused(field: str, value: object, why: str) -> None:
     with pytest.raises(Refused, match=why):
         method("sre2l", **{field: value})

@@ -155,6 +155,7 @@ def test_a_set_that_moves_takes_its_compensators_with_it(make: Make) -> None:
         (compensators(shape=(3, 4, 5)), r"\(2, 2, 3, 4, 5\)"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_compensators_that_do_not_go_with_the_step_are_refused(
     make: Make, wrong: Tensor | None, sentence: str
 ) -> None:
@@ -168,6 +169,7 @@ def test_compensators_without_a_step_are_refused(make: Make) -> None:
 
 
 @pytest.mark.parametrize("networks", [0, -1, 2.0, True, None])
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_networks_must_be_a_whole_number_of_at_least_one(networks: object) -> None:
     with pytest.raises(Refused, match=r"networks must be a whole number of at least 1, not .+"):
         Compensated(networks)  # type: ignore[arg-type]

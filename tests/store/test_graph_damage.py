@@ -164,6 +164,7 @@ def test_a_manifest_that_is_not_true_or_not_known_is_named(
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_tensors_that_are_no_graphs_are_named(
     stored: Path, change: Callable[[Tensors], object], sentence: str
 ) -> None:
@@ -216,6 +217,7 @@ def of(edges: torch.Tensor, direction: str = "both", **more: object) -> GraphSet
         (PATH.float(), "edges of torch.float32"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_edges_that_are_not_there_in_both_directions_once_are_refused(
     edges: torch.Tensor, sentence: str
 ) -> None:
@@ -267,6 +269,7 @@ def test_trees_have_one_parent_a_node_and_their_roots_on_top(tmp_path: Path) -> 
         ({"provenance": {}, "content": {}}, "content.format is missing"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_set_that_is_wrongly_made_is_refused_at_once(values: dict[str, object], sentence: str) -> None:
     with pytest.raises(Refused, match=f"this is no set of graphs: {sentence}"):
         make(values)

@@ -57,9 +57,7 @@ def test_weights_of_each_form_are_the_same_network(
     assert load_teacher(tmp_path / "kept.safetensors").header == found.header
 
 
-def test_a_torchvision_resnet_is_read_layer_by_layer(
-    toy: ImageDataset, tmp_path: Path
-) -> None:
+def test_a_torchvision_resnet_is_read_layer_by_layer(toy: ImageDataset, tmp_path: Path) -> None:
     with torch.device("meta"):
         theirs = torchvision.models.resnet18(num_classes=3)
         theirs.conv1, theirs.maxpool = nn.Conv2d(1, 64, 3, padding=1, bias=False), nn.Identity()

@@ -230,9 +230,7 @@ def test_a_teacher_of_the_classes_is_let_pass(teacher: Teacher, toy: ImageDatase
     check_classes(replace(teacher, accuracy=None), *normalized(toy), toy.spec, toy.train.hash)
 
 
-def test_a_teacher_with_classes_in_another_order_is_refused(
-    teacher: Teacher, toy: ImageDataset
-) -> None:
+def test_a_teacher_with_classes_in_another_order_is_refused(teacher: Teacher, toy: ImageDataset) -> None:
     x, y = normalized(toy)
     right = 100 * float((teacher.logits(x).argmax(1) == (y + 1) % 3).double().mean())
     for accuracy in (90.0, None):
@@ -246,10 +244,8 @@ def test_a_teacher_with_classes_in_another_order_is_refused(
 def test_a_teacher_must_reach_half_its_accuracy_or_three_times_chance(
     recorded: float | None, least: int, toy: ImageDataset
 ) -> None:
-    class Half(nn.Module):
+    class Half(Network):
         """Right about the first images only: each says by its first pixel how it is to be answered."""
-
-        training = mixes_samples = False
 
         def forward(self, x: Tensor) -> Tensor:
             return torch.eye(3)[x[:, 0, 0, 0].long()]
@@ -258,7 +254,7 @@ def test_a_teacher_must_reach_half_its_accuracy_or_three_times_chance(
     for right, refused in ((least, False), (least - 1, True)):
         x = torch.zeros(100, 1, 8, 8)
         x[:, 0, 0, 0] = torch.where(torch.arange(100) < right, y, (y + 1) % 3)
-        one = Teacher(Half(), "n", "h" * 64, 0, recorded, toy.spec.classes, "toy")  # type: ignore[arg-type]
+        one = Teacher(Half(nn.Sequential(), 1, 3), "n", "h" * 64, 0, recorded, toy.spec.classes, "toy")
         if refused:
             with pytest.raises(Refused):
                 check_classes(one, x, y, toy.spec, toy.train.hash)

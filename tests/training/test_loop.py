@@ -167,9 +167,7 @@ def test_a_finished_phase_yields_nothing_and_restores_its_end_state(tmp_path: Pa
         assert torch.equal(x, end) and torch.equal(drawn, after) and state["count"] == 3
 
 
-def test_a_finished_phase_restores_its_own_end_state(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_a_finished_phase_restores_its_own_end_state(tmp_path: Path, clock: Clock) -> None:
     def ends(lives: int) -> tuple[Tensor, Tensor]:
         """x and its momentum after the first phase; killed in the second after some steps."""
         loop = make_loop(tmp_path)
@@ -290,9 +288,7 @@ def test_seconds_add_up_over_restarts_and_what_a_kill_undid_is_not_counted(
     assert make_loop(tmp_path).seconds == 4 + 6 * 2
 
 
-def test_charged_work_counts_once_at_what_it_cost(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_charged_work_counts_once_at_what_it_cost(tmp_path: Path, clock: Clock) -> None:
     for took, steps in ((30.0, 3), (0.5, 3), (0.5, 4)):
         loop = make_loop(tmp_path)
         before = loop.seconds

@@ -24,8 +24,8 @@ PARTS = ("train", "valid", "test")
 MAX_VALUES = 2**20
 """Largest range of values that is searched for the values that occur with a table; larger ones are sorted."""
 
-Rows = Int64[np.ndarray, "n c"]
-Column = Int64[np.ndarray, " n"]
+Rows = Int64[np.ndarray, "_ _"]
+Column = Int64[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,11 +181,11 @@ def _pair(numbers: Column) -> str:
 
 def _raw(
     where: str,
-    sizes: Column,
-    arcs: Rows,
-    features: Rows | None,
-    values: Rows | None,
-    labels: Column,
+    sizes: Int64[np.ndarray, " g"],
+    arcs: Int64[np.ndarray, "m 2"],
+    features: Int64[np.ndarray, "n f"] | None,
+    values: Int64[np.ndarray, "m v"] | None,
+    labels: Int64[np.ndarray, " g"],
     split: Mapping[str, Column] | None,
 ) -> RawGraphs:
     """Brings what was read into the form that both layouts share.

@@ -56,8 +56,8 @@ class Graphs(Samples):
     node_features: Int64[Tensor, "z f"]
     edges: Int64[Tensor, "2 e"]
     edge_labels: Int64[Tensor, " e"]
-    nodes_ptr: Int64[Tensor, " g+1"]
-    edges_ptr: Int64[Tensor, " g+1"]
+    nodes_ptr: Int64[Tensor, " p"]
+    edges_ptr: Int64[Tensor, " p"]
     labels: Int64[Tensor, " g"]
     num_classes: int
 
@@ -119,7 +119,7 @@ ARRAYS = ("node_labels", "node_features", "edges", "edge_labels", "nodes_ptr", "
 
 
 def members_of(
-    ptr: Int64[Tensor, " g+1"], index: Int64[Tensor, " m"]
+    ptr: Int64[Tensor, " g_plus_1"], index: Int64[Tensor, " m"]
 ) -> tuple[Int64[Tensor, " p"], Int64[Tensor, " m+1"]]:
     """Returns the positions of selected graphs' nodes (or edges), and where each graph begins among them."""
     sizes = ptr.diff()[index]

@@ -32,10 +32,10 @@ class RawImages:
         changed: Whether the images were resized to another size than the source's usual one.
     """
 
-    train_images: UInt8[Tensor, "n c h w"]
-    train_labels: Int64[Tensor, " n"]
-    test_images: UInt8[Tensor, "m c h w"]
-    test_labels: Int64[Tensor, " m"]
+    train_images: UInt8[Tensor, "_ _ _ _"]
+    train_labels: Int64[Tensor, " _"]
+    test_images: UInt8[Tensor, "_ _ _ _"]
+    test_labels: Int64[Tensor, " _"]
     classes: tuple[str, ...] | None
     where: str
     changed: bool = False

@@ -103,7 +103,7 @@ def read_folder(root: Path, size: int | None, *, skip_unreadable: bool = False) 
     if size is None:
         _require_one_size(train + test)
 
-    def prepare(image: UInt8[Tensor, "c h w"]) -> UInt8[Tensor, "c h w"]:
+    def prepare(image: UInt8[Tensor, "c h w"]) -> UInt8[Tensor, "c h2 w2"]:
         return image if size is None else resized(image[None], size, size)[0]
 
     return _decoded(train, test, classes, root, prepare, skip_unreadable, grey=True)

@@ -29,7 +29,7 @@ ZCA_EPS = 0.1
 MAX_FEATURES = 16384
 """Largest number of values c h w of an image that is whitened; 64 x 64 in colour is 12288."""
 
-Pixels = UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
+Pixels = UInt8[Tensor, "*n c h w"] | Float[Tensor, "*n c h w"]
 
 
 class PixelSpace(ABC):
@@ -42,7 +42,7 @@ class PixelSpace(ABC):
     name: str
 
     @abstractmethod
-    def encode(self, images: Pixels) -> Float[Tensor, "n c h w"]:
+    def encode(self, images: Pixels) -> Float[Tensor, "*n c h w"]:
         """Maps pixels into the space; differentiable for floating-point pixels.
 
         Args:
@@ -65,7 +65,7 @@ class PixelSpace(ABC):
         """Returns the JSON description of the space that the manifest of a stored set contains."""
 
 
-def unit(images: Pixels) -> Float[Tensor, "n c h w"]:
+def unit(images: Pixels) -> Float[Tensor, "*n c h w"]:
     """Converts pixels to floating point: divides uint8 by 255 and converts half precision to float32."""
     if images.dtype == torch.uint8:
         return images.to(torch.float32).div_(255)
@@ -81,7 +81,7 @@ class Affine(PixelSpace):
         self.mean = mean
         self.std = std
 
-    def encode(self, images: Pixels) -> Float[Tensor, "n c h w"]:
+    def encode(self, images: Pixels) -> Float[Tensor, "*n c h w"]:
         x = unit(images)
         if self.name == "raw":
             return x
@@ -149,7 +149,7 @@ class Zca(PixelSpace):
         assert inverse is not None
         return cls(mean.float(), matrix.float(), inverse.float(), fitted_on)
 
-    def encode(self, images: Pixels) -> Float[Tensor, "n c h w"]:
+    def encode(self, images: Pixels) -> Float[Tensor, "*n c h w"]:
         x = unit(images)
         flat = x.flatten(1) - self.mean.to(x.dtype)
         return (flat @ self.matrix.to(x.dtype)).view_as(x)

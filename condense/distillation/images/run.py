@@ -83,7 +83,7 @@ class ImageRun(Run[ImageSpec]):
         inner.strategy = strategy or self.strategy
         return inner
 
-    def normalize(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def normalize(self, images: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
         """Normalises raw pixels by the dataset's mean and standard deviation, as students see them."""
         return self._normalized.encode(images)
 

@@ -1,7 +1,7 @@
 """Views: how a method sees a synthetic set, as opposed to how the set is stored."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from condense.store.images.decode import GREY, Fill, MultiFormation
 
 
+@runtime_checkable
 class View(Protocol):
     """Turns stored images and labels into those that a method trains and matches with.
 

@@ -1,7 +1,7 @@
 """Checks of a set of graphs against its manifest. Each returns a sentence about the fault, or None."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from condense.store.graphs.codec import INTEGERS, in_order, owner_of
 from condense.store.graphs.manifest import PART_OF, REQUIRED, GraphContent
 
 
+@runtime_checkable
 class GraphParts(Protocol):
     """The parts of a set of graphs: see `condense.store.graphs.graph_set.GraphSet`."""
 

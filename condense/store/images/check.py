@@ -1,7 +1,7 @@
 """Checks of a set of images against its manifest. Each returns a sentence about the fault, or None."""
 
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ FLOATS = (torch.float16, torch.float32)
 """The floating-point types of stored tensors."""
 
 
+@runtime_checkable
 class ImageParts(Protocol):
     """The parts of a set of images that are checked: see `condense.store.images.image_set.ImageSet`."""
 

@@ -7,7 +7,7 @@ step is a new version beside the old one, so that a stored set decodes to the sa
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import ClassVar, NotRequired, Protocol, Self, TypedDict, cast
+from typing import ClassVar, NotRequired, Protocol, Self, TypedDict, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, Int8
@@ -31,6 +31,7 @@ class StepPart(TypedDict):
     networks: NotRequired[int]
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A step with everything that it needs to decode images, copies-major."""
 

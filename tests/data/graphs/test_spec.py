@@ -21,11 +21,6 @@ One = tuple[list[int], list[tuple[int, int, int]], int]
 
 
 @pytest.fixture(scope="module")
-def mutag() -> GraphDataset:
-    return load_graphs("mutag")
-
-
-@pytest.fixture(scope="module")
 def molbace() -> GraphDataset:
     return load_graphs(str(MOLBACE))
 
@@ -83,6 +78,7 @@ def test_owners_counts_and_classes_agree_with_the_single_graphs(graphs: list[One
 
 
 @pytest.mark.parametrize("index", [[2], [0, -1], [True, False], [0.0]])
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_selecting_a_position_without_a_graph_is_an_error(index: list[int]) -> None:
     with pytest.raises(IndexError):
         flat([([0], [], 0), ([1], [], 1)]).select(index)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense.data import GraphDataset, Graphs, ImageDataset, load_graphs
+from condense.data import GraphDataset, Graphs, ImageDataset
 from condense.data.graphs.batch import batch_of
 from condense.distillation import GraphMethod, GraphRun, GraphTraining, ImageMethod, distill
 from condense.distillation.registry import build, methods, register, registered
@@ -30,11 +30,6 @@ class Firsts(GraphMethod):
 
     def distill(self, train: Graphs, run: GraphRun) -> GraphSet:
         return run.selected(train, torch.cat([train.of_class(label)[: run.ipc] for label in (0, 1)]))
-
-
-@pytest.fixture(scope="module")
-def mutag() -> GraphDataset:
-    return load_graphs("mutag")
 
 
 def pretrained(
@@ -69,6 +64,7 @@ def test_a_method_for_other_data_is_refused_by_name(name: str, kind: str, senten
         build(name, "toy", 1, kind=kind)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_method_and_data_of_two_kinds_are_refused_either_way(
     toy: ImageDataset, mutag: GraphDataset, tmp_path: Path
 ) -> None:

@@ -116,6 +116,7 @@ def test_the_first_batch_norm_reached_counts_tenfold_and_idle_ones_do_not_count(
     torch.testing.assert_close(statistics.loss(), expected)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_recording_leaves_no_hook_behind_even_after_an_error(skipping: Skipping) -> None:
     statistics = BNStatistics(1, 1.0, 10.0)
     with pytest.raises(RuntimeError), statistics.recording(skipping):

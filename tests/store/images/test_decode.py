@@ -134,6 +134,7 @@ def test_a_chain_of_steps_keeps_the_order_of_copies() -> None:
 
 
 @pytest.mark.parametrize("factor", [0, -1, 2.0, True, "2", None])
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_factor_must_be_a_whole_number_of_at_least_one(factor: object) -> None:
     with pytest.raises(Refused, match=r"whole number of at least 1, not .+"):
         MultiFormation(factor)  # type: ignore[arg-type]

@@ -227,6 +227,7 @@ def test_a_manifest_that_does_not_fit_is_refused_with_the_place(
         make(content=change)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_tensors_that_do_not_fit_the_manifest_are_refused(make: Make) -> None:
     good = make(soft=torch.float32)
     assert good.soft is not None
