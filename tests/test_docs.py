@@ -1,8 +1,9 @@
-"""What README and CONTRIBUTING tell people to type works."""
+"""What README, CONTRIBUTING and docs/design.md say is so, and what they tell people to type works."""
 
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from condense.cli.app import app
 from condense.data import ImageDataset
 from condense.distillation import distill
 from condense.distillation.registry import build, methods, registered, wrappers
+from condense.protocol import HARD_V1, PROTOCOLS, Stage
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+README, CONTRIBUTING, DESIGN = ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "design.md"
+PAGES = [README, CONTRIBUTING, DESIGN]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -33,7 +36,7 @@ def commands() -> list[str]:
 
 def test_the_pages_show_commands_and_blocks_at_all() -> None:
     assert len(commands()) > 10
-    assert [len(blocks(page, "python")) for page in PAGES] == [2, 1]
+    assert [len(blocks(page, "python")) for page in PAGES] == [3, 1, 0]
 
 
 @pytest.mark.parametrize("command", commands())
@@ -49,13 +52,13 @@ def test_every_command_that_is_shown_has_the_verb_and_options_that_it_uses(comma
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
     generated = {"leaderboard.md"}
-    assert [link for link in links if link not in generated and not (ROOT / link).exists()] == []
+    assert [link for link in links if link not in generated and not (page.parent / link).exists()] == []
 
 
 def test_the_readme_names_every_method_and_wrapper() -> None:
     known = {**methods("graphs"), **methods(), **{f"+{name}": cls for name, cls in wrappers().items()}}
     ours = [name for name, cls in known.items() if cls.__module__.startswith("condense.methods.")]
-    named = re.findall(r"^\| `(\+?\w+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    named = re.findall(r"^\| `(\+?\w+)` \|", README.read_text(), flags=re.MULTILINE)
     assert sorted(named) == sorted(ours)
 
 
@@ -65,17 +68,45 @@ def test_the_readmes_ways_to_read_a_set_work_inside_its_folder(
     made, run = distill(build("random_subset", "toy", 1)[0], toy, ipc=1, cache=tmp_path / "cache")
     made.save(tmp_path / "set")
     monkeypatch.chdir(tmp_path / "set")
-    for block in blocks(ROOT / "README.md", "python"):
+    for block in blocks(README, "python")[1:]:
         exec(block, {})
     assert "(3, 1, 8, 8)" in capsys.readouterr().out
+
+
+def test_the_readmes_script_runs_from_a_method_to_a_table(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = blocks(README, "python")[0]
+    few = script.replace("iterations=100", "iterations=2")
+    assert few != script
+    monkeypatch.chdir(tmp_path)
+    short = replace(HARD_V1, stages=(Stage(epochs=2),))
+    monkeypatch.setattr("condense.protocol.PROTOCOLS", {**PROTOCOLS, short.name: short})
+    exec(few, {})
+    out = capsys.readouterr().out
+    assert "convnet-w32" in out and "accuracy" in out and "random_subset" in out
+
+
+def test_the_tree_lists_the_rooms_that_there_are() -> None:
+    rooms = re.findall(r"^ {6}(\w+(?:/|\.py))", DESIGN.read_text(), flags=re.MULTILINE)
+    inner = re.findall(r"^ {8}(\w+/)(?:  (\w+/))?", DESIGN.read_text(), flags=re.MULTILINE)
+    assert sorted(rooms) == sorted({*parts(ROOT / "condense")} - {"__main__.py"})
+    assert sorted(name for names in inner for name in names if name) == [
+        name for name in parts(ROOT / "condense" / "distillation") if name.endswith("/")
+    ]
+
+
+def parts(folder: Path) -> list[str]:
+    """The packages, with a slash, and the modules of a folder."""
+    packages = (f"{path.parent.name}/" for path in folder.glob("*/__init__.py"))
+    return sorted([*packages, *(path.name for path in folder.glob("*.py"))])
 
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The package of CONTRIBUTING, as if it were installed."""
-    page = ROOT / "CONTRIBUTING.md"
-    (tmp_path / "part_means.py").write_text(blocks(page, "python")[0])
-    (entry,) = re.findall(r'"condense.methods"\]\n(.+)\n', blocks(page, "toml")[0])
+    (tmp_path / "part_means.py").write_text(blocks(CONTRIBUTING, "python")[0])
+    (entry,) = re.findall(r'"condense.methods"\]\n(.+)\n', blocks(CONTRIBUTING, "toml")[0])
     info = tmp_path / "part_means-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: part-means\nVersion: 0.1\n")
