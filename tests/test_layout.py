@@ -1,9 +1,9 @@
 """The shape of the house: who imports whom, what a method may reach, and what no file may do."""
 
 import ast
+import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,54 +13,63 @@ from condense.data import KINDS
 from condense.distillation.registry import methods
 
 ROOT = Path(__file__).parents[1]
-MAX_LINES = 400
 
-VALUES = {"errors", "files", "measure", "memory", "protocol", "data"}
-LEARNING = VALUES | {"networks", "augment", "store", "training", "teachers"}
-WORK = LEARNING | {"distill", "evaluate", "board"}
+BASE = {"errors", "files", "resources", "protocol"}
+DATA = BASE | {"augment", "data", "networks", "store"}
+LEARNING = DATA | {"training", "teachers"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "memory": set(),
     "files": {"errors"},
-    "measure": {"errors"},
+    "resources": {"errors"},
     "protocol": {"errors", "files"},
+    "augment": {"errors"},
     "data": {"errors", "files", "augment"},
     "networks": {"errors", "data"},
-    "teachers": {"errors", "files", "data", "networks"},
-    "augment": {"errors"},
-    "store": {"errors", "files", "protocol", "data", "augment"},
-    "training": {"networks", "augment", "store"},
-    "distill": LEARNING,
-    "evaluate": LEARNING,
-    "board": {"errors", "files", "protocol"},
-    "labelling": WORK,
-    "benches": WORK | {"labelling"},
-    "naming": WORK | {"benches"},
-    "judge": WORK | {"benches"},
-    "audit": {"errors", "store", "board"},
-    "cells": WORK | {"benches", "judge", "labelling", "naming"},
-    "rejudge": WORK | {"cells", "judge", "labelling", "naming"},
-    "baselines": WORK | {"cells"},
-    "queues": {"errors", "cells"},
-    "options": set(),
-    "asked": {"errors", "measure", "benches", "cells"},
-    "upkeep": {"errors", "files", "board"},
-    "cli": WORK | {"asked", "audit", "baselines", "cells", "options", "queues", "rejudge", "upkeep"},
+    "store": BASE | {"augment", "data"},
+    "training": DATA,
+    "teachers": DATA | {"training"},
+    "distillation": LEARNING,
+    "records": BASE | {"store"},
+    "evaluation": LEARNING | {"distillation", "records"},
+    "board": BASE | {"records"},
+    "runner": LEARNING | {"distillation", "records", "evaluation", "board"},
+    "cli": LEARNING | {"distillation", "records", "evaluation", "board", "runner"},
+    "plugin": LEARNING | {"distillation"},
     "__main__": {"errors", "cli"},
-    "__init__": {"store"},
+    "__init__": {"errors", "store", "runner"},
 }
-"""The parts of condense, and the other parts that each of them may import."""
+"""The rooms of condense, and the other rooms that each of them may import."""
+
+TOP_LEVEL = {"__init__", "__main__", "plugin", "errors", "files", "protocol", "resources"}
+"""The modules of condense that lie in no package."""
+
+KIND_CLASSES = {
+    f"{kind}{what}" for what in ("Dataset", "Method", "Run", "Spec") for kind in ("", "Image", "Graph")
+} | {"DistilledSet", "ImageSet", "GraphSet", "Images", "Graphs", "Samples", "DatasetSpec"}
+"""Classes of one kind of data: nothing may branch on them but `condense.evaluation.kinds.kind_of`."""
+OF_ANY_KIND = {"condense/distillation/registry.py": {"Method"}, "condense/data/base.py": {"Samples"}}
+"""The checks of a class that both kinds share: that a foreign method is one, and which fields are samples."""
+
+SHARED_LINES = 8
+"""This many equal lines in two places are a piece of code that wants to be one."""
 
 METHODS_MAY_IMPORT = {
     "condense.augment", "condense.augment.dsa", "condense.augment.legacy", "condense.augment.views",
-    "condense.data", "condense.distillation.images.taught", "condense.distillation.inversion.invert",
-    "condense.distillation.inversion.protocols", "condense.distillation.coreset",
-    "condense.distillation.graphs.thresholds",
-    "condense.distillation", "condense.distillation.graphs.gradients", "condense.distillation.graphs.itemsets",
-    "condense.distillation.graphs.trees", "condense.distillation.matching.unrolled", "condense.errors", "condense.networks",
-    "condense.protocol", "condense.store", "condense.store.images.encode", "condense.store.targets",
-    "condense.teachers", "condense.training.parameters", "condense.training.step",
+    "condense.data", "condense.distillation", "condense.distillation.coreset",
+    "condense.distillation.matching.gradient", "condense.distillation.matching.turns",
+    "condense.distillation.graphs.gradients", "condense.distillation.graphs.itemsets",
+    "condense.distillation.graphs.thresholds", "condense.distillation.graphs.trees",
+    "condense.distillation.images.taught", "condense.distillation.inversion.invert",
+    "condense.distillation.inversion.protocols", "condense.distillation.matching.unrolled",
+    "condense.errors", "condense.networks", "condense.protocol", "condense.store",
+    "condense.store.images.encode", "condense.store.targets", "condense.teachers",
+    "condense.training.parameters", "condense.training.step",
 }  # fmt: skip
+ALSO_FOR_METHODS = {
+    "condense.distillation.method recipes",
+    "condense.teachers.training teacher_training",
+}
+"""Single names that methods may take of modules that hold more."""
 DATA_FOR_METHODS = {"ImageSpec", "GraphSpec", "Graphs", "PixelSpace", "Images"}
 """What a method may take of `condense.data`: nothing that holds or loads test data."""
 SOURCES_OF_DATA = {
@@ -71,23 +80,6 @@ SOURCES_OF_DATA = {
     "requests",
 }
 """Where a method could fetch test data by itself."""
-
-TAKE_A_GENERATOR = {
-    f"torch.{name}" for name in ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial")
-}
-TAKE_A_GENERATOR_IN_PLACE = {
-    "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_",
-}  # fmt: skip
-GLOBAL_DRAWS = {
-    "torch.rand_like", "torch.randn_like", "torch.randint_like", "torch.seed", "torch.manual_seed",
-    "torch.initial_seed", "torch.random.manual_seed", "torch.random.seed", "torch.cuda.manual_seed",
-    "torch.cuda.manual_seed_all", "torch.set_rng_state", "torch.random.set_rng_state",
-}  # fmt: skip
-NUMPYS_OWN_STREAMS = {"default_rng", "Generator", "RandomState"}
-WEIGHTS_ONLY = "torch.load of weights only"
-READS_WEIGHTS = "condense/teachers/foreign.py"
-"""The one file that reads what other code bases have stored: tensors in plain containers, nothing else."""
-FOREIGN_OBJECTS = {"torch.save", "torch.load", "torch.jit.load", "eval", "exec", "__import__"}
 
 
 def sources(*folders: str) -> list[Path]:
@@ -148,6 +140,8 @@ def reaches(source: str) -> list[str]:
         if module.startswith(".."):
             found.append(what)
         elif module.split(".")[0] == "condense":
+            if what in ALSO_FOR_METHODS:
+                continue
             if name is None or module not in METHODS_MAY_IMPORT or name in ("load", "*"):
                 found.append(what)
             elif module == "condense.data" and name not in DATA_FOR_METHODS:
@@ -162,35 +156,121 @@ def reaches(source: str) -> list[str]:
     return found
 
 
-def sins(source: str) -> list[str]:
-    """Pickles, and draws from a generator that nobody handed in."""
-    tree = ast.parse(source)
-    found = [
-        module
-        for module, _ in imports(tree)
-        if module.split(".")[0] in ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "random")
-    ]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and dotted(node) in GLOBAL_DRAWS:
-            found.append(dotted(node))
-        if not isinstance(node, ast.Call):
-            continue
-        called = dotted(node.func)
-        last = node.func.attr if isinstance(node.func, ast.Attribute) else called
-        handed_in = any(keyword.arg == "generator" for keyword in node.keywords)
-        if called in FOREIGN_OBJECTS:
-            kept_to_weights = any(
-                keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is True
-                for keyword in node.keywords
-            )
-            found.append(WEIGHTS_ONLY if called == "torch.load" and kept_to_weights else called)
-        elif (called in TAKE_A_GENERATOR or last in TAKE_A_GENERATOR_IN_PLACE) and not handed_in:
-            found.append(called or last)
-        elif "dropout" in last.lower():
-            found.append(called or last)
-        elif called.startswith(("np.random.", "numpy.random.")) and last not in NUMPYS_OWN_STREAMS:
-            found.append(called)
+def module_of(path: Path) -> str:
+    """The module of a file: ``condense.store`` for its ``__init__.py``."""
+    parts = ["condense", *path.relative_to(ROOT).with_suffix("").parts]
+    parts = parts[1:] if parts[1] == "condense" else parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def import_graph() -> dict[str, set[str]]:
+    """For each module of condense the modules that it imports, for types alone and inside functions too."""
+    paths = {module_of(path): path for path in sources("condense", "methods")}
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        graph[module] = set()
+        for target, name in imports(ast.parse(path.read_text())):
+            if target.startswith("."):
+                target = f"condense.methods.{target.strip('.')}".strip(".")
+            whole = f"{target}.{name}"
+            if found := whole if whole in paths else target if target in paths else None:
+                graph[module].add(found)
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[tuple[str, ...]]:
+    """The groups of modules that import each other, directly or through others."""
+    reached = {module: set(targets) for module, targets in graph.items()}
+    changed = True
+    while changed:
+        changed = False
+        for targets in reached.values():
+            more = set().union(*(reached.get(target, set()) for target in targets)) - targets
+            targets |= more
+            changed |= bool(more)
+    return sorted(
+        {
+            tuple(sorted(b for b in reached[a] if a in reached.get(b, set())))
+            for a in reached
+            if a in reached[a]
+        }
+    )
+
+
+def branches_on_kind(source: str) -> list[str]:
+    """The classes of a kind of data that a source tests for with ``isinstance`` or ``issubclass``."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and dotted(node.func) in ("isinstance", "issubclass"):
+            names = {dotted(one).split(".")[-1] for one in ast.walk(node.args[1])}
+            found += sorted(names & KIND_CLASSES)
     return found
+
+
+def shared_runs(texts: dict[str, str]) -> list[tuple[str, str]]:
+    """Places that share `SHARED_LINES` equal lines, not counting blank lines, comments and imports."""
+    seen: dict[tuple[str, ...], str] = {}
+    found = []
+    for name, text in texts.items():
+        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+        lines = [(n, line) for n, line in lines if line and not line.startswith(("#", "import ", "from "))]
+        for start in range(len(lines) - SHARED_LINES + 1):
+            run = tuple(line for _, line in lines[start : start + SHARED_LINES])
+            place = f"{name}:{lines[start][0]}"
+            if run in seen:
+                found.append((seen[run], place))
+            seen[run] = place
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(import_graph()) == []
+
+
+def test_the_rule_against_circles_sees_one_of_three_modules() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [("a", "b", "c")]
+
+
+def test_only_these_modules_lie_outside_a_package() -> None:
+    assert {path.stem for path in (ROOT / "condense").glob("*.py")} == TOP_LEVEL
+
+
+@pytest.mark.parametrize("path", sources("condense", "methods"), ids=name_of)
+def test_nothing_branches_on_the_kind_of_data(path: Path) -> None:
+    assert set(branches_on_kind(path.read_text())) <= OF_ANY_KIND.get(name_of(path), set())
+
+
+def test_the_rule_against_branches_sees_unions_and_attributes() -> None:
+    assert branches_on_kind("isinstance(x, ImageSet | store.GraphSet)") == ["GraphSet", "ImageSet"]
+
+
+@pytest.mark.xfail(reason="some places still share lines", strict=True)
+def test_no_two_places_share_eight_equal_lines() -> None:
+    assert shared_runs({name_of(path): path.read_text() for path in sources("condense", "methods")}) == []
+
+
+@pytest.mark.xfail(reason="trajectory matching has not left mtt yet", strict=True)
+def test_no_method_imports_another_but_a_parent_of_its_class() -> None:
+    for path in sources("methods"):
+        tree = ast.parse(path.read_text())
+        bases = {
+            dotted(base) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases
+        }
+        taken = {name for module, name in imports(tree) if module.startswith(".")}
+        assert taken <= bases, path.name
+
+
+@pytest.mark.parametrize("path", sources("condense"), ids=name_of)
+def test_only_the_command_line_knows_its_options(path: Path) -> None:
+    if path.relative_to(ROOT / "condense").parts[0] in ("cli", "board", "__main__.py"):
+        return  # the board prints commands for its readers
+    tree = ast.parse(path.read_text())
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [text for text in texts if re.search(r"(^|[\s`(])--[a-z]", text)] == []
 
 
 @pytest.mark.parametrize("path", sources("condense"), ids=name_of)
@@ -243,8 +323,8 @@ def test_the_rule_for_methods_sees_each_way_around_it(source: str) -> None:
     ("part", "source"),
     [
         ("data", "from condense.store import load"),
-        ("distill", "import condense.methods.dm"),
-        ("distill", "from condense.evaluation import ImageStudent"),
+        ("distillation", "import condense.methods.dm"),
+        ("distillation", "from condense.evaluation import ImageStudent"),
         ("board", "from condense.runner.cell import Cell"),
         ("store", "from condense import cli"),
         ("errors", "from condense.files import home"),
@@ -255,41 +335,6 @@ def test_the_rule_for_the_core_sees_an_import_of_a_part_above(part: str, source:
     assert trespasses(part, source)
 
 
-@pytest.mark.parametrize("path", sources("condense", "methods"), ids=name_of)
-def test_nothing_is_pickled_and_all_randomness_is_handed_in(path: Path) -> None:
-    allowed = [WEIGHTS_ONLY] if name_of(path) == READS_WEIGHTS else []
-    assert sins(path.read_text()) == allowed
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import pickle",
-        "import random",
-        "torch.save(x, 'a')",
-        "torch.load('a', weights_only=True)",
-        "torch.load('a', weights_only=False)",
-        "torch.manual_seed(0)",
-        "seed = torch.cuda.manual_seed_all",
-        "torch.rand(3)",
-        "torch.randperm(3)",
-        "torch.randn_like(x)",
-        "x.normal_()",
-        "nn.Dropout(0.5)",
-        "np.random.seed(0)",
-        "numpy.random.permutation(3)",
-        "eval(text)",
-    ],
-)
-def test_the_rule_against_global_randomness_and_pickles_sees_each_form(source: str) -> None:
-    assert sins(source)
-
-
-def test_a_draw_from_a_generator_that_was_handed_in_is_allowed() -> None:
-    fine = "torch.rand(3, generator=rng)\nx.normal_(generator=rng)\ntorch.Generator().manual_seed(0)\n"
-    assert sins(fine + "np.random.RandomState(0).permutation(3)") == []
-
-
 @pytest.mark.parametrize("path", sources("tests", "benchmarks", "scripts"), ids=name_of)
 def test_everything_outside_reaches_a_method_through_the_registry(path: Path) -> None:
     found = {module for module, _ in imports(ast.parse(path.read_text()))}
@@ -297,42 +342,6 @@ def test_everything_outside_reaches_a_method_through_the_registry(path: Path) ->
         f"condense.{name}" for module, name in imports(ast.parse(path.read_text())) if module == "condense"
     }
     assert not {one for one in found if one.split(".")[0] == "methods" or one.startswith("condense.methods")}
-
-
-def test_the_folder_of_methods_is_no_package_of_its_own() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "import methods"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode != 0
-    assert "ImportError: import condense.methods, not methods" in done.stderr
-
-
-def test_no_methods_file_takes_a_name_of_the_standard_library() -> None:
-    assert {path.stem for path in sources("methods")} & sys.stdlib_module_names == set()
-
-
-def test_methods_lie_flat_in_their_folder() -> None:
-    assert [path for path in sources("methods") if path.parent != ROOT / "methods"] == []
-
-
-def test_the_packages_that_are_installed_are_those_on_disk() -> None:
-    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    inits = sources("condense", "methods", "benchmarks")
-    folders = [path.parent.relative_to(ROOT) for path in inits if path.name == "__init__.py"]
-    beside = {folder: name for name, folder in setup["package-dir"].items()}
-    on_disk = {beside.get(folder.as_posix(), ".".join(folder.parts)) for folder in folders}
-    assert on_disk == set(setup["packages"])
-
-
-def test_every_module_of_the_core_lies_in_a_package() -> None:
-    assert [path for path in sources("condense") if not (path.parent / "__init__.py").exists()] == []
-
-
-@pytest.mark.parametrize(
-    "path", sources("condense", "methods", "tests", "benchmarks", "scripts"), ids=name_of
-)
-def test_no_file_is_longer_than_can_be_read_in_one_go(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
 @pytest.mark.parametrize("path", sources("condense", "methods"), ids=name_of)

@@ -76,7 +76,7 @@ def test_a_part_without_bytes_may_be_left_out_of_a_record(judged: tuple[Path, Re
     assert audited(sets, replace(record, set=replace(record.set, bytes=bare))) == 1
 
 
-def test_a_set_that_no_record_judges_is_left_alone_and_a_damaged_one_that_is_judged_is_not(
+def test_a_damaged_set_is_found_only_if_a_record_was_made_of_it(
     judged: tuple[Path, Record], toy: ImageDataset, damage: Callable[[Path], None]
 ) -> None:
     sets, record = judged

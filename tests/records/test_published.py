@@ -32,7 +32,7 @@ def test_a_number_of_a_convnet_that_was_its_own_teacher_says_so() -> None:
             assert number.paper.protocol.startswith("distilled with a ConvNet, teacher and student alike; ")
 
 
-def test_a_whole_set_number_of_a_batch_norm_network_stands_beside_students_of_that_kind() -> None:
+def test_numbers_of_batch_norm_networks_stand_beside_such_students() -> None:
     whole = [
         number
         for number in read_published().values()
