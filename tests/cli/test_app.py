@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,40 +14,8 @@ from condense import __main__ as entry
 from condense.data import ImageDataset
 from condense.distillation import distill
 from condense.distillation.registry import build
-from condense.protocol import HARD_V1, Stage
 from condense.resources import Machine
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Condense = Callable[..., Ended]
-
-
-@pytest.fixture
-def condense(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Condense:
-    """The command in this process, in a folder of the test's own, under a hard-v1 of three epochs."""
-    short = replace(HARD_V1, stages=(Stage(epochs=3),))
-    monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short})
-    monkeypatch.setenv("CONDENSE_DATA", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> Ended:
-        monkeypatch.setattr("sys.argv", ["condense", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            entry.main()
-        code = ended.value.code or 0
-        assert isinstance(code, int)
-        return Ended(code, *capsys.readouterr())
-
-    return call
+from tests.cli.command import Condense
 
 
 @pytest.fixture(scope="session")
