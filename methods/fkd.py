@@ -136,7 +136,7 @@ class FKD(Wrapper):
         writer = run.writer(made, batch=self.batch, top_k=self.top_k, shards=shards)
         for _ in run.steps(shards, {"replay": writer}, phase="label"):
             for order, views in self.views(shown, run.rng, flip=run.spec.flips):
-                images = views(shown.seen(order.to(run.device)))
+                images = views(shown.images_at(order.to(run.device)))
                 writer.add(order, views, labels.logits(images))
             writer.close()
         return run.replayed(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from condense.data import DatasetSpec
 from condense.files import digest
 from condense.protocol import Protocol as Evaluation
 from condense.resources import Machine, device_name, versions
-from condense.store.manifest import ChainLinkPart, MethodPart
+from condense.store.manifest import FORMAT, VERSION, ChainLinkPart, SetContent
 from condense.training.loop import Loop, State
 
 Spec = TypeVar("Spec", bound=DatasetSpec)
@@ -137,16 +138,34 @@ class Run(Generic[Spec]):
         self._loop.charge(found.seconds, self._loop.seconds - before)
         return found
 
-    def _method_part(self) -> MethodPart:
-        """Returns the method and the source of its settings, for the set's manifest."""
-        settings = self._settings
-        chain = cast(list[ChainLinkPart], list(settings.chain))
-        return {"name": settings.title, "chain": chain, "source": settings.source}
+    def _content(self, labels: Int[Tensor, " n"], *, effective: int, label_kind: str = "hard") -> SetContent:
+        """Returns the part of a set's manifest that sets of every kind have.
 
-    def _protocol(self) -> dict[str, object] | None:
-        """Returns the protocol that the settings were published with, for the set's manifest."""
-        protocol = self._settings.protocol
-        return protocol.to_json() if protocol else None
+        Args:
+            labels: Class ids of the stored samples.
+            effective: Number of samples that a student trains on.
+            label_kind: The kind of the labels, as a manifest names it.
+        """
+        spec, settings = self.spec, self._settings
+        per_class = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
+        chain = cast(list[ChainLinkPart], list(settings.chain))
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "kind": spec.kind,
+            "key": settings.key,
+            "dataset": {
+                "name": spec.name,
+                "classes": list(spec.classes),
+                "train_hash": settings.train_hash,
+            },
+            "ipc": self.ipc,
+            "counts": {"stored": len(labels), "effective": effective, "per_class": per_class},
+            "label": {"kind": label_kind, "temperature": 1.0, "teacher": None},
+            "protocol": settings.protocol.to_json() if settings.protocol else None,
+            "method": {"name": settings.title, "chain": chain, "source": settings.source},
+            "seed": settings.seed,
+        }
 
     def _provenance(self) -> dict[str, object]:
         """Returns where and when the set was made, and at what cost."""

@@ -34,7 +34,7 @@ from condense.protocol import Protocol
 from condense.records.record import WHOLE
 from condense.resources import Machine
 from condense.store import GraphSet, ImageSet
-from condense.store.graphs.codec import least, pairs
+from condense.store.graphs.codec import as_pairs, narrowed
 from condense.teachers import Teacher, fixed, keep_teacher, read_teacher
 
 Trial = Callable[[int], Outcome]
@@ -324,10 +324,10 @@ def of_other_kind(student: str, kind: str, dataset: Dataset) -> Refused:
 
 def stored_bytes(graphs: Graphs) -> int:
     """Returns the size that graphs would have in a stored set, labels included."""
-    edges, edges_ptr, edge_labels = pairs(
+    edges, edges_ptr, edge_labels = as_pairs(
         graphs.edges, graphs.edges_ptr, graphs.nodes_ptr, graphs.edge_labels, both=True
     )
     parts = [graphs.node_features, edges, edges_ptr, graphs.nodes_ptr, graphs.labels]
     if edge_labels is not None and edge_labels.any():
         parts.append(edge_labels)
-    return sum(part.numel() * least(part).element_size() for part in parts)
+    return sum(part.numel() * narrowed(part).element_size() for part in parts)

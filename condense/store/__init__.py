@@ -1,6 +1,5 @@
 """The stored set: one format for everything that is distilled."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from condense.store.base import DistilledSet
@@ -32,12 +31,11 @@ __all__ = [
     "verify",
 ]
 
-SETS: Mapping[str, type[DistilledSet]] = {one.kind: one for one in (ImageSet, GraphSet)}
-"""The class of the sets of each kind, as manifests name it."""
-
 
 def load(path: Path | str) -> DistilledSet:
-    """Reads a stored set of any kind and checks all of it: see `DistilledSet.load`.
+    """Reads a stored set of any kind and checks all of it: form, hash, counts, labels, finite numbers.
+
+    Files of stored labels are checked by their headers here, and by their hashes when they are first read.
 
     Args:
         path: The set's folder.
@@ -48,7 +46,8 @@ def load(path: Path | str) -> DistilledSet:
     Raises:
         Refused: naming the file and what is wrong with it.
     """
-    return SETS[read_manifest(Path(path))[0]["kind"]].load(path)
+    kind = read_manifest(Path(path))[0]["kind"]
+    return next(one for one in (ImageSet, GraphSet) if one.kind == kind).load(path)
 
 
 def save(distilled: DistilledSet, path: Path | str) -> str:
@@ -68,15 +67,7 @@ def save(distilled: DistilledSet, path: Path | str) -> str:
 
 
 def verify(path: Path | str) -> str:
-    """Recomputes the content hash of a stored set, and checks bytes, counts, class ids and finite numbers.
-
-    Files of stored labels are read one after the other, so their number does not matter for memory.
-
-    Args:
-        path: The set's folder.
-
-    Returns:
-        The content hash, which equals the recorded one.
+    """Loads a stored set, checks the hash of each of its files of labels, and returns the content hash.
 
     Raises:
         Refused: naming the file and what is wrong with it.

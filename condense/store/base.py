@@ -15,10 +15,14 @@ from torch.utils.data import Dataset
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
 from condense.store.card import main_rows, summary_html
-from condense.store.check import find_count_error, find_infinite, find_label_error
-from condense.store.folder import CARD, DATA, GALLERY, MANIFEST, read_set, write_set
-from condense.store.manifest import SetContent, list_tensors
-from condense.store.parse import find_content_error
+from condense.store.folder import CARD, DATA, GALLERY, MANIFEST, find_content_error, read_set, write_set
+from condense.store.manifest import (
+    SetContent,
+    find_count_error,
+    find_infinite,
+    find_label_error,
+    list_tensors,
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -43,11 +47,7 @@ class DistilledSet(Dataset[Any], ABC):
     provenance: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Makes the content plain JSON, fills in what follows from the tensors, and checks what must agree.
-
-        Raises:
-            Refused: if tensors and manifest do not go together.
-        """
+        """Checks that tensors and manifest go together, and fills in what follows from the tensors."""
         for name, tensor in self._tensor_fields().items():
             object.__setattr__(self, name, tensor.detach())
         try:
@@ -66,7 +66,6 @@ class DistilledSet(Dataset[Any], ABC):
 
     @property
     def device(self) -> torch.device:
-        """The device of the tensors."""
         return self.labels.device
 
     @property
@@ -81,7 +80,7 @@ class DistilledSet(Dataset[Any], ABC):
 
     @property
     def epochs(self) -> int | None:
-        """The number of epochs that the set stores labels for; None if it stores no labels of epochs."""
+        """Number of epochs that the set stores labels for; None if it stores one label for each sample."""
         return None
 
     @abstractmethod
@@ -125,17 +124,7 @@ class DistilledSet(Dataset[Any], ABC):
         }
 
     def save(self, path: Path | str) -> str:
-        """Stores the set as a folder, which appears whole or not at all; an older set there is replaced.
-
-        Args:
-            path: The folder.
-
-        Returns:
-            The content hash.
-
-        Raises:
-            Refused: if the set contradicts itself, holds numbers that are not finite, or cannot be written.
-        """
+        """Stores the set as a folder and returns its content hash: see `condense.store.save`."""
         if wrong := self.find_inconsistency():
             raise Refused(f"this set cannot be stored: {wrong}")
         stored = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
@@ -151,20 +140,7 @@ class DistilledSet(Dataset[Any], ABC):
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Reads a stored set and checks all of it: form, hash, counts, labels, finite numbers.
-
-        The files of stored labels are checked by their headers here, and by their hashes when they are first
-        read.
-
-        Args:
-            path: The set's folder.
-
-        Returns:
-            The set, on the CPU.
-
-        Raises:
-            Refused: naming the file and what is wrong with it.
-        """
+        """Reads a stored set of this kind and checks all of it: see `condense.store.load`."""
         path = Path(path)
         content, provenance, stored = read_set(path, cls.kind)
         try:
@@ -185,14 +161,7 @@ class DistilledSet(Dataset[Any], ABC):
         return loaded
 
     def verify(self) -> str:
-        """Checks the set, and the hash of each file of stored labels, one after the other.
-
-        Returns:
-            The content hash.
-
-        Raises:
-            Refused: if the set contradicts itself, or a file of labels is damaged.
-        """
+        """Returns the content hash; refuses a set that contradicts itself or has a damaged file of labels."""
         if wrong := self.find_inconsistency():
             raise Refused(f"this set contradicts itself: {wrong}")
         return self.hash
@@ -227,7 +196,7 @@ class DistilledSet(Dataset[Any], ABC):
         """Returns the set's card; `provenance` has the hash."""
 
     def _bring_into_form(self) -> None:
-        """Brings tensors that could be told in several ways into the one form that is hashed."""
+        """Brings tensors that several values could express into the one form that is hashed."""
 
     def _derived(self) -> dict[str, object]:
         """Returns the entries of the content that follow from the tensors."""

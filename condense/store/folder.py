@@ -3,17 +3,19 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from condense.errors import Refused
-from condense.files import canonical, hash_tensors
-from condense.store.manifest import FORMAT, MAX_BYTES, SetContent, TensorPart
-from condense.store.parse import parse_manifest
+from condense.files import canonical, hash_tensors, parse_json, require_version
+from condense.store.graphs.manifest import GraphContent, find_graph_content_error
+from condense.store.images.manifest import ImageContent, find_image_content_error
+from condense.store.manifest import FORMAT, MAX_BYTES, VERSION, SetContent, TensorPart, find_form_error
 
 MANIFEST = "set.json"
 DATA = "data.safetensors"
@@ -114,18 +116,54 @@ def read_set(path: Path, kind: str) -> tuple[SetContent, dict[str, object], dict
 
 
 def read_manifest(path: Path) -> tuple[SetContent, dict[str, object]]:
-    """Reads a set's `set.json` and returns its content and its provenance.
+    """Reads a set's `set.json`; whether it is true of the tensors is checked later.
+
+    Args:
+        path: The set's folder.
+
+    Returns:
+        The content and the provenance.
 
     Raises:
-        Refused: if there is none, or this version cannot read it.
+        Refused: if there is no manifest, or this version cannot read it.
     """
+    file = path / MANIFEST
     if not path.exists():
         raise Refused(f"there is no folder {path}")
     if not path.is_dir():
         raise Refused(f"{path} is a file; a set is a folder that holds {MANIFEST} and {DATA}")
-    if not (path / MANIFEST).exists():
+    if not file.exists():
         raise Refused(f"{path} is no {FORMAT}: there is no {MANIFEST} in it")
-    return parse_manifest(_read_file(path / MANIFEST, MAX_BYTES), path / MANIFEST)
+    whole = parse_json(_read_file(file, MAX_BYTES), f"{file}")
+    content = whole.get("content") if isinstance(whole, dict) else None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise Refused(f"{file} is not the manifest of a {FORMAT}")
+    require_version(content.get("version"), VERSION, file, FORMAT, "set")
+    provenance = whole.get("provenance")
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("hash"), str):
+        raise Refused(f"{file}: provenance.hash is missing")
+    if (kind := str(content.get("kind", "images"))) not in FORMS:
+        raise Refused(f"{file}: this condense reads sets of {' and '.join(FORMS)}, not of {kind}")
+    if wrong := find_content_error(content, kind):
+        raise Refused(f"{file}: {wrong}")
+    return cast(SetContent, content), provenance
+
+
+FORMS: Mapping[str, tuple[type, Callable[[Any], str | None]]] = {
+    "images": (ImageContent, find_image_content_error),
+    "graphs": (GraphContent, find_graph_content_error),
+}
+"""For each kind of set, the form of its content and the function that checks what the form leaves open."""
+
+
+def find_content_error(content: Mapping[str, object], kind: str) -> str | None:
+    """Says why this version cannot read a content as one of a set of a kind, or returns None if it can."""
+    form, find_more = FORMS[kind]
+    if wrong := find_form_error(content, form, "content"):
+        return wrong
+    if content["kind"] != kind:
+        return f"content.kind is {content['kind']}, not {kind}"
+    return find_more(content)
 
 
 def read_tensors(path: Path, listed: Sequence[TensorPart]) -> dict[str, Tensor]:

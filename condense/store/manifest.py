@@ -1,4 +1,4 @@
-"""The parts that the manifest of every stored set has, and the check of a manifest's form.
+"""The parts that the manifest of every stored set has, and the checks that hold for sets of every kind.
 
 A manifest is the file `set.json`. The `TypedDict`s here, in `condense.store.images.manifest` and in
 `condense.store.graphs.manifest` are the only description of the format: `find_form_error` checks a file
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
+import torch
+from jaxtyping import Int64
 from torch import Tensor
 from typing_extensions import ReadOnly
 
@@ -137,3 +139,37 @@ def list_tensors(tensors: Mapping[str, Tensor]) -> list[TensorPart]:
         {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
         for name, tensor in sorted(tensors.items())
     ]
+
+
+def find_label_error(labels: Int64[Tensor, " n"], num_classes: int) -> str | None:
+    """Says that a class id has no class."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        return f"class ids run from {low} to {high}, but there are {num_classes} classes"
+    return None
+
+
+def find_count_error(content: SetContent, labels: Int64[Tensor, " n"], effective: int) -> str | None:
+    """Says which of the manifest's counts is not true.
+
+    Args:
+        content: The manifest's content.
+        labels: The class ids of the stored samples.
+        effective: How many samples a student trains on.
+    """
+    counts, kind, stored = content["counts"], content["kind"], len(labels)
+    if counts["stored"] != stored:
+        return f"content.counts.stored is {counts['stored']}, but there are {stored} {kind}"
+    if counts["effective"] != effective:
+        return f"content.counts.effective is {counts['effective']}, but {stored} {kind} make {effective}"
+    if counts["per_class"] != torch.bincount(labels, minlength=len(content["dataset"]["classes"])).tolist():
+        return "content.counts.per_class does not agree with the labels"
+    return None
+
+
+def find_infinite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Says which tensor holds numbers that are not finite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and (bad := int((~tensor.isfinite()).sum())):
+            return f"{bad} numbers of the {name} are not finite"
+    return None

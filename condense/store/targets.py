@@ -15,49 +15,40 @@ Index = slice | Tensor
 
 @runtime_checkable
 class Target(Protocol):
-    """The labels of n items, of any kind. Training code needs nothing else of them."""
+    """The labels of n items, of any kind: all that training code needs to know of them."""
 
     @property
     def ids(self) -> Int64[Tensor, " n"]:
         """The class of each item."""
-        ...
 
     def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
         """Returns the mean loss of a network's logits for these items."""
-        ...
 
     def to(self, device: torch.device | str) -> Self:
         """Returns the same labels on a device."""
-        ...
 
     def __getitem__(self, index: Index) -> Self:
         """Returns the labels of some of the items."""
-        ...
 
     def __len__(self) -> int:
         """Returns the number of items."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
 class _Labels:
-    """The part that all labels share: their tensors move and are indexed together."""
+    """The base of all labels, whose tensors are moved and indexed together."""
 
     def _map(self, change: Callable[[Any], Any]) -> Self:
-        """Returns the same labels with a change made to each tensor."""
         held = {item.name: getattr(self, item.name) for item in fields(self)}
         return replace(self, **{name: change(one) for name, one in held.items() if isinstance(one, Tensor)})
 
     def to(self, device: torch.device | str) -> Self:
-        """Returns the same labels on a device."""
         return self._map(lambda held: held.to(device))
 
     def __getitem__(self, index: Index) -> Self:
-        """Returns the labels of some of the items."""
         return self._map(lambda held: held[index])
 
     def __len__(self: Target) -> int:
-        """Returns the number of items."""
         return len(self.ids)
 
 
@@ -89,7 +80,6 @@ class Soft(_Labels):
     ids: Int64[Tensor, " n"] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        """Fills in the class ids."""
         if self.ids is None:
             object.__setattr__(self, "ids", self.probabilities.argmax(1))
 
@@ -141,7 +131,6 @@ class Mixed(_Labels):
 
     @property
     def ids(self) -> Int64[Tensor, " n"]:
-        """The class of each item, by its first label."""
         return self.first.ids
 
     def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:

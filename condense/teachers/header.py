@@ -1,14 +1,13 @@
 """The header of a teacher's file: one JSON object that describes the teacher."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from condense.errors import Refused
+from condense.files import parse_json, require_version
 
 FORMAT = "condense-teacher"
 VERSION = 1
@@ -43,19 +42,10 @@ class Header:
 
     def to_json(self) -> dict[str, object]:
         """Returns the header as JSON."""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "network": self.network,
-            "dataset": self.dataset,
-            "classes": list(self.classes),
-            "shape": list(self.shape),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "train_hash": self.train_hash,
-            "accuracy": self.accuracy,
-            "training": dict(self.training),
+        plain = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()
         }
+        return {"format": FORMAT, "version": VERSION, **plain, "training": dict(self.training)}
 
     @classmethod
     def parse(cls, text: str, file: Path) -> "Header":
@@ -68,22 +58,10 @@ class Header:
         Raises:
             Refused: if the text is not a header, or one that this version cannot read.
         """
-        try:
-            values = json.loads(text, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise Refused(f"{file}: its header is not JSON: {error}") from error
+        values = parse_json(text, f"{file}: its header")
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise Refused(f"{file}: its header is not that of a {FORMAT}")
-        version = values.get("version")
-        if type(version) is int and version > VERSION:
-            raise Refused(
-                f"{file}: this teacher is of version {version}; "
-                f"this condense reads version {VERSION}: update condense"
-            )
-        if type(version) is not int or version != VERSION:
-            raise Refused(
-                f"{file}: {version!r} is no version of a {FORMAT}; this condense reads version {VERSION}"
-            )
+        require_version(values.get("version"), VERSION, file, FORMAT, "teacher")
         fields = {name: value for name, value in values.items() if name not in ("format", "version")}
         if wrong := sorted(_FORMS.keys() ^ fields.keys()):
             state = "missing in" if wrong[0] in _FORMS else "unknown to"
@@ -93,7 +71,6 @@ class Header:
                 raise Refused(
                     f"{file}: {name} = {str(value)[:60]} makes no sense in the header of a {FORMAT}"
                 )
-        # Their types are checked, one by one.
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()}
         head = cls(**given)
         if not len(head.mean) == len(head.std) == head.shape[0]:
@@ -101,56 +78,27 @@ class Header:
         return head
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
 def _text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _text_if_known(value: object) -> bool:
-    return value is None or _text(value)
+def _number(value: object, above: float = -math.inf) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and above < value < math.inf
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+def _list(value: object, fits: Callable[[object], bool]) -> bool:
+    return isinstance(value, list) and all(map(fits, value))
 
 
-def _classes(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 1 and all(map(_text, value))
-
-
-def _shape(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(type(v) is int and v > 0 for v in value)
-
-
-def _numbers(value: object) -> bool:
-    return isinstance(value, list) and all(map(_number, value))
-
-
-def _scales(value: object) -> bool:
-    return isinstance(value, list) and all(_number(v) and v > 0 for v in value)
-
-
-def _percent(value: object) -> bool:
-    return value is None or (_number(value) and 0 <= value <= 100)  # type: ignore[operator]
-
-
-def _object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-_FORMS: Mapping[str, Callable[[object], bool]] = MappingProxyType(
-    {
-        "network": _text,
-        "dataset": _text_if_known,
-        "classes": _classes,
-        "shape": _shape,
-        "mean": _numbers,
-        "std": _scales,
-        "train_hash": _text_if_known,
-        "accuracy": _percent,
-        "training": _object,
-    }
-)
+_FORMS: Mapping[str, Callable[[Any], bool]] = {
+    "network": _text,
+    "dataset": lambda value: value is None or _text(value),
+    "classes": lambda value: _list(value, _text) and len(value) > 1,
+    "shape": lambda value: _list(value, lambda side: type(side) is int and side > 0) and len(value) == 3,
+    "mean": lambda value: _list(value, _number),
+    "std": lambda value: _list(value, lambda scale: _number(scale, above=0)),
+    "train_hash": lambda value: value is None or _text(value),
+    "accuracy": lambda value: value is None or (_number(value) and 0 <= value <= 100),
+    "training": lambda value: isinstance(value, dict),
+}
+"""The check of each entry of a header."""

@@ -1,8 +1,8 @@
 """The surroundings of a method that distils graphs."""
 
 from functools import partial
+from typing import cast
 
-import torch
 from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
 
@@ -73,32 +73,16 @@ class GraphRun(Run[GraphSpec]):
             to_parent: Whether the graphs are trees whose nodes send messages to their parents only. Otherwise
                 every edge is there in both directions.
         """
-        spec = self.spec
-        counts = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
-        content: GraphContent = {
-            "format": "condense-set",
-            "version": 1,
-            "kind": spec.kind,
-            "key": self._settings.key,
-            "dataset": {
-                "name": spec.name,
-                "classes": list(spec.classes),
-                "features": list(spec.features),
-                "split": spec.split,
-                "train_hash": self._settings.train_hash,
-            },
-            "ipc": self.ipc,
-            "counts": {"stored": len(labels), "effective": len(labels), "per_class": counts},
+        spec, shared = self.spec, self._content(labels, effective=len(labels))
+        own = {
+            "dataset": {**shared["dataset"], "features": list(spec.features), "split": spec.split},
             "nodes": {
                 "encoding": "dense" if nodes.is_floating_point() else "columns",
                 "width": sum(spec.features),
             },
             "edges": "to-parent" if to_parent else "both",
-            "label": {"kind": "hard", "temperature": 1.0, "teacher": None},
-            "protocol": self._protocol(),
-            "method": self._method_part(),
-            "seed": self._settings.seed,
         }
+        content = cast(GraphContent, {**shared, **own})
         made = GraphSet(
             nodes=nodes.detach(), edges=edges, edge_labels=edge_labels, nodes_ptr=nodes_ptr,
             edges_ptr=edges_ptr, labels=labels, weights=weights, roots=roots, degrees=degrees,

@@ -27,10 +27,9 @@ from condense.store.images.manifest import (
     EncodingPart,
     HintsPart,
     ImageContent,
-    PixelsPart,
     ReplayedLabelPart,
 )
-from condense.store.images.replay import Layout, Replay, hash_images
+from condense.store.images.replay import Replay, ShardLayout, hash_images
 from condense.store.images.writer import LabelWriter
 from condense.teachers import (
     FIXED,
@@ -228,29 +227,15 @@ class ImageRun(Run[ImageSpec]):
     ) -> ImageSet:
         spec = self.spec
         effective = len(images) * math.prod(step.copies for step in decode)
-        per_class = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
-        content: ImageContent = {
-            "format": "condense-set",
-            "version": 1,
-            "kind": spec.kind,
-            "key": self._settings.key,
-            "dataset": {
-                "name": spec.name,
-                "classes": list(spec.classes),
-                "shape": list(spec.shape),
-                "train_hash": self._settings.train_hash,
-                "dsa": spec.dsa,
-            },
-            "ipc": self.ipc,
-            "counts": {"stored": len(images), "effective": effective, "per_class": per_class},
-            "pixels": cast(PixelsPart, space.describe()),
+        kind = "hard" if soft is None else "soft"
+        shared = self._content(labels, effective=effective, label_kind=kind)
+        own = {
+            "dataset": {**shared["dataset"], "shape": list(spec.shape), "dsa": spec.dsa},
+            "pixels": space.describe(),
             "decode": [step.describe() for step in decode],
-            "label": {"kind": "hard" if soft is None else "soft", "temperature": 1.0, "teacher": None},
             "hints": hints,
-            "protocol": self._protocol(),
-            "method": self._method_part(),
-            "seed": self._settings.seed,
         }
+        content = cast(ImageContent, {**shared, **own})
         if (teacher := self._teacher) is not None:
             content["teacher"] = {
                 "hash": teacher.hash,
@@ -290,7 +275,7 @@ class ImageRun(Run[ImageSpec]):
         Raises:
             Refused: if the disk has no room for the labels.
         """
-        layout = Layout(len(made), self.spec.num_classes, batch, top_k)
+        layout = ShardLayout(len(made), self.spec.num_classes, batch, top_k)
         return LabelWriter(self._shards, layout, hash_images(made.tensors(), made.content), shards)
 
     def replayed(

@@ -1,10 +1,9 @@
 """How graphs are stored: as the narrowest integers that hold them, with each edge once.
 
-A set's bytes are those of its stored tensors, so one rule holds for every method. Whole numbers are stored as
-uint8 if all of a tensor are at most 255, else as uint16, int32 or int64. An edge is stored by the numbers of
-its nodes within their graph, which are small. An edge that carries messages both ways is stored once, from
-its lesser node. Labels of edges are left out if all of them are 0. Nothing is lost: `messages` is the inverse
-of `pairs`.
+A tensor of whole numbers is stored as uint8 if all of them are at most 255, else as uint16, int32 or int64.
+An edge is stored by the numbers of its nodes within their graph, which are small. An edge that carries
+messages both ways is stored once, from the node with the lower number. Labels of edges are left out if all of
+them are 0. Nothing is lost: `as_messages` is the inverse of `as_pairs`.
 """
 
 import torch
@@ -15,14 +14,14 @@ INTEGERS = (torch.uint8, torch.uint16, torch.int32, torch.int64)
 """The types of stored whole numbers, narrowest first."""
 
 
-def least(values: Int64[Tensor, "*_"]) -> Shaped[Tensor, "*_"]:
-    """Converts whole numbers from 0 to the narrowest type that holds them."""
+def narrowed(values: Int64[Tensor, "*_"]) -> Shaped[Tensor, "*_"]:
+    """Returns whole numbers of at least 0 in the narrowest type that holds them."""
     largest = int(values.max()) if values.numel() else 0
     return values.to(next(dtype for dtype in INTEGERS if largest <= torch.iinfo(dtype).max))
 
 
-def whole(values: Shaped[Tensor, "*_"]) -> bool:
-    """Returns whether all numbers are whole and at least 0, as `least` needs them."""
+def are_counts(values: Shaped[Tensor, "*_"]) -> bool:
+    """Says whether all numbers are whole and at least 0, as `narrowed` needs them."""
     if not values.is_floating_point():
         return bool((values >= 0).all())
     return bool(((values >= 0) & (values < 2**31) & (values == values.floor())).all())
@@ -42,7 +41,7 @@ def owner_of(ptr: Int64[Tensor, " g_plus_1"]) -> Int64[Tensor, " m"]:
     return torch.arange(len(ptr) - 1, device=ptr.device).repeat_interleave(ptr.diff())
 
 
-def pairs(
+def as_pairs(
     edges: Int64[Tensor, "2 e"],
     edges_ptr: Int64[Tensor, " g_plus_1"],
     nodes_ptr: Int64[Tensor, " g_plus_1"],
@@ -50,18 +49,17 @@ def pairs(
     *,
     both: bool,
 ) -> tuple[Int64[Tensor, "2 p"], Int64[Tensor, " g_plus_1"], Int64[Tensor, " p"] | None]:
-    """Brings edges into the form in which they are stored.
+    """Returns edges as they are stored: with nodes numbered within their graph.
 
     Args:
         edges: Messages between nodes numbered over all graphs, in order.
-        edges_ptr: Where each graph's messages begin.
-        nodes_ptr: Where each graph's nodes begin.
+        edges_ptr: The positions at which each graph's messages begin.
+        nodes_ptr: The positions at which each graph's nodes begin.
         labels: Labels of the messages, if any of them is not 0.
         both: Whether each message comes in both directions; then one of the two is left out.
 
     Returns:
-        The edges with nodes numbered within their graph, the places where the edges of each graph begin, and
-        the labels of the edges.
+        The edges, the positions at which the edges of each graph begin, and the labels of the edges.
     """
     local = edges - nodes_ptr[:-1].repeat_interleave(edges_ptr.diff())
     if not both:
@@ -70,7 +68,7 @@ def pairs(
     return local[:, once], edges_ptr // 2, None if labels is None else labels[once]
 
 
-def messages(
+def as_messages(
     stored: Int64[Tensor, "2 p"],
     stored_ptr: Int64[Tensor, " g_plus_1"],
     nodes_ptr: Int64[Tensor, " g_plus_1"],
@@ -78,7 +76,7 @@ def messages(
     *,
     both: bool,
 ) -> tuple[Int64[Tensor, "2 e"], Int64[Tensor, " g_plus_1"], Int64[Tensor, " e"] | None]:
-    """Returns the messages from which `pairs` was made, graph after graph; within a graph in any order.
+    """Returns the messages from which `as_pairs` made its results; those of one graph come in any order.
 
     Args:
         stored: Pairs of nodes numbered within their graph.

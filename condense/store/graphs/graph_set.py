@@ -17,7 +17,7 @@ from condense.errors import Refused
 from condense.store.base import DistilledSet
 from condense.store.graphs.card import graph_card
 from condense.store.graphs.check import find_graph_tensor_error, find_root_error, find_stored_form_error
-from condense.store.graphs.codec import in_order, least, messages, owner_of, pairs, whole
+from condense.store.graphs.codec import are_counts, as_messages, as_pairs, in_order, narrowed, owner_of
 from condense.store.graphs.manifest import PART_OF, PARTS, GraphContent
 from condense.store.manifest import SetContent
 
@@ -174,7 +174,7 @@ class GraphSet(DistilledSet):
             name: tensor if tensor.dtype in (torch.float32, torch.bool) else tensor.long()
             for name, tensor in stored.items()
         }
-        edges, edges_ptr, edge_labels = messages(
+        edges, edges_ptr, edge_labels = as_messages(
             read["edges"], read["edges_ptr"], read["nodes_ptr"], read.get("edge_labels"), both=both
         )
         return read | {"edges": edges, "edges_ptr": edges_ptr, "edge_labels": edge_labels}
@@ -191,7 +191,7 @@ class GraphSet(DistilledSet):
         edges, labels = in_order(self.edges, zeros if self.edge_labels is None else self.edge_labels)
         _set(self, "edges", edges)
         _set(self, "edge_labels", labels if labels.any() else None)
-        if self.weights is not None and whole(self.weights):
+        if self.weights is not None and are_counts(self.weights):
             _set(self, "weights", self.weights.long())
         if self.degrees is not None and torch.equal(self.degrees, self._shown_degrees):
             _set(self, "degrees", None)
@@ -221,7 +221,7 @@ class GraphSet(DistilledSet):
     def _stored(self) -> dict[str, Tensor]:
         """The tensors by name, as they are stored."""
         both = self.content["edges"] == "both"
-        edges, edges_ptr, edge_labels = pairs(
+        edges, edges_ptr, edge_labels = as_pairs(
             self.edges, self.edges_ptr, self.nodes_ptr, self.edge_labels, both=both
         )
         plain = {
@@ -235,7 +235,7 @@ class GraphSet(DistilledSet):
             "weights": self.weights,
         }
         stored = {
-            name: tensor if tensor.is_floating_point() else least(tensor)
+            name: tensor if tensor.is_floating_point() else narrowed(tensor)
             for name, tensor in plain.items()
             if tensor is not None
         }

@@ -33,22 +33,27 @@ class StepPart(TypedDict):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """A step with everything that it needs to decode images, copies-major."""
+    """A step with everything that it needs to decode stored images; differentiable."""
 
     @property
     def copies(self) -> int:
         """Number of images that come out for each one that goes in."""
-        ...
 
     def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
-        """Returns every copy of every image."""
-        ...
+        """Decodes images into all their copies.
+
+        Args:
+            images: The stored images.
+            fill: The value of padded pixels, in the space of the images.
+
+        Returns:
+            The m = ``copies * n`` images: copy 0 of each image in order, then copy 1 of each, and so on.
+        """
 
     def some(
-        self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
+        self, images: Float[Tensor, "b c h w"], copy: Int[Tensor, " b"], fill: Fill = GREY
     ) -> Float[Tensor, "b c h w"]:
-        """Returns one copy of each image."""
-        ...
+        """Decodes each image into one of its copies, whose number is on the images' device."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,6 @@ class DecodeStep(ABC):
     version: ClassVar[int]
 
     def __post_init__(self) -> None:
-        """Checks the fields.
-
-        Raises:
-            Refused: if a field is no whole number, or below 1.
-        """
         for setting, value in asdict(self).items():
             if type(value) is not int or value < 1:
                 raise Refused(f"{self.name}: {setting} must be a whole number of at least 1, not {value!r}")
@@ -125,12 +125,10 @@ class MultiFormation(DecodeStep):
 
     @property
     def copies(self) -> int:
-        """Number of images that come out for each one that goes in."""
         return self.factor**2
 
     @property
     def words(self) -> str:
-        """The step in plain words, for a card."""
         f = self.factor
         return (
             f"{self.name} {self.version}: each stored image is cut into {f} x {f} tiles (a side that {f} "
@@ -138,35 +136,13 @@ class MultiFormation(DecodeStep):
         )
 
     def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
-        """Enlarges every tile of every image; differentiable.
-
-        Args:
-            images: The stored images.
-            fill: The value of padded pixels, in the space of the images.
-
-        Returns:
-            The m = ``copies * n`` images, copies-major: first tile 0 of each image in order, then tile 1 of
-            each; tile ``row * factor + column``.
-
-        Raises:
-            Refused: if a tile would hold no pixel of an image.
-        """
+        """Enlarges every tile of every image: see `Decoder`. Copy ``row * factor + column`` is one tile."""
         return self._enlarged(self._tiles(images, fill).flatten(0, 2), images)
 
     def some(
-        self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
+        self, images: Float[Tensor, "b c h w"], copy: Int[Tensor, " b"], fill: Fill = GREY
     ) -> Float[Tensor, "b c h w"]:
-        """Enlarges one tile of each image; differentiable.
-
-        Args:
-            images: The stored images.
-            tile: The number of the tile of each image, on the images' device.
-            fill: The value of padded pixels, in the space of the images.
-
-        Raises:
-            Refused: if a tile would hold no pixel of an image.
-        """
-        row, column = tile // self.factor, tile % self.factor
+        row, column = copy // self.factor, copy % self.factor
         each = torch.arange(len(images), device=images.device)
         return self._enlarged(self._tiles(images, fill)[row, column, each], images)
 
@@ -203,12 +179,12 @@ class MultiFormation(DecodeStep):
 
 
 def formation(factor: int, sides: Sequence[int], method: str) -> tuple[MultiFormation, ...]:
-    """Returns the decode steps of a set whose images hold factor x factor others: none for a factor of 1.
+    """Returns the decode steps of a set whose images hold ``factor`` x ``factor`` tiles: none for 1.
 
     Args:
         factor: Tiles along a side.
         sides: Sides of the images in pixels.
-        method: The method that asks, for the refusal.
+        method: Name of the method, for the refusal.
 
     Raises:
         Refused: if a tile would hold no pixel of an image.
@@ -244,12 +220,10 @@ class Compensated(DecodeStep):
 
     @property
     def copies(self) -> int:
-        """Number of images that come out for each one: itself, and one for each compensator."""
         return self.networks + 1
 
     @property
     def words(self) -> str:
-        """The step in plain words, for a card."""
         return (
             f"{self.name} {self.version}: each stored image is seen as it is and, clamped to black and "
             f"white, with each of the {self.networks} compensators of its base set added (image i is "
@@ -275,45 +249,25 @@ class Compensator:
 
     @property
     def copies(self) -> int:
-        """Number of images that come out for each one that goes in."""
         return self.compensators.shape[1] + 1
 
     def __call__(self, images: Float[Tensor, "n c h w"], fill: Fill = GREY) -> Float[Tensor, "m c h w"]:
-        """Returns every image, and every image with each of its compensators added.
-
-        Args:
-            images: The stored images that `stored` names, in their order.
-            fill: Not used: nothing is padded.
-
-        Returns:
-            The m = ``copies * n`` images, copies-major; copy 0 is the image itself.
-        """
+        """Adds each compensator to the images that `stored` names. Copy 0 is the image itself."""
         each = [torch.full_like(self.stored, copy) for copy in range(self.copies)]
         return torch.cat([self.some(images, copy) for copy in each])
 
     def some(
-        self, images: Float[Tensor, "b c h w"], tile: Int[Tensor, " b"], fill: Fill = GREY
+        self, images: Float[Tensor, "b c h w"], copy: Int[Tensor, " b"], fill: Fill = GREY
     ) -> Float[Tensor, "b c h w"]:
-        """Returns one copy of each image: see `__call__`.
-
-        Args:
-            images: The stored images that `stored` names, in their order.
-            tile: The number of the copy of each image, on the images' device.
-            fill: Not used.
-        """
         base_set = self.stored % len(self.compensators)
         # Copy 0 looks up the first compensator, too, and does not use it.
-        added = self.compensators[base_set, (tile - 1).clamp(min=0)] * COMPENSATOR_UNIT
-        seen = (images + added * (self.white - self.black)).clamp(self.black, self.white)
-        return torch.where((tile == 0)[:, None, None, None], images, seen)
+        added = self.compensators[base_set, (copy - 1).clamp(min=0)] * COMPENSATOR_UNIT
+        sums = (images + added * (self.white - self.black)).clamp(self.black, self.white)
+        return torch.where((copy == 0)[:, None, None, None], images, sums)
 
 
 def as_compensators(values: Float[Tensor, "g m c h w"]) -> Int8[Tensor, "g m c h w"]:
-    """Returns compensators as they are stored.
-
-    Args:
-        values: The numbers that they add to pixels in [0, 1].
-    """
+    """Returns compensators as they are stored, given the numbers that they add to pixels in [0, 1]."""
     return (values.clamp(-1, 1) / COMPENSATOR_UNIT).round().to(torch.int8)
 
 
@@ -329,10 +283,9 @@ def step_from(part: Mapping[str, object]) -> MultiFormation | Compensated:
     Raises:
         Refused: if its name, version or settings are unknown.
     """
-    name, version = part.get("name"), part.get("version")
-    for (known, of_version), step in STEPS.items():
-        if (name, version) == (known, of_version):
-            return step.from_part(part)
+    name, version = str(part.get("name")), part.get("version")
+    if step := STEPS.get((name, cast(int, version))):
+        return step.from_part(part)
     takes = ", ".join(f"{known} of version {of_version}" for known, of_version in STEPS)
     raise Refused(
         f"unknown decode step {name!r} of version {version}; this condense takes {takes}: update condense"
@@ -342,7 +295,7 @@ def step_from(part: Mapping[str, object]) -> MultiFormation | Compensated:
 def decode_all(
     steps: Sequence[Decoder], images: Float[Tensor, "n c h w"], fill: Fill = GREY
 ) -> Float[Tensor, "m c h w"]:
-    """Applies every step in turn, copies-major: the first n of the result are copy 0 of each image."""
+    """Applies every step in turn: see `Decoder.__call__`."""
     for step in steps:
         images = step(images, fill)
     return images

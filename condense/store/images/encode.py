@@ -55,7 +55,7 @@ class EncodedImages:
 
 
 def encoding(form: str, quality: int | None = None) -> EncodingPart:
-    """Describes a compression as a manifest holds it.
+    """Returns a compression as a manifest holds it.
 
     Args:
         form: One of `FORMATS`.
@@ -77,7 +77,7 @@ def encoding(form: str, quality: int | None = None) -> EncodingPart:
 
 
 def encoding_named(name: str) -> EncodingPart | None:
-    """Describes a compression that a method's field names, or returns None for no compression.
+    """Returns the compression that a method's field names, or None for ``none``.
 
     Args:
         name: ``none``, ``png``, ``jpeg``, or ``jpeg:90`` for a quality.
@@ -96,12 +96,7 @@ def encoding_named(name: str) -> EncodingPart | None:
 
 
 def encode(images: UInt8[Tensor, "n c h w"], how: EncodingPart) -> EncodedImages:
-    """Compresses images.
-
-    Args:
-        images: Images of one or three channels.
-        how: The compression, from `encoding`.
-    """
+    """Compresses images of one or three channels as `encoding` describes it."""
     files = [_file(image, how) for image in images.cpu()]
     lengths = torch.tensor([0, *(len(file) for file in files)])
     return EncodedImages(torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8), lengths.cumsum(0))
@@ -110,10 +105,7 @@ def encode(images: UInt8[Tensor, "n c h w"], how: EncodingPart) -> EncodedImages
 def _file(image: UInt8[Tensor, "c h w"], how: EncodingPart) -> bytes:
     pixels, file = image.permute(1, 2, 0).numpy(), BytesIO()
     picture = Image.fromarray(pixels[:, :, 0] if len(image) == 1 else pixels)
-    if how["quality"] is None:
-        picture.save(file, "PNG")
-    else:
-        picture.save(file, "JPEG", quality=how["quality"])
+    picture.save(file, how["format"], **({} if how["quality"] is None else {"quality": how["quality"]}))
     return file.getvalue()
 
 

@@ -16,7 +16,13 @@ from condense.errors import Refused
 from condense.protocol import Protocol
 from condense.store.base import DistilledSet
 from condense.store.images.card import image_card
-from condense.store.images.check import find_image_tensor_error, find_replay_inconsistency
+from condense.store.images.check import (
+    find_compensator_error,
+    find_encoding_error,
+    find_image_error,
+    find_label_kind_error,
+    find_replay_error,
+)
 from condense.store.images.decode import (
     GREY,
     Compensated,
@@ -81,7 +87,6 @@ class ImageSet(DistilledSet):
 
     @property
     def epochs(self) -> int | None:
-        """The number of epochs that the set stores labels for; None if it stores no labels of epochs."""
         return None if self.replay is None else self.replay.epochs
 
     @property
@@ -121,12 +126,10 @@ class ImageSet(DistilledSet):
         return super().nbytes() | ({} if self.replay is None else {"replay": self.replay.nbytes})
 
     def facts(self) -> dict[str, object]:
-        """Returns everything about the set that its records repeat; parts without bytes are left out."""
         return super().facts() | {"steps taken back": self.content["hints"].get("rollbacks")}
 
     def find_inconsistency(self) -> str | None:
-        """Says which statement of the manifest is not true of the tensors, or returns None."""
-        return super().find_inconsistency() or find_replay_inconsistency(self)
+        return super().find_inconsistency() or find_replay_error(self.content, self.tensors(), self.replay)
 
     def save(self, path: Path | str) -> str:
         """Stores the set as a folder: see `DistilledSet.save`.
@@ -140,20 +143,11 @@ class ImageSet(DistilledSet):
         return super().save(path)
 
     def verify(self) -> str:
-        """Checks the set, and the hash of each file of stored labels, one after the other.
-
-        Returns:
-            The content hash.
-
-        Raises:
-            Refused: if the set contradicts itself, or a file of labels is damaged.
-        """
         if self.replay is not None:
             self.replay.verify()
         return super().verify()
 
     def gallery(self) -> bytes:
-        """Draws the first images of each class and returns the picture as a PNG file."""
         images = self.pixels() if self._has_colours else self.images.float()
         classes = self.content["dataset"]["classes"]
         return draw_images(images.cpu(), self.labels.cpu(), classes, true_colours=self._has_colours)
@@ -166,20 +160,19 @@ class ImageSet(DistilledSet):
         """Returns one image in the evaluation space, and its class id or probabilities."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of a set of {len(self)}")
-        image = self.seen(torch.tensor([index % len(self)], device=self.device))[0]
+        image = self.images_at(torch.tensor([index % len(self)], device=self.device))[0]
         place = index % len(self.images)
         return image, int(self.labels[place]) if self.soft is None else self.soft[place].float()
 
-    def seen(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
-        """Returns some of the m images in the evaluation space; only these are decoded.
+    def images_at(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+        """Returns the images with these numbers, on the set's device, in the evaluation space.
 
-        Args:
-            index: The numbers of the images, on the set's device.
+        Only these of the m images are decoded.
         """
         n = len(self.images)
         stored = index % n
-        decoders = self._decoders(stored)
-        return decode_some(decoders, self._normalized(self.images[stored]), index // n, self._grey)
+        images = self._normalized(self.images[stored])
+        return decode_some(self._decoders(stored), images, index // n, self._grey)
 
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
@@ -188,11 +181,11 @@ class ImageSet(DistilledSet):
 
         Each epoch draws one permutation, whatever the batch size. A set that is one batch comes in its own
         order, since the order within a batch changes nothing. The last batch may be smaller. Under a protocol
-        for stored labels the batches are the labelled views, in the order and the batches of the labels.
+        for stored labels the batches are the labelled views, in the order in which they were labelled.
 
         Args:
-            epoch: The epoch's number, which matters for stored labels only.
-            protocol: The protocol, for the batch size and the labels that it asks for.
+            epoch: The epoch's number, which only matters for stored labels.
+            protocol: The protocol, for the batch size and the kind of labels.
             generator: A CPU generator.
 
         Yields:
@@ -212,7 +205,7 @@ class ImageSet(DistilledSet):
             return
         target = self.target
         for index in torch.split(order.to(self.device), protocol.batch):
-            yield self.seen(index), target[index]
+            yield self.images_at(index), target[index]
 
     def _replayed(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
@@ -230,14 +223,10 @@ class ImageSet(DistilledSet):
             index, logits = batch.order.to(self.device), batch.logits.to(self.device)
             ids = self.labels[index % len(self.images)]
             labels = TeacherLogits(logits, ids, temperature, squared=bool(protocol.squared))
-            yield batch.views(self.seen(index)), labels
+            yield batch.views(self.images_at(index)), labels
 
     def with_space(self, space: PixelSpace) -> "ImageSet":
-        """Returns the same set with the pixel space that its images are in, which a whitened set needs.
-
-        Raises:
-            Refused: if the images are in another space.
-        """
+        """Returns the same set with the pixel space that its images are in; refuses any other space."""
         return replace(self, space=space)
 
     def in_space(self, space: PixelSpace) -> "ImageSet":
@@ -287,7 +276,13 @@ class ImageSet(DistilledSet):
             given, own = (space_identity(s) for s in (self.space.describe(), self.content["pixels"]))
             if given != own:
                 return f"its images are in the pixel space {own}, which is not {given}"
-        return find_image_tensor_error(self)
+        content, images, n = self.content, self.images, len(self.images)
+        return (
+            find_image_error(content, images, self.labels)
+            or find_encoding_error(content, images, self.encoded)
+            or find_label_kind_error(content, n, self.soft, self.replay)
+            or find_compensator_error(content, n, self.compensators, self.steps)
+        )
 
     def _write_card(self, provenance: Mapping[str, object]) -> str:
         return image_card(self.content, provenance, true_colours=self._has_colours)
@@ -300,34 +295,26 @@ class ImageSet(DistilledSet):
 
     @property
     def _has_colours(self) -> bool:
-        """Whether the pixels can be shown in the colours of the dataset."""
         return self.space is not None or self.evaluation_space != "zca"
 
     @cached_property
     def _grey(self) -> Fill:
-        """The value of padded pixels in the evaluation space."""
         if not self.steps:
             return GREY
         channels = self.images.shape[1]
         return self._normalized_space.encode(torch.full((1, channels, 1, 1), GREY, device=self.device))[0]
 
     @cached_property
-    def _extremes(self) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
-        """A black and a white pixel in the evaluation space."""
-        pixels = self.content["pixels"]
-        return extremes(pixels["mean"], pixels["std"], self.device)
-
-    @cached_property
     def _normalized_space(self) -> PixelSpace:
-        space = from_description({**self.content["pixels"], "space": "normalized"})
-        return space.to(self.device)
+        return from_description({**self.content["pixels"], "space": "normalized"}).to(self.device)
 
     def _decoders(self, stored: Int64[Tensor, " b"]) -> list[Decoder]:
         """Returns the steps with everything that they need to decode some of the stored images."""
+        if (u := self.compensators) is None:
+            return [step for step in self.steps if not isinstance(step, Compensated)]
+        black, white = extremes(self.content["pixels"]["mean"], self.content["pixels"]["std"], self.device)
         return [
-            Compensator(cast(Tensor, self.compensators), stored, *self._extremes)
-            if isinstance(step, Compensated)
-            else step
+            Compensator(u, stored, black, white) if isinstance(step, Compensated) else step
             for step in self.steps
         ]
 

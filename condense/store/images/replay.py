@@ -18,6 +18,7 @@ The one metadata entry of a shard, ``replay``, names the labelled images and the
 needed is read into memory.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,8 +39,8 @@ METADATA = "replay"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The sizes of a shard.
+class ShardLayout:
+    """The numbers that decide the types and shapes of a shard's tensors.
 
     Attributes:
         views: Number n of images that a student sees in an epoch.
@@ -54,11 +55,10 @@ class Layout:
     top_k: int | None = None
 
     @classmethod
-    def of(cls, content: ImageContent) -> "Layout":
+    def of(cls, content: ImageContent) -> "ShardLayout":
         """Returns the layout of the shards of a set with stored labels."""
-        label = cast(ReplayedLabelPart, content["label"])
-        classes = len(content["dataset"]["classes"])
-        return cls(content["counts"]["effective"], classes, label["batch"], label["top_k"])
+        label, classes = cast(ReplayedLabelPart, content["label"]), content["dataset"]["classes"]
+        return cls(content["counts"]["effective"], len(classes), label["batch"], label["top_k"])
 
     @property
     def batches(self) -> int:
@@ -67,16 +67,8 @@ class Layout:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of a shard's tensors: ``n (17 + 2 k) + 12 batches``.
-
-        With the t largest logits alone they are ``n (19 + 3 t) + 12 batches``, and above 256 classes
-        ``n (19 + 4 t) + 12 batches``.
-        """
-        if self.top_k is None:
-            label = 2 * self.classes
-        else:
-            label = self.top_k * (3 if self.classes <= 256 else 4) + 2
-        return self.views * (17 + label) + 12 * self.batches
+        """Bytes of a shard's tensors."""
+        return sum(dtype.itemsize * math.prod(shape) for dtype, shape in self.tensors().values())
 
     def tensors(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
         """Returns the type and the shape of each tensor of a shard."""
@@ -97,7 +89,7 @@ class Layout:
         }
 
     def labels(self, logits: Float[Tensor, "n k"]) -> dict[str, Tensor]:
-        """Brings logits into the form in which they are stored."""
+        """Returns logits as they are stored."""
         if self.top_k is None:
             return {"logits": logits.half()}
         values, ids = logits.topk(self.top_k, dim=1)
@@ -105,7 +97,7 @@ class Layout:
         return {"values": values.half(), "ids": ids.to(self.tensors()["ids"][0]), "rest": rest.half()}
 
     def logits(self, stored: Mapping[str, Tensor]) -> Float[Tensor, "n k"]:
-        """Returns stored logits in single precision; each that `labels` left out is read as their mean."""
+        """Returns stored logits as float32; each one that `labels` left out becomes the mean of those."""
         if self.top_k is None:
             return stored["logits"].float()
         whole = stored["rest"].float()[:, None].repeat(1, self.classes)
@@ -117,8 +109,8 @@ class LabelledViews:
     """A batch of views with a teacher's logits, on the CPU.
 
     Attributes:
-        order: The images that are shown, (n,).
-        views: The crops, flips and mixtures of them.
+        order: The number of the image that each view shows, (n,).
+        views: How these images are cropped, flipped and mixed.
         logits: The teacher's logits for the views, (n, k).
     """
 
@@ -129,7 +121,7 @@ class LabelledViews:
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """The stored labels of a set; a batch is read when it is needed.
+    """The stored labels of a set. A batch is read when it is needed.
 
     Attributes:
         folder: The folder of the shards.
@@ -143,7 +135,7 @@ class Replay:
     folder: Path
     images: str
     epochs: int
-    layout: Layout
+    layout: ShardLayout
     size: tuple[int, int]
     shards: tuple[ShardPart, ...]
     _known: set[int] = field(default_factory=set, repr=False)
@@ -155,7 +147,7 @@ class Replay:
             return None
         label, (_, h, w) = cast(ReplayedLabelPart, content["label"]), content["dataset"]["shape"]
         shards = tuple(content["replay"])
-        return cls(folder, label["images"], label["epochs"], Layout.of(content), (h, w), shards)
+        return cls(folder, label["images"], label["epochs"], ShardLayout.of(content), (h, w), shards)
 
     @property
     def nbytes(self) -> int:
@@ -165,11 +157,7 @@ class Replay:
     @property
     def files(self) -> list[Path]:
         """The files of the shards."""
-        return [self.path(shard) for shard in range(len(self.shards))]
-
-    def path(self, shard: int) -> Path:
-        """Returns the file of a shard."""
-        return self.folder / self.shards[shard]["file"]
+        return [self.folder / shard["file"] for shard in self.shards]
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[LabelledViews]:
         """Yields the batches of an epoch.
@@ -197,10 +185,9 @@ class Replay:
             yield self.batch(record // per_epoch, record % per_epoch)
 
     def batch(self, shard: int, number: int) -> LabelledViews:
-        """Reads one batch of a shard; the hash of the shard is checked before its first batch is read.
+        """Reads one batch of a shard; refuses a shard that is missing, damaged or altered.
 
-        Raises:
-            Refused: if the shard is missing, damaged or altered.
+        The hash of the shard is checked before its first batch is read.
         """
         if shard not in self._known:
             self.verify_shard(shard)
@@ -226,40 +213,28 @@ class Replay:
         if not bool(read.logits.isfinite().all()):
             wrong = "logits that are not finite"
         if wrong:
-            raise Refused(f"{self.path(shard)}: batch {number} holds {wrong}")
+            raise Refused(f"{self.files[shard]}: batch {number} holds {wrong}")
         return read
 
     def check_headers(self) -> None:
-        """Checks that each shard is there, is whole, belongs to these images and has this layout.
-
-        Raises:
-            Refused: naming the file and what is wrong with it.
-        """
+        """Refuses a shard that is missing or not whole, belongs to other images or has another layout."""
         for shard in range(len(self.shards)):
             with self._open(shard):
                 pass
 
     def verify(self) -> None:
-        """Recomputes the hash of each shard, one after the other.
-
-        Raises:
-            Refused: naming the file and what is wrong with it.
-        """
+        """Recomputes the hash of each shard, one after the other; refuses any but the recorded one."""
         for shard in range(len(self.shards)):
             self.verify_shard(shard)
 
     def verify_shard(self, shard: int) -> None:
-        """Recomputes the hash of a shard.
-
-        Raises:
-            Refused: if it is not the recorded one.
-        """
+        """Recomputes the hash of a shard; refuses any but the recorded one."""
         with self._open(shard) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             found = hash_tensors(tensors, prefix=file.metadata()[METADATA])
         if found != (recorded := self.shards[shard]["hash"]):
             raise Refused(
-                f"{self.path(shard)} was altered: its hash is {found[:16]}..., "
+                f"{self.files[shard]} was altered: its hash is {found[:16]}..., "
                 f"the recorded one {recorded[:16]}..."
             )
         self._known.add(shard)
@@ -267,32 +242,31 @@ class Replay:
     @contextmanager
     def _open(self, shard: int) -> Iterator[Any]:
         """Opens the file of a shard and checks its header."""
-        path = self.path(shard)
+        path = self.files[shard]
         if not path.exists():
             raise Refused(f"{path} is missing: the set has {len(self.shards)} files of labels")
         try:
             with safe_open(path, framework="pt") as file:
-                self._check_header(file, shard)
+                self._check_header(file, shard, path)
                 yield file
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise Refused(f"{path} is truncated or damaged: {error}") from error
 
-    def _check_header(self, file: Any, shard: int) -> None:
-        path = self.path(shard)
+    def _check_header(self, file: Any, shard: int, path: Path) -> None:
         if (named := (file.metadata() or {}).get(METADATA)) != (wanted := shard_metadata(self.images, shard)):
             raise Refused(f"{path} holds labels of another set or epoch: of {named}, not of {wanted}")
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        held = {name: (DTYPES.get(one.get_dtype()), tuple(one.get_shape())) for name, one in found.items()}
+        held = {name: (_DTYPES.get(one.get_dtype()), tuple(one.get_shape())) for name, one in found.items()}
         if held != (listed := self.layout.tensors()):
             name = min(name for name in held.keys() | listed if held.get(name) != listed.get(name))
             raise Refused(f"{path} holds {name!r} as {held.get(name)}, where {listed.get(name)} belongs")
 
 
-DTYPES = {
+_DTYPES = {
     "F16": torch.float16, "F32": torch.float32, "I16": torch.int16, "I32": torch.int32,
     "U8": torch.uint8, "U16": torch.uint16,
 }  # fmt: skip
-"""The types of tensors by their names in a safetensors header."""
+"""The types of a shard's tensors, as a safetensors header names them."""
 
 
 def shard_metadata(images: str, epoch: int) -> str:
@@ -302,5 +276,5 @@ def shard_metadata(images: str, epoch: int) -> str:
 
 def hash_images(tensors: Mapping[str, Tensor], content: ImageContent) -> str:
     """Returns SHA-256 over everything that decides what a student sees: tensors, decoding, pixel space."""
-    seen = {name: tensor for name, tensor in tensors.items() if PART_OF[name] != "labels"}
-    return hash_tensors(seen, prefix=canonical({"decode": content["decode"], "pixels": content["pixels"]}))
+    images = {name: tensor for name, tensor in tensors.items() if PART_OF[name] != "labels"}
+    return hash_tensors(images, prefix=canonical({"decode": content["decode"], "pixels": content["pixels"]}))

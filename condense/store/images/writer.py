@@ -15,23 +15,20 @@ from condense.augment.views import Views
 from condense.errors import Refused
 from condense.files import hash_tensors, write_atomic
 from condense.store.images.manifest import ShardPart, shard_name
-from condense.store.images.replay import METADATA, Layout, shard_metadata
-
-MAX_CLASSES = 2**16
-"""Largest number of classes whose ids fit 16 bits."""
+from condense.store.images.replay import METADATA, ShardLayout, shard_metadata
 
 
 class LabelWriter:
     """Writes labels shard by shard, with one epoch in memory at a time.
 
-    It can be part of a loop's state: its own state is the hashes of the finished shards, and a loop that
-    continues writes the other shards anew.
+    It can be part of a loop's state, which is the hashes of the finished shards: a loop that is continued
+    writes the other shards anew.
 
     Attributes:
         shards: The finished shards, as a manifest lists them.
     """
 
-    def __init__(self, folder: Path, layout: Layout, images: str, shards: int) -> None:
+    def __init__(self, folder: Path, layout: ShardLayout, images: str, shards: int) -> None:
         """Prints how much room the labels will take, and checks that there is as much.
 
         Args:
@@ -43,7 +40,7 @@ class LabelWriter:
         Raises:
             Refused: if the disk cannot hold them, or the classes are too many for 16 bits.
         """
-        if layout.top_k is not None and layout.classes > MAX_CLASSES:
+        if layout.top_k is not None and layout.classes > 2**16:
             raise Refused(f"the ids of {layout.classes} classes do not fit 16 bits: store all logits")
         self.folder, self.layout, self.images = folder, layout, images
         self.shards: list[ShardPart] = []
@@ -51,14 +48,7 @@ class LabelWriter:
         require_room(folder, shards, layout.nbytes)
 
     def add(self, order: Int64[Tensor, " n"], views: Views, logits: Float[Tensor, "n k"]) -> None:
-        """Adds a batch to the current epoch.
-
-        Args:
-            order: The images that are shown.
-            views: The crops, flips and mixtures of them.
-            logits: The teacher's logits, on any device; the stored part of them stays there until the epoch
-                is written.
-        """
+        """Adds a batch to the current epoch: see `LabelledViews`. Logits may be on any device."""
         labels = self.layout.labels(logits.detach().float())
         view = {"order": order.cpu().int(), "boxes": views.boxes, "flips": views.flips}
         mixture = {
@@ -78,47 +68,32 @@ class LabelWriter:
         names = self.layout.tensors()
         tensors = {name: torch.cat([one[name] for one in self._batches]).cpu() for name in names}
         self._batches = []
-        for name, (dtype, shape) in self.layout.tensors().items():
+        for name, (dtype, shape) in names.items():
             assert (tensors[name].dtype, tensors[name].shape) == (dtype, shape), name
             if dtype == torch.float16 and not bool(tensors[name].isfinite().all()):
                 raise Refused(f"the teacher's logits of epoch {epoch} do not fit half precision")
         write_atomic(self.folder / shard_name(epoch), save(tensors, metadata={METADATA: text}))
-        self.shards.append(
-            {
-                "file": shard_name(epoch),
-                "hash": hash_tensors(tensors, prefix=text),
-                "bytes": self.layout.nbytes,
-            }
-        )
+        self.shards.append(self._entry(epoch, hash_tensors(tensors, prefix=text)))
 
     def state_dict(self) -> dict[str, object]:
-        """Returns the hashes of the finished shards."""
         return {"hashes": [shard["hash"] for shard in self.shards]}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Continues after the shards that a state names.
-
-        Raises:
-            Refused: if the file of one is missing.
-        """
+        """Continues after the shards that a state names; refuses a shard whose file is missing."""
         hashes = cast(list[str], state["hashes"])
         for epoch in range(len(hashes)):
             if not (path := self.folder / shard_name(epoch)).exists():
                 run = self.folder.parent
                 raise Refused(f"{path} of an unfinished run is gone: delete {run} to start over")
         self._batches = []
-        self.shards = [
-            {"file": shard_name(epoch), "hash": known, "bytes": self.layout.nbytes}
-            for epoch, known in enumerate(hashes)
-        ]
+        self.shards = [self._entry(epoch, known) for epoch, known in enumerate(hashes)]
+
+    def _entry(self, epoch: int, hash_: str) -> ShardPart:
+        return {"file": shard_name(epoch), "hash": hash_, "bytes": self.layout.nbytes}
 
 
 def require_room(folder: Path, shards: int, nbytes: int) -> None:
-    """Prints how much room some shards take, and checks that there is as much.
-
-    Raises:
-        Refused: if the disk has less.
-    """
+    """Prints how much room some shards take, and refuses a disk that has less."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
     done = sum(path.stat().st_size for path in folder.glob(shard_name(0).replace("00000", "*")))
     free, need = shutil.disk_usage(there).free + done, shards * nbytes

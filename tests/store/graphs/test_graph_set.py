@@ -16,7 +16,7 @@ from condense.data import load_graphs
 from condense.data.graphs.batch import batch_of, multi_hot
 from condense.errors import Refused
 from condense.store import GraphSet, load, save, verify
-from condense.store.graphs.codec import INTEGERS, least
+from condense.store.graphs.codec import INTEGERS, narrowed
 from condense.store.graphs.manifest import PART_OF
 from tests.store.graph_sets import content, fields, make
 
@@ -92,8 +92,8 @@ def test_the_narrowest_integers_hold_the_largest_value() -> None:
         (65536, torch.int32),
         (2**31, torch.int64),
     ):
-        assert least(torch.tensor([0, largest])).dtype == kind
-        assert least(torch.tensor([0, largest])).long().tolist() == [0, largest]
+        assert narrowed(torch.tensor([0, largest])).dtype == kind
+        assert narrowed(torch.tensor([0, largest])).long().tolist() == [0, largest]
 
 
 def test_the_bytes_of_a_small_set_are_counted_by_hand() -> None:

@@ -18,7 +18,7 @@ from condense.files import hash_tensors
 from condense.protocol import HARD_V1, REPLAY_V1, Stage
 from condense.store import Hard, ImageContent, ImageSet, MultiFormation, verify
 from condense.store.images.manifest import ReplayedLabelPart
-from condense.store.images.replay import Layout, Replay, hash_images
+from condense.store.images.replay import Replay, ShardLayout, hash_images
 from condense.store.images.writer import LabelWriter
 from condense.store.targets import TeacherLogits
 
@@ -51,7 +51,7 @@ def labelled(
     seen: list[Seen] | None = None,
 ) -> ImageSet:
     """A set whose labels are random logits of random views; what was labelled goes to `seen`."""
-    rng, layout = stream(seed), Layout(len(made), made.num_classes, batch, top_k)
+    rng, layout = stream(seed), ShardLayout(len(made), made.num_classes, batch, top_k)
     shards = shards or epochs
     writer = LabelWriter(folder, layout, hash_images(made.tensors(), made.content), shards)
     for _ in range(shards):
@@ -62,7 +62,7 @@ def labelled(
             writer.add(order, views, logits)
             read = layout.logits(layout.labels(logits))
             if seen is not None:
-                seen.append(Seen(views(made.seen(order)), read, made.labels[order % len(made.images)]))
+                seen.append(Seen(views(made.images_at(order)), read, made.labels[order % len(made.images)]))
         writer.close()
     label: ReplayedLabelPart = {
         "kind": "replayed", "temperature": 5.0, "teacher": "e" * 64, "images": writer.images,
@@ -113,7 +113,7 @@ def test_the_formula_for_the_bytes_is_the_sum_over_a_files_tensors(
 
 def test_at_a_thousand_classes_the_bytes_are_those_that_the_papers_state() -> None:
     """E N (2 k + 25) and some for each file: 5.66 GiB for 300 epochs of ImageNet at ten images a class."""
-    layout = Layout(views=10_000, classes=1000, batch=1024)
+    layout = ShardLayout(views=10_000, classes=1000, batch=1024)
     assert 300 * layout.nbytes == pytest.approx(300 * 10_000 * (2 * 1000 + 25), rel=0.02)
     assert 300 * layout.nbytes / 2**30 == pytest.approx(5.66, rel=0.02)
 
@@ -181,7 +181,7 @@ def test_decoded_images_are_what_is_labelled_where_there_are_decode_steps(make: 
 
 
 def test_the_logits_that_are_left_out_are_read_as_their_mean() -> None:
-    layout = Layout(views=2, classes=5, batch=2, top_k=2)
+    layout = ShardLayout(views=2, classes=5, batch=2, top_k=2)
     logits = torch.tensor([[4.0, -1.0, 2.0, 3.0, -2.0], [0.0, 8.0, 0.5, 0.25, 16.0]])
     expected = [[4.0, -1 / 3, -1 / 3, 3.0, -1 / 3], [0.25, 8.0, 0.25, 0.25, 16.0]]
     torch.testing.assert_close(
@@ -191,7 +191,7 @@ def test_the_logits_that_are_left_out_are_read_as_their_mean() -> None:
 
 def test_with_all_but_one_logit_stored_nothing_is_lost() -> None:
     logits = torch.randn(50, 300, generator=stream())
-    whole, most = (Layout(50, 300, 8, top_k) for top_k in (None, 299))
+    whole, most = (ShardLayout(50, 300, 8, top_k) for top_k in (None, 299))
     read = most.logits(most.labels(logits))
     # The last one is a difference of sums of 300 numbers.
     torch.testing.assert_close(read, whole.logits(whole.labels(logits)), atol=1e-2, rtol=0)

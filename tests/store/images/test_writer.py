@@ -10,7 +10,7 @@ import torch
 from condense.augment.views import draw_views
 from condense.errors import Refused
 from condense.store import ImageSet
-from condense.store.images.replay import Layout, hash_images
+from condense.store.images.replay import ShardLayout, hash_images
 from condense.store.images.writer import LabelWriter
 
 Make = Callable[..., ImageSet]
@@ -28,7 +28,7 @@ def refusal(act: Callable[[], object]) -> str:
 
 
 def test_a_resumed_writer_writes_the_same_files(make: Make, tmp_path: Path) -> None:
-    made, layout = make(), Layout(9, 3, 9)
+    made, layout = make(), ShardLayout(9, 3, 9)
     views = draw_views(9, (4, 4), stream(), crops="crop-flip", flip=False)
     logits = torch.randn(3, 9, 3, generator=stream(1))
 
@@ -54,7 +54,7 @@ def test_a_resumed_writer_writes_the_same_files(make: Make, tmp_path: Path) -> N
 def test_labels_that_the_disk_has_no_room_for_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    layout = Layout(views=50_000, classes=1000, batch=1024)
+    layout = ShardLayout(views=50_000, classes=1000, batch=1024)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=31 * 10**9))
     LabelWriter(tmp_path / "there", layout, "x", 300)
     assert "labels: 300 files of 100.9 MB, 30.3 GB in all" in capsys.readouterr().err
@@ -63,7 +63,7 @@ def test_labels_that_the_disk_has_no_room_for_are_refused(
 
 
 def test_logits_past_half_precision_are_refused(make: Make, tmp_path: Path) -> None:
-    writer = LabelWriter(tmp_path, Layout(2, 3, 2), "x", 1)
+    writer = LabelWriter(tmp_path, ShardLayout(2, 3, 2), "x", 1)
     views = draw_views(2, (4, 4), stream(), crops="crop-flip", flip=False)
     writer.add(torch.arange(2), views, torch.tensor([[1.0, 2.0, 3.0], [1.0, 7e4, 0.0]]))
     assert "epoch 0 do not fit half precision" in refusal(writer.close)
