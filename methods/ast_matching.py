@@ -1,84 +1,107 @@
-"""AST: trajectory matching with experts that are stronger and still change smoothly, and a steadier student.
+"""AST: trajectory matching with strong experts that change smoothly, and a student that drifts less.
 
-Shen, Yang and Lam: AST: Effective Dataset Distillation through Alignment with Smooth and High-Quality Expert
-Trajectories, 2023, https://arxiv.org/abs/2310.10541; authors' code
-shenjiyuan123/AST-Alignment-with-Smooth-Expert (commit 8030869), ``buffer.py`` and ``distill.py``. Experts
-have momentum and weight decay, and are kept from sudden changes by a loss that starts at half its size and by
-a penalty on their slope (`condense.training.expert_steps`). Around MTT's loss it has five parts, each a field:
+The experts are trained with momentum and weight decay, which makes them accurate. Two additions keep their
+trajectories smooth: a loss that starts at half its weight, and a penalty on their gradient
+(`condense.training.expert_steps`). MTT's loss is extended by five parts, each of which is a field:
 
-- ``init=representative``: real images that stand for clusters of their class in an expert's logits;
-- ``balance``: the student's own loss is smaller for early starts and larger for late ones (`balanced`);
-- ``student_momentum``: the student's steps are heavy-ball ones;
-- ``intermediate``: on its way the student is compared with the snapshots between start and goal;
-- ``perturb``: it starts a little beside the expert's snapshot (`perturbed`); ways are measured from there.
+- ``init="representative"`` starts from real images near the centres of clusters in an expert's logits;
+- ``balance=True`` makes the student's own loss smaller for early start epochs and larger for late ones
+  (`balanced`);
+- ``student_momentum`` gives the student's steps momentum;
+- ``intermediate`` compares the student with the snapshots between start and goal as well;
+- ``perturb`` starts the student a little beside the expert's snapshot (`perturbed`), and measures distances
+  from there.
 
-With all of them off (``init=real``) and experts of plain SGD, it is MTT.
+With all of them off (and ``init="real"``) and experts of plain SGD, it is MTT.
 
-Where this differs from the authors' code, and why:
+Paper: Shen, Yang and Lam, AST: Effective Dataset Distillation through Alignment with Smooth and High-Quality
+Expert Trajectories, 2023, https://arxiv.org/abs/2310.10541. Authors' code:
+shenjiyuan123/AST-Alignment-with-Smooth-Expert (commit 8030869), ``buffer.py`` and ``distill.py``.
 
-- As many clusters a class as images, and for each the image nearest to its centre, no image twice. Theirs has
-  ten clusters whatever the IPC, and takes the IPC // 10 nearest to each: none at all below an IPC of 10.
-- Their evaluation reports the best of a test every 20 epochs; a protocol has one test, after the last step.
-- Not built, as none of their commands asks for it: images of a generator (whose module is not published), the
-  graph of the last eight steps alone, and a step that aligns logits.
-- All that `condense.methods.mtt` lists. Experts of the recipes are trained for 50 epochs as theirs are, since
-  the clusters are those of the last one.
+This implementation differs from the authors' code in the points that `condense.methods.mtt` lists, and in
+these:
 
-The recipes are the commands of their README and ``distill.sh`` with the experts of the README: those of
-``buffer.sh`` have neither penalty nor starting loss. For CIFAR-10 there are two commands; the other one has
-``lr_images=100 lr_lr=1e-6``. Students have the 1000 epochs that are the code's default, where ``distill.sh``
+- There are as many clusters in a class as images, and each gives the image nearest to its centre, no image
+  twice. The authors' code has ten clusters for any IPC and takes the IPC // 10 images nearest to each, which
+  is none for an IPC below 10.
+- The authors' evaluation reports the best of a test every 20 epochs; a protocol tests once, after the last
+  step.
+- Images from a generator (whose module is not published), a graph of the last eight steps alone and a step
+  that aligns logits are not built: none of the authors' commands uses them.
+- The experts of the recipes are trained for 50 epochs, as the authors' are, because their last epoch makes
+  the clusters.
+
+The recipes are the commands of the README and of ``distill.sh``, with the experts of the README; those of
+``buffer.sh`` have neither the penalty nor the starting loss. For CIFAR-10 there is a second command, with
+``lr_images=100 lr_lr=1e-6``. Students are trained for 1000 epochs, the default of the code; ``distill.sh``
 has 300 for CIFAR-100 at IPC 10.
 
-When not to use it: to try something out, as the penalty makes an expert two to three times as dear as MTT's.
+When not to use it: for a first trial, because the penalty makes an expert two to three times as expensive as
+MTT's.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from condense.augment import dsa
 from condense.data import Images
-from condense.distillation import Experts, ExpertTraining, ImageRun, LearnableSet, Recipe, register
-from condense.distillation.matching.unrolled import Vector
-from condense.errors import Refused, unknown
-from condense.networks import build_network
+from condense.distillation import Experts, ExpertTraining, ImageRun, LearnableSet, Rollback, register
+from condense.distillation.matching.trajectory import (
+    Learned,
+    Segment,
+    draw_integer,
+    draw_segment,
+    predict,
+    student_batches,
+    trajectory_loss,
+)
+from condense.distillation.matching.unrolled import Vector, unroll
+from condense.distillation.method import recipes
+from condense.errors import Refused
+from condense.networks import Network
 from condense.protocol import Stage, dc_evaluation
+from condense.store import ImageSet
 
-from .mtt import MTT, Learned, Match, answers, integer, trajectory_loss
+from .mtt import MTT
 
 WEIGHTS: Mapping[str, Callable[[int, int], float]] = {
     "none": lambda m, epochs: 0.0,
     "agg": lambda m, epochs: 1.0,
     "adaptive": lambda m, epochs: m / epochs,
 }
-"""Weight of the comparison with the m-th of some epochs' snapshots on the way, by the names of the code."""
+"""Weight of the comparison after the m-th of some epochs, by the names of the authors' code."""
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
 class AST(MTT):
-    """Trajectory matching with smooth experts. The other fields are `MTT`'s.
+    """Trajectory matching with smooth experts. The other fields are those of `MTT`.
 
     Attributes:
-        lr_lr: As in `MTT`, with another default: steps with momentum depend ten times as much on their rate.
-        init: ``representative``, ``real`` or ``noise``.
-        balance: Whether the student's own loss is weighted by where it starts: see `balanced`.
-        student_momentum: Of the student's steps; with 0.9 they are in the end ten times as long.
-        intermediate: How comparisons on the way are weighted: ``agg`` (1), ``adaptive`` (m / expert_epochs
-            after the m-th part of the way) or ``none``.
+        lr_lr: As in `MTT`, with another default: with momentum, the student's steps depend ten times as much
+            on its learning rate.
+        init: What the images start from: ``representative`` or ``real`` images, or ``noise``.
+        balance: Whether the student's own loss is weighted by its start epoch (see `balanced`).
+        student_momentum: Momentum of the student's steps; 0.9 makes them ten times as long in the end.
+        intermediate: Weights of the comparisons between start and goal: ``agg`` (1), ``adaptive``
+            (m / expert_epochs after m epochs) or ``none``.
         perturb: Size of the perturbation of the student's start; 0 leaves it out.
-        lr_experts: The experts' learning rate at first.
-        momentum_experts: Their momentum.
-        weight_decay_experts: Their L2 coefficient.
-        drop_epoch: Epochs after which their learning rate falls and their momentum starts anew; None: never.
-        drop_factor: What it is multiplied by then.
-        clipping: Whether their cross-entropy starts at half its weight and grows for ten epochs.
-        gradient_penalty: Coefficient of their penalty; 0 leaves it out.
-        epochs_experts: Epochs that they are trained for at least, whose last one makes the clusters.
+        lr_experts: Initial learning rate of the experts.
+        momentum_experts: Momentum of the experts' SGD.
+        weight_decay_experts: L2 coefficient of the experts.
+        drop_epoch: Number of epochs after which the experts' learning rate falls and their momentum is reset;
+            None never lets it fall.
+        drop_factor: Factor on the experts' learning rate when it falls.
+        clipping: Whether the experts' cross-entropy starts at half its weight and grows for ten epochs.
+        gradient_penalty: Coefficient of the experts' gradient penalty; 0 leaves it out.
+        epochs_experts: Smallest number of epochs that experts are trained for. Their last epoch makes the
+            clusters.
     """
 
     name = "ast"
@@ -90,13 +113,12 @@ class AST(MTT):
         "experts": 1,
         "batch_experts": 64,
     }
-    inits = (*MTT.inits, "representative")
 
     lr_lr: float = 1e-6
-    init: str = "representative"
+    init: Literal["representative", "real", "noise"] = "representative"  # type: ignore[assignment]  # one more than MTT's
     balance: bool = True
     student_momentum: float = 0.9
-    intermediate: str = "agg"
+    intermediate: Literal["none", "agg", "adaptive"] = "agg"
     perturb: float = 1.0
     lr_experts: float = 0.003
     momentum_experts: float = 0.9
@@ -108,23 +130,50 @@ class AST(MTT):
     epochs_experts: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses an unknown weighting, and comparisons for which the student makes too few steps."""
+        """Checks the fields, and that the student takes enough steps for its comparisons.
+
+        Raises:
+            Refused: if a value is unknown or out of range.
+        """
         super().__post_init__()
-        if self.intermediate not in WEIGHTS:
-            raise unknown("intermediate", self.intermediate, WEIGHTS)
         if self.intermediate != "none" and self.syn_steps < self.expert_epochs:
             raise Refused(
                 f"{self.name}: syn_steps = {self.syn_steps} are too few to compare the student after each of "
                 f"expert_epochs = {self.expert_epochs}; intermediate=none compares it at the end alone"
             )
 
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
+        """Runs MTT's loop, extended by the parts of AST."""
+        experts = run.experts(self.training(), self.experts, self.epochs, train)
+        learned = self.initial(train, experts, run)
+        network = run.network()
+        places = convolutions(network)
+        optimizer = self.optimizer(learned)
+        rollback = Rollback(
+            learned.tensors, learned.lr, optimizer, most=self.max_rollbacks, remedy=self.remedy
+        )
+        strategy = dsa.strategy_of(self.augment, run.strategy)
+        for step in run.steps(self.iterations, rollback.state):
+            segment = self.segment(experts, places, run.rng)
+            batches = student_batches(learned, strategy, run.rng, steps=self.syn_steps, size=self.batch_syn)
+            scale = balanced(segment.epoch, self.max_start_epoch) if self.balance else 1.0
+            optimizer.zero_grad()
+            end = unroll(
+                network, segment.start, batches, learned.lr, self.losses(experts, segment),
+                momentum=self.student_momentum, scale=scale, gradient=self.gradient,
+            )  # fmt: skip
+            if rollback.step(step, end.loss):
+                run.log(loss=end.loss, lr=learned.lr)
+        lr, count = float(learned.lr.detach()), rollback.count
+        return run.distilled(learned.images, learned.syn.labels, lr=lr, augment=self.augment, rollbacks=count)
+
     @property
     def epochs(self) -> int:
-        """How long an expert is trained."""
+        """Number of epochs that an expert is trained for."""
         return max(super().epochs, self.epochs_experts or 0)
 
     def training(self) -> ExpertTraining:
-        """MTT's, kept smooth."""
+        """Returns how an expert is trained: as for MTT, with momentum and kept smooth."""
         return replace(
             super().training(),
             momentum=self.momentum_experts,
@@ -135,71 +184,76 @@ class AST(MTT):
         )
 
     def initial(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
-        """MTT's, or images that represent their class in the eyes of a random expert at its last epoch."""
+        """Returns MTT's start, or images that represent their class in a random expert's last logits."""
         if self.init != "representative":
             return super().initial(train, experts, run)
         network = run.network()
-        last = experts.at(integer(0, len(experts), run.rng), experts.epochs)
+        last = experts.at(draw_integer(0, len(experts), run.rng), experts.epochs)
         chosen = []
         for label in range(run.spec.num_classes):
             members = train.of_class(label)
-            logits = answers(network, last, train.images[members])
-            nearest = representative(logits, run.ipc, integer(0, 2**31, run.rng))
+            logits = predict(network, last, train.images[members])
+            nearest = representative(logits, run.ipc, draw_integer(0, 2**31, run.rng))
             chosen.append(members[nearest.to(members.device)])
         syn = LearnableSet(train.images[torch.cat(chosen)], run.spec.num_classes, run.view)
         return Learned(syn, self.lr_student)
 
-    def match(self, experts: Experts, step: int, run: ImageRun) -> Match:
-        """MTT's, from a perturbed start, with comparisons on the way and another weight of the loss."""
-        plain = super().match(experts, step, run)
-        start = plain.start
-        if self.perturb:
-            places = convolutions(self.network, run.spec.shape, run.spec.num_classes)
-            start = perturbed(start, places, self.perturb, run.rng)
-        goals = {
-            m * (self.syn_steps // self.expert_epochs): (weight, plain.epoch + m)
+    def segment(self, experts: Experts, places: Sequence[slice], rng: torch.Generator) -> Segment:
+        """Draws a segment as MTT does, and perturbs its start."""
+        segment = draw_segment(experts, (0, self.max_start_epoch), self.expert_epochs, rng)
+        if not self.perturb:
+            return segment
+        return replace(segment, start=perturbed(segment.start, places, self.perturb, rng))
+
+    def losses(self, experts: Experts, segment: Segment) -> dict[int, Callable[[Vector], Float[Tensor, ""]]]:
+        """Returns the losses of a student by the number of steps after which they count.
+
+        The student's steps are divided evenly among the epochs of the segment. After the m-th part the loss
+        is the distance to the expert's snapshot m epochs after the start; the last one is MTT's.
+        """
+        weight_of, steps = WEIGHTS[self.intermediate], self.syn_steps // self.expert_epochs
+        losses = {
+            m * steps: weighted(
+                weight, trajectory_loss(segment.start, experts.at(segment.expert, segment.epoch + m))
+            )
             for m in range(1, self.expert_epochs)
-            if (weight := WEIGHTS[self.intermediate](m, self.expert_epochs))
+            if (weight := weight_of(m, self.expert_epochs))
         }
-        goals[self.syn_steps] = (1.0, plain.epoch + self.expert_epochs)
-        return replace(
-            plain,
-            start=start,
-            losses={
-                steps: weighted(weight, trajectory_loss(start, experts.at(plain.expert, epoch)))
-                for steps, (weight, epoch) in goals.items()
-            },
-            scale=balanced(plain.epoch, self.max_start_epoch) if self.balance else 1.0,
-            momentum=self.student_momentum,
-        )
+        losses[self.syn_steps] = trajectory_loss(segment.start, segment.goal)
+        return losses
 
 
 def balanced(epoch: int, max_start_epoch: int) -> float:
-    """The weight of the student's own loss: log_5(8 + d) from the middle epoch on, 1 / log_5(8 + d) before.
+    """Returns the weight of the student's own loss for a start epoch.
 
-    d is the distance from the middle, max_start_epoch // 2. The weight jumps there, from below 1 to above it.
+    With d the distance from the middle epoch, max_start_epoch // 2, it is log_5(8 + d) from the middle on and
+    1 / log_5(8 + d) before it. There it jumps from below 1 to above 1.
 
     Args:
-        epoch: Where the student starts.
-        max_start_epoch: Below which it starts.
+        epoch: Epoch that the student starts from.
+        max_start_epoch: Epoch below which students start.
     """
     distance = epoch - max_start_epoch // 2
     weight = math.log(8 + abs(distance), 5)
     return weight if distance >= 0 else 1 / weight
 
 
-def weighted(weight: float, loss: Callable[[Vector], Float[Tensor, ""]]) -> Callable[[Vector], Tensor]:
-    """A loss times a constant."""
+def weighted(
+    weight: float, loss: Callable[[Vector], Float[Tensor, ""]]
+) -> Callable[[Vector], Float[Tensor, ""]]:
+    """Returns a loss times a constant."""
     return lambda theta: weight * loss(theta)
 
 
 def perturbed(start: Vector, places: Sequence[slice], size: float, rng: torch.Generator) -> Vector:
-    """Each of some tensors w becomes w + size (d / |d|) w, by element, for a standard normal d.
+    """Returns parameters in which each of some tensors w has become w + size (d / |d|) w.
+
+    The product is taken by element, and d is standard normal.
 
     Args:
         start: The parameters, left as they are.
-        places: Where the tensors lie in it.
-        size: How far they move.
+        places: Positions of the tensors in it.
+        size: Size of the perturbation.
         rng: A CPU generator.
     """
     start = start.clone()
@@ -209,32 +263,25 @@ def perturbed(start: Vector, places: Sequence[slice], size: float, rng: torch.Ge
     return start
 
 
-@lru_cache
-def convolutions(network: str, shape: tuple[int, int, int], num_classes: int) -> tuple[slice, ...]:
-    """Where the weights of convolutions lie in a network's vector of parameters.
-
-    Args:
-        network: Its name.
-        shape: Channels, height and width of an image.
-        num_classes: How many logits it has.
-    """
+def convolutions(network: Network) -> list[slice]:
+    """Returns the positions of convolutions' weights in a network's vector of parameters."""
     places, at = [], 0
-    for parameter in build_network(network, shape, num_classes, torch.Generator()).parameters():
+    for parameter in network.parameters():
         if parameter.ndim == 4:
             places.append(slice(at, at + parameter.numel()))
         at += parameter.numel()
-    return tuple(places)
+    return places
 
 
 def representative(logits: Float[Tensor, "n k"], count: int, seed: int) -> Int64[Tensor, " count"]:
-    """The rows nearest to the centres of k-means clusters, no row twice, on the CPU.
+    """Returns the rows nearest to the centres of k-means clusters, no row twice, computed on the CPU.
 
-    Centre by centre: one whose nearest row is taken gets the nearest that is left.
+    Where the nearest row of a centre is taken already, it gets the nearest one that is left.
 
     Args:
         logits: At least as many rows as clusters.
-        count: Of the clusters.
-        seed: Of k-means.
+        count: Number of clusters.
+        seed: Seed of k-means.
     """
     from sklearn.cluster import KMeans
 
@@ -249,45 +296,24 @@ def representative(logits: Float[Tensor, "n k"], count: int, seed: int) -> Int64
     return rows
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
-    # init, syn_steps, expert_epochs, max_start_epoch, lr_images, lr_lr, batch, whitened, balance, enhanced
-    table = {
-        ("cifar10", 10): ("real", 30, 2, 20, 1000.0, 1e-5, None, True, True, True),
-        ("cifar100", 1): ("representative", 20, 3, 20, 1000.0, 1e-5, None, True, True, True),
-        ("cifar100", 10): ("representative", 20, 2, 30, 1000.0, 1e-5, 128, False, False, True),
-        ("cifar100", 50): ("representative", 80, 2, 40, 1000.0, 1e-5, 700, False, False, False),
-        ("tiny-imagenet", 1): ("real", 10, 2, 10, 10000.0, 1e-4, None, False, False, True),
-    }
-    evaluation = dc_evaluation(1000, augment="dsa")
-    before, after = evaluation.stages
-    # When the rate has fallen, by half, their evaluation goes on with a smaller momentum.
-    stages = (before, Stage(epochs=after.epochs, scale=0.5, momentum=0.8))
-    protocol = replace(evaluation, lr=None, weight_decay=1e-3, stages=stages)
-    source = "shenjiyuan123/AST-Alignment-with-Smooth-Expert, README and distill.sh"
-    return {
-        (dataset, ipc): Recipe(
-            method=AST(
-                iterations=5000,
-                init=init,
-                syn_steps=steps,
-                expert_epochs=epochs,
-                max_start_epoch=start,
-                lr_images=lr_images,
-                lr_lr=lr_lr,
-                batch_syn=batch,
-                pixel_space="zca" if whitened else "normalized",
-                balance=balance,
-                intermediate="agg" if enhanced else "none",
-                perturb=1.0 if enhanced else 0.0,
-                experts=100,
-                epochs_experts=50,
-            ),
-            protocol=protocol,
-            source=source,
-        )
-        for (dataset, ipc), row in table.items()
-        for init, steps, epochs, start, lr_images, lr_lr, batch, whitened, balance, enhanced in [row]
-    }
+# After half of the epochs the learning rate falls by half, and the momentum to 0.8.
+EVALUATION = dc_evaluation(1000, augment="dsa")
+STAGES = (EVALUATION.stages[0], Stage(epochs=EVALUATION.stages[1].epochs, scale=0.5, momentum=0.8))
 
-
-AST.recipes = _recipes()
+AST.recipes = recipes(
+    AST,
+    "init syn_steps expert_epochs max_start_epoch lr_images lr_lr batch_syn pixel_space balance intermediate "
+    "perturb",
+    {
+        ("cifar10", 10): ("real", 30, 2, 20, 1000.0, 1e-5, None, "zca", True, "agg", 1.0),
+        ("cifar100", 1): ("representative", 20, 3, 20, 1000.0, 1e-5, None, "zca", True, "agg", 1.0),
+        ("cifar100", 10): ("representative", 20, 2, 30, 1000.0, 1e-5, 128, "normalized", False, "agg", 1.0),
+        ("cifar100", 50): ("representative", 80, 2, 40, 1000.0, 1e-5, 700, "normalized", False, "none", 0.0),
+        ("tiny-imagenet", 1): ("real", 10, 2, 10, 10000.0, 1e-4, None, "normalized", False, "agg", 1.0),
+    },
+    source="shenjiyuan123/AST-Alignment-with-Smooth-Expert, README and distill.sh",
+    protocol=replace(EVALUATION, lr=None, weight_decay=1e-3, stages=STAGES),
+    iterations=5000,
+    experts=100,
+    epochs_experts=50,
+)

@@ -2,7 +2,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -14,18 +13,19 @@ from torch.nn.functional import cross_entropy
 
 from condense.data import ImageDataset, Images
 from condense.distillation import Experts, ExpertTraining, ImageMethod, ImageRun, Method, distill
+from condense.distillation.matching.trajectory import Learned, Segment
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import build_network
 from condense.store import ImageSet
 from condense.training.parameters import as_parameters, flatten
-from tests.stand_ins import stand_in
 
 AST = methods()["ast"]
 ast = import_module(AST.__module__)
-mtt = import_module(methods()["mtt"].__module__)
 
 NETWORK, SHAPE = "convnet-w32", (1, 8, 8)
+
+Loss = Callable[[Tensor], Tensor]
 
 LIGHT: dict[str, object] = {
     "network": NETWORK, "iterations": 2, "syn_steps": 5, "expert_epochs": 2, "max_start_epoch": 3,
@@ -85,12 +85,13 @@ class Line(Experts):
         return self.first + epoch * drawn(len(self.first), seed=expert) + 0.1 * epoch**2
 
 
-def matched(settings: Mapping[str, object], seed: int = 0) -> SimpleNamespace:
-    """What an update asks of a student that follows an expert of `Line`."""
-    spec = SimpleNamespace(shape=SHAPE, num_classes=3)
-    run = stand_in(ImageRun, rng=torch.Generator().manual_seed(seed), spec=spec)
+def matched(settings: Mapping[str, object], seed: int = 0) -> tuple[Segment, dict[int, Loss]]:
+    """The segment of an update that follows an expert of `Line`, and the losses of its student."""
     method = made_by({"syn_steps": 7, "expert_epochs": 3, "max_start_epoch": 5, **settings})
-    return cast(SimpleNamespace, method.match(Line(), 0, run))  # type: ignore[attr-defined]
+    places = ast.convolutions(build_network(NETWORK, SHAPE, 3, torch.Generator()))
+    rng = torch.Generator().manual_seed(seed)
+    segment: Segment = method.segment(Line(), places, rng)  # type: ignore[attr-defined]
+    return segment, method.losses(Line(), segment)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("epoch", "weight"), [(0, 0.557), (9, 0.7325), (10, 1.292), (19, 1.760)])
@@ -112,7 +113,7 @@ def test_a_perturbation_is_the_formula_and_changes_convolutions_alone() -> None:
     net = build_network(NETWORK, shape, 3, torch.Generator()).double().requires_grad_(False)
     start = flatten(net)
     before = start.clone()
-    places = ast.convolutions(NETWORK, shape, 3)
+    places = ast.convolutions(net)
     moved = as_parameters(net, ast.perturbed(start, places, 0.7, torch.Generator().manual_seed(5)))
     rng = torch.Generator().manual_seed(5)
     for name, w in net.named_parameters():
@@ -132,47 +133,41 @@ def test_a_perturbation_is_the_formula_and_changes_convolutions_alone() -> None:
 def test_on_its_way_a_student_is_compared_with_the_snapshots_between(
     intermediate: str, weights: dict[int, float]
 ) -> None:
-    match = matched({"intermediate": intermediate})
-    assert {*match.losses} == {*weights}
-    experts, theta = Line(), drawn(len(match.start), seed=9)
+    segment, losses = matched({"intermediate": intermediate})
+    assert {*losses} == {*weights}
+    experts, theta = Line(), drawn(len(segment.start), seed=9)
     for part, steps in ((1, 2), (2, 4), (3, 7)):
         if steps in weights:
-            goal = experts.at(match.expert, match.epoch + part)
-            left, way = theta - goal, match.start - goal
+            goal = experts.at(segment.expert, segment.epoch + part)
+            left, way = theta - goal, segment.start - goal
             expected = weights[steps] * (left @ left) / (way @ way)
-            torch.testing.assert_close(match.losses[steps](theta), expected)
+            torch.testing.assert_close(losses[steps](theta), expected)
 
 
 def test_distances_are_measured_from_the_perturbed_start() -> None:
-    plain, match = matched({"perturb": 0.0}), matched({"perturb": 2.0})
-    assert (plain.expert, plain.epoch) == (match.expert, match.epoch)
+    (plain, _), (moved, losses) = matched({"perturb": 0.0}), matched({"perturb": 2.0})
+    assert (plain.expert, plain.epoch) == (moved.expert, moved.epoch)
     assert torch.equal(plain.start, Line().at(plain.expert, plain.epoch))
-    assert float((match.start - plain.start).norm()) > 0
-    for loss in match.losses.values():
-        assert float(loss(match.start)) == 1 != pytest.approx(float(loss(plain.start)), abs=1e-9)
-
-
-def test_the_balance_and_the_students_momentum_can_be_switched_off() -> None:
-    on, off = matched({}), matched({"balance": False, "student_momentum": 0.0})
-    assert on.scale == ast.balanced(on.epoch, 5) and on.momentum == 0.9
-    assert off.scale == 1 and off.momentum == 0
+    assert float((moved.start - plain.start).norm()) > 0
+    for loss in losses.values():
+        assert float(loss(moved.start)) == 1 != pytest.approx(float(loss(plain.start)), abs=1e-9)
 
 
 @pytest.mark.parametrize("intermediate", ["agg", "adaptive"])
 def test_an_update_goes_down_the_gradient_through_steps_with_momentum(
     intermediate: str, toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[Experts, SimpleNamespace]] = []
+    seen: list[tuple[Experts, Segment]] = []
     losses: list[float] = []
-    match, start_of, unroll = AST.match, AST.initial, mtt.unroll  # type: ignore[attr-defined]
-    begun: list[SimpleNamespace] = []
+    segment, start_of, unroll = AST.segment, AST.initial, ast.unroll  # type: ignore[attr-defined]
+    begun: list[Learned] = []
 
-    def started(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> SimpleNamespace:
+    def started(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> Learned:
         begun.append(start_of(self, train, experts, run))
         return begun[0]
 
-    def noted(self: ImageMethod, experts: Experts, step: int, run: ImageRun) -> SimpleNamespace:
-        seen.append((experts, match(self, experts, step, run)))
+    def noted(self: ImageMethod, experts: Experts, *rest: object) -> Segment:
+        seen.append((experts, segment(self, experts, *rest)))
         return seen[0][1]
 
     def naive(
@@ -203,8 +198,8 @@ def test_an_update_goes_down_the_gradient_through_steps_with_momentum(
         return made
 
     monkeypatch.setattr(AST, "initial", started)
-    monkeypatch.setattr(AST, "match", noted)
-    monkeypatch.setattr(mtt, "unroll", naive)
+    monkeypatch.setattr(AST, "segment", noted)
+    monkeypatch.setattr(ast, "unroll", naive)
     distilled(toy, cache, {"iterations": 1, "intermediate": intermediate, "lr_student": 0.05})
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[2] > 0
 
@@ -293,7 +288,7 @@ def test_experts_go_on_to_the_last_snapshot_that_is_asked_for(least: int | None,
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"intermediate": "ag"}, "unknown intermediate 'ag'; nearest: agg"),
+        ({"intermediate": "ag"}, "unknown intermediate of ast 'ag'; nearest: agg"),
         ({"init": "representativ"}, "nearest: representative"),
         ({"syn_steps": 2, "expert_epochs": 3}, "syn_steps = 2 are too few"),
     ],
@@ -304,7 +299,7 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, object], word
 
 
 def test_a_student_of_few_steps_may_be_compared_at_the_end_alone() -> None:
-    assert {*matched({"syn_steps": 2, "intermediate": "none"}).losses} == {2}
+    assert {*matched({"syn_steps": 2, "intermediate": "none"})[1]} == {2}
 
 
 @pytest.mark.parametrize(
@@ -326,6 +321,7 @@ def test_the_recipes_are_the_authors_commands(cell: tuple[str, int], settings: d
     assert {name: config[name] for name in settings} == settings
     assert config["iterations"] == 5000 and config["epochs_experts"] == 50 and config["experts"] == 100
     protocol = recipe.protocol
+    assert protocol is not None
     assert protocol.lr is None and protocol.weight_decay == 1e-3 and protocol.batch == 256
     stages = [(stage.epochs, stage.scale, stage.momentum) for stage in protocol.stages]
     assert stages == [(502, 1.0, None), (499, 0.5, 0.8)] and protocol.momentum == 0.9

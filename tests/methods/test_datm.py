@@ -19,7 +19,6 @@ from condense.training.parameters import as_parameters
 
 DATM = methods()["datm"]
 datm = import_module(DATM.__module__)
-mtt = import_module(methods()["mtt"].__module__)
 
 NETWORK, SHAPE = "convnet-w32", (1, 8, 8)
 
@@ -47,7 +46,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
 
     def noted(self: ImageMethod, train: Images, experts: Experts, run: ImageRun) -> SimpleNamespace:
         learned: SimpleNamespace = start(self, train, experts, run)
-        copies = {name: leaf.detach().clone() for name, leaf in learned.leaves.items()}
+        copies = {name: leaf.detach().clone() for name, leaf in learned.tensors.items()}
         found.append((learned, copies, experts))
         return learned
 
@@ -104,7 +103,7 @@ def test_an_update_goes_down_the_gradient_in_images_labels_and_rate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     seen: list[Tensor] = []
-    unroll = mtt.unroll
+    unroll = datm.unroll
 
     def naive(
         network: torch.nn.Module, start: Tensor, batches: list[Callable[[], tuple[Tensor, Tensor]]],
@@ -126,12 +125,12 @@ def test_an_update_goes_down_the_gradient_in_images_labels_and_rate(
         seen.extend(torch.autograd.grad(losses[len(batches)](theta), leaves))
         return unroll(network, start, batches, lr, losses, **named)
 
-    monkeypatch.setattr(mtt, "unroll", naive)
+    monkeypatch.setattr(datm, "unroll", naive)
     rates = {"lr_images": 50.0, "lr_labels": 3.0, "lr_lr": 1e-3}
     made = distilled(toy, cache, {"iterations": 1, **rates})
     ((learned, before, _),) = begun
     for gradient, name, rate in zip(seen, ("images", "logits", "lr"), rates.values(), strict=True):
-        moved = learned.leaves[name].detach() - before[name]
+        moved = learned.tensors[name].detach() - before[name]
         largest = float(moved.abs().max())
         assert largest > 0
         torch.testing.assert_close(moved, -rate * gradient, rtol=1e-3, atol=2e-3 * largest)
@@ -157,20 +156,20 @@ def ones(monkeypatch: pytest.MonkeyPatch, begun: Begun) -> list[float]:
     losses: list[float] = []
 
     def unroll(*arguments: object, **named: object) -> Unrolled:
-        for leaf in begun[-1][0].leaves.values():
+        for leaf in begun[-1][0].tensors.values():
             leaf.grad = torch.ones_like(leaf)
         loss, unless = torch.tensor(losses.pop(0)), named["unless"]
         assert callable(unless)
         return Unrolled(loss, torch.zeros(1), rejected=unless(loss))
 
-    monkeypatch.setattr(mtt, "unroll", unroll)
+    monkeypatch.setattr(datm, "unroll", unroll)
     return losses
 
 
 def ways(begun: Begun) -> dict[str, Tensor]:
     """How far the last run took each of what it learned."""
     learned, before, _ = begun[-1]
-    return {name: learned.leaves[name].detach() - before[name] for name in before}
+    return {name: learned.tensors[name].detach() - before[name] for name in before}
 
 
 RATES = {"lr_images": 8.0, "lr_labels": 2.0, "lr_lr": 1e-3}

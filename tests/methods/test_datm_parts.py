@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from condense.data import Images
-from condense.distillation import ExpertTraining, ImageRun
+from condense.distillation import ExpertTraining
+from condense.distillation.matching.trajectory import draw_segment
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import Network
@@ -68,11 +69,13 @@ def test_starts_are_drawn_from_the_whole_window_and_from_nowhere_else() -> None:
     window = {"min_start_epoch": 2, "current_max_start_epoch": 4, "max_start_epoch": 6}
     params = {name: str(value) for name, value in window.items()}
     method, _ = build("datm", "toy", 1, {**params, "expansion_end_epoch": "100"})
-    run = stand_in(ImageRun, rng=torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(0)
     for step, epochs in ((0, {2, 3}), (50, {2, 3, 4}), (100, {2, 3, 4, 5})):
-        matches = [method.match(Numbered(), step, run) for _ in range(80)]  # type: ignore[attr-defined]
-        assert {match.epoch for match in matches} == epochs
-        assert all(float(match.start[0]) == match.epoch for match in matches)
+        span = method.window(step)  # type: ignore[attr-defined]
+        segments = [draw_segment(Numbered(), span, 2, rng) for _ in range(80)]
+        assert {segment.epoch for segment in segments} == epochs
+        assert all(float(segment.start[0]) == segment.epoch for segment in segments)
+        assert all(float(segment.goal[0]) == segment.epoch + 2 for segment in segments)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         right = [bool((known == image).any()) for image in images.flatten()]
         return torch.nn.functional.one_hot(torch.tensor(right).long(), 3).float()
 
-    monkeypatch.setattr(datm, "answers", said)
+    monkeypatch.setattr(datm, "predict", said)
     yield numbers
 
 
@@ -219,6 +222,7 @@ def test_the_recipes_are_the_authors_configurations(
     assert config["momentum_labels"] == 0.9 and config["lr_student"] == 0.01
     assert recipe.method.epochs == 100  # type: ignore[attr-defined]
     protocol = recipe.protocol
+    assert protocol is not None
     assert protocol.lr is None and protocol.batch == 128 and protocol.augment == "dsa"
     assert [(stage.epochs, stage.scale) for stage in protocol.stages] == [(502, 1.0), (499, 0.1)]
 

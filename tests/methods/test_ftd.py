@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from condense.data import ImageDataset
-from condense.distillation import ExpertTraining, ImageRun, distill
+from condense.distillation import ExpertTraining, ImageRun, Rollback, distill
 from condense.distillation.matching.unrolled import Unrolled
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -18,7 +18,6 @@ from condense.training.loop import Loop, State
 
 FTD = methods()["ftd"]
 ftd = import_module(FTD.__module__)
-mtt = import_module(methods()["mtt"].__module__)
 
 TINY: dict[str, object] = {
     "network": "convnet-w32",
@@ -73,28 +72,35 @@ def test_the_average_is_seen_by_nobody_before_the_end(toy: ImageDataset, tmp_pat
 @pytest.fixture
 def trail(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
     """The images and their average after each update that was taken."""
+    rollbacks: list[Rollback] = []
     seen: list[tuple[Tensor, Tensor]] = []
-    moved = ftd.Averaged.moved
 
-    def noted(self: Any) -> None:
-        moved(self)
-        seen.append((self.syn.images.detach().clone(), self.average.clone()))
+    class Kept(Rollback):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            rollbacks.append(self)
 
-    monkeypatch.setattr(ftd.Averaged, "moved", noted)
+    def noted(self: ImageRun, **values: Tensor) -> None:
+        images, average = (rollbacks[-1].state[name] for name in ("images", "average"))
+        assert isinstance(images, Tensor) and isinstance(average, Tensor)
+        seen.append((images.detach().clone(), average.clone()))
+
+    monkeypatch.setattr(ftd, "Rollback", Kept)
+    monkeypatch.setattr(ImageRun, "log", noted)
     return seen
 
 
 def test_a_step_that_is_undone_leaves_no_trace_in_the_average(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trail: list[tuple[Tensor, Tensor]]
 ) -> None:
-    unroll, calls = mtt.unroll, []
+    unroll, calls = ftd.unroll, []
 
     def failing(*arguments: object, **named: object) -> Unrolled:
         calls.append(1)
         end: Unrolled = unroll(*arguments, **named)
         return replace(end, loss=end.loss * float("nan")) if len(calls) == 3 else end
 
-    monkeypatch.setattr(mtt, "unroll", failing)
+    monkeypatch.setattr(ftd, "unroll", failing)
     one = made(toy, tmp_path, iterations=4, ema_decay=0.5)
     (_, kept), (spoilt, absorbed), (images, average) = trail
     # The second update leads to the third one's infinite loss; the fourth goes on from the first.
@@ -165,7 +171,9 @@ def test_the_recipes_are_the_papers_table() -> None:
         config = method.config()
         assert found is recipe and config["rho"] == 0.01 and config["adaptive"] is True
         assert config["iterations"] == 5000 and config["gradient"] == "exact"
-        assert recipe.protocol.lr is None and [s.epochs for s in recipe.protocol.stages] == [502, 499]
+        protocol = recipe.protocol
+        assert protocol is not None and protocol.lr is None
+        assert [stage.epochs for stage in protocol.stages] == [502, 499]
         assert config["pixel_space"] == ("normalized" if dataset == "tiny-imagenet" else "zca")
     few, many = build("ftd", "cifar10", 10)[0].config(), build("ftd", "cifar100", 50)[0].config()
     assert (few["lr_student"], few["alpha"], few["ema_decay"]) == (0.001, 0.3, 0.9995)

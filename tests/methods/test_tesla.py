@@ -16,7 +16,7 @@ from condense.store import ImageSet
 from condense.training.parameters import as_parameters
 
 TESLA = methods()["tesla"]
-mtt = import_module(methods()["mtt"].__module__)
+tesla = import_module(TESLA.__module__)
 
 TINY: dict[str, object] = {
     "network": "convnet-w32",
@@ -42,7 +42,7 @@ def made(toy: ImageDataset, cache: Path, name: str = "tesla", /, **settings: obj
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[Tensor, Tensor]]]:
     """The images and labels of each student's steps, without augmentation."""
     students: list[list[tuple[Tensor, Tensor]]] = []
-    unroll = mtt.unroll
+    unroll = tesla.unroll
 
     def noted(
         network: object, start: Tensor, batches: list[Batch], *rest: object, **named: object
@@ -51,7 +51,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[Tensor, Tensor]]]:
         end: Unrolled = unroll(network, start, batches, *rest, **named)
         return end
 
-    monkeypatch.setattr(mtt, "unroll", noted)
+    monkeypatch.setattr(tesla, "unroll", noted)
     return students
 
 
@@ -98,8 +98,7 @@ def test_soft_labels_are_the_goals_answers_without_augmentation(
 ) -> None:
     one = made(toy, tmp_path, soft_labels="true")
     start = made(toy, tmp_path, soft_labels="true", lr_images=1e-30).images
-    _, goal, again = goals[:3]
-    assert torch.equal(goal, again)
+    _, goal = goals[:2]
     network = build_network("convnet-w32", toy.spec.shape, 3, torch.Generator()).double()
     said = functional_call(network, as_parameters(network, goal.double()), (start.double(),)).softmax(1)
     assert one.soft is not None and one.content["label"]["kind"] == "soft"
@@ -111,8 +110,8 @@ def test_each_update_has_labels_of_its_own_and_the_set_those_of_the_last(
     toy: ImageDataset, tmp_path: Path, seen: list[list[tuple[Tensor, Tensor]]], goals: list[Tensor]
 ) -> None:
     one = made(toy, tmp_path, iterations=4, soft_labels="true", augment="none", batch_syn=6)
-    targets = goals[1::3]
-    assert len(targets) == len(seen) == 4 and torch.equal(goals[5], targets[1])
+    targets = goals[1::2]
+    assert len(targets) == len(seen) == 4
     network = build_network("convnet-w32", toy.spec.shape, 3, torch.Generator())
     for target, student in zip(targets, seen, strict=True):
         for images, labels in student:
@@ -148,14 +147,14 @@ def test_the_labels_of_an_update_that_is_undone_are_not_stored(
 ) -> None:
     before = made(toy, tmp_path, iterations=1, soft_labels="true")
     count = []
-    unroll = mtt.unroll
+    unroll = tesla.unroll
 
     def failing(*arguments: object, **named: object) -> Unrolled:
         count.append(1)
         end: Unrolled = unroll(*arguments, **named)
         return replace(end, loss=end.loss * float("nan")) if len(count) == 2 else end
 
-    monkeypatch.setattr(mtt, "unroll", failing)
+    monkeypatch.setattr(tesla, "unroll", failing)
     after = made(toy, tmp_path, iterations=2, soft_labels="true")
     assert before.soft is not None and after.soft is not None and after.content["hints"]["rollbacks"] == 1
     assert torch.equal(after.soft, before.soft)
@@ -173,6 +172,8 @@ def test_the_recipes_are_the_authors_commands_at_half_the_pixels_rate() -> None:
         config = method.config()
         assert found is recipe and config["gradient"] == "tesla" and config["lr_images"] == 500
         assert config["iterations"] == 10000 and config["soft_labels"] is False
-        assert recipe.protocol.lr is None and [s.epochs for s in recipe.protocol.stages] == [502, 499]
+        protocol = recipe.protocol
+        assert protocol is not None and protocol.lr is None
+        assert [stage.epochs for stage in protocol.stages] == [502, 499]
     config = build("tesla", "cifar100", 50)[0].config()
     assert (config["syn_steps"], config["batch_syn"], config["pixel_space"]) == (80, 125, "zca")

@@ -1,4 +1,4 @@
-"""Steps that are taken back: what keeps a learned learning rate positive and a loss finite."""
+"""Steps that are undone: they would make a learned learning rate negative, or a loss infinite."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,22 @@ from condense.training.loop import copied
 
 
 class Rollback:
-    """Watches learned tensors: a step that spoils them is undone, and every later step is half as long.
+    """Takes the steps of an optimiser, and undoes those that spoil what is learned.
 
-    A step spoils them if it makes the learning rate negative (or zero), or if the loss at what it leads to is
-    not finite. What was learned, and the optimiser with its momentum, go back to where they were before that
-    step; its learning rates are halved. This happens a limited number of times; with none allowed, nothing is
-    watched.
+    A step is undone if it makes the learned learning rate zero or negative, or if the loss after it is not
+    finite. Then the learned tensors and the optimiser, with its momentum, go back to where they were before
+    that step, and the optimiser's learning rates are halved. This happens a limited number of times. With
+    none allowed, every step is taken and nothing is checked.
 
     Args:
-        learned: What the optimiser changes, by name.
-        lr: The learned learning rate, one of them; it must stay positive.
-        optimizer: Over all of them.
-        most: How often a step may be undone.
-        remedy: The setting to change when that was not enough.
+        learned: The tensors that the optimiser changes, and others that change with them, by name.
+        lr: The learned learning rate, one of these tensors; it has to stay positive.
+        optimizer: The optimiser over them.
+        most: Number of steps that may be undone.
+        remedy: The setting to change when more steps would have to be undone.
 
     Attributes:
-        count: Steps undone so far.
+        count: Number of steps undone so far.
     """
 
     def __init__(
@@ -44,19 +44,24 @@ class Rollback:
         self._before: dict[str, object] | None = None
         self.count = 0
 
+    @property
+    def state(self) -> dict[str, object]:
+        """Everything that a checkpoint of a run has to hold: tensors, optimiser and this object."""
+        return {**self._learned, "optimizer": self._optimizer, "rollback": self}
+
     def step(self, step: int, loss: Float[Tensor, ""], also: Sequence[Tensor] = ()) -> bool:
         """Takes the optimiser's step if the loss is finite and the learning rate stays positive.
 
         Args:
-            step: Its number, for the message.
-            loss: At the tensors as they are; their gradients are in place.
+            step: Number of the step, for the message.
+            loss: The loss at the tensors as they are; their gradients are in place.
             also: Other values that must be finite.
 
         Returns:
-            Whether the step was taken; if not, an earlier state is back in its place.
+            Whether the step was taken; if not, an earlier state has been restored.
 
         Raises:
-            Refused: if a step is to be undone once too often.
+            Refused: if a step would have to be undone once too often.
         """
         if self._most == 0:
             self._optimizer.step()
@@ -101,10 +106,10 @@ class Rollback:
         self._optimizer.load_state_dict(copied(optimizer))  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, object]:
-        """The count, and what the next undoing would go back to."""
+        """Returns the count, and the state that would be restored next."""
         return {"count": self.count, "before": self._before or {}}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores what `state_dict` returned."""
         assert isinstance(state["count"], int) and isinstance(state["before"], dict)
         self.count, self._before = state["count"], state["before"] or None
