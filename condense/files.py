@@ -65,12 +65,7 @@ def digest(value: object) -> str:
 
 
 def hash_tensors(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
-    """Returns the SHA-256 of a text and of each tensor's name, dtype, shape and bytes, in order of name.
-
-    Args:
-        tensors: Tensors by name, on any device.
-        prefix: Text that is hashed before the tensors.
-    """
+    """Returns the SHA-256 of a text and each tensor's name, dtype, shape and bytes, in order of name."""
     total = hashlib.sha256(prefix.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -78,9 +73,7 @@ def hash_tensors(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
         total.update(canonical([name, dtype, list(tensor.shape)]).encode())
         if tensor.numel() < 2:  # such a tensor counts as contiguous whatever its strides are
             tensor = tensor.clone(memory_format=torch.contiguous_format)
-        total.update(
-            tensor.reshape(-1).view(torch.uint8).numpy().data
-        )  # without a copy, as the tensor may be large
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # without a copy
     return total.hexdigest()
 
 
@@ -90,11 +83,7 @@ def raw_bytes(tensor: Tensor) -> bytes:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Writes a file such that a reader sees either the old content or the new content as a whole.
-
-    Args:
-        path: The file. Missing folders are created.
-        data: New content of the file.
+    """Writes a file, and missing folders, such that a reader sees the old or the new content as a whole.
 
     Raises:
         Refused: If the file cannot be written.
@@ -143,11 +132,7 @@ def home() -> Path:
 
 
 def data_folder(chosen: Path | None) -> Path:
-    """Returns the folder with the files of named datasets.
-
-    Args:
-        chosen: The folder that the user chose; None for ``$CONDENSE_DATA``, or ``data`` in `home` without it.
-    """
+    """Returns the folder of named datasets: the chosen one, ``$CONDENSE_DATA``, or ``data`` in `home`."""
     return chosen or Path(os.environ.get("CONDENSE_DATA") or home() / "data")
 
 

@@ -116,12 +116,7 @@ class Protocol:
     select: str | None = None
 
     def __post_init__(self) -> None:
-        """Checks the fields.
-
-        Raises:
-            Refused: If a name is unknown, a batch would be mixed twice, a temperature is missing, or both
-                steps and stages are given.
-        """
+        """Refuses unknown names and fields that contradict each other."""
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if value not in choices and (value is not None or field == "optimizer"):
@@ -140,7 +135,6 @@ class Protocol:
 
     @property
     def epochs(self) -> int:
-        """Number of epochs of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
     def lasting(self, epochs: int | None) -> tuple[Stage, ...]:
@@ -203,7 +197,6 @@ class Protocol:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of the protocol's JSON."""
         return digest(self.to_json())
 
 

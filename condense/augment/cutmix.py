@@ -33,11 +33,7 @@ class Mix:
     share: float
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Returns the mixed images; differentiable.
-
-        Args:
-            images: The images, on the device of ``order``.
-        """
+        """Returns the mixed images; differentiable. The images must be on the device of ``order``."""
         top, bottom, left, right = self.box
         mixed = images.clone()
         mixed[:, :, top:bottom, left:right] = images[:, :, top:bottom, left:right][self.order]
@@ -49,16 +45,7 @@ class Mix:
 
 
 def draw_cutmix(n: int, size: tuple[int, int], generator: torch.Generator) -> Mix:
-    """Draws a box and a permutation.
-
-    Args:
-        n: Number of images of the batch.
-        size: (h, w) of the images in pixels.
-        generator: A CPU generator.
-
-    Returns:
-        The mixture on the CPU.
-    """
+    """Draws a box and a permutation for n images of (h, w) pixels, on the CPU."""
     # In float64, the product of a side and a number below 1 is never rounded up to the side.
     area, row, column = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     order = torch.randperm(n, generator=generator)

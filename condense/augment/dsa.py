@@ -144,19 +144,12 @@ def _integer(u: Float[Tensor, "g p"], low: int, high: int) -> Int64[Tensor, "g p
 
 
 def _pixels(side: int, like: Tensor) -> Tensor:
-    """Returns the pixel numbers of a side."""
     return torch.arange(side, device=like.device)
 
 
 OPS: Mapping[str, Op] = {
-    "color": _color,
-    "crop": _crop,
-    "cutout": _cutout,
-    "flip": _flip,
-    "scale": _scale,
-    "rotate": _rotate,
-}
-"""The operations by name."""
+    "color": _color, "crop": _crop, "cutout": _cutout, "flip": _flip, "scale": _scale, "rotate": _rotate,
+}  # fmt: skip
 
 IDENTITY = "none"
 
@@ -181,8 +174,7 @@ class Drawn:
     def __call__(self, x: Float[Tensor, "g b c h w"]) -> Float[Tensor, "g b c h w"]:
         """Applies each group's operation to its b images; differentiable.
 
-        Args:
-            x: The images; b is arbitrary if ``values`` has one row per group.
+        If ``values`` has one row per group, b is arbitrary.
 
         Raises:
             ValueError: If the draw was made for another number of groups or images, or another size.
@@ -236,11 +228,7 @@ def parse(strategy: str) -> tuple[tuple[str, ...], ...]:
 
 
 def has_flip(strategy: str) -> bool:
-    """Returns whether a strategy contains a flip.
-
-    Raises:
-        Refused: If an operation is unknown.
-    """
+    """Returns whether a strategy contains a flip; refuses an unknown operation like `parse`."""
     return any("flip" in stage for stage in parse(strategy))
 
 
@@ -287,38 +275,25 @@ def draw(
     Raises:
         Refused: If an operation is unknown.
     """
-    drawn = None
     stages = []
     for names in parse(strategy):
         ops = torch.randint(len(names), (groups,), generator=generator).tolist()
         values = torch.rand(groups, per_group, UNIFORMS, generator=generator)
         stages.append(Drawn(tuple(names[op] for op in ops), values, size))
+    drawn = None
     for stage in reversed(stages):
         drawn = replace(stage, then=drawn)
     return drawn or Drawn((IDENTITY,) * groups, torch.zeros(groups, 1, UNIFORMS), size)
 
 
 def siamese(strategy: str, size: tuple[int, int], classes: int, generator: torch.Generator) -> Drawn:
-    """Draws an augmentation of each class, to be applied to its real and its synthetic images.
-
-    Args:
-        strategy: The strategy, see `draw`.
-        size: (h, w) of the images in pixels.
-        classes: Number of classes; each class is a group.
-        generator: A CPU generator.
-    """
+    """Draws an augmentation of each class, for its real and its synthetic images; see `draw`."""
     return draw(strategy, size, generator, groups=classes)
 
 
 def augment(
     x: Float[Tensor, "n c h w"], strategy: str, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Augments a training batch: all images get the same operation, each with its own parameters.
-
-    Args:
-        x: The images.
-        strategy: The strategy, see `draw`.
-        generator: A CPU generator.
-    """
+    """Augments a training batch: all images get one operation, each with its own parameters; see `draw`."""
     size = (x.shape[-2], x.shape[-1])
     return draw(strategy, size, generator, per_group=len(x))(x[None])[0]

@@ -83,12 +83,8 @@ def _noise(image: Float[Tensor, "c h w"], batch: _Batch) -> Float[Tensor, "c h w
 
 
 LEGACY_OPS: Mapping[str, Callable[[Tensor, _Batch], Tensor]] = {
-    "crop": _crop,
-    "scale": _scale,
-    "rotate": _rotate,
-    "noise": _noise,
-}
-"""The operations by name."""
+    "crop": _crop, "scale": _scale, "rotate": _rotate, "noise": _noise,
+}  # fmt: skip
 
 
 def parse_legacy(operations: str) -> tuple[str, ...]:
@@ -97,9 +93,7 @@ def parse_legacy(operations: str) -> tuple[str, ...]:
     Raises:
         Refused: If an operation is unknown.
     """
-    if operations in ("", "none"):
-        return ()
-    names = tuple(operations.split("_"))
+    names = () if operations in ("", "none") else tuple(operations.split("_"))
     for name in names:
         if name not in LEGACY_OPS:
             raise unknown("augmentation of dc", name, LEGACY_OPS)
@@ -114,7 +108,7 @@ def augment_legacy(
 
     Args:
         x: The images.
-        operations: Operation names joined by ``_``; ``""`` and ``"none"`` are the identity and draw nothing.
+        operations: Names for `parse_legacy`; without an operation, ``x`` is returned and nothing is drawn.
         generator: A CPU generator.
 
     Raises:

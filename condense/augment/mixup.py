@@ -27,23 +27,12 @@ def draw_mixup(n: int, beta: float, generator: torch.Generator) -> tuple[Int64[T
 
 
 def symmetric_beta(a: float, generator: torch.Generator) -> float:
-    """Draws a value from Beta(a, a), as its quantile at a uniform probability.
-
-    Args:
-        a: Parameter of the distribution, above 0.
-        generator: A CPU generator.
-    """
+    """Draws a value from Beta(a, a), a > 0, as its quantile at a uniform probability."""
     return float(betaincinv(a, a, float(torch.rand((), generator=generator, dtype=torch.float64))))
 
 
 def mix(
     images: Float[Tensor, "n c h w"], order: Int64[Tensor, " n"], share: float
 ) -> Float[Tensor, "n c h w"]:
-    """Returns the mixed images, ``share * images + (1 - share) * images[order]``.
-
-    Args:
-        images: The images, on the device of ``order``.
-        order: Position of the image that each image is mixed with.
-        share: Weight of each image itself.
-    """
+    """Returns ``share * images + (1 - share) * images[order]``, with all tensors on one device."""
     return share * images + (1 - share) * images[order]

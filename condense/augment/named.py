@@ -39,38 +39,21 @@ def named_augmentation(augment: str, spec_strategy: str) -> Augmentation:
     """
     family, colon, operations = augment.partition(":")
     if augment == "none":
-        return _identity
+        return lambda x, generator: x
     if augment == "dsa-flip-first":
-        return partial(_dsa, strategy=dsa.flip_first(spec_strategy))
+        return _dsa(dsa.flip_first(spec_strategy))
     if augment == "crop-flip":
-        return partial(_crop, flip=dsa.has_flip(spec_strategy))
+        return partial(crop.random_crop, flip=dsa.has_flip(spec_strategy))
     if augment == "resized-flip":
-        return partial(_resized, flip=dsa.has_flip(spec_strategy))
+        return partial(resized.random_resized_crop, flip=dsa.has_flip(spec_strategy))
     if family == "dsa":
-        strategy = operations if colon else spec_strategy
-        dsa.parse(strategy)
-        return partial(_dsa, strategy=strategy)
+        return _dsa(operations if colon else spec_strategy)
     if family == "dc" and colon:
         legacy.parse_legacy(operations)
-        return partial(_dc, operations=operations)
+        return lambda x, generator: legacy.augment_legacy(x, operations, generator)
     raise unknown("augmentation", augment, FORMS)
 
 
-def _identity(x: Tensor, generator: torch.Generator) -> Tensor:
-    return x
-
-
-def _dsa(x: Tensor, generator: torch.Generator, *, strategy: str) -> Tensor:
-    return dsa.augment(x, strategy, generator)
-
-
-def _crop(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
-    return crop.random_crop(x, generator, flip=flip)
-
-
-def _resized(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
-    return resized.random_resized_crop(x, generator, flip=flip)
-
-
-def _dc(x: Tensor, generator: torch.Generator, *, operations: str) -> Tensor:
-    return legacy.augment_legacy(x, operations, generator)
+def _dsa(strategy: str) -> Augmentation:
+    dsa.parse(strategy)
+    return lambda x, generator: dsa.augment(x, strategy, generator)

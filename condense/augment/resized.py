@@ -68,7 +68,7 @@ def boxes(
     # In float64, the product of a side and a number below 1 is never rounded up to the side.
     u = torch.rand(tries, numbers, n, generator=generator, dtype=torch.float64)
     area = h * w * (smallest + (1 - smallest) * u[:, 0])
-    aspect = torch.full_like(area, w / h) if aspects is None else _between(aspects, u[:, 1])
+    aspect = torch.full_like(area, w / h) if aspects is None else _log_uniform(aspects, u[:, 1])
     # heights, widths: (tries, n)
     widths, heights = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
     if aspects is None:
@@ -96,11 +96,7 @@ def enlarged(x: Float[Tensor, "n c h w"], boxes: Int64[Tensor, "n 4"]) -> Float[
 
 
 def require_share(setting: str, share: float) -> None:
-    """Refuses a smallest share of the area that is not in (0, 1].
-
-    Args:
-        setting: Name of the setting that holds the share.
-        share: The share.
+    """Checks a setting that is the smallest share of the area.
 
     Raises:
         Refused: If the share is not above 0 and at most 1.
@@ -109,8 +105,7 @@ def require_share(setting: str, share: float) -> None:
         raise Refused("a share of an image is above 0 and at most 1", setting=setting, value=share)
 
 
-def _between(aspects: tuple[float, float], u: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Maps uniform numbers to log-uniform aspect ratios."""
+def _log_uniform(aspects: tuple[float, float], u: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     least, most = (math.log(aspect) for aspect in aspects)
     return torch.exp(least + (most - least) * u)
 
@@ -120,6 +115,4 @@ def _central(h: int, w: int, aspects: tuple[float, float]) -> tuple[int, int]:
     least, most = aspects
     if w / h < least:
         return round(w / least), w
-    if w / h > most:
-        return h, round(h * most)
-    return h, w
+    return (h, round(h * most)) if w / h > most else (h, w)

@@ -62,31 +62,20 @@ class SharedViews:
     @classmethod
     def stack(cls, views: "Sequence[SharedViews]") -> "SharedViews":
         """Joins the views of several batches."""
-        return cls(*(torch.cat(parts) for parts in zip(*(view._parts() for view in views), strict=True)))
+        return cls(*map(torch.cat, zip(*(vars(view).values() for view in views), strict=True)))
 
     def to(self, device: torch.device | str) -> "SharedViews":
         """Returns the same views for images on another device."""
-        return SharedViews(*(part.to(device) for part in self._parts()))
+        return SharedViews(*(part.to(device) for part in vars(self).values()))
 
     def __call__(self, x: Float[Tensor, "p b c h w"], step: int) -> Float[Tensor, "p b c h w"]:
-        """Returns the views of the batches at a step; differentiable.
-
-        Args:
-            x: The p batches.
-            step: The step.
-        """
+        """Returns the views of p batches at a step; differentiable."""
         return mapped(x, *self.maps(step, (x.shape[-2], x.shape[-1]), x.dtype))
 
     def maps(
         self, step: int, size: tuple[int, int], dtype: torch.dtype
     ) -> tuple[Float[Tensor, "p h h"], Float[Tensor, "p w w"]]:
-        """Returns the views of a step as matrices for the rows and the columns, see `mapped`.
-
-        Args:
-            step: The step.
-            size: (h, w) of the images.
-            dtype: Data type of the matrices.
-        """
+        """Returns a step's views of images (h, w) as matrices for the rows and the columns, see `mapped`."""
         top, left, height, width = self.boxes[:, step].unbind(1)
         down, right = self.rolls[:, step].unbind(1)
         mirrored = self.mirrored[:, step]
@@ -94,22 +83,14 @@ class SharedViews:
         columns = taps(left, width, size[1], size[1], dtype)
         return _turned(rows, down, torch.zeros_like(mirrored)), _turned(columns, right, mirrored)
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.boxes, self.mirrored, self.rolls
-
 
 def _turned(
     taps: Float[Tensor, "p side side"], roll: Int[Tensor, " p"], mirrored: Bool[Tensor, " p"]
 ) -> Float[Tensor, "p side side"]:
-    """Adds the flip and the shift to the matrix of a crop.
+    """Adds the flip and the shift to the matrix that enlarges a crop.
 
-    Pixel o of the view is pixel q = (o - roll) mod side of the enlarged crop, or side - 1 - q if the crop is
+    Pixel o of the view is pixel q = (o - roll) mod side of the enlarged crop, or side - 1 - q if it is
     mirrored.
-
-    Args:
-        taps: Matrix that enlarges the crop.
-        roll: Shift towards higher pixel numbers.
-        mirrored: Whether the crop is mirrored.
     """
     side = taps.shape[1]
     shown = (torch.arange(side, device=taps.device) - roll[:, None]) % side

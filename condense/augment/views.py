@@ -43,11 +43,7 @@ class Views:
     paste: tuple[int, int, int, int]
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Returns the views of the images; differentiable.
-
-        Args:
-            images: The images, on any device.
-        """
+        """Returns the views of images on any device; differentiable."""
         return self._mixed(crop.flipped(self._boxed(images), self.flips.bool().to(images.device)))
 
     def misfit(self, size: tuple[int, int]) -> str | None:

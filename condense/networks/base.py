@@ -27,20 +27,12 @@ class Network(nn.Module):
     """
 
     def __init__(self, body: nn.Sequential, feature_dim: int, num_classes: int) -> None:
-        """Adds a new classifier to a body.
-
-        Args:
-            body: Layers before the classifier.
-            feature_dim: Number d of features of an image.
-            num_classes: Number k of logits.
-        """
         super().__init__()
         self.body = body
         self.classifier = nn.Linear(feature_dim, num_classes)
 
     @property
     def feature_dim(self) -> int:
-        """Number d of features."""
         return self.classifier.in_features
 
     def features(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
@@ -69,7 +61,6 @@ class Network(nn.Module):
         return x.flatten(1), made
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-        """Returns the logits."""
         logits: Tensor = self.classifier(self.features(x))
         return logits
 
@@ -144,14 +135,9 @@ def in_chunks(
 def network_in_chunks(
     net: Network, function: Callable[[Tensor], Tensor], x: Float[Tensor, "n c h w"]
 ) -> Float[Tensor, "n d"]:
-    """Applies a network to images without gradients, chunk by chunk where that does not change the result.
+    """Applies a function that uses a network to images without gradients, chunk by chunk as in `in_chunks`.
 
     A batch norm in training mode needs the whole batch, so there is only one chunk in that case.
-
-    Args:
-        net: The network that the function uses.
-        function: Maps images to one row each.
-        x: The images.
     """
     whole = net.training and net.mixes_samples
     return in_chunks(function, x, size=max(len(x), 1) if whole else None)

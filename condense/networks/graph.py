@@ -53,16 +53,6 @@ def geometric() -> Any:
         ) from error
 
 
-def _gcn(width: int, hidden: int) -> nn.Module:
-    layer: nn.Module = geometric().GCNConv(width, hidden, normalize=False)
-    return layer
-
-
-def _gat(width: int, hidden: int) -> nn.Module:
-    layer: nn.Module = geometric().GATConv(width, hidden, add_self_loops=False)
-    return layer
-
-
 def _gin(width: int, hidden: int) -> nn.Module:
     inner = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
     layer: nn.Module = geometric().GINConv(inner)
@@ -86,8 +76,11 @@ _Layer = Callable[[int, int], nn.Module]
 _Messages = Callable[[GraphBatch], tuple[Tensor, ...]]
 
 _LAYERS: Mapping[str, tuple[_Layer, _Messages]] = {
-    "gcn": (_gcn, _weighted),
-    "gat": (_gat, lambda batch: (_looped(batch),)),
+    "gcn": (lambda width, hidden: geometric().GCNConv(width, hidden, normalize=False), _weighted),
+    "gat": (
+        lambda width, hidden: geometric().GATConv(width, hidden, add_self_loops=False),
+        lambda batch: (_looped(batch),),
+    ),
     "gin": (_gin, lambda batch: (batch.edges,)),
 }
 """Constructor of each layer, and the arguments that all layers take besides the nodes' values."""
@@ -109,16 +102,7 @@ class GraphNetwork(nn.Module):
     def __init__(
         self, layer: str, width: int, num_classes: int, *, mean: bool, layers: int, hidden: int
     ) -> None:
-        """Builds the layers.
-
-        Args:
-            layer: ``gcn``, ``gat`` or ``gin``.
-            width: Number d of features of a node.
-            num_classes: Number k of logits.
-            mean: Whether to pool by the mean instead of the sum.
-            layers: Number of message-passing layers.
-            hidden: Number h of values of a node after each layer.
-        """
+        """Builds the layers; see `build_graph_network`. ``layer`` is ``gcn``, ``gat`` or ``gin``."""
         super().__init__()
         make, self._messages = _LAYERS[layer]
         self.rounds = nn.ModuleList(make(hidden if number else width, hidden) for number in range(layers))
@@ -127,7 +111,6 @@ class GraphNetwork(nn.Module):
 
     @property
     def feature_dim(self) -> int:
-        """Number h of features of a graph."""
         return self.classifier.in_features
 
     def nodes(self, batch: GraphBatch) -> Float[Tensor, "z h"]:
@@ -150,7 +133,6 @@ class GraphNetwork(nn.Module):
         return pooled / count[:, None]
 
     def forward(self, batch: GraphBatch) -> Float[Tensor, "g k"]:
-        """Returns the logits."""
         logits: Tensor = self.classifier(self.features(batch))
         return logits
 
@@ -236,12 +218,8 @@ def graph_chunks(graphs: Graphs, widths: Sequence[int], size: int = GRAPH_CHUNK)
 def in_graph_chunks(
     function: Callable[[GraphBatch], Tensor], graphs: Graphs, widths: Sequence[int], size: int = GRAPH_CHUNK
 ) -> Float[Tensor, "g d"]:
-    """Applies a function, such as `GraphNetwork.features`, to graphs chunk by chunk without gradients.
+    """Applies a function, such as `GraphNetwork.features`, to `graph_chunks` without gradients.
 
-    Args:
-        function: Maps a batch to one row per graph. No graph may influence another graph's row.
-        graphs: The graphs.
-        widths: Number of values of each feature, `condense.data.GraphSpec.features`.
-        size: Largest number of nodes and messages of a chunk.
+    The function maps a batch to one row per graph. No graph may influence another graph's row.
     """
     return torch.cat([function(batch) for batch in graph_chunks(graphs, widths, size)])

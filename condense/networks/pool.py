@@ -15,7 +15,6 @@ class AveragePool(nn.Module):
     """Averages each 2 x 2 square; an odd last row or column is dropped, as in `torch.nn.AvgPool2d`."""
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-        """Returns the map at half its height and width."""
         h, w = x.shape[-2:]
         if x.device.type != "cpu" or h % 2 or w % 2:
             return avg_pool2d(x, 2)
@@ -24,8 +23,6 @@ class AveragePool(nn.Module):
 
 
 class _Pool(torch.autograd.Function):
-    """Averages 2 x 2 squares."""
-
     generate_vmap_rule = True
 
     @staticmethod

@@ -23,13 +23,11 @@ class Residual(Rectified):
     """A residual block: the ReLU of the sum of a branch and a shortcut."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:
-        """Takes two modules with outputs of the same shape."""
         super().__init__()
         self.branch = branch
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the block's output."""
         return torch.relu(self.branch(x) + self.shortcut(x))
 
 
@@ -81,14 +79,12 @@ def _stages(
 
 
 def _block(stack: Stack, channels: int, stride: int, pooled: bool) -> None:
-    """Adds one basic block to the stack."""
     step = 1 if pooled else stride
     branch = Stack(stack.shape, batch_norm=stack.batch_norm)
     branch.conv(channels, kernel=3, pad=1, stride=step, bias=False).norm().relu()
     if step < stride:
         branch.average_pool()
     branch.conv(channels, kernel=3, pad=1, bias=False).norm()
-
     _join(stack, branch, channels, stride, pooled)
 
 
@@ -109,6 +105,5 @@ def _join(stack: Stack, branch: Stack, channels: int, stride: int, pooled: bool)
         if pooled and stride > 1:
             shortcut.average_pool()
         shortcut.norm()
-
     stack.add(Residual(branch.body(), shortcut.body()))
     stack.channels, stack.height, stack.width = branch.shape

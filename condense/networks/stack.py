@@ -23,12 +23,7 @@ class Stack:
     """
 
     def __init__(self, shape: tuple[int, int, int], *, batch_norm: bool = False) -> None:
-        """Starts without layers.
-
-        Args:
-            shape: (c, h, w) of the input.
-            batch_norm: Whether `norm` adds batch norm instead of instance norm.
-        """
+        """Starts without layers, from the (c, h, w) of the input."""
         self.layers: list[nn.Module] = []
         self.channels, self.height, self.width = shape
         self.batch_norm = batch_norm
@@ -44,7 +39,6 @@ class Stack:
         return self.channels * self.height * self.width
 
     def body(self) -> nn.Sequential:
-        """Returns the layers as one module."""
         return nn.Sequential(*self.layers)
 
     def add(self, layer: nn.Module) -> Stack:
@@ -53,11 +47,9 @@ class Stack:
         return self
 
     def relu(self) -> Stack:
-        """Adds a ReLU."""
         return self.add(nn.ReLU())
 
     def conv(self, channels: int, kernel: int, pad: int, *, stride: int = 1, bias: bool = True) -> Stack:
-        """Adds a convolution."""
         return self._conv(channels, kernel, (pad, pad), stride, bias)
 
     def first_conv(self, channels: int, kernel: int, pad: int) -> Stack:
@@ -80,12 +72,10 @@ class Stack:
         return self.add(nn.GroupNorm(self.channels, self.channels))
 
     def average_pool(self) -> Stack:
-        """Adds a 2 x 2 average pooling."""
         self._resize(2, (0, 0), 2)
         return self.add(AveragePool())
 
     def max_pool(self) -> Stack:
-        """Adds a 2 x 2 max pooling."""
         self._resize(2, (0, 0), 2)
         return self.add(nn.MaxPool2d(2))
 

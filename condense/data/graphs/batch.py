@@ -52,12 +52,7 @@ def multi_hot(features: Int64[Tensor, "z f"], widths: Sequence[int]) -> Float[Te
 
 
 def batch_of(graphs: Graphs, widths: Sequence[int]) -> GraphBatch:
-    """Returns graphs of a dataset as one batch.
-
-    Args:
-        graphs: The graphs.
-        widths: Number of values of each feature, `condense.data.GraphSpec.features`.
-    """
+    """Returns a dataset's graphs as one batch; ``widths`` are `condense.data.GraphSpec.features`."""
     return GraphBatch(
         nodes=multi_hot(graphs.node_features, widths),
         edges=graphs.edges,

@@ -21,9 +21,6 @@ from condense.errors import Refused
 PARTS = ("train", "valid", "test")
 """Names of the splits."""
 
-MAX_VALUES = 2**20
-"""Largest range of values that is searched for the values that occur with a table; larger ones are sorted."""
-
 Rows = Int64[np.ndarray, "_ _"]
 Column = Int64[np.ndarray, " _"]
 
@@ -175,7 +172,6 @@ def _rows_like(files: Files, name: str, lines: int, other: str, columns: int | N
 
 
 def _pair(numbers: Column) -> str:
-    """Returns two numbers as text."""
     return f"{numbers[0]} and {numbers[1]}"
 
 
@@ -188,16 +184,9 @@ def _raw(
     labels: Int64[np.ndarray, " g"],
     split: Mapping[str, Column] | None,
 ) -> RawGraphs:
-    """Brings what was read into the form that both layouts share.
+    """Brings what was read into the form that both layouts share; node numbers count through all graphs.
 
-    Args:
-        where: The source, for error messages.
-        sizes: Number of nodes of each graph, at least one.
-        arcs: Both ends of each line of the edge file; node numbers count through all graphs.
-        features: Features of each node; None takes the degree.
-        values: Features of each line of the edge file; None if edges have no features.
-        labels: Class of each graph as in the file.
-        split: The source's own split.
+    Without ``features``, a node's feature is its degree; without ``values``, edges have no features.
     """
     nodes = int(sizes.sum())
     line, edges = _both_ways(arcs, nodes)
@@ -226,12 +215,8 @@ def _raw(
 def _both_ways(arcs: Rows, nodes: int) -> tuple[Column, Int64[np.ndarray, "2 e"]]:
     """Lists every edge once in each direction, sorted by source and target.
 
-    Args:
-        arcs: Both ends of each line of the edge file.
-        nodes: Number of nodes.
-
     Returns:
-        The first line that lists each directed edge in either direction, and the edge's source and target.
+        The first line of the edge file that lists each edge, and the edge's source and target.
     """
     low, high = np.minimum(arcs[:, 0], arcs[:, 1]), np.maximum(arcs[:, 0], arcs[:, 1])
     proper = np.flatnonzero(low < high)
@@ -245,35 +230,14 @@ def _both_ways(arcs: Rows, nodes: int) -> tuple[Column, Int64[np.ndarray, "2 e"]
 def tuple_ids(rows: Rows) -> tuple[Column, Rows]:
     """Numbers the different rows of a table in lexicographic order.
 
-    The columns are combined into one number per row, which is replaced by its rank whenever it exceeds
-    `MAX_VALUES`. Nothing is hashed, so different rows always get different ids.
-
-    Args:
-        rows: A table of numbers from 0.
-
     Returns:
         The id of each row, and the row that each id stands for.
     """
-    key, span = np.zeros(len(rows), np.int64), 1
-    for column in rows.T:
-        width = int(column.max(initial=0)) + 1
-        if width > MAX_VALUES:
-            column, width = _ranks(column, width)
-        if span * width > MAX_VALUES:
-            key, span = _ranks(key, span)
-        key, span = key * width + column, span * width
-    ids, count = _ranks(key, span)
-    members = np.zeros(count, np.int64)
-    members[ids] = np.arange(len(rows))
-    return ids, rows[members]
-
-
-def _ranks(numbers: Column, span: int) -> tuple[Column, int]:
-    """Returns the rank of each number below ``span`` among the different ones, and how many those are."""
-    if span > MAX_VALUES:
-        different, ranks = np.unique(numbers, return_inverse=True)
-        return ranks, len(different)
-    present = np.zeros(span, bool)
-    present[numbers] = True
-    ranks = np.cumsum(present) - 1
-    return ranks[numbers], int(present.sum())
+    # Unlike np.unique(axis=0), sorting by one column after the other compares plain numbers.
+    order = np.lexsort(rows.T[::-1]) if rows.shape[1] else np.arange(len(rows))
+    ordered = rows[order]
+    first = np.ones(len(rows), bool)  # whether a row is the first of its kind
+    first[1:] = (ordered[1:] != ordered[:-1]).any(1)
+    ids = np.empty(len(rows), np.int64)
+    ids[order] = np.cumsum(first) - 1
+    return ids, ordered[first]

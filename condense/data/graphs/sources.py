@@ -162,7 +162,6 @@ def _known(name: str, raw: RawGraphs) -> GraphDataset:
 
 
 def _listed(labels: tuple[int, ...]) -> str:
-    """Returns the first few labels as text."""
     few = ", ".join(str(label) for label in labels[:5])
     return f"{few} and {len(labels) - 5} more" if len(labels) > 5 else few
 
@@ -172,9 +171,6 @@ def seeded_split(count: int) -> dict[str, Int64[np.ndarray, " _"]]:
 
     The random order is ``torch.randperm(count)`` with seed 0 on the CPU. Its first tenth becomes the test
     split and its second tenth the validation split, as in the scripts of Mirage and DosCond for TUDataset.
-
-    Args:
-        count: Number of graphs.
 
     Returns:
         The positions of each split's graphs, ascending.

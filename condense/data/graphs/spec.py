@@ -62,12 +62,10 @@ class Graphs(Samples):
     num_classes: int
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns all arrays by name."""
         return {name: getattr(self, name) for name in ARRAYS}
 
     @cached_property
     def hash(self) -> str:  # type: ignore[override]  # a plain attribute in the base, computed on demand here
-        """SHA-256 of all arrays."""
         return hash_tensors(self.tensors())
 
     @cached_property

@@ -46,11 +46,7 @@ class Files:
         return name in self.names
 
     def rows(self, name: str, columns: int | None = None) -> Int64[np.ndarray, "n c"]:
-        """Reads a table of whole numbers from a file, which may be compressed (``.gz``).
-
-        Args:
-            name: Name of the file.
-            columns: Numbers per line; by default as many as in the first line.
+        """Reads a table of whole numbers from a file, which may be compressed (``.gz``); see `integers`.
 
         Raises:
             Refused: If the file is missing or damaged, or holds anything else.

@@ -44,9 +44,8 @@ class RawImages:
 def read_npz(path: Path) -> RawImages:
     """Reads an ``.npz`` file with MedMNIST's keys; ``val`` arrays are ignored.
 
-    Args:
-        path: A file with ``train_images`` and ``test_images`` (N, H, W), (N, H, W, 1) or (N, H, W, 3) as
-            uint8, and ``train_labels`` and ``test_labels`` (N,) or (N, 1) as integers.
+    ``train_images`` and ``test_images`` are (N, H, W), (N, H, W, 1) or (N, H, W, 3) as uint8, and
+    ``train_labels`` and ``test_labels`` (N,) or (N, 1) as integers.
 
     Raises:
         Refused: If the file is missing or damaged, or does not contain these arrays.
@@ -66,14 +65,9 @@ def read_npz(path: Path) -> RawImages:
             arrays = {key: file[key] for key in KEYS}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise Refused(f"{path} is not an intact .npz file: {first_line(error)}") from error
-    return RawImages(
-        train_images=_images(arrays["train_images"], f"train_images in {path}"),
-        train_labels=_labels(arrays["train_labels"], f"train_labels in {path}"),
-        test_images=_images(arrays["test_images"], f"test_images in {path}"),
-        test_labels=_labels(arrays["test_labels"], f"test_labels in {path}"),
-        classes=None,
-        where=str(path),
-    )
+    checks = (_images, _labels, _images, _labels)
+    parts = [check(arrays[key], f"{key} in {path}") for check, key in zip(checks, KEYS, strict=True)]
+    return RawImages(parts[0], parts[1], parts[2], parts[3], None, str(path))
 
 
 def read_digits() -> RawImages:
@@ -99,11 +93,6 @@ def download(name: str, known: KnownImages, data_dir: Path) -> RawImages:
     """Reads a named dataset with torchvision, which downloads it once.
 
     SVHN consists of its ``train`` and ``test`` parts without ``extra``; class 0 is the digit 0.
-
-    Args:
-        name: Name of the dataset.
-        known: Expected properties of the dataset; ``torchvision`` must not be None.
-        data_dir: The data folder, for the error message.
 
     Raises:
         Refused: If the download fails; the message says where to place the file by hand.
@@ -146,7 +135,6 @@ def _images(array: np.ndarray, what: str) -> UInt8[Tensor, "n c h w"]:
 
 
 def _labels(array: np.ndarray, what: str) -> Int64[Tensor, " n"]:
-    """Checks an array of class ids."""
     if not np.issubdtype(array.dtype, np.integer):
         raise Refused(f"{what} are {array.dtype}; labels must be integers from 0")
     if array.ndim == 2 and array.shape[1] == 1:

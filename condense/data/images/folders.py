@@ -153,16 +153,12 @@ def read_imagenet(
     """
     parts = [[root / part / name for name in classes] for part in ("train", "val")]
     hint = ", or a file NAME.npz in the data folder (imagenet:ID,ID takes fewer classes)" if subset else ""
-    _require_folders(
-        [folder for part in parts for folder in part],
-        f"; place ImageNet's images there{hint}",
-    )
+    _require_folders(parts[0] + parts[1], f"; place ImageNet's images there{hint}")
     train, test = (_of_classes(part) for part in parts)
     return _decoded(train, test, classes, root, lambda image: centred(image, size), skip_unreadable)
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
-    """Returns the names of the class folders, sorted."""
     names = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
     if not names:
         raise Refused(f"{root} has no folders; a folder of images must hold one folder for each class")
@@ -212,11 +208,8 @@ def _split(root: Path, classes: tuple[str, ...]) -> tuple[list[ImageFile], list[
 def _require_one_size(files: Sequence[ImageFile]) -> None:
     """Refuses images of different sizes; only the headers of the files are read."""
     seen: dict[tuple[int, int], Path] = {}
-
-    def extent(path: Path) -> tuple[int, int] | Unreadable:
-        return _opened(path, lambda image: image.size)
-
-    for (path, _), found in zip(files, _each(extent, files), strict=True):
+    sizes = _each(lambda path: _opened(path, lambda image: image.size), files)
+    for (path, _), found in zip(files, sizes, strict=True):
         if not isinstance(found, Unreadable):
             seen.setdefault(found, path)
     if len(seen) > 1:
@@ -236,16 +229,9 @@ def _decoded(
     skip: bool,
     grey: bool = False,
 ) -> RawImages:
-    """Decodes all image files and stacks the images of each split.
+    """Decodes all image files, resizes them with ``prepare`` and stacks the images of each split.
 
-    Args:
-        train: Files of the training split.
-        test: Files of the test split.
-        classes: Names of the classes.
-        where: The folder, for messages.
-        prepare: Resizes a decoded image; grey images have one channel.
-        skip: Whether to leave out files that cannot be read.
-        grey: Whether images keep one channel if all of them are grey.
+    If ``grey`` is true and all images are grey, they keep one channel.
     """
 
     def decode(path: Path) -> DecodedImage | Unreadable:
@@ -255,17 +241,12 @@ def _decoded(
         return DecodedImage(prepare(found.image), found.mode, found.extent)
 
     files = [*train, *test]
-    attempts = _each(decode, files)
-    if broken := [
-        f"{path} ({one.reason})"
-        for (path, _), one in zip(files, attempts, strict=True)
-        if isinstance(one, Unreadable)
-    ]:
+    attempts = list(zip(files, _each(decode, files), strict=True))
+    if broken := [f"{path} ({one.reason})" for (path, _), one in attempts if isinstance(one, Unreadable)]:
         _report_unreadable(broken, len(files), skip)
-    decoded = [one for one in attempts if isinstance(one, DecodedImage)]
-    readable = [isinstance(one, DecodedImage) for one in attempts]
-    kept = [file for file, good in zip(files, readable, strict=True) if good]
-    n = sum(readable[: len(train)])
+    decoded = [one for _, one in attempts if isinstance(one, DecodedImage)]
+    kept = [file for file, one in attempts if isinstance(one, DecodedImage)]
+    n = sum(isinstance(one, DecodedImage) for _, one in attempts[: len(train)])
     for part, before, after in (("training", train, kept[:n]), ("test", test, kept[n:])):
         if lost := sorted({label for _, label in before} - {label for _, label in after}):
             raise Refused(
@@ -300,9 +281,7 @@ def _opened(path: Path, work: Callable[[Image.Image], T]) -> T | Unreadable:
     """Opens an image and applies a function to it; returns the reason if that fails."""
     try:
         with Image.open(path) as image:
-            if (
-                image.mode[0] in "IF"
-            ):  # a conversion would clip these values to 0 .. 255 instead of scaling them
+            if image.mode[0] in "IF":  # a conversion would clip these values to 0 .. 255, not scale them
                 return Unreadable("not 8 bits a channel")
             return work(image)
     except MemoryError:
@@ -312,7 +291,6 @@ def _opened(path: Path, work: Callable[[Image.Image], T]) -> T | Unreadable:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the reason why a file could not be read, in few words."""
     if isinstance(error, FileNotFoundError):
         return "missing"
     if isinstance(error, UnidentifiedImageError):
@@ -347,6 +325,5 @@ def _report_converted(decoded: Sequence[DecodedImage], where: Path) -> None:
 
 
 def _few(names: Sequence[str]) -> str:
-    """Returns the first few names as text, and how many more there are."""
     more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
     return ", ".join(names[:FEW]) + more

@@ -43,13 +43,9 @@ class PixelSpace(ABC):
 
     @abstractmethod
     def encode(self, images: Pixels) -> Float[Tensor, "*n c h w"]:
-        """Maps pixels into the space; differentiable for floating-point pixels.
+        """Maps pixels, as uint8 or as floating point in [0, 1], into the space.
 
-        Args:
-            images: Pixels as uint8, or as floating point in [0, 1].
-
-        Returns:
-            Images as float64 if the pixels are float64, and as float32 otherwise.
+        Floating-point pixels keep their gradients. The result is float64 for float64 pixels, else float32.
         """
 
     @abstractmethod
@@ -98,7 +94,6 @@ class Affine(PixelSpace):
         return Affine(self.name, self.mean.to(device), self.std.to(device))
 
     def describe(self) -> dict[str, object]:
-        """Returns the JSON description of the space, from which `from_description` restores it."""
         return {"space": self.name, "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
 
@@ -123,11 +118,7 @@ class Zca(PixelSpace):
 
     @classmethod
     def fit(cls, images: UInt8[Tensor, "n c h w"], fitted_on: str) -> "Zca":
-        """Fits the whitening in float64 and stores it in float32.
-
-        Args:
-            images: The training images.
-            fitted_on: Hash of the training images.
+        """Fits the whitening of training images with a hash, in float64, and stores it in float32.
 
         Raises:
             Refused: If an image has more values than `MAX_FEATURES`.
@@ -163,7 +154,6 @@ class Zca(PixelSpace):
         return Zca(self.mean.to(device), self.matrix.to(device), self.inverse.to(device), self.fitted_on)
 
     def describe(self) -> dict[str, object]:
-        """Returns the JSON description of the space: how to compute the matrix from the dataset."""
         return {
             "space": "zca",
             "eps": ZCA_EPS,
@@ -192,12 +182,7 @@ def extremes(
 
 
 def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
-    """Returns the whitening of a training set, which is fitted once and then stored in the home folder.
-
-    Args:
-        images: The training images.
-        fitted_on: Hash of the training images.
-    """
+    """Returns the whitening of training images with a hash; fits it once and stores it in the home folder."""
     path = home() / "zca" / digest({"fitted_on": fitted_on, "eps": ZCA_EPS, "version": 1}) / "zca.safetensors"
     try:
         stored = safetensors.torch.load_file(path)

@@ -11,11 +11,7 @@ MIN_SIZE = 4
 
 
 def require_size(size: int | None) -> None:
-    """Refuses a size that is too small for every network.
-
-    Raises:
-        Refused: If the size is below 4 pixels.
-    """
+    """Refuses a size below `MIN_SIZE`, which is too small for every network."""
     if size is not None and size < MIN_SIZE:
         reason = f"the size {size} is too small: images must be at least {MIN_SIZE} x {MIN_SIZE} pixels"
         raise Refused(reason, setting="size", value=size)
@@ -27,11 +23,6 @@ def resized(images: UInt8[Tensor, "n c h w"], height: int, width: int) -> UInt8[
     A data hash covers the result, so it must not depend on the processor as the results of uint8 and float32
     kernels do. The sums are therefore taken in float64 and rounded half up with a margin far above their
     error.
-
-    Args:
-        images: Images of one size.
-        height: Height of the result in pixels.
-        width: Width of the result in pixels.
     """
     if tuple(images.shape[2:]) == (height, width):
         return images

@@ -186,10 +186,8 @@ def _dataset(name: str, raw: RawImages, known: KnownImages, size: int | None) ->
         std=std,
         dsa=known.dsa,
     )
-    count = spec.num_classes
-    return ImageDataset(
-        spec, Images.of(train, raw.train_labels, count), Images.of(test, raw.test_labels, count)
-    )
+    splits = ((train, raw.train_labels), (test, raw.test_labels))
+    return ImageDataset(spec, *(Images.of(images, labels, spec.num_classes) for images, labels in splits))
 
 
 def _check(raw: RawImages, classes: tuple[str, ...]) -> None:

@@ -38,17 +38,14 @@ class ImageSpec(DatasetSpec):
 
     @property
     def channels(self) -> int:
-        """Number of channels, 1 or 3."""
         return self.shape[0]
 
     @property
     def height(self) -> int:
-        """Height of an image in pixels."""
         return self.shape[1]
 
     @property
     def width(self) -> int:
-        """Width of an image in pixels."""
         return self.shape[2]
 
     @property
@@ -76,7 +73,7 @@ class Images(Samples):
 
     @classmethod
     def of(cls, images: UInt8[Tensor, "n c h w"], labels: Int64[Tensor, " n"], num_classes: int) -> "Images":
-        """Computes the hash of uint8 images and joins all parts."""
+        """Joins all parts after computing the hash of the uint8 images."""
         images, labels = images.contiguous(), labels.contiguous()
         return cls(images, labels, hash_tensors({"images": images, "labels": labels}), num_classes)
 
@@ -86,9 +83,6 @@ class Images(Samples):
 
     def in_space(self, space: PixelSpace) -> "Images":
         """Maps the uint8 images into a pixel space, as float32 on the same device.
-
-        Args:
-            space: The pixel space, see `ImageDataset.space`.
 
         Raises:
             ValueError: If the images are in a pixel space already.
