@@ -22,8 +22,7 @@ from condense.evaluation.kinds import Setup
 from condense.files import canonical, digest, hash_tensors
 from condense.networks import GRAPH_NETWORKS, build_graph_network, build_network
 from condense.protocol import PROTOCOLS
-from condense.records.parts import DataUsed, Entry, MethodUsed, SampleCounts, SetUsed
-from condense.records.record import Record, read_record
+from condense.records.record import DataUsed, Entry, MethodUsed, Record, SampleCounts, SetUsed, read_record
 from condense.resources import Budget, Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve

@@ -78,10 +78,10 @@ def settings(chain: Sequence[Mapping[str, object]]) -> dict[str, str]:
 def _rows(record: Record) -> list[dict[str, object]]:
     data, protocol, paper = record.dataset, record.protocol, record.paper
     shared: dict[str, object] = {
-        "dataset": data.name,
         "kind": data.kind,
         "train_hash": data.train_hash,
         "test_hash": data.test_hash,
+        "dataset": data.name,
         "method": record.method.name,
         "settings": " ".join(f"{field}={value}" for field, value in settings(record.method.chain).items()),
         "chain": canonical(record.method.chain),
@@ -120,25 +120,15 @@ def _rows(record: Record) -> list[dict[str, object]]:
     if sizes:
         shared |= {"bytes": sum(sizes.values())} | {f"bytes_{part}": size for part, size in sizes.items()}
     if paper:
-        shared |= {
-            "paper": paper.value,
-            "paper_error": paper.error,
-            "paper_source": paper.source,
-            "paper_protocol": paper.protocol,
-            "paper_verified": paper.verified,
-        }
+        shared |= {"paper": paper.value} | {f"paper_{name}": told for name, told in vars(paper).items()}
+        del shared["paper_value"]
     return [
-        shared
+        vars(entry)
+        | shared
         | {
             "eval_seed": entry.seed,
-            "accuracy": entry.accuracy,
-            "auc": entry.auc,
             "score": entry.score,
-            "seconds": entry.seconds,
-            "device": entry.device,
-            "threads": entry.threads,
             "versions": canonical(entry.versions),
-            "time": entry.time,
             "evaluation_key": record.evaluation_key(entry.seed),
         }
         for entry in record.entries

@@ -1,82 +1,64 @@
-"""A strict reader of JSON objects that refuses keys that are missing, unknown or of the wrong type."""
+"""The dataclasses of a record as JSON; a key that is missing, unknown or of the wrong type is refused."""
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from functools import cache, partial
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
 
 from condense.errors import Refused
 
+LEFT_OUT = {"teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc"}
+"""Fields that have no key when they are None. Older records lack them and are rewritten unchanged."""
 
-class Fields:
-    """A JSON object whose keys are read one by one; `close` refuses those that nobody asked for.
 
-    Every reader raises `Refused` if the key is missing or its value has the wrong type.
+def write_fields(part: Any) -> dict[str, Any]:
+    """Returns a dataclass as plain JSON values."""
+    return asdict(
+        part, dict_factory=lambda pairs: {k: v for k, v in pairs if k not in LEFT_OUT or v is not None}
+    )
+
+
+def read_fields(forms: Mapping[str, Any], value: object, where: str) -> dict[str, Any]:
+    """Returns the values of a JSON object that has exactly the given keys.
+
+    Args:
+        forms: The type of each key's value, as in the annotations of a dataclass.
+        value: The parsed JSON.
+        where: Name of the object, for error messages.
+
+    Raises:
+        Refused: if a key is missing, unknown, or of the wrong type.
     """
+    if not isinstance(value, dict):
+        raise Refused(f"{where} is not a JSON object")
+    if missing := [key for key in forms if key not in value and key not in LEFT_OUT]:
+        raise Refused(f"{where}: the key {missing[0]!r} is missing")
+    if strange := value.keys() - forms.keys():
+        raise Refused(f"{where}: the key {min(strange)!r} is unknown")
+    return {key: _read(forms[key], value[key], f"{where}: {key}") for key in value}
 
-    def __init__(self, values: object, where: str) -> None:
-        if not isinstance(values, dict):
-            raise Refused(f"{where} is not a JSON object")
-        self.left = dict(values)
-        self.where = where
 
-    def _take(self, key: str, *kinds: type) -> object:
-        if key not in self.left:
-            raise Refused(f"{self.where}: the key {key!r} is missing")
-        value = self.left.pop(key)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise Refused(f"{self.where}: {key} cannot be {value!r}")
-        return value
+forms_of: Callable[[Any], dict[str, Any]] = cache(partial(get_type_hints, include_extras=True))
+"""Returns the types of a dataclass's fields by name."""
 
-    def given(self, key: str) -> bool:
-        """Returns whether a key holds a value; a key that holds null counts as read."""
-        if key in self.left and self.left[key] is None:
-            del self.left[key]
-            return False
-        return True
 
-    def text(self, key: str) -> str:
-        """Reads a string."""
-        value = self._take(key, str)
-        assert isinstance(value, str)
-        return value
-
-    def whole(self, key: str) -> int:
-        """Reads an integer."""
-        value = self._take(key, int)
-        assert isinstance(value, int)
-        return value
-
-    def number(self, key: str) -> float:
-        """Reads a finite number."""
-        value = self._take(key, int, float)
-        assert isinstance(value, int | float)
-        if not math.isfinite(value):
-            raise Refused(f"{self.where}: {key} cannot be {value!r}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        """Reads a boolean."""
-        return bool(self._take(key, bool))
-
-    def mapping(self, key: str) -> dict[str, object]:
-        """Reads an object without checking its keys."""
-        value = self._take(key, dict)
-        assert isinstance(value, dict)
-        return value
-
-    def part(self, key: str) -> "Fields":
-        """Reads an object whose keys are checked."""
-        return Fields(self.mapping(key), f"{self.where}: {key}")
-
-    def listed(self, key: str) -> list[object]:
-        """Reads a list."""
-        value = self._take(key, list, tuple)
-        assert isinstance(value, list | tuple)
-        return list(value)
-
-    def parts(self, key: str) -> "list[Fields]":
-        """Reads a list of objects whose keys are checked."""
-        return [Fields(one, f"{self.where}: {key}") for one in self.listed(key)]
-
-    def close(self) -> None:
-        """Refuses keys that were not read."""
-        if self.left:
-            raise Refused(f"{self.where}: the key {min(self.left)!r} is unknown")
+def _read(form: Any, value: Any, where: str) -> Any:
+    outer, inner = get_origin(form), get_args(form)
+    if outer is UnionType:
+        return None if value is None else _read(inner[0], value, where)
+    if outer is Annotated:
+        return _read(inner[1], value, where)
+    if is_dataclass(form) or is_typeddict(form):
+        return form(**read_fields(forms_of(form), value, where))
+    plain = outer or form
+    kinds: Any = {tuple: (list, tuple), Mapping: dict, float: (int, float)}.get(plain, plain)
+    is_flag = isinstance(value, bool) and form not in (bool, object)
+    if not isinstance(value, kinds) or is_flag or (form is float and not math.isfinite(value)):
+        raise Refused(f"{where} cannot be {value!r}")
+    if outer is tuple:
+        return tuple(_read(inner[0], one, where) for one in value)
+    if outer is Mapping:
+        return {key: _read(inner[1], one, f"{where}: {key}") for key, one in value.items()}
+    return value

@@ -9,43 +9,15 @@ a sentence that names the file and the key.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from condense.errors import Refused
 from condense.files import canonical, digest, write_atomic
 from condense.protocol import Protocol
-from condense.records.json_fields import Fields
-from condense.records.parts import (
-    DataUsed,
-    Entry,
-    MethodUsed,
-    Paper,
-    SampleCounts,
-    SetUsed,
-    data_of,
-    entry_of,
-    method_of,
-    paper_of,
-    set_of,
-)
-
-__all__ = [
-    "BASELINES",
-    "NO_STUDENT",
-    "DataUsed",
-    "Entry",
-    "MethodUsed",
-    "Paper",
-    "Record",
-    "SampleCounts",
-    "SetUsed",
-    "WHOLE",
-    "evaluation_key",
-    "read_record",
-    "read_records",
-    "safe_name",
-]
+from condense.records.json_fields import forms_of, read_fields, write_fields
+from condense.store.manifest import ChainLinkPart
 
 BASELINES = ("random_subset", "herding", "k_center")
 """The coresets that every method is compared with."""
@@ -80,6 +52,118 @@ def evaluation_key(
         seed: Evaluation seed; None gives the key of the whole record.
     """
     return digest([run_key, test_hash, protocol_hash, teacher, student, space, seed])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The result of one student that was trained from scratch and tested once.
+
+    Attributes:
+        seed: Evaluation seed.
+        accuracy: Test accuracy in percent.
+        seconds: Wall time of training and testing.
+        device: Name of the device.
+        threads: Number of CPU threads.
+        versions: Versions of the libraries by name.
+        time: Time at which the test ended, ISO 8601 in UTC.
+        auc: Area under the ROC curve in percent; left out of the JSON for data that are scored by accuracy.
+    """
+
+    seed: int
+    accuracy: float
+    seconds: float
+    device: str
+    threads: int
+    versions: Mapping[str, str]
+    time: str
+    auc: float | None = None
+
+    @property
+    def score(self) -> float:
+        """The number that students are ranked by: the AUC if there is one, else the accuracy."""
+        return self.accuracy if self.auc is None else self.auc
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataUsed:
+    """The dataset: its name, its kind (``images`` or ``graphs``) and the hashes of both splits."""
+
+    name: str
+    kind: str
+    train_hash: str
+    test_hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodUsed:
+    """The method and its wrappers.
+
+    Attributes:
+        name: Names joined by ``+``, such as ``mtt+fyi``; the name of a reference, such as ``whole``.
+        chain: Name, version and complete configuration of the method and each wrapper; empty for a reference.
+        source: Source of the settings, if they are a published recipe.
+    """
+
+    name: str
+    chain: tuple[Annotated[Mapping[str, object], ChainLinkPart], ...]
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleCounts:
+    """Numbers of samples: stored, trained on after decoding, and stored in each class."""
+
+    stored: int
+    effective: int
+    per_class: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUsed:
+    """The distilled set.
+
+    Attributes:
+        hash: Hash of its content.
+        bytes: Its size by part: images or graphs, labels, replay, decoder, auxiliary, teacher.
+        counts: Numbers of its samples.
+        label: Kind of its labels: ``hard``, ``soft`` or ``replayed``.
+        seconds: Wall time of the distillation; None if unknown.
+        peak_bytes: Peak memory of the distillation; None if unknown.
+        device: Name of the device it was distilled on.
+        rollbacks: Number of optimisation steps that were undone during the distillation; left out of the JSON
+            if the method does not count them.
+        dense_bytes: Size of the graphs as float32 node features with a dense adjacency matrix, the form in
+            which methods optimise graphs; left out for images.
+    """
+
+    hash: str
+    bytes: Mapping[str, int]
+    counts: SampleCounts
+    label: str
+    seconds: float | None
+    peak_bytes: int | None
+    device: str
+    rollbacks: int | None = None
+    dense_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """A published number, copied from ``benchmarks/published.csv`` when the record was made.
+
+    Attributes:
+        value: The score in percent.
+        error: Published standard deviation; None if unknown.
+        source: Publication that the number is from.
+        verified: Whether somebody read the number in the source itself.
+        protocol: Description of how it was measured.
+    """
+
+    value: float
+    error: float | None
+    source: str
+    verified: bool
+    protocol: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,13 +262,12 @@ class Record:
 
     def to_json(self) -> dict[str, object]:
         """Returns the record as plain JSON values."""
-        values = asdict(self) | {"format": FORMAT, "version": VERSION}
-        _without(values, "teacher_bytes", "teacher_accuracy", "valid_bytes")
-        if self.set is not None:
-            _without(values["set"], "rollbacks", "dense_bytes")
-        for entry in values["entries"]:
-            _without(entry, "auc")
-        return values | {"protocol": self.protocol.to_json(), "protocol_hash": self.protocol.hash}
+        return write_fields(self) | {
+            "format": FORMAT,
+            "version": VERSION,
+            "protocol": self.protocol.to_json(),
+            "protocol_hash": self.protocol.hash,
+        }
 
     @classmethod
     def from_json(cls, values: object, where: str = "record") -> "Record":
@@ -197,30 +280,16 @@ class Record:
         Raises:
             Refused: if it is of a later version, or a key is missing, unknown, or of the wrong type.
         """
-        top = Fields(values, where)
-        if top.text("format") != FORMAT:
+        head = values if isinstance(values, dict) else {}
+        if head.get("format", FORMAT) != FORMAT:
             raise Refused(f"{where} is not a {FORMAT}")
-        if (version := top.whole("version")) != VERSION:
+        if (version := head.get("version", VERSION)) != VERSION:
             raise Refused(f"{where} has version {version}; this condense reads version {VERSION}")
-        record = cls(
-            kind=top.text("kind"),
-            key=top.text("key"),
-            dataset=data_of(top.part("dataset")),
-            method=method_of(top.part("method")),
-            ipc=top.whole("ipc"),
-            seed=top.whole("seed"),
-            set=set_of(top.part("set")) if top.given("set") else None,
-            space=top.text("space"),
-            protocol=_protocol(top.mapping("protocol"), top.text("protocol_hash"), where),
-            student=top.text("student"),
-            teacher=top.text("teacher") if top.given("teacher") else None,
-            teacher_bytes=top.whole("teacher_bytes") if "teacher_bytes" in top.left else None,
-            teacher_accuracy=top.number("teacher_accuracy") if "teacher_accuracy" in top.left else None,
-            valid_bytes=top.whole("valid_bytes") if "valid_bytes" in top.left else None,
-            paper=paper_of(top.part("paper")) if top.given("paper") else None,
-            entries=tuple(entry_of(part) for part in top.parts("entries")),
-        )
-        top.close()
+        known = {"format": str, "version": int, "protocol": Mapping[str, object], "protocol_hash": str}
+        found = read_fields(forms_of(cls) | known, values, where)
+        del found["format"], found["version"]
+        found["protocol"] = _protocol(found["protocol"], found.pop("protocol_hash"), where)
+        record = cls(**found)
         if record.kind not in ("set", "reference") or (record.kind == "set") != (record.set is not None):
             raise Refused(f"{where}: kind {record.kind!r} does not fit its set")
         seeds = [entry.seed for entry in record.entries]
@@ -267,13 +336,6 @@ def read_records(folder: Path) -> list[Record]:
 def safe_name(name: str) -> str:
     """Returns a name that is safe in a path: all but letters, digits and ``@ + - . _`` becomes ``_``."""
     return re.sub(r"[^\w.@+-]", "_", name)
-
-
-def _without(values: dict[str, object], *names: str) -> None:
-    """Removes keys whose value is None, so that older records, which lack them, are rewritten unchanged."""
-    for name in names:
-        if values[name] is None:
-            del values[name]
 
 
 def _protocol(values: Mapping[str, object], stated: str, where: str) -> Protocol:

@@ -14,8 +14,7 @@ from condense.errors import Refused
 from condense.evaluation.evaluate import record_of
 from condense.protocol import HARD_V1
 from condense.records.audit import audit
-from condense.records.parts import SampleCounts, SetUsed
-from condense.records.record import Record
+from condense.records.record import Record, SampleCounts, SetUsed
 from condense.store import ImageSet
 from tests.store.graph_sets import make
 
