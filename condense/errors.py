@@ -28,13 +28,13 @@ class Remedy:
 
 
 def setting_text(name: str, value: object) -> str:
-    """A setting and its value as a Python caller writes them: ``ipc=0``."""
+    """Returns a setting and its value as a Python caller writes them: ``ipc=0``."""
     name = name.removeprefix("params.")
     return name if value is None else f"{name}={value!r}"
 
 
 def remedy_text(remedy: Remedy) -> str:
-    """A remedy as a Python caller reads it: ``teacher='trained' trains one here``."""
+    """Returns a remedy as a Python caller reads it: ``teacher='trained' trains one here``."""
     given = ", ".join(setting_text(name, value) for name, value in remedy.settings.items())
     if remedy.command is not None:
         given = f"condense {remedy.command}" + (f" with {given}" if given else "")
@@ -42,7 +42,7 @@ def remedy_text(remedy: Remedy) -> str:
 
 
 class Refused(Exception):
-    """An input cannot be used; the command line ends with exit code 2.
+    """An input cannot be used; the command line ends with exit code 2. The arguments are its attributes.
 
     Args:
         reason: What is wrong, as a sentence without a full stop. It holds the values at fault and names no
@@ -51,13 +51,6 @@ class Refused(Exception):
         value: The setting's value as it was given.
         nearest: Valid names that resemble the value.
         remedies: Changes that would be accepted.
-
-    Attributes:
-        reason: As given.
-        setting: As given.
-        value: As given.
-        nearest: As given.
-        remedies: As given.
     """
 
     def __init__(
@@ -78,24 +71,14 @@ class Refused(Exception):
         setting: Callable[[str, object], str] = setting_text,
         remedy: Callable[[Remedy], str] = remedy_text,
     ) -> str:
-        """The whole message in one sentence.
-
-        Args:
-            setting: Writes a setting and its value.
-            remedy: Writes a remedy.
-        """
+        """Returns the whole message; `setting` writes a setting with its value, and `remedy` a remedy."""
         start = "" if self.setting is None else f"{setting(self.setting, self.value)}: "
         return start + "; ".join([self.reason, *map(remedy, self.remedies)])
 
     def with_remedies(self, *more: Remedy) -> "Refused":
-        """Returns the same refusal with further remedies."""
-        return Refused(
-            self.reason,
-            setting=self.setting,
-            value=self.value,
-            nearest=self.nearest,
-            remedies=[*self.remedies, *more],
-        )
+        """Adds remedies and returns the refusal."""
+        self.remedies += more
+        return self
 
     def __str__(self) -> str:
         return self.sentence()
@@ -106,21 +89,19 @@ class Stopped(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, setting: str | None = None) -> Refused:
-    """The refusal of an unknown name, with the nearest valid names.
+    """Returns the refusal of an unknown name, with the nearest valid names.
 
     Args:
         kind: What was looked up, as a noun: ``"network"``.
         name: The name as the user gave it.
         known: Every valid name.
-        setting: The setting that held the name.
-
-    Returns:
-        The exception, to be raised where the name was looked up.
+        setting: The setting that held the name; the reason then leaves the name to it.
     """
     names = sorted(known)
     lower = {known_name.lower(): known_name for known_name in names}  # so that NCI1 is near to nci1
     close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
     nearest = [lower[one] for one in close] or names
     word = "nearest" if len(nearest) < len(names) else "known"
-    reason = f"unknown {kind} {name!r}; {word}: {', '.join(nearest)}"
+    what = kind if setting else f"{kind} {name!r}"
+    reason = f"unknown {what}; {word}: {', '.join(nearest)}"
     return Refused(reason, setting=setting, value=name if setting else None, nearest=nearest)

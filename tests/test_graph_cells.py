@@ -157,7 +157,7 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_fil
             {"method": "dm", "student": "gcn-sum"},
             "student='gcn-sum': this is a network for graphs; digits holds images",
         ),
-        ({"dataset": "IMDB"}, "dataset='IMDB': unknown dataset 'IMDB'; nearest: imdb-binary"),
+        ({"dataset": "IMDB"}, "dataset='IMDB': unknown dataset; nearest: imdb-binary"),
         ({"protocol": "hard-v1"}, "hard-v1 judges images; mutag holds graphs"),
         ({"protocol": "soft-v1"}, "soft-v1 judges images; mutag holds graphs"),
         (

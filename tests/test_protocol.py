@@ -346,5 +346,5 @@ def test_the_dc_evaluation_has_the_authors_off_by_one_errors(epochs: int, stages
 
 def test_an_unknown_protocol_is_refused_with_the_nearest_names() -> None:
     assert named_protocol("hard-v1") is HARD_V1 and named_protocol("whole-v1") is WHOLE_V1
-    with pytest.raises(Refused, match="unknown protocol 'hard-v2'; nearest: hard-v1"):
+    with pytest.raises(Refused, match="protocol='hard-v2': unknown protocol; nearest: hard-v1"):
         named_protocol("hard-v2")

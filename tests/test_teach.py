@@ -131,7 +131,7 @@ def test_a_budget_stops_it_and_a_repeat_goes_on(condense: Condense, toy_file: Pa
         ("--pin --budget soon", "the budget 'soon' is no time"),
         ("--pin --data-dir nowhere", "--data-dir nowhere: there is no such folder"),
         ("--pin --dataset digits", "the fixed teacher of digits, 9567c61c, is shipped: none can be pinned"),
-        ("--pin --dataset digts", "unknown dataset 'digts'"),
+        ("--pin --dataset digts", "--dataset digts: unknown dataset"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(

@@ -1,6 +1,6 @@
 """The command line. Nothing heavy is imported before a command runs: ``--help`` answers at once."""
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,25 +8,8 @@ import typer
 from typer.core import TyperCommand
 
 from condense.board.publish import kept, refresh, require_current
-from condense.cli.options import (
-    BudgetText,
-    Data,
-    DataDir,
-    DeviceName,
-    EvalSeeds,
-    Ipc,
-    Method,
-    Out,
-    Param,
-    ProtocolName,
-    Results,
-    Seed,
-    Size,
-    Skip,
-    Student,
-    TeacherFile,
-)
-from condense.cli.resolve import data_options, params_of, sentence
+from condense.cli.options import JUDGING, MACHINE, MAKING, Options, with_options
+from condense.cli.resolve import DATA, data_options, sentence
 
 
 class Command(TyperCommand):
@@ -45,22 +28,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-command = partial(app.command, cls=Command)
 
 
-@command()
+def command(*names: str, name: str | None = None) -> Callable[[Callable[..., None]], object]:
+    """Registers a function as a command, which takes the shared options with these names."""
+    return lambda function: app.command(name, cls=Command)(
+        with_options(function, names) if names else function
+    )
+
+
+@command(*MAKING, *JUDGING, *MACHINE)
 def run(
-    method: Method = None,
-    ipc: Ipc = 1,
-    dataset: Data = None,
-    protocol: ProtocolName = None,
-    student: Student = None,
-    seed: Seed = None,
-    eval_seeds: EvalSeeds = None,
-    size: Size = None,
-    skip_unreadable: Skip = False,
-    param: Param = None,
-    teacher: TeacherFile = None,
+    options: Options,
     baselines: Annotated[
         bool | None,
         typer.Option(
@@ -68,97 +47,42 @@ def run(
             help="Also fill the random, herding and k-center rows; default: only if no --method is given.",
         ),
     ] = None,
-    budget: BudgetText = None,
-    device: DeviceName = "auto",
-    data_dir: DataDir = None,
-    out: Out = Path("sets"),
-    results: Results = Path("results"),
 ) -> None:
     """Distil a set, store it, train students on it, record their results and refresh the board."""
     from condense.board.render import table_for
-    from condense.evaluation.kinds import method_for
-    from condense.runner.baselines import beside, of_equal_bytes
-    from condense.runner.cell import CellSpec, Paths, machine_named
-    from condense.runner.job import resolve
-    from condense.runner.run import run_job
+    from condense.runner.run import run_cell
 
-    machine = machine_named(device, budget)
-    cell = CellSpec(
-        method=method or method_for(dataset), ipc=ipc, dataset=dataset, protocol=protocol, student=student,
-        seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, size=size,
-        skip_unreadable=skip_unreadable, params=params_of(param), teacher=teacher,
-    )  # fmt: skip
-    job = resolve(cell, Paths(out=out, results=results, data_dir=data_dir))
-    with_baselines = method is None if baselines is None else baselines
-    rows = beside(job) if with_baselines else []
-    with kept(results):
-        records = run_job(job, machine)
-        for row in [*rows, *(of_equal_bytes(job, records) if with_baselines else [])]:
-            run_job(row, machine)
-    shown, board = records[0], refresh(results)
+    with_baselines = options.method is None if baselines is None else baselines
+    with kept(options.results):
+        first, *_ = run_cell(
+            options.cell(), options.paths(), options.machine(), with_baselines=with_baselines
+        )
+    board = refresh(options.results)
     typer.echo()
-    typer.echo(table_for(board, shown.dataset.name, shown.protocol.name, shown.student, shown.space))
+    typer.echo(table_for(board, first.dataset.name, first.protocol.name, first.student, first.space))
 
 
-@command()
-def distill(
-    method: Method = None,
-    ipc: Ipc = 1,
-    dataset: Data = None,
-    seed: Seed = None,
-    size: Size = None,
-    skip_unreadable: Skip = False,
-    param: Param = None,
-    teacher: TeacherFile = None,
-    budget: BudgetText = None,
-    device: DeviceName = "auto",
-    data_dir: DataDir = None,
-    out: Out = Path("sets"),
-) -> None:
+@command(*MAKING, *MACHINE)
+def distill(options: Options) -> None:
     """Distil a set and store it, without evaluation and record."""
-    from condense.evaluation.kinds import method_for
-    from condense.runner.cell import CellSpec, Paths, machine_named
-    from condense.runner.job import resolve
-    from condense.runner.run import make_set, say_settings
+    from condense.runner.run import distil_cell
 
-    machine = machine_named(device, budget)
-    cell = CellSpec(
-        method=method or method_for(dataset), ipc=ipc, dataset=dataset,
-        seeds=None if seed is None else (seed,), size=size,
-        skip_unreadable=skip_unreadable, params=params_of(param), teacher=teacher,
-    )  # fmt: skip
-    job = resolve(cell, Paths(out=out, data_dir=data_dir), evaluated=False)
-    say_settings(job)
-    for one in job.seeds:
-        typer.echo(make_set(job, one, machine)[1])
+    for _, folder in distil_cell(options.cell(), options.paths(), options.machine()):
+        typer.echo(folder)
 
 
-@command()
+@command(*DATA, *JUDGING, "teacher", *MACHINE)
 def evaluate(
+    options: Options,
     path: Annotated[Path | None, typer.Argument(help="Folder of a stored set.")] = None,
     reference: Annotated[
         str | None,
         typer.Option(help="A row without a set: whole, majority; for graphs also num_nodes and more."),
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="The data; default: those that the set names.")
-    ] = None,
-    protocol: ProtocolName = None,
-    student: Student = None,
-    eval_seeds: EvalSeeds = None,
-    size: Size = None,
-    skip_unreadable: Skip = False,
-    teacher: Annotated[
-        Path | None, typer.Option("--teacher", help="File of the teacher that the set was made with.")
-    ] = None,
-    budget: BudgetText = None,
-    device: DeviceName = "auto",
-    data_dir: DataDir = None,
-    results: Results = Path("results"),
 ) -> None:
     """Train students on a stored set, or make a reference row, and record the results."""
     from condense.errors import Refused, unknown
-    from condense.runner.cell import REFERENCES, CellSpec, Paths, machine_named
+    from condense.runner.cell import REFERENCES
     from condense.runner.reevaluate import reevaluate
     from condense.runner.run import run_cell
     from condense.store import load
@@ -167,44 +91,35 @@ def evaluate(
         raise Refused("evaluate takes either the folder of a set or a reference, such as --reference whole")
     if reference is not None and reference not in REFERENCES:
         raise unknown("reference", reference, REFERENCES)
-    machine, paths = machine_named(device, budget), Paths(results=results, data_dir=data_dir)
-    cell = CellSpec(
-        method=reference or "", dataset=dataset, protocol=protocol, student=student, eval_seeds=eval_seeds,
-        size=size, skip_unreadable=skip_unreadable, teacher=teacher,
-    )  # fmt: skip
-    with kept(results):
+    cell, paths, machine = options.cell(reference), options.paths(), options.machine()
+    with kept(options.results):
         if path is None:
             run_cell(cell, paths, machine)
         else:
             reevaluate(load(path), cell, paths, machine)
-    refresh(results)
+    refresh(options.results)
 
 
-@command()
+@command(*DATA, *MACHINE)
 def teach(
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="A name (condense list), a .npz file or an image folder.")
-    ] = "digits",
+    options: Options,
     network: Annotated[str, typer.Option(help="Network that is trained.")] = "convnet-bn",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 200,
     lr: Annotated[float, typer.Option(help="Learning rate at the first step; it falls to 0.")] = 0.1,
     batch: Annotated[int, typer.Option(help="Images per step.")] = 128,
     out: Annotated[Path | None, typer.Option(help="The .safetensors file to write.")] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Make it the fixed teacher of the data.")] = False,
-    size: Size = None,
-    skip_unreadable: Skip = False,
-    budget: BudgetText = None,
-    device: DeviceName = "auto",
-    data_dir: DataDir = None,
 ) -> None:
     """Train a teacher: for --teacher, or, if pinned, for protocols under which a teacher labels."""
     from condense.data import load_images
-    from condense.runner.cell import Paths, machine_named
     from condense.teachers import pin as pin_it
     from condense.teachers.training import check_teaching, teach, teacher_training
 
-    machine, paths = machine_named(device, budget), Paths(data_dir=data_dir)
-    data = load_images(dataset, data_dir=paths.data_dir, size=size, skip_unreadable=skip_unreadable)
+    machine, folder = options.machine(), options.paths().data_dir
+    data = load_images(
+        options.dataset or "digits", data_dir=folder, size=options.size,
+        skip_unreadable=options.skip_unreadable,
+    )  # fmt: skip
     training = teacher_training(network, epochs=epochs, lr=lr, batch=batch)
     check_teaching(training, data, out, pin)
     made = teach(training, data, machine)
@@ -235,7 +150,7 @@ def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]
     typer.echo(f"{path}: {check(path)}")
 
 
-@command("list")
+@command(name="list")
 def list_() -> None:
     """List the methods, datasets, networks and protocols."""
     from condense.networks import GRAPH_NETWORKS, NETWORKS
@@ -255,18 +170,18 @@ def list_() -> None:
         typer.echo(f"protocol  {name}")
 
 
-@command()
+@command("out", "results")
 def leaderboard(
+    options: Options,
     check: Annotated[
         bool,
         typer.Option("--check", help="Only check that the board, the records and the stored sets agree."),
     ] = False,
-    out: Out = Path("sets"),
-    results: Results = Path("results"),
 ) -> None:
     """Write leaderboard.md and its plots from the records."""
     from condense.errors import Refused
 
+    results = options.results
     if not results.is_dir():
         raise Refused(f"there is no folder {results}; condense run makes records")
     if check:
@@ -274,29 +189,23 @@ def leaderboard(
 
         board = require_current(results)
         typer.echo(f"{board} is what the records in {results} give")
-        if count := audit(results, [results / "sets", out]):
+        if count := audit(results, [results / "sets", options.out]):
             typer.echo(f"stored sets whose records tell what their files hold: {count}")
         return
     refresh(results, plots=True)
     typer.echo(results.parent / "leaderboard.md")
 
 
-@command()
+@command("data_dir", "out", "results", *MACHINE)
 def bench(
-    queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables.")],
-    budget: BudgetText = None,
-    device: DeviceName = "auto",
-    data_dir: DataDir = None,
-    out: Out = Path("sets"),
-    results: Results = Path("results"),
+    options: Options, queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables.")]
 ) -> None:
     """Fill the cells of a queue in order; results that are recorded already are not made again."""
     from condense.errors import Refused
-    from condense.runner.cell import Paths, machine_named
     from condense.runner.queue import read_queue
     from condense.runner.run import run_cell
 
-    machine, paths = machine_named(device, budget), Paths(out=out, results=results, data_dir=data_dir)
+    machine, paths, results = options.machine(), options.paths(), options.results
     refused, cells = 0, read_queue(queue)
     with kept(results, plots=True):
         for cell in cells:
@@ -306,7 +215,7 @@ def bench(
                 run_cell(cell, paths, machine)
             except Refused as error:
                 refused += 1
-                told = sentence(error, {**data_options(cell), "data_dir": data_dir})
+                told = sentence(error, {**data_options(cell), "data_dir": paths.data_dir})
                 typer.echo(f"skipped {cell.title}: {told}", err=True)
     if results.is_dir():
         refresh(results, plots=True)

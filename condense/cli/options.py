@@ -1,56 +1,130 @@
 """The options that several commands share."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-Method = Annotated[
-    str | None,
-    typer.Option(help="Method to distil with (see condense list): dm, dm+fyi, mirage...; default dm."),
-]
-Ipc = Annotated[int, typer.Option(help="Images, or graphs, per class.")]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        help="A name (see condense list), a .npz file, or a folder of images or graphs; "
-        "default digits, or mutag for a method that distils graphs.",
-    ),
-]
-ProtocolName = Annotated[
-    str | None,
-    typer.Option("--protocol", help="Evaluation protocol; `published` is the one that the paper used."),
-]
-Student = Annotated[
-    str | None,
-    typer.Option(help="Network that is trained on the set; default convnet, or six networks for graphs."),
-]
-Seed = Annotated[
-    int | None, typer.Option(help="Seed of the distillation; default 0 (random_subset: 0 to 9).")
-]
-EvalSeeds = Annotated[
-    int | None, typer.Option(help="Number of students for each set: the first N of the protocol's seeds.")
-]
-Size = Annotated[int | None, typer.Option(help="Resize the images to N x N pixels.")]
-Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out files that are not images.")]
-Param = Annotated[
-    list[str] | None,
-    typer.Option(help="A field of the method, key=value; of a wrapper, fyi.key=value; repeatable."),
-]
-TeacherFile = Annotated[
-    Path | None,
-    typer.Option("--teacher", help="File of the network that the method inverts or labels with."),
-]
-BudgetText = Annotated[
-    str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; the same command then goes on.")
-]
-DeviceName = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, or auto: cuda if there is one, else cpu.")
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder with the files of datasets: NAME.npz, folders of images or graphs."),
-]
-Out = Annotated[Path, typer.Option(help="Folder for sets.")]
-Results = Annotated[Path, typer.Option(help="Folder for records; the board lies beside it.")]
+from condense.cli.resolve import DATA, params_of
+
+if TYPE_CHECKING:
+    from condense.resources import Machine
+    from condense.runner.cell import CellSpec, Paths
+
+MAKING = ("method", "ipc", *DATA, "seed", "param", "teacher", "out")
+JUDGING = ("protocol", "student", "eval_seeds", "results")
+MACHINE = ("budget", "device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The values of the shared options; a command takes some of them, and the others have their defaults."""
+
+    method: Annotated[
+        str | None,
+        typer.Option(help="Method to distil with (see condense list): dm, dm+fyi, mirage...; default dm."),
+    ] = None
+    ipc: Annotated[int, typer.Option(help="Images, or graphs, per class.")] = 1
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            help="A name (see condense list), a .npz file, or a folder of images or graphs; the default is "
+            "that of the stored set, else digits, or mutag for a method that distils graphs.",
+        ),
+    ] = None
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", help="Evaluation protocol; `published` is the one that the paper used."),
+    ] = None
+    student: Annotated[
+        str | None,
+        typer.Option(help="Network that is trained on the set; default convnet, or six networks for graphs."),
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the distillation; default 0 (random_subset: 0 to 9).")
+    ] = None
+    eval_seeds: Annotated[
+        int | None, typer.Option(help="Number of students for each set: the first N of the protocol's seeds.")
+    ] = None
+    size: Annotated[int | None, typer.Option(help="Resize the images to N x N pixels.")] = None
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out files that are not images.")
+    ] = False
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="A field of the method, key=value; of a wrapper, fyi.key=value; repeatable."),
+    ] = None
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher", help="File of the teacher: the network that the method inverts or labels with."
+        ),
+    ] = None
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; the same command then goes on.")
+    ] = None
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, cuda, or auto: cuda if there is one, else cpu.")
+    ] = "auto"
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the files of datasets: NAME.npz, folders of images or graphs."),
+    ] = None
+    out: Annotated[Path, typer.Option(help="Folder for sets.")] = Path("sets")
+    results: Annotated[Path, typer.Option(help="Folder for records; the board lies beside it.")] = Path(
+        "results"
+    )
+
+    def cell(self, reference: str | None = None) -> "CellSpec":
+        """Returns the cell that the options name, or the row of a reference."""
+        from condense.runner.cell import CellSpec
+
+        return CellSpec(
+            method=reference or self.method or "", ipc=self.ipc, dataset=self.dataset, size=self.size,
+            skip_unreadable=self.skip_unreadable, seeds=None if self.seed is None else (self.seed,),
+            params=params_of(self.param), teacher=self.teacher, protocol=self.protocol, student=self.student,
+            eval_seeds=self.eval_seeds,
+        )  # fmt: skip
+
+    def paths(self) -> "Paths":
+        """Returns the folders that the options name."""
+        from condense.runner.cell import Paths
+
+        return Paths(out=self.out, results=self.results, data_dir=self.data_dir)
+
+    def machine(self) -> "Machine":
+        """Returns the device and the time limit that the options name."""
+        from condense.runner.cell import machine_named
+
+        return machine_named(self.device, self.budget)
+
+
+def with_options(function: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
+    """Gives a command some of the shared options.
+
+    Args:
+        function: Takes `Options`, then the options and arguments of its own.
+        names: Names of the shared options.
+
+    Returns:
+        The function as typer calls it: with each option as an argument.
+    """
+
+    def called(**values: object) -> None:
+        shared = {name: values.pop(name) for name in names}
+        function(Options(**shared), **values)  # type: ignore[arg-type]
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [one.replace(kind=keyword) for one in inspect.signature(function).parameters.values()][1:]
+    own += [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=field.type)
+        for field in fields(Options)
+        if field.name in names
+    ]
+    called.__name__, called.__doc__, called.__annotations__ = function.__name__, function.__doc__, {}
+    called.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+    return called

@@ -124,7 +124,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         for name, value in self.config().items():
             least = 1 if type(value) is int and name not in self.may_be_zero else 0
             if isinstance(value, int | float) and type(value) is not bool and not value >= least:
-                raise Refused(f"{self.name}: {name} = {value} must be at least {least}")
+                reason = f"{name} of {self.name} must be at least {least}"
+                raise Refused(reason, setting=self.setting(name), value=value)
 
     def distill(self, train: SamplesT, run: RunT) -> SetT:
         """Makes a distilled set.

@@ -1,6 +1,5 @@
 """The Python API: the work of the commands as functions, for notebooks and scripts."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -10,14 +9,13 @@ from condense.distillation.registry import methods, wrappers
 from condense.files import home
 from condense.records import frame
 from condense.runner.cell import CellSpec, Paths, machine_named
-from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
-from condense.runner.run import make_set, run_cell, say_settings
+from condense.runner.run import distil_cell, run_cell
 from condense.store import DistilledSet, load
 
 
 def distill(
-    method: str = "dm",
+    method: str | None = None,
     dataset: str | Path | None = None,
     ipc: int = 1,
     *,
@@ -35,7 +33,8 @@ def distill(
     The set is stored, so the same call returns it at once the next time.
 
     Args:
-        method: Name of the method, with wrappers after it: ``dm``, ``dm+fyi`` (see `list_methods`).
+        method: Name of the method, with wrappers after it: ``dm``, ``dm+fyi`` (see `list_methods`). None
+            takes ``dm``, or ``mirage`` for a dataset of graphs.
         dataset: Name (see `list_datasets`), .npz file, or folder of images or graphs. None takes ``digits``,
             or ``mutag`` for a method that distils graphs.
         ipc: Images or graphs per class.
@@ -56,13 +55,12 @@ def distill(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        method=method, dataset=_text(dataset), ipc=ipc, size=size, seeds=(seed,), params=fields,
+        method=method or "", dataset=dataset, ipc=ipc, size=size, seeds=(seed,), params=fields,
         teacher=teacher,
     )  # fmt: skip
-    machine = machine_named(device, budget)
-    job = resolve(cell, _paths(home() / "sets" if out is None else out, data_dir=data_dir), evaluated=False)
-    say_settings(job)
-    return make_set(job, seed, machine)[0]
+    paths = _paths(home() / "sets" if out is None else out, data_dir=data_dir)
+    ((made, _),) = distil_cell(cell, paths, machine_named(device, budget))
+    return made
 
 
 def evaluate(
@@ -103,7 +101,7 @@ def evaluate(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        dataset=_text(dataset), protocol=protocol, student=student, size=size, eval_seeds=eval_seeds,
+        dataset=dataset, protocol=protocol, student=student, size=size, eval_seeds=eval_seeds,
         teacher=teacher,
     )  # fmt: skip
     made = load(distilled) if isinstance(distilled, str | Path) else distilled
@@ -113,7 +111,7 @@ def evaluate(
 
 
 def run(
-    method: str = "dm",
+    method: str | None = None,
     dataset: str | Path | None = None,
     ipc: int = 1,
     *,
@@ -132,24 +130,9 @@ def run(
 ) -> pd.DataFrame:
     """Distils a dataset, stores the set, trains students on it and records their results.
 
-    What is stored and recorded already is not done again.
-
-    Args:
-        method: As in `distill`; also the name of a reference row such as ``whole`` or ``majority``.
-        dataset: As in `distill`.
-        ipc: As in `distill`.
-        seed: Seed of the distillation; None takes all seeds of the method's row on a board.
-        student: As in `evaluate`.
-        protocol: As in `evaluate`.
-        eval_seeds: As in `evaluate`.
-        out: Folder for sets.
-        results: Folder for records.
-        device: As in `distill`.
-        budget: As in `distill`.
-        data_dir: As in `distill`.
-        size: As in `distill`.
-        teacher: As in `distill`.
-        **fields: As in `distill`.
+    What is stored and recorded already is not done again. The arguments are those of `distill` and of
+    `evaluate`. ``method`` may also name a reference row such as ``whole`` or ``majority``, and a ``seed`` of
+    None stands for all seeds of the method's row on a board.
 
     Returns:
         A table with one row for each student, with the columns of `results`.
@@ -159,7 +142,7 @@ def run(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        method=method, dataset=_text(dataset), ipc=ipc, protocol=protocol, student=student, size=size,
+        method=method or "", dataset=dataset, ipc=ipc, protocol=protocol, student=student, size=size,
         seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, params=fields, teacher=teacher,
     )  # fmt: skip
     return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
@@ -182,8 +165,7 @@ def list_methods() -> pd.DataFrame:
 
 def list_datasets() -> pd.DataFrame:
     """Lists the datasets that have a name: their name and kind of data."""
-    names: Mapping[str, tuple[str, ...]] = {"images": tuple(IMAGE_NAMES), "graphs": tuple(GRAPH_NAMES)}
-    found = [(name, kind) for kind in KINDS for name in names[kind]]
+    found = [(name, "images") for name in IMAGE_NAMES] + [(name, "graphs") for name in GRAPH_NAMES]
     return pd.DataFrame(found, columns=["name", "kind"])
 
 
@@ -191,12 +173,7 @@ def _first_line(cls: type) -> str:
     return (cls.__doc__ or "").strip().splitlines()[0]
 
 
-def _text(path: str | Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
 def _paths(
     out: str | Path = "sets", results: str | Path = "results", data_dir: str | Path | None = None
 ) -> Paths:
-    folder = None if data_dir is None else Path(data_dir)
-    return Paths(out=Path(out), results=Path(results), data_dir=folder)
+    return Paths(out=Path(out), results=Path(results), data_dir=None if data_dir is None else Path(data_dir))

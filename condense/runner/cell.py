@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from condense.errors import Refused
-from condense.evaluation.kinds import KINDS, data_for
+from condense.evaluation.kinds import KINDS, data_for, method_for
 from condense.records.record import WHOLE
 from condense.resources import Budget, Machine
 
@@ -40,7 +40,8 @@ class CellSpec:
     """What to distil and how to evaluate it, as a user or a queue names it.
 
     Attributes:
-        method: Name of the method, or of a reference row such as ``whole`` or ``majority``.
+        method: Name of the method, or of a reference row such as ``whole`` or ``majority``; left empty, it is
+            ``dm``, or ``mirage`` for a dataset of graphs.
         dataset: Name or path; None takes ``digits``, or ``mutag`` for a method that distils graphs.
         ipc: Samples per class.
         protocol: Name; None takes the dataset's default, ``published`` that of the published settings.
@@ -54,8 +55,8 @@ class CellSpec:
         teacher: File of the teacher that the method takes instead of the one that its settings name.
     """
 
-    method: str = "dm"
-    dataset: str | None = None
+    method: str = ""
+    dataset: str | Path | None = None
     ipc: int = 1
     protocol: str | None = None
     student: str | None = None
@@ -65,6 +66,13 @@ class CellSpec:
     eval_seeds: int | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     teacher: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        """Names the method that the dataset is distilled with, if none is named."""
+        if not self.method:
+            object.__setattr__(
+                self, "method", method_for(None if self.dataset is None else str(self.dataset))
+            )
 
     @property
     def title(self) -> str:
@@ -81,7 +89,7 @@ class CellSpec:
     @property
     def data(self) -> str:
         """Name or path of its dataset."""
-        return data_for(self.method) if self.dataset is None else self.dataset
+        return data_for(self.method) if self.dataset is None else str(self.dataset)
 
 
 def machine_named(device: str, budget: str | None = None) -> Machine:

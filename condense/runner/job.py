@@ -99,6 +99,8 @@ def resolve(
         Refused: if the cell cannot be filled.
     """
     job = Job(cell=cell, paths=paths, dataset=dataset or _dataset(cell, paths, made))
+    if made is not None:
+        _check_same_data(made, job.dataset)
     if cell.reference:
         _check_reference(job)
     elif made is None:
@@ -130,9 +132,19 @@ def _dataset(cell: CellSpec, paths: Paths, made: DistilledSet | None) -> Dataset
         if made is None or cell.dataset is not None:
             raise
         raise Refused(
-            f"the set was made of {name!r}, and {error.reason}",
+            f"the set was made of {name!r}: {error.reason}",
             remedies=[*error.remedies, Remedy(settings={"dataset": None}, effect="names its data")],
         ) from error
+
+
+def _check_same_data(made: DistilledSet, dataset: Dataset) -> None:
+    """Refuses a set that was made of other data."""
+    used, found = made.content["dataset"], dataset.train.hash
+    if used["train_hash"] != found:
+        raise Refused(
+            f"the set was made of {used['name']} with training split {used['train_hash'][:8]}; "
+            f"{dataset.spec.name} has {found[:8]}"
+        )
 
 
 def _check_reference(job: Job) -> None:
@@ -149,13 +161,7 @@ def _check_reference(job: Job) -> None:
 def _with_method(job: Job) -> Job:
     """Builds a cell's method and refuses one that cannot work on its dataset."""
     cell, dataset, spec = job.cell, job.dataset, job.dataset.spec
-    method, recipe = build(
-        cell.method,
-        spec.name,
-        cell.ipc,
-        cell.params,
-        kind=spec.kind,
-    )
+    method, recipe = build(cell.method, spec.name, cell.ipc, cell.params, kind=spec.kind)
     teachers: Mapping[str, Path] = {}
     if cell.teacher is not None:
         method, teachers = kind_of(dataset).with_teacher(method, Path(cell.teacher), dataset)

@@ -1,7 +1,5 @@
 """The evaluation of a set that exists already."""
 
-from dataclasses import replace
-
 from condense.evaluation.evaluate import evaluate_set
 from condense.records.record import Record
 from condense.resources import Machine
@@ -31,7 +29,5 @@ def reevaluate(
         Refused: if the set cannot be evaluated so.
         Stopped: if the budget runs out.
     """
-    content = made.content
-    cell = replace(cell, method=content["method"]["name"], ipc=content["ipc"])
     job = resolve(cell, paths, made=made, recorded=recorded)
     return [evaluate_set(made, setup, job.eval_seeds(), job.results, machine) for setup in job.setups]

@@ -4,6 +4,7 @@ Each unit of work (distil one set, train one student) is a pure function of valu
 writes one result under a name made of those values, and may be repeated without harm.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,28 +14,53 @@ from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate
 from condense.evaluation.kinds import kind_of
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
+from condense.runner.baselines import beside, of_equal_bytes
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import Job, resolve
 from condense.store import DistilledSet, load
 
 
-def run_cell(cell: CellSpec, paths: Paths, machine: Machine) -> list[Record]:
-    """Fills a cell of the board: `run_job` of the resolved cell."""
-    return run_job(resolve(cell, paths), machine)
+def run_cell(cell: CellSpec, paths: Paths, machine: Machine, *, with_baselines: bool = False) -> list[Record]:
+    """Distils and stores the sets of a cell, trains their students and records the results.
+
+    What is recorded already is not done again.
+
+    Args:
+        cell: The cell.
+        paths: The folders that are read and written.
+        machine: The device, and the time limit.
+        with_baselines: Whether the coresets that stand beside the cell are filled too.
+
+    Returns:
+        The cell's records, without those of the baselines.
+
+    Raises:
+        Refused: if the cell cannot be filled.
+        Stopped: if the budget runs out.
+    """
+    job = resolve(cell, paths)
+    rows = beside(job) if with_baselines else []
+    records = run_job(job, machine)
+    for row in [*rows, *(of_equal_bytes(job, records) if with_baselines else [])]:
+        run_job(row, machine)
+    return records
+
+
+def distil_cell(cell: CellSpec, paths: Paths, machine: Machine) -> Iterator[tuple[DistilledSet, Path]]:
+    """Distils and stores the sets of a cell, and yields each with its folder; none is evaluated.
+
+    Raises:
+        Refused: if this cannot work.
+        Stopped: if the budget runs out.
+    """
+    job = resolve(cell, paths, evaluated=False)
+    say_settings(job)
+    for seed in job.seeds:
+        yield make_set(job, seed, machine)
 
 
 def run_job(job: Job, machine: Machine) -> list[Record]:
-    """Distils and stores the sets of a job, trains their students and writes a record after each.
-
-    What the records hold is not done again.
-
-    Returns:
-        The job's records.
-
-    Raises:
-        Refused: if a stored set or record contradicts the job, or the loss is not finite.
-        Stopped: if the budget runs out.
-    """
+    """Does the work of a job, and writes a record after each student."""
     results = job.results
     if job.method is None:
         return [

@@ -54,7 +54,7 @@ def refused(condense: Condense, *arguments: object) -> str:
     [
         ("--method dn", "unknown method 'dn'; nearest: dm, "),
         ("--method typo", "unknown method 'typo'; known: ast, "),
-        ("--dataset cifar11", "unknown dataset 'cifar11'; nearest: cifar10, cifar100"),
+        ("--dataset cifar11", "--dataset cifar11: unknown dataset; nearest: cifar10, cifar100"),
         ("--dataset no/such/folder", "there is no file or folder no/such/folder"),
         ("--dataset none.npz", "there is no file none.npz"),
         ("--dataset cut.npz", "cut.npz is not an intact .npz file: "),
@@ -72,7 +72,7 @@ def refused(condense: Condense, *arguments: object) -> str:
         ("--param network=convnt", "unknown network 'convnt'; nearest: convnet"),
         ("--param iteration=5", "unknown parameter of dm 'iteration'; nearest: iterations"),
         ("--param iterations=many", "--param iterations=many: dm's iterations is of type int"),
-        ("--param iterations=0", "dm: iterations = 0 must be at least 1"),
+        ("--param iterations=0", "--param iterations=0: iterations of dm must be at least 1"),
         ("--param dc.iterations=5", "--param dc.iterations=5: unknown link of dm 'dc'"),
         ("--param iterations", "--param iterations: write key=value"),
         ("--budget soon", "the budget 'soon' is no time: write 90s, 9m or 2h"),
@@ -97,19 +97,13 @@ def test_bad_input_is_refused_in_one_sentence_before_anything_is_written(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--protocol hard-v2", "unknown protocol 'hard-v2'; nearest: hard-v1"),
-        (
-            "--protocol published",
-            "there is no published protocol for it; --protocol hard-v1 ",
-        ),
+        ("--protocol hard-v2", "--protocol hard-v2: unknown protocol; nearest: hard-v1"),
+        ("--protocol published", "there is no published protocol for it; --protocol hard-v1 "),
         ("--student resnet19", "unknown network 'resnet19'; nearest: resnet18"),
         ("--eval-seeds 0", "--eval-seeds 0: hard-v1 has the seeds 0 to 4"),
         ("--eval-seeds 6", "--eval-seeds 6: hard-v1 has the seeds 0 to 4"),
         ("--results a-file/results", "cannot write to a-file/results: a-file is not a folder"),
-        (
-            "--method dc --ipc 21 --baselines",
-            "toy has 20 training images; --no-baselines leaves the baselines out",
-        ),
+        ("--method dc --ipc 21 --baselines", "20 training images; --no-baselines leaves the baselines out"),
     ],
 )
 def test_a_bad_evaluation_is_refused_before_the_distillation_starts(
@@ -189,19 +183,13 @@ def test_a_set_that_is_not_whole_is_refused_by_the_file_at_fault(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("", "the set was made of 'toy', and unknown dataset 'toy'; known: "),
+        ("", "the set was made of 'toy': unknown dataset; known: "),
         ("--dataset digits", "the set was made of toy with training split "),
-        (
-            "--dataset TOY --protocol published",
-            "there is no published protocol for it; --protocol hard-v1 ",
-        ),
+        ("--dataset TOY --protocol published", "there is no published protocol for it; --protocol hard-v1 "),
         ("--dataset TOY --student lenet-5", "unknown network 'lenet-5'; nearest: lenet"),
         ("--dataset TOY --eval-seeds 9", "--eval-seeds 9: hard-v1 has the seeds 0 to 4"),
         ("--dataset TOY --teacher a.pt", "--teacher a.pt: under hard-v1 a set's own teacher labels nothing"),
-        (
-            "--reference whole",
-            "evaluate takes either the folder of a set or a reference, such as ",
-        ),
+        ("--reference whole", "evaluate takes either the folder of a set or a reference, such as "),
     ],
 )
 def test_a_stored_set_is_not_evaluated_with_settings_that_do_not_fit(

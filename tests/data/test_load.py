@@ -32,8 +32,8 @@ def test_names_and_files_give_datasets_of_their_kind(toy_file: Path, tmp_path: P
     [
         ("mutag", {"size": 8}, "size=8: mutag holds graphs, which have no pixels to resize"),
         ("mutag", {"skip_unreadable": True}, "skip_unreadable=True: mutag holds graphs, not images"),
-        ("mutagg", {}, "unknown dataset 'mutagg'; nearest: mutag"),
-        ("digts", {}, "unknown dataset 'digts'; nearest: digits"),
+        ("mutagg", {}, "dataset='mutagg': unknown dataset; nearest: mutag"),
+        ("digts", {}, "dataset='digts': unknown dataset; nearest: digits"),
         ("no/such/folder", {}, "there is no file or folder no/such/folder"),
         ("none.zip", {}, "there is no file or folder none.zip"),
     ],

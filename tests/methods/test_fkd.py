@@ -207,12 +207,12 @@ def test_soft_v1_and_hard_v1_judge_the_images_as_if_there_were_no_labels(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"crop": "centre"}, "unknown crop of fkd 'centre'"),
+        ({"crop": "centre"}, "fkd.crop='centre': unknown crop of fkd"),
         ({"cutmix": "1.5"}, "fkd.cutmix=1.5: a probability is at most 1"),
         ({"mixup": "0.8"}, "fkd.mixup=0.8: a batch is mixed once"),
         ({"temperature": "0"}, "fkd.temperature=0.0: a temperature is above 0"),
         ({"kept": "4"}, "fkd.kept=4: there are only 3 epochs"),
-        ({"epochs": "0", "kept": "none"}, "epochs = 0 must be at least 1"),
+        ({"epochs": "0", "kept": "none"}, "fkd.epochs=0: epochs of fkd must be at least 1"),
         ({"teacher": "somebody"}, "unknown teacher of fkd 'somebody'"),
         ({"top_k": "10"}, "fkd.top_k=10: it has to be below the 10 classes"),
     ],

@@ -323,7 +323,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(field: str) -> None:
     [
         ({"factor": "5"}, "factor 5 cuts a side of 8"),
         ({"factor": "9"}, "factor 9 cuts a side of 8"),
-        ({"factor": "0"}, "factor = 0 must be at least 1"),
+        ({"factor": "0"}, "factor=0: factor of idc must be at least 1"),
         ({"pixel_space": "normalized"}, "unknown pixel_space of idc"),
         ({"cutmix": "1.5"}, "cutmix=1.5"),
         ({"network": "mlp"}, "mlp has none"),

@@ -142,7 +142,7 @@ def test_a_share_is_taken_exactly(tmp_path: Path) -> None:
         ({"keep_labels": "x"}, "keep_labels='x': it has to list whole numbers"),
         ({"exclusive": True}, "class 'a': all 1 itemsets are frequent in another class too"),
         ({"thresholds": "1", "closed": False, "cap": 1}, "class 'a': more than 1 itemsets have a support"),
-        ({"hops": 0}, "mirage: hops = 0 must be at least 1"),
+        ({"hops": 0}, "hops=0: hops of mirage must be at least 1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_sentence(

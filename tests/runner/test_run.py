@@ -304,11 +304,11 @@ def test_more_students_than_the_protocol_has_seeds_are_refused(
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"dataset": "digts"}, "dataset='digts': unknown dataset 'digts'; nearest: digits"),
+        ({"dataset": "digts"}, "dataset='digts': unknown dataset; nearest: digits"),
         ({"method": "random_subst"}, "unknown method 'random_subst'; nearest: random_subset"),
         ({"ipc": 0}, "ipc=0: at least one image per class is needed"),
         ({"ipc": 21}, "ipc=21: class '0' of toy has 20 training images"),
-        ({"protocol": "hard-v9"}, "protocol='hard-v9': unknown protocol 'hard-v9'; nearest: hard-v1"),
+        ({"protocol": "hard-v9"}, "protocol='hard-v9': unknown protocol; nearest: hard-v1"),
         ({"student": "convnot"}, "unknown network 'convnot'; nearest: convnet"),
         ({"student": "resnet18"}, "resnet18 needs images of at least"),
         ({"seeds": (0, -1)}, "seed=-1: a seed is a whole number from 0"),

@@ -171,7 +171,7 @@ def test_the_hash_of_a_dataset_depends_on_its_split(tmp_path: Path) -> None:
 
 def test_unknown_names_and_missing_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refused, match="unknown graph dataset 'mutog'; nearest: mutag"):
+    with pytest.raises(Refused, match="dataset='mutog': unknown graph dataset; nearest: mutag"):
         load_graphs("mutog")
     with pytest.raises(Refused, match="there is no file or folder none.zip"):
         load_graphs("none.zip")

@@ -139,7 +139,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refused, match="unknown dataset 'minst'; nearest: mnist"):
+    with pytest.raises(Refused, match="dataset='minst': unknown dataset; nearest: mnist"):
         load_images("minst")
     assert "digits" in IMAGE_NAMES and "imagewoof" in IMAGE_NAMES
 

@@ -101,7 +101,7 @@ def test_a_teacher_is_trained_by_the_papers_recipe_with_a_part_held_out() -> Non
             "nets/one.pt",
             r"teacher='nets/one.pt': means: this field holds one of fixed, trained or a hash, not a file",
         ),
-        ("teacher_epochs", 0, "means: teacher_epochs = 0 must be at least 1"),
+        ("teacher_epochs", 0, "teacher_epochs=0: teacher_epochs of means must be at least 1"),
     ],
 )
 def test_fields_that_make_no_sense_are_refused(field: str, value: object, sentence: str) -> None:
