@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from condense.distillation import register
-from condense.distillation.inversion.protocols import cifar_protocol, tiny_protocol
+from condense.distillation.inversion.protocols import CIFAR, TINY, cifar_protocol, tiny_protocol
 from condense.distillation.method import recipes
-from condense.errors import Refused
 
 from .sre2l import SRe2L
 
@@ -49,17 +48,12 @@ class CDA(SRe2L):
         """Refuses a milestone above 1."""
         super().__post_init__()
         if self.milestone > 1:
-            raise Refused(
-                "the milestone is a share of the steps, from 0 to 1",
-                setting=self.setting("milestone"),
-                value=self.milestone,
-            )
+            raise self.refused("milestone", "the milestone is a share of the steps, from 0 to 1")
 
     def crop_mins(self) -> tuple[float, ...]:
         """Returns the curriculum: the smallest share of an image that each step's crop shows."""
-        return tuple(
-            self.crop_min + (1 - self.crop_min) * self._remaining(step) for step in range(self.iterations)
-        )
+        steps = range(self.iterations)
+        return tuple(self.crop_min + (1 - self.crop_min) * self._remaining(step) for step in steps)
 
     def _remaining(self, step: int) -> float:
         """Returns how much of the way from 1 to `crop_min` is left at a step."""
@@ -80,14 +74,12 @@ CDA.recipes = recipes(
     "",
     {("cifar100", ipc): () for ipc in (1, 10, 50)},
     source="SRe2L's setting with the curriculum; 800 epochs: issues of VILA-Lab/SRe2L",
-    protocol=cifar_protocol(800), network="resnet18-bn", teacher="trained", iterations=1000,
-    lr_images=0.25, bn_weight=0.01, roll=4, encode="jpeg",
+    protocol=cifar_protocol(800), **CIFAR,
 ) | recipes(
     CDA,
     "",
     {("tiny-imagenet", ipc): () for ipc in (1, 10, 50, 100)},
     source="VILA-Lab/SRe2L, CDA/README.md and recover_cda_tiny.py; zeyuanyin/tiny-imagenet",
-    protocol=tiny_protocol(epochs=100, batch=64), network="resnet18-bn", teacher="trained", teacher_epochs=50,
-    teacher_lr=0.2, teacher_batch=256, iterations=4000, lr_images=0.4, bn_weight=0.05, flip=True, roll=4,
-    encode="jpeg",
+    protocol=tiny_protocol(epochs=100, batch=64), teacher_epochs=50, iterations=4000, lr_images=0.4, bn_weight=0.05,
+    **TINY,
 )  # fmt: skip

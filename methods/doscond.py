@@ -119,11 +119,7 @@ class DosCond(GraphMethod):
         """Matches one gradient a step (Algorithm 1 of the paper)."""
         k = run.spec.num_classes
         if self.one_logit and k != 2:
-            raise Refused(
-                f"one logit tells two classes apart, and {run.spec.name} has {k}",
-                setting=self.setting("one_logit"),
-                value=True,
-            )
+            raise self.refused("one_logit", f"one logit tells two classes apart, and {run.spec.name} has {k}")
         # features: (n, m, d), adjacency and logits: (n, m, m)
         features, adjacency = initial(train, run, self.nodes or round(len(train.node_labels) / len(train)))
         logits, density = INITIAL_LOGIT * (2 * adjacency - 1), adjacency.mean()
@@ -142,7 +138,9 @@ class DosCond(GraphMethod):
         state = {"features": features, "logits": logits, "optimizer": optimizer}
         for step in run.steps(self.iterations, state):
             if step == self.fall_at:
-                restart(optimizer)
+                optimizer.state.clear()
+                for rates in optimizer.param_groups:
+                    rates["lr"] *= DECAY
             weights = draw_weights(widths, run.rng, run.device)
             target = real.gradient(weights)
             edges = sampled(logits, temperature(step), run.rng)
@@ -187,12 +185,7 @@ class DosCond(GraphMethod):
 
 
 def initial(train: Graphs, run: GraphRun, size: int) -> tuple[Float[Tensor, "n m d"], Float[Tensor, "n m m"]]:
-    """Returns random real graphs of at most m nodes, class by class, padded with zeros to m nodes.
-
-    Args:
-        train: The training graphs.
-        run: Its generator draws the graphs.
-        size: m.
+    """Returns random real graphs of at most m = ``size`` nodes, class by class, padded with zeros to m nodes.
 
     Raises:
         Refused: if a class has no graph that small.
@@ -203,14 +196,10 @@ def initial(train: Graphs, run: GraphRun, size: int) -> tuple[Float[Tensor, "n m
         small = members[sizes[members] <= size]
         if not len(small):
             least = int(sizes[members].min())
-            raise Refused(
-                f"no training graph of class {name} has at most {size} nodes, the smallest has {least}",
-                setting=DosCond.setting("nodes"),
-                value=size,
-                remedies=[
-                    Remedy(settings={DosCond.setting("nodes"): least}, effect="suffices for this class")
-                ],
-            )
+            nodes = DosCond.setting("nodes")
+            reason = f"no training graph of class {name} has at most {size} nodes, the smallest has {least}"
+            remedy = Remedy(settings={nodes: least}, effect="suffices for this class")
+            raise Refused(reason, setting=nodes, value=size, remedies=[remedy])
         order = small[torch.randperm(len(small), generator=run.rng)]
         # deviation: too few small graphs are repeated; the authors' code fails
         chosen.append(order.repeat(-(-run.ipc // len(small)))[: run.ipc])
@@ -232,15 +221,8 @@ def sampled(
 ) -> Float[Tensor, "n m m"]:
     """Samples relaxed edges sigmoid((logit + log u - log(1 - u)) / temperature), u uniform for each pair.
 
-    An edge exceeds 1/2 with the probability sigmoid(logit), whatever the temperature is.
-
-    Args:
-        logits: Logits of the pairs.
-        temperature: Edges become 0 or 1 as it goes to 0.
-        generator: On the CPU.
-
-    Returns:
-        Symmetric edge weights between 0 and 1, without self-loops.
+    The edge weights are symmetric and between 0 and 1, without self-loops. An edge exceeds 1/2 with the
+    probability sigmoid(logit), whatever the temperature is, and becomes 0 or 1 as the temperature goes to 0.
     """
     n, m, _ = logits.shape
     # above: (2, p) the p = m (m - 1) / 2 pairs
@@ -270,8 +252,8 @@ def mean_norm(first: Float[Tensor, "k r d"], spread: Dense, pool: Even, layers: 
 
     Args:
         first: S X.
-        spread: Multiplies by S.
-        pool: Pools the rows of each graph.
+        spread: The map S.
+        pool: The pooling of each graph's rows.
         layers: Number of layers of the network.
     """
     rows = first
@@ -280,13 +262,6 @@ def mean_norm(first: Float[Tensor, "k r d"], spread: Dense, pool: Even, layers: 
     pooled = pool.apply(rows).flatten(0, 1)
     total: Tensor = pooled.norm()
     return total / len(pooled)
-
-
-def restart(optimizer: torch.optim.Optimizer) -> None:
-    """Multiplies every learning rate by `DECAY` and clears the optimiser's state."""
-    optimizer.state.clear()
-    for group in optimizer.param_groups:
-        group["lr"] *= DECAY
 
 
 def finished(

@@ -37,7 +37,7 @@ from torch.nn.functional import cross_entropy
 
 from condense.distillation import register
 from condense.distillation.inversion.invert import PassNetwork
-from condense.distillation.inversion.protocols import cifar_protocol, tiny_protocol
+from condense.distillation.inversion.protocols import CIFAR, TINY, cifar_protocol, tiny_protocol
 from condense.distillation.method import recipes
 from condense.networks import Network
 
@@ -77,19 +77,16 @@ def adjusted(
     steps: int,
     radius: float,
 ) -> Network:
-    """Returns a copy of a network after gradient ascent on the cross-entropy of some images.
+    """Returns a frozen copy of a network after gradient ascent on the cross-entropy of some images.
 
     Each step is w <- w + (radius / steps) g / ||g||, where the norm is taken over all parameters.
 
     Args:
-        network: In evaluation mode. It does not change, and the copy has its running statistics.
+        network: In evaluation mode, as its copy is; it does not change.
         images: The images.
         labels: Their classes.
         steps: Number of steps.
         radius: Total length of the steps.
-
-    Returns:
-        The copy, in evaluation mode and frozen.
     """
     # deviation: each call starts from the teacher; the authors' blocks of a pass add up on ImageNet
     moved = copy.deepcopy(network).eval().requires_grad_(True)
@@ -110,14 +107,12 @@ DWA.recipes = recipes(
     "",
     {("cifar10", 10): (), ("cifar10", 50): (), ("cifar100", 10): (), ("cifar100", 50): ()},
     source="AngusDujw/Diversity-Driven-Synthesis, scripts/run_cifar.sh",
-    protocol=cifar_protocol(), network="resnet18-bn", teacher="trained", iterations=1000,
-    lr_images=0.25, bn_weight=0.01, roll=4, encode="jpeg",
+    protocol=cifar_protocol(), **CIFAR,
 ) | recipes(
     DWA,
     "",
     {("tiny-imagenet", 50): (), ("tiny-imagenet", 100): ()},
     source="AngusDujw/Diversity-Driven-Synthesis, scripts/run_tiny.sh",
-    protocol=tiny_protocol(epochs=200, batch=64, cutmix=1.0), network="resnet18-bn", teacher="trained",
-    teacher_epochs=100, teacher_lr=0.2, teacher_batch=256, iterations=2000, lr_images=0.1, bn_weight=0.01,
-    crop_min=0.08, flip=True, roll=4, block=200, encode="jpeg",
+    protocol=tiny_protocol(epochs=200, batch=64, cutmix=1.0),
+    teacher_epochs=100, iterations=2000, lr_images=0.1, bn_weight=0.01, block=200, **TINY,
 )  # fmt: skip

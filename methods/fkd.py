@@ -44,7 +44,6 @@ from condense.augment.views import Views, draw_views
 from condense.data import Images
 from condense.distillation import ImageRun, Wrapper, register
 from condense.distillation.images.taught import TeacherMethod, require_teacher
-from condense.errors import Refused
 from condense.store import ImageSet
 from condense.teachers import FIXED
 from condense.teachers.training import teacher_training
@@ -91,29 +90,20 @@ class FKD(Wrapper):
     kept: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses settings that contradict each other or the host.
-
-        Raises:
-            Refused: naming the field.
-        """
+        """Refuses settings that contradict each other or the host."""
         super().__post_init__()
         require_teacher(self, (HOST,))
         if self.teacher == HOST and self.inverted is None:
-            raise self._refused("teacher", f"{self.host.title} has no teacher")
+            raise self.refused("teacher", f"{self.host.title} has no teacher")
         if self.cutmix > 1:
-            raise self._refused("cutmix", "a probability is at most 1")
+            raise self.refused("cutmix", "a probability is at most 1")
         if self.cutmix and self.mixup:
-            raise self._refused(
-                "mixup", f"a batch is mixed once: mixup requires cutmix = 0, not {self.cutmix}"
-            )
+            reason = f"a batch is mixed once: mixup requires cutmix = 0, not {self.cutmix}"
+            raise self.refused("mixup", reason)
         if not self.temperature > 0:
-            raise self._refused("temperature", "a temperature is above 0")
+            raise self.refused("temperature", "a temperature is above 0")
         if self.kept is not None and self.kept > self.epochs:
-            raise self._refused("kept", f"there are only {self.epochs} epochs")
-
-    def _refused(self, field: str, reason: str) -> Refused:
-        """Returns the refusal of a field's value."""
-        return Refused(reason, setting=self.setting(field), value=getattr(self, field))
+            raise self.refused("kept", f"there are only {self.epochs} epochs")
 
     @property
     def inverted(self) -> TeacherMethod | None:
@@ -124,7 +114,7 @@ class FKD(Wrapper):
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Makes the host's set, and labels it epoch by epoch."""
         if self.top_k is not None and self.top_k >= run.spec.num_classes:
-            raise self._refused("top_k", f"it has to be below the {run.spec.num_classes} classes")
+            raise self.refused("top_k", f"it has to be below the {run.spec.num_classes} classes")
         made = self.host.distill(train, run)
         which, training = self.teacher, teacher_training(self.network)
         if which == HOST:
@@ -152,11 +142,6 @@ class FKD(Wrapper):
 
         The draws are those of `ImageSet.batches` and of the augmentation and mixing: the order of the epoch,
         then each batch's crops, flips and mixture. A set that fits one batch is not shuffled.
-
-        Args:
-            shown: The set, as the teacher sees it.
-            generator: On the CPU.
-            flip: Whether images may be mirrored.
         """
         order = torch.randperm(len(shown), generator=generator)
         if len(shown) <= self.batch:

@@ -26,19 +26,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from condense.data import Graphs, Images
-from condense.distillation import GraphRun, ImageMethod, ImageRun, register
-from condense.distillation.coreset import GraphCoreset, Pick, graph_pick, image_pick, picked
-from condense.store import ImageSet
+from condense.distillation import register
+from condense.distillation.coreset import GraphFeatureCoreset, ImageCoreset
 
 
 def herd(features: Float[Tensor, "m d"], budget: int) -> Int[Tensor, " budget"]:
-    """Returns the indices of the picks, in order.
-
-    Args:
-        features: Features of every sample of one class.
-        budget: Number of picks, at most m.
-    """
+    """Returns the indices of the picks in order, from the features of every sample of one class."""
     features = features.double()
     mean = features.mean(0)
     total = torch.zeros_like(mean)
@@ -56,32 +49,18 @@ def herd(features: Float[Tensor, "m d"], budget: int) -> Int[Tensor, " budget"]:
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Herding(ImageMethod):
+class Herding(ImageCoreset):
     """Herding of images in the features of the pinned network. The seed changes nothing."""
 
     name = "herding"
-    keeps_real = True
     quick = {"network": "mlp"}
-
-    def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Picks the images of each class."""
-        pick = image_pick(herd, train, run, self.network)
-        return run.selected(train, picked(train, run.ipc, pick))
+    rule = staticmethod(herd)
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class GraphHerding(GraphCoreset):
-    """Herding of graphs in the features of the pinned network. The seed changes nothing.
-
-    Attributes:
-        network: Name of the pinned network.
-    """
+class GraphHerding(GraphFeatureCoreset):
+    """Herding of graphs in the features of the pinned network. The seed changes nothing."""
 
     name = "herding"
-
-    network: str = "gcn-mean"
-
-    def pick(self, train: Graphs, run: GraphRun) -> Pick:
-        """Picks by herding."""
-        return graph_pick(herd, train, run, self.network)
+    rule = staticmethod(herd)

@@ -50,11 +50,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from condense.augment import resized
 from condense.data import Images
 from condense.distillation import ImageRun, TeacherMethod, Training, register
 from condense.distillation.inversion.invert import Inversion, invert_shared
-from condense.errors import Refused, Remedy
+from condense.errors import Remedy
 from condense.networks import build_network
 from condense.store import Compensated, ImageSet, as_compensators
 from condense.teachers import Teacher
@@ -98,23 +97,16 @@ class INFER(TeacherMethod):
     static_labels: bool = True
 
     def __post_init__(self) -> None:
-        """Refuses contradicting networks and a `crop_min` outside (0, 1]."""
+        """Refuses networks that contradict each other or the teacher."""
         super().__post_init__()
         names = self._names()
         if "" in names or len(set(names)) < len(names):
-            raise Refused(
-                "it has to name different networks, joined by +",
-                setting=self.setting("networks"),
-                value=self.networks,
-            )
+            raise self.refused("networks", "it has to name different networks, joined by +")
         if names and self.teacher != "trained":
-            raise Refused(
-                "these networks are trained here, and the teacher with them",
-                setting=self.setting("networks"),
-                value=self.networks,
-                remedies=[Remedy(settings={self.setting("teacher"): "trained"}, effect="trains them")],
+            remedy = Remedy(settings={self.setting("teacher"): "trained"}, effect="trains them")
+            raise self.refused(
+                "networks", "these networks are trained here, and the teacher with them", remedy
             )
-        resized.require_share("params.crop_min", self.crop_min)
 
     def training(self) -> Training:
         """Returns how the teacher is trained: with several networks, the first of them."""
@@ -139,8 +131,13 @@ class INFER(TeacherMethod):
         # base: (C, n0, c, h, w)
         base = train.draw(self.per_class(run.ipc, classes), run.rng)
         teachers = self._teachers(train, run)
+        settings = Inversion(
+            lr=self.lr_images, bn_weight=self.bn_weight, variance_weight=self.variance_weight,
+            first_bn=self.first_bn, crop_mins=(self.crop_min,) * self.iterations, flip=self.flip,
+            roll=self.roll,
+        )  # fmt: skip
         found = [
-            invert_shared(run, teacher.network, self.inversion(), base, phase=f"recover {number}")
+            invert_shared(run, teacher.network, settings, base, phase=f"recover {number}")
             for number, teacher in enumerate(teachers)
         ]
         black, white = run.spec.extremes(torch.device("cpu"))
@@ -149,23 +146,11 @@ class INFER(TeacherMethod):
         images = base.flatten(0, 1)
         # deviation: one label a base image, as the paper counts; the authors' code has one a sum
         soft = mean_label(teachers, images) if self.static_labels else None
+        labels = torch.arange(classes).repeat_interleave(base.shape[1])
         return run.distilled(
-            images,
-            torch.arange(classes).repeat_interleave(base.shape[1]),
-            soft=soft,
-            augment="none",
+            images, labels, soft=soft, augment="none", as_bytes=True,
             labelled_by=teachers[0] if self.static_labels and len(teachers) == 1 else None,
-            decode=(Compensated(len(teachers)),),
-            as_bytes=True,
-            compensators=compensators,
-        )
-
-    def inversion(self) -> Inversion:
-        """Returns the settings of the inversion."""
-        return Inversion(
-            lr=self.lr_images, bn_weight=self.bn_weight, variance_weight=self.variance_weight,
-            first_bn=self.first_bn, crop_mins=(self.crop_min,) * self.iterations, flip=self.flip,
-            roll=self.roll,
+            decode=(Compensated(len(teachers)),), compensators=compensators,
         )  # fmt: skip
 
     def _names(self) -> list[str]:
@@ -183,10 +168,5 @@ class INFER(TeacherMethod):
 
 
 def mean_label(teachers: Sequence[Teacher], images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-    """Returns the softmax of several networks' mean logits.
-
-    Args:
-        teachers: The networks, on the images' device.
-        images: Normalised images.
-    """
+    """Returns the softmax of several teachers' mean logits for normalised images."""
     return torch.stack([teacher.logits(images) for teacher in teachers]).mean(0).softmax(1)

@@ -20,19 +20,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from condense.data import Graphs, Images
-from condense.distillation import GraphRun, ImageMethod, ImageRun, register
-from condense.distillation.coreset import GraphCoreset, Pick, graph_pick, image_pick, picked
-from condense.store import ImageSet
+from condense.distillation import register
+from condense.distillation.coreset import GraphFeatureCoreset, ImageCoreset
 
 
 def farthest_first(features: Float[Tensor, "m d"], budget: int) -> Int[Tensor, " budget"]:
-    """Returns the indices of the picks, in order.
-
-    Args:
-        features: Features of every sample of one class.
-        budget: Number of picks, at most m.
-    """
+    """Returns the indices of the picks in order, from the features of every sample of one class."""
     features = features.double()
     pick = (features - features.mean(0)).square().sum(1).argmin()
     # nearest: (m,) squared distance to the nearest pick; -inf marks the picks themselves
@@ -48,32 +41,18 @@ def farthest_first(features: Float[Tensor, "m d"], budget: int) -> Int[Tensor, "
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class KCenter(ImageMethod):
+class KCenter(ImageCoreset):
     """K-center of images in the features of the pinned network. The seed changes nothing."""
 
     name = "k_center"
-    keeps_real = True
     quick = {"network": "mlp"}
-
-    def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Picks the images of each class."""
-        pick = image_pick(farthest_first, train, run, self.network)
-        return run.selected(train, picked(train, run.ipc, pick))
+    rule = staticmethod(farthest_first)
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class GraphKCenter(GraphCoreset):
-    """K-center of graphs in the features of the pinned network. The seed changes nothing.
-
-    Attributes:
-        network: Name of the pinned network.
-    """
+class GraphKCenter(GraphFeatureCoreset):
+    """K-center of graphs in the features of the pinned network. The seed changes nothing."""
 
     name = "k_center"
-
-    network: str = "gcn-mean"
-
-    def pick(self, train: Graphs, run: GraphRun) -> Pick:
-        """Picks farthest first."""
-        return graph_pick(farthest_first, train, run, self.network)
+    rule = staticmethod(farthest_first)

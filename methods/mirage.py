@@ -97,14 +97,8 @@ class Mirage(GraphMethod):
         super().__post_init__()
         parse_labels(self.keep_labels)
         if parse_thresholds(self.thresholds) is None and not self.closed:
-            raise Refused(
-                f"thresholds = {AUTO} chooses among closed itemsets",
-                setting=self.setting("closed"),
-                value=False,
-                remedies=[
-                    Remedy(settings={self.setting("thresholds"): None}, effect="sets thresholds for them")
-                ],
-            )
+            remedy = Remedy(settings={self.setting("thresholds"): None}, effect="sets thresholds for them")
+            raise self.refused("closed", f"thresholds = {AUTO} chooses among closed itemsets", remedy)
 
     @property
     def fills(self) -> bool:
@@ -147,11 +141,8 @@ class Mirage(GraphMethod):
             return train.node_labels
         columns = train.node_features.shape[1]
         if columns > 1:
-            raise Refused(
-                f"it is for one column of node features, and these graphs have {columns}",
-                setting=self.setting("keep_labels"),
-                value=self.keep_labels,
-            )
+            reason = f"it is for one column of node features, and these graphs have {columns}"
+            raise self.refused("keep_labels", reason)
         listed = torch.tensor(labels, device=train.node_labels.device)
         other = torch.full_like(train.node_labels, -1)
         return torch.where(torch.isin(train.node_features[:, 0], listed), train.node_labels, other)
@@ -185,7 +176,7 @@ class Mirage(GraphMethod):
             # deviation: all frequent itemsets; the authors' miner loses some
             return mine(of_class, support, closed=self.closed, cap=self.cap)
         except Refused as error:
-            raise Refused(f"class {name!r}: {error}", setting=self.setting("cap"), value=self.cap) from error
+            raise self.refused("cap", f"class {name!r}: {error}") from error
 
 
 def _nothing(name: str, of_class: Transactions, chosen: Chosen) -> Refused:

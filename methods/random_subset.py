@@ -9,23 +9,21 @@ per class, so that the boards show ten draws, of the distillation seeds 0 to 9.
 from dataclasses import dataclass
 
 from condense.data import Graphs, Images
-from condense.distillation import GraphRun, ImageMethod, ImageRun, register
-from condense.distillation.coreset import GraphCoreset, Pick, picked, uniform
-from condense.store import ImageSet
+from condense.distillation import GraphRun, ImageRun, register
+from condense.distillation.coreset import GraphCoreset, ImageCoreset, Pick, uniform
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class RandomSubset(ImageMethod):
+class RandomSubset(ImageCoreset):
     """Random images, ``ipc`` of each class, without replacement."""
 
     name = "random_subset"
-    keeps_real = True
     draws = 10
 
-    def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Draws the images of each class."""
-        return run.selected(train, picked(train, run.ipc, uniform(run.rng)))
+    def pick(self, train: Images, run: ImageRun) -> Pick:
+        """Draws images at random."""
+        return uniform(run.rng)
 
 
 @register

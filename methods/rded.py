@@ -45,7 +45,6 @@ from condense.distillation.method import recipes
 from condense.errors import Refused
 from condense.protocol import Protocol, Stage
 from condense.store import ImageSet
-from condense.store.images.encode import encoding_named
 from condense.teachers import Teacher
 
 PIXELS = 2**22
@@ -74,12 +73,6 @@ class RDED(TeacherMethod):
     pool: int = 300
     crop_min: float = 0.08
     encode: str = "none"
-
-    def __post_init__(self) -> None:
-        """Refuses an unknown compression and a `crop_min` outside (0, 1]."""
-        super().__post_init__()
-        resized.require_share("params.crop_min", self.crop_min)
-        encoding_named(self.encode)
 
     @property
     def needs_real(self) -> bool:
@@ -112,16 +105,13 @@ class RDED(TeacherMethod):
         """Refuses more tiles than a class has images or a side has pixels."""
         spec, smallest = run.spec, min(range(len(counts)), key=counts.__getitem__)
         if wanted > counts[smallest]:
-            raise Refused(
+            reason = (
                 f"rded takes {wanted} images of each class for {run.ipc} images of {self.factor} x "
-                f"{self.factor} tiles; {spec.classes[smallest]!r} of {spec.name} has {counts[smallest]}",
-                setting="ipc",
-                value=run.ipc,
+                f"{self.factor} tiles; {spec.classes[smallest]!r} of {spec.name} has {counts[smallest]}"
             )
+            raise Refused(reason, setting="ipc", value=run.ipc)
         if self.factor > (side := min(spec.height, spec.width)):
-            raise Refused(
-                f"the images have {side} pixels to a side", setting=self.setting("factor"), value=self.factor
-            )
+            raise self.refused("factor", f"the images have {side} pixels to a side")
 
 
 def cross_entropies(
@@ -175,11 +165,7 @@ def mosaics(
 
 
 def _protocol(batch: int) -> Protocol:
-    """Returns the authors' evaluation (``argument.py``) for the modified ResNet18.
-
-    Args:
-        batch: Images a step.
-    """
+    """Returns the authors' evaluation (``argument.py``) for the modified ResNet18, by its batch size."""
     return Protocol(
         name="published", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=batch,
         stages=(Stage(epochs=300),), schedule="half-cosine", augment="dsa:flip", cutmix=1.0, seeds=3,
@@ -187,19 +173,14 @@ def _protocol(batch: int) -> Protocol:
     )  # fmt: skip
 
 
+BATCHES = {"cifar10": (10, 50, 100), "cifar100": (20, 100, 200), "tiny-imagenet": (100, 100, 100)}
 RDED.recipes = recipes(
     RDED,
     "protocol",
     {
-        ("cifar10", 1): (_protocol(10),),
-        ("cifar10", 10): (_protocol(50),),
-        ("cifar10", 50): (_protocol(100),),
-        ("cifar100", 1): (_protocol(20),),
-        ("cifar100", 10): (_protocol(100),),
-        ("cifar100", 50): (_protocol(200),),
-        ("tiny-imagenet", 1): (_protocol(100),),
-        ("tiny-imagenet", 10): (_protocol(100),),
-        ("tiny-imagenet", 50): (_protocol(100),),
+        (name, ipc): (_protocol(batch),)
+        for name, batches in BATCHES.items()
+        for ipc, batch in zip((1, 10, 50), batches, strict=True)
     },
     source="LINs-lab/RDED, scripts/ and argument.py; the teacher's training is the suite's own",
     network="resnet18-bn", teacher="trained", encode="jpeg",

@@ -43,14 +43,12 @@ from typing import Literal
 
 import torch
 
-from condense.augment import resized
 from condense.data import Images
 from condense.distillation import ImageRun, TeacherMethod, register
 from condense.distillation.inversion.invert import Inversion, PassNetwork, from_images, from_noise, invert
-from condense.distillation.inversion.protocols import cifar_protocol, tiny_protocol
+from condense.distillation.inversion.protocols import CIFAR, TINY, cifar_protocol, tiny_protocol
 from condense.distillation.method import recipes
 from condense.store import ImageSet
-from condense.store.images.encode import encoding_named
 
 
 @register
@@ -98,12 +96,6 @@ class SRe2L(TeacherMethod):
     init: Literal["noise", "real"] = "noise"
     encode: str = "none"
 
-    def __post_init__(self) -> None:
-        """Refuses an unknown compression and a `crop_min` outside (0, 1]."""
-        super().__post_init__()
-        resized.require_share("params.crop_min", self.crop_min)
-        encoding_named(self.encode)
-
     @property
     def needs_real(self) -> bool:
         """Whether the initial images are real ones."""
@@ -112,10 +104,8 @@ class SRe2L(TeacherMethod):
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Squeezes the training images into a teacher, and recovers images from it."""
         teacher = run.teacher(self.teacher, self.training(), train)
-        if self.init == "real":
-            start = from_images(train.draw(run.ipc, run.rng))
-        else:
-            start = from_noise(run.spec.shape)
+        real = self.init == "real"
+        start = from_images(train.draw(run.ipc, run.rng)) if real else from_noise(run.spec.shape)
         # deviation: pixels are rounded when they are stored; the authors truncate them
         images = invert(
             run, teacher.network, self.inversion(), start, block=self.block, pass_network=self.pass_network()
@@ -140,24 +130,20 @@ class SRe2L(TeacherMethod):
         return None
 
 
-CIFAR = "VILA-Lab/SRe2L, SRe2L/*small_dataset/recover_cifar.sh and relabel"
-CIFAR10 = "CIFAR-100's setting, as G-VBSM's authors and DD-Ranking run it"
-
+SOURCES = {
+    "cifar10": "CIFAR-100's setting, as G-VBSM's authors and DD-Ranking run it",
+    "cifar100": "VILA-Lab/SRe2L, SRe2L/*small_dataset/recover_cifar.sh and relabel",
+}
 SRe2L.recipes = recipes(
     SRe2L,
     "source",
-    {
-        ("cifar10", 1): (CIFAR10,), ("cifar10", 10): (CIFAR10,), ("cifar10", 50): (CIFAR10,),
-        ("cifar100", 1): (CIFAR,), ("cifar100", 10): (CIFAR,), ("cifar100", 50): (CIFAR,),
-    },
-    protocol=cifar_protocol(), network="resnet18-bn", teacher="trained", iterations=1000,
-    lr_images=0.25, bn_weight=0.01, roll=4, encode="jpeg",
+    {(name, ipc): (source,) for name, source in SOURCES.items() for ipc in (1, 10, 50)},
+    protocol=cifar_protocol(), **CIFAR,
 ) | recipes(
     SRe2L,
     "",
     {("tiny-imagenet", ipc): () for ipc in (1, 10, 50, 100)},
     source="VILA-Lab/SRe2L, SRe2L/*small_dataset/recover_tiny.sh and relabel",
-    protocol=tiny_protocol(epochs=100, batch=256), network="resnet18-bn", teacher="trained",
-    teacher_epochs=50, teacher_lr=0.2, teacher_batch=256, iterations=4000, lr_images=0.1, bn_weight=1.0,
-    crop_min=0.08, flip=True, roll=4, roll_both=True, encode="jpeg",
+    protocol=tiny_protocol(epochs=100, batch=256),
+    teacher_epochs=50, iterations=4000, lr_images=0.1, bn_weight=1.0, roll_both=True, **TINY,
 )  # fmt: skip

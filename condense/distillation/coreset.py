@@ -15,23 +15,17 @@ from torch import Tensor
 from condense.data import Graphs, Images, Samples
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
-from condense.distillation.method import GraphMethod
+from condense.distillation.method import GraphMethod, ImageMethod
 from condense.networks import features_in_chunks
-from condense.store import GraphSet
+from condense.store import GraphSet, ImageSet
 from condense.training.image_training import feature_extractor
 
 Pick = Callable[[Int64[Tensor, " m"], int], Int64[Tensor, " budget"]]
 """Returns the positions of the picked samples in order, from those of a class's samples and a budget."""
-Rule = Callable[[Float[Tensor, "m d"], int], Int[Tensor, " budget"]]
-"""Returns the indices of the picked samples in order, from the features of a class's samples and a budget."""
 
 
 def uniform(generator: torch.Generator) -> Pick:
-    """Picks uniformly at random, without replacement.
-
-    Args:
-        generator: On the CPU; each class draws one permutation from it.
-    """
+    """Picks uniformly at random, without replacement; each class draws one permutation on the CPU."""
 
     def pick(members: Int64[Tensor, " m"], budget: int) -> Int64[Tensor, " budget"]:
         order = torch.randperm(len(members), generator=generator)[:budget]
@@ -40,42 +34,33 @@ def uniform(generator: torch.Generator) -> Pick:
     return pick
 
 
-def image_pick(rule: Rule, train: Images, run: ImageRun, network: str) -> Pick:
-    """Picks images by a rule, in the features of the pinned network.
-
-    Args:
-        rule: The rule.
-        train: The training images, on which the network is trained.
-        run: Gives the network.
-        network: The network's name.
-    """
-    extractor = run.pretrained(feature_extractor(network), train)
-    return lambda members, budget: members[rule(features_in_chunks(extractor, train.images[members]), budget)]
-
-
-def graph_pick(rule: Rule, train: Graphs, run: GraphRun, network: str) -> Pick:
-    """Picks graphs by a rule, in the features of the pinned network.
-
-    Args:
-        rule: The rule.
-        train: The training graphs, on which the network is trained.
-        run: Gives the features.
-        network: The network's name.
-    """
-    features = run.features(train, network)
-    return lambda members, budget: members[rule(features[members], budget)]
-
-
 def picked(train: Samples, budget: int, pick: Pick) -> Int64[Tensor, " n"]:
-    """Returns the positions of the picked samples, class after class.
-
-    Args:
-        train: The training samples.
-        budget: Number of samples of each class.
-        pick: Picks within a class.
-    """
+    """Returns the positions of ``budget`` picked samples of each class, class after class."""
     classes = map(train.of_class, range(train.num_classes))
     return torch.cat([pick(members, budget) for members in classes])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCoreset(ImageMethod):
+    """Selection of ``ipc`` real images of each class, by a rule in the features of the pinned network."""
+
+    keeps_real = True
+
+    @staticmethod
+    def rule(features: Float[Tensor, "m d"], budget: int) -> Int[Tensor, " budget"]:
+        """Returns the indices of the picks in order, from the features of a class's samples."""
+        raise NotImplementedError
+
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
+        """Picks the images of each class."""
+        return run.selected(train, picked(train, run.ipc, self.pick(train, run)))
+
+    def pick(self, train: Images, run: ImageRun) -> Pick:
+        """Returns how images are picked within a class."""
+        network, rule = run.pretrained(feature_extractor(self.network), train), type(self).rule
+        return lambda members, budget: members[
+            rule(features_in_chunks(network, train.images[members]), budget)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +82,10 @@ class GraphCoreset(GraphMethod):
 
     @property
     def fills(self) -> bool:
-        """Whether the set has exactly ``ipc`` graphs of each class."""
+        """Whether the set has exactly ``ipc`` graphs of each class, so that each class needs so many."""
         return not self.room
 
-    @property
-    def needs_real(self) -> bool:
-        """Whether each class has to have ``ipc`` graphs."""
-        return not self.room
+    needs_real = fills
 
     def distill(self, train: Graphs, run: GraphRun) -> GraphSet:
         """Picks ``ipc`` graphs of each class, or as many as there is room for."""
@@ -111,43 +93,46 @@ class GraphCoreset(GraphMethod):
         if not self.room:
             return run.selected(train, picked(train, run.ipc, pick))
         classes = map(train.of_class, range(train.num_classes))
-        orders = [pick(members, most_graphs(train, members, self.room)).tolist() for members in classes]
+        orders = [pick(members, _most_graphs(train, members, self.room)).tolist() for members in classes]
         order = [graph for turn in zip_longest(*orders) for graph in turn if graph is not None]
-        return fitting(train, order, self.room, run)
+        return _fitting(train, order, self.room, run)
 
     def pick(self, train: Graphs, run: GraphRun) -> Pick:
-        """Returns how graphs are picked within a class.
-
-        Args:
-            train: The training graphs.
-            run: The run.
-        """
+        """Returns how graphs are picked within a class."""
         raise NotImplementedError
 
 
-def most_graphs(train: Graphs, members: Int64[Tensor, " m"], room: int) -> int:
-    """Returns an upper bound on how many graphs of a class fit: each feature of a node takes at least a byte.
+@dataclass(frozen=True, kw_only=True)
+class GraphFeatureCoreset(GraphCoreset):
+    """Selection of real graphs by a rule in the features of the pinned network.
 
-    Args:
-        train: The training graphs.
-        members: Positions of the class's graphs.
-        room: Bytes.
+    Attributes:
+        network: Name of the pinned network.
     """
+
+    network: str = "gcn-mean"
+
+    @staticmethod
+    def rule(features: Float[Tensor, "m d"], budget: int) -> Int[Tensor, " budget"]:
+        """Returns the indices of the picks in order, from the features of a class's samples."""
+        raise NotImplementedError
+
+    def pick(self, train: Graphs, run: GraphRun) -> Pick:
+        """Returns how graphs are picked within a class."""
+        features, rule = run.features(train, self.network), self.rule
+        return lambda members, budget: members[rule(features[members], budget)]
+
+
+def _most_graphs(train: Graphs, members: Int64[Tensor, " m"], room: int) -> int:
+    """Returns an upper bound on how many graphs of a class fit, if a feature of a node takes one byte."""
     least = train.nodes_ptr.diff()[members] * train.node_features.shape[1]
     return max(int((least.sort().values.cumsum(0) <= room).sum()), 1)
 
 
-def fitting(train: Graphs, order: list[int], room: int, run: GraphRun) -> GraphSet:
-    """Returns the set of as many of the first graphs as fit, with at least one graph of each class.
+def _fitting(train: Graphs, order: list[int], room: int, run: GraphRun) -> GraphSet:
+    """Returns the set of the first graphs of an order that fit, with at least one graph of each class.
 
     A set never becomes smaller by another graph, so that their number is found by bisection.
-
-    Args:
-        train: The training graphs.
-        order: Positions of graphs in the order in which they are taken, where each class gives one graph
-            before any class gives its second.
-        room: Bytes.
-        run: Makes the set.
     """
 
     def first(count: int) -> GraphSet:

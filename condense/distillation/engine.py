@@ -1,4 +1,4 @@
-"""From a method and a dataset to a finished set."""
+"""How a method is run on a dataset."""
 
 import shutil
 from collections.abc import Mapping
@@ -46,28 +46,6 @@ def distill(
     method.check(dataset, ipc, teachers=teachers, cache=cache)
     require_writable(cache)
     keep_freed_memory()
-    train, run = start(
-        method, dataset, ipc=ipc, seed=seed, recipe=recipe, machine=machine, cache=cache, teachers=teachers
-    )
-    return method.distill(train, run), run
-
-
-def start(
-    method: Method[DatasetT, SamplesT, RunT, SetT],
-    dataset: DatasetT,
-    *,
-    ipc: int,
-    seed: int = 0,
-    recipe: Recipe | None = None,
-    machine: Machine | None = None,
-    cache: Path | None = None,
-    teachers: Mapping[str, Path] | None = None,
-) -> tuple[SamplesT, RunT]:
-    """Makes what `Method.distill` takes, without running it; arguments as in `distill`.
-
-    Returns:
-        The training samples in the method's form, and the run.
-    """
     settings = RunSettings(
         title=method.title,
         chain=method.chain(),
@@ -80,19 +58,15 @@ def start(
         ipc=ipc,
         seed=seed,
         machine=machine or Machine(),
-        cache=cache or home(),
-        teachers=teachers or {},
+        cache=cache,
+        teachers=teachers,
     )
-    return method.start(dataset, settings)
+    train, run = method.start(dataset, settings)
+    return method.distill(train, run), run
 
 
 def clean(key: str, cache: Path | None = None) -> None:
-    """Removes what is left of a run that was killed after it had stored its set.
-
-    Args:
-        key: The run's key.
-        cache: As in `distill`.
-    """
+    """Removes the checkpoints of a run, named by its key, that was killed after it had stored its set."""
     folder = (cache or home()) / "runs" / key[:32]
     Checkpoints(folder).remove()
     shutil.rmtree(folder / "replay", ignore_errors=True)

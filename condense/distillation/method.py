@@ -14,7 +14,7 @@ from condense.data import SPACES, Dataset, GraphDataset, Graphs, ImageDataset, I
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
 from condense.distillation.run import RunSettings, run_key
-from condense.errors import Refused, unknown
+from condense.errors import Refused, Remedy, unknown
 from condense.networks import build_network
 from condense.protocol import Protocol
 from condense.store import GraphSet, ImageSet
@@ -27,8 +27,8 @@ class Recipe:
 
     Attributes:
         method: The method with these settings.
-        protocol: The evaluation protocol behind the paper's numbers; None where no `Protocol` describes it,
-            or where only the host of a wrapper has published settings.
+        protocol: The protocol behind the paper's numbers; None where no `Protocol` describes it, or where
+            only the host of a wrapper has published settings.
         source: Where the settings are stated.
     """
 
@@ -56,22 +56,18 @@ def recipes(
 
     Args:
         cls: The method.
-        columns: The names of the columns, separated by spaces: fields of the method, or ``source`` and
-            ``protocol`` where these differ between rows.
+        columns: Names of the columns, separated by spaces: fields of the method, ``source`` or ``protocol``.
         rows: The values of each (dataset, IPC), in the order of the columns.
-        source: Where the settings are stated, if all rows have one source.
-        protocol: The paper's evaluation protocol, if all rows have one protocol.
+        source: Where the settings of all rows are stated, unless it is a column.
+        protocol: The paper's evaluation protocol of all rows, unless it is a column.
         **shared: Fields that have the same value in all rows.
-
-    Returns:
-        A recipe for each row.
     """
     table = {}
     for cell, row in rows.items():
         values: dict[str, Any] = {"source": source, "protocol": protocol, **shared}
         values |= dict(zip(columns.split(), row, strict=True))
-        source_of_row, protocol_of_row = values.pop("source"), values.pop("protocol")
-        table[cell] = Recipe(method=cls(**values), protocol=protocol_of_row, source=source_of_row)
+        cited = {name: values.pop(name) for name in ("source", "protocol")}
+        table[cell] = Recipe(method=cls(**values), **cited)
     return table
 
 
@@ -113,12 +109,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
 
     def __post_init__(self) -> None:
-        """Checks every field against its type and range.
-
-        Raises:
-            Refused: if a field with closed choices holds another value, a count is below one, or a number is
-                negative.
-        """
+        """Refuses a value that is not among a field's choices, a count below 1, and a negative number."""
         for name in closed_choices(type(self)):
             self.require_choice(name, getattr(self, name))
         for name, value in self.config().items():
@@ -131,9 +122,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         """Makes a distilled set.
 
         Args:
-            train: The training samples in the method's form, on the run's device. A method cannot reach test
-                data.
-            run: Everything else that the method may ask for.
+            train: The training samples in the method's form, on the run's device.
+            run: Everything else that the method may ask for; test data is not part of it.
 
         Returns:
             The set that ``run.distilled`` or ``run.selected`` made.
@@ -141,15 +131,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         raise NotImplementedError
 
     def start(self, dataset: DatasetT, settings: RunSettings[Any]) -> tuple[SamplesT, RunT]:
-        """Brings the training samples into the method's form and makes the run.
-
-        Args:
-            dataset: A dataset of the method's kind.
-            settings: The settings of the run.
-
-        Returns:
-            Both arguments of `distill`.
-        """
+        """Returns both arguments of `distill`, for a dataset of the method's kind."""
         raise NotImplementedError
 
     def check(self, dataset: DatasetT, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
@@ -162,23 +144,21 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
             cache: Folder for what is shared between runs.
 
         Raises:
-            Refused: if the dataset is of another kind or does not have or leave room for so many samples per
-                class. Subclasses add their own reasons.
+            Refused: if the dataset is of another kind, or there are or would be too few samples of a class.
+                Subclasses add their own reasons.
         """
-        spec = dataset.spec
-        one = spec.kind.removesuffix("s")
+        spec, one = dataset.spec, dataset.spec.kind.removesuffix("s")
         if self.kind != spec.kind:
             raise Refused(f"{self.title} distils {self.kind}; {spec.name} holds {spec.kind}")
         if ipc < 1:
             raise Refused(f"at least one {one} per class is needed", setting="ipc", value=ipc)
         if (stored := self.per_class(ipc, spec.num_classes)) < 1:
             least = next(more for more in count(ipc) if self.per_class(more, spec.num_classes))
-            raise Refused(
+            reason = (
                 f"what {self.title} shares between the classes of {spec.name} leaves no room for one {one} "
-                f"of each; this takes at least {least} {spec.kind} per class",
-                setting="ipc",
-                value=ipc,
+                f"of each; this takes at least {least} {spec.kind} per class"
             )
+            raise Refused(reason, setting="ipc", value=ipc)
         counts = dataset.train.counts()
         smallest = min(range(len(counts)), key=counts.__getitem__)
         if self.needs_real and stored > counts[smallest]:
@@ -192,13 +172,9 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         return self.keeps_real
 
     def per_class(self, ipc: int, num_classes: int) -> int:
-        """Returns how many samples of each class are stored.
+        """Returns how many samples of each class are stored in the room of ``ipc`` samples of each class.
 
-        This is ``ipc``, unless part of the room is taken up by something that all samples share.
-
-        Args:
-            ipc: Samples per class for which the whole set may take the room.
-            num_classes: Number of classes of the dataset.
+        There are fewer than ``ipc`` if something that all samples share takes up part of the room.
         """
         return ipc
 
@@ -242,6 +218,11 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         """Returns the name that refusals give a field: see `condense.errors.Remedy.settings`."""
         return f"params.{field}"
 
+    def refused(self, field: str, reason: str, *remedies: Remedy) -> Refused:
+        """Returns the refusal of a field's value."""
+        setting, value = self.setting(field), getattr(self, field)
+        return Refused(reason, setting=setting, value=value, remedies=remedies)
+
     def run_key(self, train_hash: str, ipc: int, seed: int) -> str:
         """Returns the name of a run of this method: see `condense.distillation.run.run_key`."""
         return run_key(self.chain(), train_hash, ipc, seed)
@@ -281,11 +262,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     pixel_space: str = "normalized"
 
     def __post_init__(self) -> None:
-        """Checks the fields as `Method` does, and that the pixel space exists.
-
-        Raises:
-            Refused: naming the field.
-        """
+        """Refuses what `Method` refuses, and an unknown pixel space."""
         super().__post_init__()
         if self.pixel_space not in SPACES:
             raise unknown("pixel space", self.pixel_space, SPACES)

@@ -1,21 +1,20 @@
-"""What every method may ask of its surroundings, whatever kind of data it distils: loop, log and cost."""
+"""The run that a method is given, whatever kind of data it distils: its loop, its log and its cost."""
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from condense.data import DatasetSpec
 from condense.files import digest
 from condense.protocol import Protocol as Evaluation
 from condense.resources import Machine, device_name, versions
-from condense.store.manifest import FORMAT, VERSION, ChainLinkPart, SetContent
+from condense.store.manifest import FORMAT, VERSION, ChainLinkPart
 from condense.training.loop import Loop, State
 
 Spec = TypeVar("Spec", bound=DatasetSpec)
@@ -36,11 +35,7 @@ Shared = TypeVar("Shared", bound=Costly)
 def run_key(chain: Sequence[Mapping[str, object]], train_hash: str, ipc: int, seed: int) -> str:
     """Returns the name of a run: a hash of all that its result depends on except machine and versions.
 
-    Args:
-        chain: The method and its settings, as `condense.distillation.Method.chain` returns them.
-        train_hash: SHA-256 of the training split.
-        ipc: Samples per class.
-        seed: Seed of the distillation.
+    The arguments are those of the same names in `RunSettings`.
     """
     links = cast(list[ChainLinkPart], list(chain))
     return digest({"chain": links, "train": train_hash, "ipc": ipc, "seed": seed})
@@ -92,7 +87,7 @@ class RunSettings(Generic[Spec]):
 
 
 class Run(Generic[Spec]):
-    """The surroundings of a method, whatever kind of data it distils. A run holds no test data.
+    """What a method is given beside the training samples. A run holds no test data.
 
     Attributes:
         spec: Description of the dataset.
@@ -138,17 +133,10 @@ class Run(Generic[Spec]):
         self._loop.charge(found.seconds, self._loop.seconds - before)
         return found
 
-    def _content(self, labels: Int[Tensor, " n"], *, effective: int, label_kind: str = "hard") -> SetContent:
-        """Returns the part of a set's manifest that sets of every kind have.
-
-        Args:
-            labels: Class ids of the stored samples.
-            effective: Number of samples that a student trains on.
-            label_kind: The kind of the labels, as a manifest names it.
-        """
-        spec, settings = self.spec, self._settings
-        per_class = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
-        chain = cast(list[ChainLinkPart], list(settings.chain))
+    def _content(self, labels: Tensor) -> dict[str, Any]:
+        """Returns the parts of a set's manifest that do not depend on the kind of data."""
+        settings, spec = self._settings, self.spec
+        counts = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -160,10 +148,10 @@ class Run(Generic[Spec]):
                 "train_hash": settings.train_hash,
             },
             "ipc": self.ipc,
-            "counts": {"stored": len(labels), "effective": effective, "per_class": per_class},
-            "label": {"kind": label_kind, "temperature": 1.0, "teacher": None},
+            "counts": {"stored": len(labels), "effective": len(labels), "per_class": counts},
+            "label": {"kind": "hard", "temperature": 1.0, "teacher": None},
             "protocol": settings.protocol.to_json() if settings.protocol else None,
-            "method": {"name": settings.title, "chain": chain, "source": settings.source},
+            "method": {"name": settings.title, "chain": list(settings.chain), "source": settings.source},
             "seed": settings.seed,
         }
 

@@ -12,7 +12,6 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from condense.data import ImageDataset, Images
-from condense.distillation.engine import start
 from condense.distillation.registry import build as build_method
 from condense.errors import Refused, Stopped
 from condense.networks import build_network
@@ -20,6 +19,7 @@ from condense.resources import Budget
 from condense.training.expert_files import Rows
 from condense.training.expert_steps import Stacked
 from condense.training.experts import Experts, ExpertTraining, experts
+from tests.stand_ins import start
 
 module = import_module("condense.training.experts")
 CPU = torch.device("cpu")

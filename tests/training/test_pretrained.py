@@ -11,7 +11,6 @@ from torch import Tensor
 from condense.augment import named_augmentation
 from condense.data import ImageDataset, Images
 from condense.distillation import Training, feature_extractor, registry
-from condense.distillation.engine import start
 from condense.errors import Stopped
 from condense.files import digest
 from condense.networks import Network, build_network
@@ -20,6 +19,7 @@ from condense.store.targets import Hard, Target
 from condense.training.image_training import divided, untrained
 from condense.training.pretrained import Pretrained, pretrained
 from condense.training.step import cutmix, train_step
+from tests.stand_ins import start
 
 TINY = Training(network="convnet-w32", steps=10, batch=16)
 

@@ -1,4 +1,4 @@
-"""The surroundings of a method that distils graphs."""
+"""The run of a method that distils graphs."""
 
 from functools import partial
 from typing import cast
@@ -16,7 +16,7 @@ from condense.training.pretrained import pretrained
 
 
 class GraphRun(Run[GraphSpec]):
-    """The surroundings of a method that distils graphs: see `Run` for what all methods have."""
+    """The run of a method that distils graphs: see `Run` for what all methods have."""
 
     def features(self, train: Graphs, network: str) -> Float[Tensor, "g h"]:
         """Returns the features of each graph: the input of the classifier of a network trained on all graphs.
@@ -32,12 +32,7 @@ class GraphRun(Run[GraphSpec]):
         return in_graph_chunks(self._charged(make).network.features, train, self.spec.features)
 
     def selected(self, train: Graphs, indices: Int64[Tensor, " g"]) -> GraphSet:
-        """Makes the finished set of real graphs of equal weight.
-
-        Args:
-            train: The training graphs that the method was given.
-            indices: Positions of the graphs to keep, class-major.
-        """
+        """Makes the finished set of the training graphs at some positions, class-major, of equal weight."""
         kept = train.select(indices)
         return self.distilled(
             nodes=kept.node_features, edges=kept.edges, edge_labels=kept.edge_labels,
@@ -73,19 +68,14 @@ class GraphRun(Run[GraphSpec]):
             to_parent: Whether the graphs are trees whose nodes send messages to their parents only. Otherwise
                 every edge is there in both directions.
         """
-        spec, shared = self.spec, self._content(labels, effective=len(labels))
-        own = {
-            "dataset": {**shared["dataset"], "features": list(spec.features), "split": spec.split},
-            "nodes": {
-                "encoding": "dense" if nodes.is_floating_point() else "columns",
-                "width": sum(spec.features),
-            },
-            "edges": "to-parent" if to_parent else "both",
-        }
-        content = cast(GraphContent, {**shared, **own})
+        spec, content = self.spec, self._content(labels)
+        content["dataset"] |= {"features": list(spec.features), "split": spec.split}
+        encoding = "dense" if nodes.is_floating_point() else "columns"
+        content["nodes"] = {"encoding": encoding, "width": sum(spec.features)}
+        content["edges"] = "to-parent" if to_parent else "both"
         made = GraphSet(
             nodes=nodes.detach(), edges=edges, edge_labels=edge_labels, nodes_ptr=nodes_ptr,
             edges_ptr=edges_ptr, labels=labels, weights=weights, roots=roots, degrees=degrees,
-            content=content, provenance=self._provenance(),
+            content=cast(GraphContent, content), provenance=self._provenance(),
         )  # fmt: skip
         return made.to("cpu")

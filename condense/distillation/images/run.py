@@ -1,4 +1,4 @@
-"""The surroundings of a method that distils images."""
+"""The run of a method that distils images."""
 
 import copy
 import math
@@ -10,7 +10,7 @@ from functools import partial
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int, Int8, Num, UInt8
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from condense.data import Images, ImageSpec, PixelSpace
@@ -23,12 +23,7 @@ from condense.store import ImageSet
 from condense.store.images.decode import DecodeStep
 from condense.store.images.encode import NO_ENCODING, encoding_named
 from condense.store.images.encode import encode as encode_images
-from condense.store.images.manifest import (
-    EncodingPart,
-    HintsPart,
-    ImageContent,
-    ReplayedLabelPart,
-)
+from condense.store.images.manifest import ImageContent, ReplayedLabelPart
 from condense.store.images.replay import Replay, ShardLayout, hash_images
 from condense.store.images.writer import LabelWriter
 from condense.teachers import (
@@ -48,7 +43,7 @@ from condense.training.pretrained import Pretrained, pretrained
 
 
 class ImageRun(Run[ImageSpec]):
-    """The surroundings of a method that distils images: see `Run` for what all methods have.
+    """The run of a method that distils images: see `Run` for what all methods have.
 
     Args:
         settings: The settings of the run.
@@ -66,16 +61,15 @@ class ImageRun(Run[ImageSpec]):
         self.space, self.strategy = space, spec.dsa
         self.view: View = IdentityView()
         self._normalized = affine("normalized", spec.mean, spec.std).to(self.device)
-        self._teacher = cast(Teacher | None, None)
+        self._teacher: Teacher | None = None
         self._shards = settings.folder / "replay"
 
     def with_view(self, view: View, *, strategy: str | None = None) -> "ImageRun":
         """Returns the same run with another view, for the method inside a wrapper.
 
         Args:
-            view: What the wrapper does to the set before the method sees it; it comes ahead of the view that
-                is there already.
-            strategy: The operations to augment with; None leaves them as they are.
+            view: What the wrapper does to the set, ahead of the present view, before the method sees it.
+            strategy: The operations to augment with; None for the present ones.
         """
         inner = copy.copy(self)
         inner.view = ChainedView(view, self.view)
@@ -185,57 +179,22 @@ class ImageRun(Run[ImageSpec]):
                 such as ``jpeg:90``. The set then holds the images as they are read from the files.
             compensators: Images that the decode step `Compensated` adds to the stored ones.
         """
-        hints: HintsPart = {"lr": lr, "augment": augment}
-        if rollbacks is not None:
-            hints["rollbacks"] = rollbacks
-        space, how = self.space, encoding_named(encode)
+        spec, space, how = self.spec, self.space, encoding_named(encode)
         if as_bytes or how is not None:
-            images, space = self._as_bytes(images), affine("raw", self.spec.mean, self.spec.std)
-        made = self._set(images, labels, space, soft, hints, decode, compensators, how)
+            raw = (space.to(images.device).decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
+            images, space = raw, affine("raw", spec.mean, spec.std)
+        content = self._content(labels)
+        content["dataset"] |= {"shape": list(spec.shape), "dsa": spec.dsa}
+        content["counts"]["effective"] = len(images) * math.prod(step.copies for step in decode)
+        content["pixels"] = space.describe()
+        content["decode"] = [step.describe() for step in decode]
+        content["hints"] = {"lr": lr, "augment": augment}
+        if rollbacks is not None:
+            content["hints"]["rollbacks"] = rollbacks
+        if soft is not None:
+            content["label"]["kind"] = "soft"
         if labelled_by is not None:
-            made.content["label"]["teacher"] = labelled_by.hash
-        return made
-
-    def selected(self, train: Images, indices: Int[Tensor, " n"]) -> ImageSet:
-        """Makes the finished set of real images, stored as the bytes that were loaded.
-
-        For a method that works on whitened pixels they are stored whitened, so that students see them as they
-        see the other sets of the method's table.
-
-        Args:
-            train: The training images that the method was given.
-            indices: Positions of the images to keep, class-major.
-        """
-        images, labels = train.images[indices], train.labels[indices]
-        if self.space.name == "zca":
-            return self.distilled(images, labels)
-        return self.distilled(images, labels, as_bytes=True)
-
-    def _as_bytes(self, images: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
-        return (self.space.to(images.device).decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
-
-    def _set(
-        self,
-        images: Num[Tensor, "n c h w"],
-        labels: Int[Tensor, " n"],
-        space: PixelSpace,
-        soft: Float[Tensor, "n k"] | None,
-        hints: HintsPart,
-        decode: Sequence[DecodeStep],
-        compensators: Int8[Tensor, "g m c h w"] | None,
-        how: EncodingPart | None,
-    ) -> ImageSet:
-        spec = self.spec
-        effective = len(images) * math.prod(step.copies for step in decode)
-        kind = "hard" if soft is None else "soft"
-        shared = self._content(labels, effective=effective, label_kind=kind)
-        own = {
-            "dataset": {**shared["dataset"], "shape": list(spec.shape), "dsa": spec.dsa},
-            "pixels": space.describe(),
-            "decode": [step.describe() for step in decode],
-            "hints": hints,
-        }
-        content = cast(ImageContent, {**shared, **own})
+            content["label"]["teacher"] = labelled_by.hash
         if (teacher := self._teacher) is not None:
             content["teacher"] = {
                 "hash": teacher.hash,
@@ -255,9 +214,18 @@ class ImageRun(Run[ImageSpec]):
             compensators=None if compensators is None else compensators.cpu(),
             encoded=encoded,
             space=space,
-            content=content,
+            content=cast(ImageContent, content),
             provenance=self._provenance(),
         )
+
+    def selected(self, train: Images, indices: Int[Tensor, " n"]) -> ImageSet:
+        """Makes the finished set of the training images at some positions, class-major, as loaded.
+
+        A method that works on whitened pixels stores them whitened, so that students see them as they see the
+        other sets of the method's table.
+        """
+        as_bytes = self.space.name != "zca"
+        return self.distilled(train.images[indices], train.labels[indices], as_bytes=as_bytes)
 
     def shown(self, made: ImageSet) -> ImageSet:
         """Returns a set as a teacher sees it: normalised, on the run's device."""

@@ -8,11 +8,13 @@ from typing import ClassVar, cast
 
 import torch
 
+from condense.augment.resized import require_share
 from condense.data import ImageDataset
 from condense.distillation.method import ImageMethod, Method
 from condense.distillation.wrapper import wrapped
 from condense.errors import Refused, Remedy, unknown
 from condense.networks import Network, build_network
+from condense.store.images.encode import NO_ENCODING, encoding_named
 from condense.store.images.manifest import ImageContent
 from condense.teachers import FIXED, TRAINED, find_teacher, fixed, read_teacher
 from condense.teachers.training import teacher_training
@@ -44,17 +46,16 @@ class TeacherMethod(ImageMethod):
     inverts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Checks the fields as `ImageMethod` does, the pixel space, and what ``teacher`` may say.
+        """Refuses what `ImageMethod` refuses, another pixel space, and an unknown ``teacher``.
 
-        Raises:
-            Refused: naming the field.
+        A share ``crop_min`` and a compression ``encode`` are checked too, in methods that have these fields.
         """
         super().__post_init__()
-        if self.pixel_space != "normalized":
-            raise Refused(
-                f"{self.name}: pixel_space = {self.pixel_space}, but a teacher sees normalized images only"
-            )
+        if (space := self.pixel_space) != "normalized":
+            raise Refused(f"{self.name}: pixel_space = {space}, but a teacher sees normalized images only")
         require_teacher(self)
+        require_share(self.setting("crop_min"), getattr(self, "crop_min", 1.0))
+        encoding_named(getattr(self, "encode", NO_ENCODING))
 
     def structures(self) -> tuple[str, ...]:
         """Returns the names of the networks that are its teachers, if they are trained here."""
@@ -97,25 +98,14 @@ class TeacherMethod(ImageMethod):
 
 
 def require_teacher(method: Method, more: Iterable[str] = ()) -> None:
-    """Refuses a field ``teacher`` that holds neither a known word nor a hash.
-
-    Args:
-        method: A method or wrapper with that field.
-        more: Words that it may hold besides ``fixed`` and ``trained``.
-
-    Raises:
-        Refused: if it holds anything else.
-    """
+    """Refuses a field ``teacher`` that holds neither a hash nor ``fixed``, ``trained`` or one of more words."""
     teacher, words = str(method.config()["teacher"]), [FIXED, TRAINED, *more]
     if teacher in words or _is_hash(teacher):
         return
     if "/" in teacher or "." in teacher:
-        raise Refused(
-            f"{method.name}: this field holds one of {', '.join(words)} or a hash, not a file",
-            setting=method.setting("teacher"),
-            value=teacher,
-            remedies=[Remedy(settings={"teacher": teacher}, effect="reads the teacher from the file")],
-        )
+        reason = f"{method.name}: this field holds one of {', '.join(words)} or a hash, not a file"
+        remedy = Remedy(settings={"teacher": teacher}, effect="reads the teacher from the file")
+        raise method.refused("teacher", reason, remedy)
     raise unknown(f"teacher of {method.name}", teacher, words)
 
 
@@ -131,26 +121,21 @@ def require_same_fixed(method: Method, content: ImageContent, dataset: ImageData
         content: The content of the set's manifest.
         dataset: The dataset.
         where: The set's folder.
-
-    Raises:
-        Refused: if the dataset's fixed teacher is another one now.
     """
     words = teachers_of(method)
     if FIXED not in words:
         return
-    inverted = content.get("teacher")
-    hashes = [inverted["hash"] if inverted else None, content["label"]["teacher"]]
-    named = [hash_ for hash_ in hashes if hash_ is not None]
+    inverted, labelled = content.get("teacher"), content["label"]["teacher"]
+    named = [*([inverted["hash"]] if inverted else []), *([labelled] if labelled else [])]
     now = fixed(dataset.spec.name, dataset.train.hash).hash
     # If another link has another teacher, one of the two that the set names has to be the fixed one.
     mixed = any(word == TRAINED or _is_hash(str(word)) for word in words)
-    if others := [hash_ for hash_ in named if hash_ != now]:
-        if not (mixed and now in named):
-            raise Refused(
-                f"{where} was made with the teacher {others[0][:8]}, and the fixed one of "
-                f"{dataset.spec.name} is {now[:8]} now; move the set away",
-                remedies=[Remedy(settings={"out": None}, effect="stores the new set elsewhere")],
-            )
+    if (others := [hash_ for hash_ in named if hash_ != now]) and not (mixed and now in named):
+        raise Refused(
+            f"{where} was made with the teacher {others[0][:8]}, and the fixed one of "
+            f"{dataset.spec.name} is {now[:8]} now; move the set away",
+            remedies=[Remedy(settings={"out": None}, effect="stores the new set elsewhere")],
+        )
 
 
 def teachers_of(method: Method) -> list[object]:
@@ -163,13 +148,8 @@ def with_teacher_file(
 ) -> tuple[ImageMethod, Mapping[str, Path]]:
     """Sets the field ``teacher`` of every link of a method to the hash of the teacher in a file.
 
-    Args:
-        method: The method.
-        path: The teacher's file.
-        dataset: The dataset.
-
     Returns:
-        The method, whose settings hold the teacher's hash instead of the path, and the path by that hash.
+        The changed method, and the path by the teacher's hash.
 
     Raises:
         Refused: if no link has a teacher, or the file holds none.

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from condense.data import ImageDataset
 from condense.distillation import DecodedView, IdentityView, ImageRun, LearnableSet
-from condense.distillation.engine import start
 from condense.distillation.images.learnable import tiled
 from condense.distillation.registry import build
 from condense.store.images.decode import MultiFormation
+from tests.stand_ins import start
 
 
 class Mirrored:

@@ -9,7 +9,7 @@ import torch
 
 from condense.data import ImageDataset, Images
 from condense.distillation import ImageMethod, ImageRun, TeacherMethod, Training, Wrapper
-from condense.distillation.engine import distill, start
+from condense.distillation.engine import distill
 from condense.distillation.images.taught import require_teacher, with_teacher_file
 from condense.errors import Refused, Stopped
 from condense.networks import build_network
@@ -18,6 +18,7 @@ from condense.store import ImageSet
 from condense.teachers import Teacher, find_teacher, load_teacher, pin
 from condense.teachers.training import HELD_OUT, teach
 from condense.training.pretrained import pretrained
+from tests.stand_ins import start
 
 CPU = torch.device("cpu")
 
@@ -63,7 +64,8 @@ class Again(Wrapper):
 
 
 def runs(toy: ImageDataset, cache: Path, method: ImageMethod | None = None) -> ImageRun:
-    return start(method or Means(), toy, ipc=1, cache=cache)[1]
+    run: ImageRun = start(method or Means(), toy, ipc=1, cache=cache)[1]
+    return run
 
 
 def labelled(toy: ImageDataset, cache: Path, method: ImageMethod) -> ImageSet:
