@@ -80,6 +80,6 @@ CDA.recipes = recipes(
     "",
     {("tiny-imagenet", ipc): () for ipc in (1, 10, 50, 100)},
     source="VILA-Lab/SRe2L, CDA/README.md and recover_cda_tiny.py; zeyuanyin/tiny-imagenet",
-    protocol=tiny_protocol(epochs=100, batch=64), teacher_epochs=50, iterations=4000, lr_images=0.4, bn_weight=0.05,
-    **TINY,
+    protocol=tiny_protocol(epochs=100, batch=64), teacher_epochs=50, iterations=4000, lr_images=0.4,
+    bn_weight=0.05, **TINY,
 )  # fmt: skip

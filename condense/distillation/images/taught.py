@@ -98,7 +98,7 @@ class TeacherMethod(ImageMethod):
 
 
 def require_teacher(method: Method, more: Iterable[str] = ()) -> None:
-    """Refuses a field ``teacher`` that holds neither a hash nor ``fixed``, ``trained`` or one of more words."""
+    """Refuses a field ``teacher`` that holds no hash and none of ``fixed``, ``trained`` and more words."""
     teacher, words = str(method.config()["teacher"]), [FIXED, TRAINED, *more]
     if teacher in words or _is_hash(teacher):
         return
