@@ -63,11 +63,7 @@ def registered() -> MappingProxyType[Key, type[Method]]:
 
 
 def methods(kind: str = "images") -> dict[str, type[Method]]:
-    """Returns the methods for a kind of data that stand alone, by name.
-
-    Args:
-        kind: The kind of data that they distil.
-    """
+    """Returns the methods for a kind of data, by name, without the wrappers."""
     found = registered().items()
     return {name: cls for (of, name), cls in found if of == kind and not issubclass(cls, Wrapper)}
 
@@ -123,13 +119,7 @@ def build(
 
 
 def _around(link: type[Wrapper], host: ImageMethod, recipe: Recipe | None) -> tuple[Method, Recipe | None]:
-    """Wraps a host, with the published settings of the composition if there are any.
-
-    Args:
-        link: The wrapper.
-        host: The method to wrap.
-        recipe: The recipe that the host was built from, if any.
-    """
+    """Wraps a host, with the published settings of the composition if there are any."""
     if recipe is None:
         return link(host=host), None
     own = link.published(host, recipe.protocol, recipe.source) if recipe.protocol else None
@@ -140,11 +130,7 @@ def _around(link: type[Wrapper], host: ImageMethod, recipe: Recipe | None) -> tu
 
 
 def changed(method: Method, params: Mapping[str, object]) -> Method:
-    """Returns a method with some fields changed; a field without a link's name is the innermost method's.
-
-    Args:
-        method: The method.
-        params: As for `build`.
+    """Returns a method with the fields ``params`` of `build` changed.
 
     Raises:
         Refused: if a link, a field or a value is unknown.

@@ -9,9 +9,6 @@ from condense.data import ImageDataset
 from condense.distillation.method import ImageMethod, Recipe
 from condense.protocol import Protocol
 
-OF_THE_HOST = ("kind", "draws", "keeps_real", "optimizes", "through_view", "remedy", "network", "pixel_space")
-"""Attributes that a wrapper takes over from its host."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapper(ImageMethod):
@@ -34,7 +31,8 @@ class Wrapper(ImageMethod):
 
     def __post_init__(self) -> None:
         """Takes over the host's attributes, and checks the fields as `ImageMethod` does."""
-        for name in OF_THE_HOST:
+        of_the_host = ("draws", "keeps_real", "optimizes", "through_view", "remedy", "network", "pixel_space")
+        for name in of_the_host:
             object.__setattr__(self, name, getattr(self.host, name))
         super().__post_init__()
 
@@ -44,14 +42,14 @@ class Wrapper(ImageMethod):
 
         Args:
             host: The host with its published settings.
-            protocol: The evaluation protocol that these were published with.
-            source: Where they are stated.
+            protocol: The evaluation protocol of the host's paper.
+            source: Where the host's settings are stated.
         """
         return None
 
     @classmethod
     def setting(cls, field: str) -> str:
-        """Returns the name that refusals give a field: see `condense.errors.Remedy.settings`."""
+        """Returns the name that refusals give a field: see `Method.setting`."""
         return f"params.{cls.name}.{field}"
 
     def check(self, dataset: ImageDataset, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
@@ -74,10 +72,8 @@ class Wrapper(ImageMethod):
 
     def config(self) -> dict[str, object]:
         """Returns the wrapper's own settings, without the host's."""
-        values = super().config()
-        return {
-            name: value for name, value in values.items() if name not in ("host", "network", "pixel_space")
-        }
+        of_the_host = ("host", "network", "pixel_space")
+        return {name: value for name, value in super().config().items() if name not in of_the_host}
 
 
 def wrapped(links: Sequence[ImageMethod]) -> ImageMethod:

@@ -21,9 +21,6 @@ from condense.errors import Refused
 from condense.files import canonical, hash_tensors, raw_bytes, write_atomic
 from condense.training.checkpoint import Checkpoints
 
-RNG_BYTES = torch.Generator().get_state().numel()
-"""Bytes of a CPU generator's state."""
-
 
 class Damaged(Exception):
     """A file does not hold what was once written to it."""
@@ -61,11 +58,7 @@ class Expert:
 
 
 def read_expert(path: Path) -> Expert | None:
-    """Reads an expert's file and checks all hashes; returns None if there is no file.
-
-    Raises:
-        Damaged: if the file does not hold what was written.
-    """
+    """Reads an expert's file and checks all hashes, or raises `Damaged`; returns None if there is no file."""
     if not path.exists():
         return None
     try:
@@ -96,9 +89,6 @@ def write_expert(
         velocity: The momentum buffer of SGD after the last epoch.
         rng: The state of the generator after the last epoch.
         seconds: Time that the training took.
-
-    Raises:
-        Refused: if the file cannot be written.
     """
     end = {"velocity": velocity.cpu().contiguous(), "rng": rng}
     rows = [_hash(row) for row in snapshots]
@@ -110,7 +100,7 @@ def write_expert(
 
 def tensor_bytes(parameters: int, epochs: int) -> int:
     """Returns the bytes of an expert's tensors: its file has about 70 bytes more for each epoch."""
-    return 4 * parameters * (epochs + 2) + RNG_BYTES
+    return 4 * parameters * (epochs + 2) + torch.Generator().get_state().numel()
 
 
 def _hash(row: Tensor) -> str:

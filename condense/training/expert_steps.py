@@ -40,9 +40,6 @@ from condense.networks import Network, build_network
 from condense.training.parameters import as_parameters, flatten
 from condense.training.step import chunks
 
-OPTIMIZERS = ("sgd", "gsam")
-"""The known optimisers: SGD along the gradient, or along GSAM's direction."""
-
 _EPS = 1e-12
 """Constant that keeps GSAM's quotients finite, as in the authors' code."""
 
@@ -61,7 +58,7 @@ class ExpertTraining:
         batch: Images per step, drawn without replacement within an epoch; an epoch's last batch may be
             smaller.
         augment: Name of the augmentation, as in `condense.protocol.Protocol`.
-        optimizer: ``sgd`` or ``gsam``.
+        optimizer: ``sgd`` along the gradient, or ``gsam`` along GSAM's direction.
         rho: Length of GSAM's ascent step.
         alpha: Weight of the orthogonal part of the gradient in GSAM's direction (see `descent`).
         adaptive: Whether GSAM's ascent is proportional to the size of each parameter.
@@ -89,8 +86,8 @@ class ExpertTraining:
 
     def __post_init__(self) -> None:
         """Refuses an unknown optimiser."""
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("optimizer of experts", self.optimizer, OPTIMIZERS)
+        if self.optimizer not in (known := ("sgd", "gsam")):
+            raise unknown("optimizer of experts", self.optimizer, known)
 
     def describe(self) -> dict[str, object]:
         """Returns the fields that are hashed: those of GSAM only if they have an effect."""
@@ -190,26 +187,18 @@ class Stacked:
         self._together = device.type != "cpu" if together is None else together
 
     def begin(self, epoch: int, images: int) -> None:
-        """Starts an epoch: draws each network's order of the images.
-
-        Args:
-            epoch: Number of the epoch, from 0.
-            images: Number of images.
-        """
+        """Starts an epoch, counted from 0: draws each network's order of so many images."""
         self._orders = torch.stack([torch.randperm(images, generator=rng) for rng in self.rngs])
         if self._training.lr_drop and epoch == self._training.lr_drop[0]:
             self.velocity.zero_()
 
     def step(self, train: Images, epoch: int, batch: int) -> Float[Tensor, " e"]:
-        """Makes one step of an epoch that was begun.
+        """Makes one step of an epoch that was begun; returns each network's loss before it, detached.
 
         Args:
             train: The training images.
             epoch: Number of the epoch, from 0.
             batch: Number of the batch, from 0.
-
-        Returns:
-            The loss of each network before the step, detached.
         """
         training = self._training
         at = batch * training.batch

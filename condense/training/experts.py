@@ -26,12 +26,6 @@ from condense.training.loop import Loop, State
 
 __all__ = ["ExpertTraining", "Experts", "experts"]
 
-AT_ONCE = 10
-"""Largest number of experts that are trained side by side on a GPU."""
-
-SHARE_OF_MEMORY = 0.6
-"""Share of a GPU's memory that experts may take."""
-
 
 @dataclass(frozen=True)
 class Experts:
@@ -52,11 +46,7 @@ class Experts:
         return len(self.stored)
 
     def at(self, expert: int, epoch: int) -> Float[Tensor, " p"]:
-        """Returns an expert's parameters after an epoch, in the order of ``parameters()``.
-
-        Args:
-            expert: Number of the expert, from 0.
-            epoch: Number of epochs; 0 is the initialisation.
+        """Returns an expert's parameters after an epoch, in the order of ``parameters()``; 0 is the start.
 
         Raises:
             IndexError: if there is no such expert, or the epoch was not asked for.
@@ -143,10 +133,7 @@ class _Job:
         return self.train_split.images.device
 
     def announce(self, missing: Mapping[int, Expert | None], say: Callable[[str], None]) -> int:
-        """Says what will be trained at what cost, which is estimated from three steps of a network.
-
-        Returns:
-            The number of experts to train side by side.
+        """Says what will be trained, at a cost estimated from three steps; returns how many side by side.
 
         Raises:
             Refused: if the disk has no room for them.
@@ -164,9 +151,8 @@ class _Job:
         need = len(missing) * tensor_bytes(scratch.theta.shape[1], self.epochs)
         free = shutil.disk_usage(next(p for p in (self.folder, *self.folder.parents) if p.exists())).free
         noun = "expert" if len(missing) == 1 else "experts"
-        what = (
-            f"{len(missing)} {noun} ({self.training.network} on {self.spec.name}, {self.epochs} epochs) take"
-        )
+        network = f"{self.training.network} on {self.spec.name}"
+        what = f"{len(missing)} {noun} ({network}, {self.epochs} epochs) take"
         if free < need:
             raise Refused(
                 f"{what} {_mebibytes(need)} in {self.folder}, where {_mebibytes(free)} are free: set "
@@ -178,11 +164,7 @@ class _Job:
         return _at_once(self.device, memory.peak() - idle)
 
     def train(self, group: Mapping[int, Expert | None]) -> dict[int, Expert]:
-        """Trains experts side by side to the last epoch and stores them.
-
-        Args:
-            group: The stored part of each expert; all have the same number of epochs.
-        """
+        """Trains experts with equally many stored epochs side by side to the last epoch, and stores them."""
         stacked = Stacked(self.training, self.spec, list(group), self.device)
         before = [_begun(stacked, place, there) for place, there in enumerate(group.values())]
         done, numbers = _epochs(next(iter(group.values()))), "-".join(map(str, group))
@@ -231,11 +213,16 @@ def _groups(missing: Mapping[int, Expert | None], at_once: int) -> Iterator[dict
 
 
 def _at_once(device: torch.device, each: int) -> int:
-    """Returns the number of experts to train side by side, from the bytes that a step of one takes."""
+    """Returns how many experts are trained side by side: on a GPU at most ten, in 60 % of its memory.
+
+    Args:
+        device: The device.
+        each: Bytes that a step of one expert takes.
+    """
     if device.type != "cuda":
         return 1
     total = torch.cuda.get_device_properties(device).total_memory
-    return max(1, min(AT_ONCE, int(SHARE_OF_MEMORY * total / max(each, 1))))
+    return max(1, min(10, int(0.6 * total / max(each, 1))))
 
 
 def _file(folder: Path, expert: int) -> Path:

@@ -85,12 +85,7 @@ class Training(TrainingRecipe[Images, ImageSpec, Network]):
         return values
 
     def rate(self, step: int, schedule: Schedule) -> float:
-        """Returns the learning rate of a step.
-
-        Args:
-            step: Number of the step, from 0.
-            schedule: The training in steps.
-        """
+        """Returns the learning rate of a step, counted from 0."""
         if self.cosine:
             return self.lr * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
         return self.lr * self.gamma ** sum(step >= fall for fall in schedule.falls)
@@ -183,17 +178,14 @@ def feature_extractor(network: str) -> Training:
 
 
 def divided(train: Images, share: float, seed: int) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " o"]]:
-    """Returns the positions of the images to train on and of those held out, drawn by a seed.
+    """Returns the positions of the images to train on and of those held out, ascending, on the CPU.
 
-    Of each class the same share is held out: of two or more images at least one, and never all.
+    Of two or more images of a class at least one is held out, and never all.
 
     Args:
         train: The training images.
         share: Share of each class to hold out, in [0, 1).
         seed: Seed of the draw.
-
-    Returns:
-        Both ascending, on the CPU.
     """
     rng = torch.Generator().manual_seed(seed)
     out = torch.zeros(len(train), dtype=torch.bool)
@@ -206,12 +198,6 @@ def divided(train: Images, share: float, seed: int) -> tuple[Int64[Tensor, " m"]
 
 
 def untrained(training: Training, spec: ImageSpec, device: torch.device) -> Network:
-    """Returns the network from which a training starts, in evaluation mode and with frozen weights.
-
-    Args:
-        training: How the network would be trained.
-        spec: The dataset's specification.
-        device: The device to put the network on.
-    """
+    """Returns the network from which a training starts, in evaluation mode and with frozen weights."""
     network, _ = training.start(spec, device)
     return network.eval().requires_grad_(False)

@@ -30,11 +30,7 @@ _LINE_SECONDS = 10.0
 
 
 def checkpoint_seconds() -> float:
-    """Returns the least time between two checkpoints: ``$CONDENSE_CHECKPOINT_SECONDS``, else ten seconds.
-
-    Raises:
-        Refused: if the variable does not hold a number of seconds.
-    """
+    """Returns the least time between two checkpoints: ``$CONDENSE_CHECKPOINT_SECONDS``, else ten seconds."""
     text = os.environ.get("CONDENSE_CHECKPOINT_SECONDS") or "10"
     try:
         seconds = float(text)
@@ -64,13 +60,7 @@ def copied(tree: object) -> object:
 
 
 def restore(state: State, saved: dict[str | int, Tree], without: Collection[str] = ()) -> None:
-    """Restores saved values: tensors and objects in place, numbers in the mapping.
-
-    Args:
-        state: The state to restore.
-        saved: The saved values.
-        without: Names of the values to leave as they are.
-    """
+    """Restores saved values, except those without: tensors and objects in place, numbers in the mapping."""
     for name, value in state.items():
         if name in without:
             continue
@@ -110,9 +100,7 @@ class Loop:
         remedy: str,
         every_seconds: float | None = None,
     ) -> None:
-        self.rng = rng
-        self.title = title
-        self.remedy = remedy
+        self.rng, self.title, self.remedy = rng, title, remedy
         self._events = folder / "events.jsonl"
         self._checkpoints = Checkpoints(folder)
         self._budget = budget
@@ -144,11 +132,7 @@ class Loop:
             n: Total number of steps.
             state: The objects that the body changes; they are restored in place when the loop is resumed.
             phase: Name of the phase; a run uses each name once.
-            passing: Names of the objects that only the steps need. They are in checkpoints, and not in
-                the end state of the phase.
-
-        Yields:
-            The step's number, from 0 to n - 1.
+            passing: Names of the objects that the end state of the phase leaves out.
 
         Raises:
             Stopped: if the time limit is reached; a checkpoint is written first.
@@ -159,9 +143,8 @@ class Loop:
         if phase in self._finished:
             self._resume(state, self._finished[phase], passing)
             return
-        start = 0
-        if self._current is not None and self._current[0] == phase:
-            start = self._resume(state, self._current[1])
+        current = self._current
+        start = self._resume(state, current[1]) if current is not None and current[0] == phase else 0
         written, cost = time.monotonic(), 0.0
         self._good_step = start
         progress = _Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)
@@ -202,12 +185,7 @@ class Loop:
             self._bad = torch.where((self._bad >= 0) | fine, self._bad, self._step)
 
     def charge(self, seconds: float, elapsed: float) -> None:
-        """Charges the cost of work that several runs share, instead of the time that it took this time.
-
-        Args:
-            seconds: The time that the work took when it was done, in whichever run.
-            elapsed: The time that it took now, which is not counted again.
-        """
+        """Charges the seconds that shared work took when it was done, in place of those that elapsed now."""
         self._extra += seconds
         self._started += elapsed
 
@@ -264,13 +242,8 @@ class Loop:
 
     def _save(self, current: dict[str, object] | None = None) -> None:
         # What was charged is charged again by the code that reruns, so it is not saved.
-        tree = {
-            "seconds": self.seconds - self._extra,
-            "peak_bytes": self._memory.peak(),
-            "finished": self._finished,
-            "current": current,
-        }
-        self._checkpoints.write(tree)
+        cost = {"seconds": self.seconds - self._extra, "peak_bytes": self._memory.peak()}
+        self._checkpoints.write({**cost, "finished": self._finished, "current": current})
 
     # Reports ---------------------------------------------------------------------------------------------
 
@@ -279,10 +252,8 @@ class Loop:
 
     def _check_finite(self, phase: str) -> None:
         if (step := int(self._bad)) >= 0:
-            raise Refused(
-                f"the loss is not finite at step {step} of phase {phase}; the last good state is that of "
-                f"step {self._good_step}; {self.remedy}"
-            )
+            good = f"the last good state is that of step {self._good_step}"
+            raise Refused(f"the loss is not finite at step {step} of phase {phase}; {good}; {self.remedy}")
 
 
 class _Progress:

@@ -15,12 +15,7 @@ def flatten(network: Network) -> Float[Tensor, " p"]:
 
 
 def as_parameters(network: Network, flat: Float[Tensor, " p"]) -> dict[str, Tensor]:
-    """Returns views of a vector by the names and in the shapes of a network's parameters; differentiable.
-
-    Args:
-        network: The network, which gives the names and shapes.
-        flat: A vector in the order of `flatten`.
-    """
+    """Returns differentiable views of a vector, named and shaped as a network's parameters: see `flatten`."""
     return cut(flat, dict(network.named_parameters()))
 
 

@@ -1,6 +1,4 @@
-"""The set that a method learns: its images as leaf tensors, and access to them through a view."""
-
-from typing import TYPE_CHECKING
+"""The set that a method learns: images as a leaf tensor, which the method sees through a view."""
 
 import torch
 from jaxtyping import Float, Int
@@ -8,10 +6,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from condense.data import Images
+from condense.distillation.images.run import ImageRun
 from condense.distillation.images.view import View
-
-if TYPE_CHECKING:
-    from condense.distillation.images.run import ImageRun
 
 
 class LearnableSet:
@@ -35,28 +31,21 @@ class LearnableSet:
         self.view = view
 
     @classmethod
-    def noise(cls, run: "ImageRun") -> "LearnableSet":
+    def noise(cls, run: ImageRun) -> "LearnableSet":
         """Starts from standard normal pixels in the method's pixel space."""
         shape = (run.spec.num_classes * run.ipc, *run.spec.shape)
         images = torch.randn(shape, generator=run.rng).to(run.device)
         return cls(images, run.spec.num_classes, run.view)
 
     @classmethod
-    def real(cls, train: Images, run: "ImageRun") -> "LearnableSet":
+    def real(cls, train: Images, run: ImageRun) -> "LearnableSet":
         """Starts from random training images, each used at most once."""
         images = train.draw(run.ipc, run.rng)
         return cls(images.flatten(0, 1).to(run.device), run.spec.num_classes, run.view)
 
     @classmethod
-    def mixed(cls, train: Images, run: "ImageRun", factor: int, view: View) -> "LearnableSet":
-        """Starts from images that are made of small ones, for a view that cuts them out again: see `tiled`.
-
-        Args:
-            train: The training images, of which random ones of each class are drawn.
-            run: The run, which has the number of images per class.
-            factor: Number of small images along each side of an image.
-            view: How the method sees the images.
-        """
+    def mixed(cls, train: Images, run: ImageRun, factor: int, view: View) -> "LearnableSet":
+        """Starts from images that are made of factor x factor random training images: see `tiled`."""
         images = tiled(train.draw(run.ipc * factor**2, run.rng), factor)
         return cls(images.to(run.device), run.spec.num_classes, view)
 

@@ -96,8 +96,7 @@ class ImageRun(Run[ImageSpec]):
         Args:
             which: ``fixed``, ``trained``, or the hash of a teacher whose file was given or is in the cache.
             training: How a teacher is trained, for ``trained``.
-            train: The training images, in the run's pixel space. A teacher is trained on them, and one that
-                is not trained here must know their classes.
+            train: The training images, in the run's pixel space, whose classes the teacher must know.
 
         Raises:
             Refused: if there is no such teacher, or its classes are others.
@@ -133,9 +132,8 @@ class ImageRun(Run[ImageSpec]):
         return self._charged(make)
 
     def _trained(self, training: Training, train: Images, space: str) -> Pretrained[Network]:
-        return self._charged(
-            partial(pretrained, training, train, self.spec, space, cache=self.cache, budget=self._budget)
-        )
+        make = partial(pretrained, training, train, self.spec, space, cache=self.cache, budget=self._budget)
+        return self._charged(make)
 
     def _normalized_images(self, train: Images) -> Images:
         """Returns the training images as they were loaded, normalised, whatever the run's pixel space is."""

@@ -76,7 +76,7 @@ class ChainedView:
 
     @property
     def copies(self) -> int:
-        """Number of output images for each input image: the product of both views'."""
+        """Number of output images for each input image: the product of both views' numbers."""
         return self.first.copies * self.then.copies
 
     def __call__(
