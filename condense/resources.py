@@ -48,10 +48,6 @@ class Budget:
         """Returns whether the time is over, at ``now`` on the monotonic clock."""
         return self._end is not None and (time.monotonic() if now is None else now) >= self._end
 
-    def left(self) -> float:
-        """Returns the seconds that are left; infinity if there is no limit."""
-        return float("inf") if self._end is None else self._end - time.monotonic()
-
     def stop(self, where: str) -> Stopped:
         """Returns the exception that stops work at a place, which is described in words."""
         spent = f"the budget of {self.seconds:g} s is spent"

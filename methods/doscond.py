@@ -45,9 +45,9 @@ from torch import Tensor
 from condense.data import Graphs
 from condense.distillation import GraphMethod, GraphRun, register
 from condense.distillation.graphs.gradients import (
-    Batches,
     Dense,
     Even,
+    RealBatches,
     RealGradients,
     Weights,
     draw_weights,
@@ -132,7 +132,7 @@ class DosCond(GraphMethod):
         groups = [list(range(k))] if self.joint else [[label] for label in range(k)]
         labels = torch.arange(k, device=run.device).repeat_interleave(run.ipc).view(len(groups), -1)
         members = [[train.of_class(label) for label in group] for group in groups]
-        batches = Batches(train, run.spec.features, self.layers, mean=self.pooling == "mean")
+        batches = RealBatches(train, run.spec.features, self.layers, mean=self.pooling == "mean")
         real = RealGradients(batches, members, self.batch_real, self.error, run.rng)
         widths = [features.shape[-1], *[self.hidden] * self.layers, 1 if self.one_logit else k]
         state = {"features": features, "logits": logits, "optimizer": optimizer}

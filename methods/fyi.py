@@ -82,7 +82,7 @@ class FYI(Wrapper):
         """The host, with its view mirrored."""
         if not run.spec.flips:
             run.warn(f"{self.title}: mirrored images of {run.spec.name} are of no class, and fyi shows them")
-        strategy = dsa.flip_first(run.strategy) if self.flip_first else run.strategy
+        strategy = dsa.with_flip_first(run.strategy) if self.flip_first else run.strategy
         return self.host.distill(train, run.with_view(Mirrored(), strategy=strategy))
 
 
@@ -91,4 +91,4 @@ def edited(augment: str) -> str:
     if augment == "dsa":
         return "dsa-flip-first"
     family, colon, operations = augment.partition(":")
-    return f"dsa:{dsa.flip_first(operations)}" if family == "dsa" and colon else augment
+    return f"dsa:{dsa.with_flip_first(operations)}" if family == "dsa" and colon else augment

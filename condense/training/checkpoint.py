@@ -19,8 +19,6 @@ from condense.files import canonical, hash_tensors, write_atomic
 Tree = None | bool | int | float | str | Tensor | list[Any] | dict[str | int, Any]
 """A tree; the values in its lists and dictionaries are trees too, which no check at run time could follow."""
 
-_KEPT = 2
-
 
 def encode_tree(tree: object, tensors: dict[str, Tensor]) -> object:
     """Returns a tree as JSON values; its tensors are put into ``tensors`` under numbered names.
@@ -85,7 +83,7 @@ class Checkpoints:
         number = int(files[-1].stem.removeprefix("checkpoint-")) + 1 if files else 0
         path = self.folder / f"checkpoint-{number:08d}.safetensors"
         write_atomic(path, save(tensors, metadata={"condense": canonical(head)}))
-        for old in self._files()[:-_KEPT]:
+        for old in self._files()[:-2]:
             old.unlink(missing_ok=True)
 
     def read(self) -> dict[str | int, Tree] | None:

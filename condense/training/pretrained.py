@@ -154,7 +154,7 @@ def pretrained(
 
 
 def _write(folder: Path, network: nn.Module, seconds: float, accuracy: float | None) -> None:
-    """Stores a network's weights, and beside them what `Pretrained` holds besides the network."""
+    """Stores a network's weights, and beside them the other values of `Pretrained`."""
     tensors = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     about = {"seconds": round(seconds, 3), "hash": hash_tensors(tensors)}
     if accuracy is not None:

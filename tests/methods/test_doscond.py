@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from condense.data.graphs.batch import multi_hot
 from condense.data.graphs.sources import load_graphs
 from condense.distillation import distill
-from condense.distillation.graphs.gradients import Batch, Batches, RealGradients, draw_weights
+from condense.distillation.graphs.gradients import RealBatch, RealBatches, RealGradients, draw_weights
 from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
 from condense.resources import Budget, Machine
@@ -43,7 +43,7 @@ def made(cache: Path, ipc: int = 1, **settings: float | str) -> GraphSet:
 def real_gradients(**settings: int) -> RealGradients:
     """The gradients of MUTAG's two classes, each matched by itself."""
     method = doscond.DosCond(**settings)
-    batches = Batches(MUTAG.train, MUTAG.spec.features, method.layers, mean=True)
+    batches = RealBatches(MUTAG.train, MUTAG.spec.features, method.layers, mean=True)
     groups = [[MUTAG.train.of_class(label)] for label in (0, 1)]
     return RealGradients(batches, groups, method.batch_real, method.error, generator())
 
@@ -213,7 +213,7 @@ def test_a_small_class_gives_all_its_graphs_and_a_large_one_a_random_batch(
     real = real_gradients(batch_real=60, hidden=4)
     inner = real._batches
 
-    def noting(index: Tensor) -> Batch:
+    def noting(index: Tensor) -> RealBatch:
         batches.append(index)
         return inner(index)
 

@@ -7,8 +7,8 @@ kinds of graphs. It consists of differentiable operations: a loss of the gradien
 autograd, instead of two.
 
 A node's row in layer l depends only on the node's computation tree of depth l over labels and degrees
-(`condense.distillation.graphs.trees`). `Batches` computes every tree that occurs in a batch once, not every
-node.
+(`condense.distillation.graphs.trees`). `RealBatches` computes every tree that occurs in a batch once, and
+not every node.
 """
 
 import math
@@ -52,8 +52,8 @@ def draw_weights(
 
     Args:
         widths: Widths of the input, of each layer's output, and of the logits.
-        generator: On the CPU.
-        device: The weights' device.
+        generator: A generator on the CPU.
+        device: The device of the weights.
     """
     *hidden, last = zip(widths[:-1], widths[1:], strict=True)
     found = []
@@ -61,9 +61,8 @@ def draw_weights(
         bound = math.sqrt(6 / (width + out))
         found += [torch.empty(out, width).uniform_(-bound, bound, generator=generator), torch.zeros(out)]
     bound = 1 / math.sqrt(last[0])
-    found += [
-        torch.empty(shape).uniform_(-bound, bound, generator=generator) for shape in (last[::-1], last[1:])
-    ]
+    for shape in (last[::-1], last[1:]):
+        found.append(torch.empty(shape).uniform_(-bound, bound, generator=generator))
     return [tensor.to(device) for tensor in found]
 
 
@@ -74,7 +73,7 @@ def gradient(
     weights: Weights,
     error: Callable[[Float[Tensor, "*k g o"]], Float[Tensor, "*k g o"]],
 ) -> list[Tensor]:
-    """Returns the gradient of a loss with respect to the weights.
+    """Returns the gradient of a loss with respect to each weight and bias, for each of the leading axes k.
 
     Args:
         first: S X, the features after one multiplication by S.
@@ -82,9 +81,6 @@ def gradient(
         pool: Maps the last layer's rows to those of the g graphs.
         weights: The network's weights, which all k share.
         error: Computes the derivative of the loss with respect to the logits.
-
-    Returns:
-        The gradient of each weight and bias, with the leading axes k: each k has a gradient of its own.
     """
     *layers, (head, offset) = [(weights[at], weights[at + 1]) for at in range(0, len(weights), 2)]
     taken, given = [first], list[Tensor]()
@@ -150,7 +146,7 @@ class Even:
     """Pooling of graphs that all have m nodes; the rows lie graph after graph.
 
     Attributes:
-        size: m.
+        size: m, the number of nodes.
         mean: Whether a graph's rows are averaged; otherwise they are summed up.
     """
 
@@ -172,18 +168,14 @@ class Sparse:
     """A sparse matrix as a linear map, stored by rows, and by columns for the adjoint.
 
     Args:
-        ptr: Where each of the s rows' entries begin, and the number of entries: p = s + 1 values.
+        ptr: Position of the first entry of each of the s rows, then the number of entries: p = s + 1 values.
         columns: Column of each entry.
         values: Value of each entry.
         width: Number of columns.
     """
 
     def __init__(
-        self,
-        ptr: Int64[Tensor, " p"],
-        columns: Int64[Tensor, " e"],
-        values: Float[Tensor, " e"],
-        width: int,
+        self, ptr: Int64[Tensor, " p"], columns: Int64[Tensor, " e"], values: Float[Tensor, " e"], width: int
     ) -> None:
         rows = torch.arange(len(ptr) - 1, device=ptr.device)
         rows = rows.repeat_interleave(ptr.diff(), output_size=len(columns))
@@ -212,15 +204,12 @@ def _bags(rows: Tensor, index: Tensor, ptr: Tensor, values: Tensor) -> Tensor:
 def padded(
     graphs: Graphs, widths: Sequence[int], size: int
 ) -> tuple[Float[Tensor, "g m d"], Float[Tensor, "g m m"]]:
-    """Converts graphs of at most m nodes to dense ones of m nodes, padded with zeros.
+    """Returns the features and adjacency matrices of graphs, each padded with zeros to m = ``size`` nodes.
 
     Args:
-        graphs: The graphs.
+        graphs: Graphs of at most m nodes.
         widths: `condense.data.GraphSpec.features`, the width of each column's one-hot encoding.
-        size: m.
-
-    Returns:
-        The features and the adjacency matrices.
+        size: The number of nodes.
     """
     owners, g = graphs.owners, len(graphs)
     places = torch.arange(len(owners), device=owners.device) - graphs.nodes_ptr[owners]
@@ -233,7 +222,7 @@ def padded(
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class RealBatch:
     """Real graphs in the form that `gradient` takes.
 
     Attributes:
@@ -249,7 +238,7 @@ class Batch:
     labels: Int64[Tensor, " g"]
 
 
-class Batches:
+class RealBatches:
     """Makes batches of a dataset's graphs, in which equal rows of a layer are computed once.
 
     Args:
@@ -273,13 +262,8 @@ class Batches:
         self._ptr = torch.cat([degree.new_zeros(1), (degree + 1).cumsum(0)])
         self._around = targets[sources.argsort(stable=True)]
 
-    def __call__(self, index: Int64[Tensor, " g"], dtype: torch.dtype = torch.float32) -> Batch:
-        """Returns the batch of the graphs at some positions.
-
-        Args:
-            index: The positions.
-            dtype: Dtype of all rows and values.
-        """
+    def __call__(self, index: Int64[Tensor, " g"], dtype: torch.dtype = torch.float32) -> RealBatch:
+        """Returns the batch of the graphs at some positions, with rows and values of a dtype."""
         nodes, ptr = members_of(self._graphs.nodes_ptr, index)
         trees, places = _ranked(self._trees[-1][nodes], len(self._firsts[-1]))
         sizes = ptr.diff()
@@ -294,7 +278,7 @@ class Batches:
             values = values * self._scale[rows].repeat_interleave(ptr.diff(), output_size=len(entries))
             spreads.insert(0, Sparse(ptr, places, values.to(dtype), len(trees)))
         features = multi_hot(self._graphs.node_features[self._firsts[0][trees]], self._widths).to(dtype)
-        return Batch(spreads[0].apply(features), spreads[1:], pool, self._graphs.labels[index])
+        return RealBatch(spreads[0].apply(features), spreads[1:], pool, self._graphs.labels[index])
 
 
 class RealGradients:
@@ -303,15 +287,14 @@ class RealGradients:
     Args:
         batches: Makes the batches.
         groups: For each group, the positions of each class's graphs.
-        most: Largest number of graphs of each class in a batch. A class that has no more gives all of them,
-            without a random draw.
+        most: Largest number of graphs of each class in a batch. A class with no more gives all, undrawn.
         error: Returns the derivative of the loss with respect to the logits, from the labels.
         generator: Draws the batches; on the CPU.
     """
 
     def __init__(
         self,
-        batches: Batches,
+        batches: RealBatches,
         groups: Sequence[Sequence[Int64[Tensor, " _"]]],
         most: int,
         error: Callable[[Tensor], Callable[[Tensor], Tensor]],
@@ -319,25 +302,18 @@ class RealGradients:
     ) -> None:
         self._batches, self._groups, self._most = batches, groups, most
         self._error, self._generator = error, generator
-        self._fixed: dict[int, Batch] = {}
+        self._fixed: dict[int, RealBatch] = {}
 
     @torch.no_grad()
     def gradient(self, weights: Weights) -> list[Tensor]:
-        """Draws a batch of each group; returns the gradients with respect to the weights.
-
-        Args:
-            weights: The network's weights.
-
-        Returns:
-            The gradient of each weight and bias, with the groups as leading axis.
-        """
+        """Draws a batch of each group; returns each weight's gradient, with the groups as leading axis."""
         found = []
         for number in range(len(self._groups)):
             batch = self._batch(number)
             found.append(gradient(batch.first, batch.spreads, batch.pool, weights, self._error(batch.labels)))
         return [torch.stack(of_weight) for of_weight in zip(*found, strict=True)]
 
-    def _batch(self, number: int) -> Batch:
+    def _batch(self, number: int) -> RealBatch:
         classes = self._groups[number]
         if max(map(len, classes)) > self._most:
             return self._batches(torch.cat([self._drawn(members) for members in classes]))
@@ -353,12 +329,7 @@ class RealGradients:
 
 
 def _ranked(values: Int64[Tensor, " n"], bound: int) -> tuple[Int64[Tensor, " u"], Int64[Tensor, " n"]]:
-    """Returns the values that occur, ascending, and each value's rank: `torch.unique` without a sort.
-
-    Args:
-        values: Values from 0 on.
-        bound: Exclusive upper bound of the values.
-    """
+    """Returns the values that occur, of those below a bound, and each value's rank, without a sort."""
     seen = torch.zeros(bound, dtype=torch.long, device=values.device)
     seen[values] = 1
     return seen.nonzero()[:, 0], seen.cumsum(0)[values] - 1

@@ -83,18 +83,14 @@ def mine(transactions: Transactions, threshold: int, *, closed: bool = True, cap
     if threshold < 1:
         raise Refused(f"a threshold is a number of transactions from 1 on, not {threshold}")
     found = closed_sets(transactions, threshold, cap) if closed else _all_sets(transactions, threshold, cap)
-    return sorted(found, key=_rank)
+    return sorted(found, key=lambda one: (-one.support, len(one.items), one.items))
 
 
 def choose(transactions: Transactions, budget: int) -> Chosen:
-    """Returns the first closed itemsets at the largest threshold that gives as many as the budget.
-
-    Args:
-        transactions: The transactions. If they have fewer closed itemsets, all are returned.
-        budget: Number of itemsets, from 1 on.
+    """Returns the first closed itemsets at the largest threshold that gives as many as the budget, or all.
 
     Raises:
-        Refused: if the budget is below 1.
+        Refused: if the budget, a number of itemsets, is below 1.
     """
     if budget < 1:
         raise Refused(f"a budget is a number of itemsets from 1 on, not {budget}")
@@ -109,18 +105,15 @@ def choose(transactions: Transactions, budget: int) -> Chosen:
 
 
 def choose_exclusive(transactions: Sequence[Transactions], budget: int, *, cap: int = CAP) -> list[Chosen]:
-    """Chooses itemsets of each class until enough of them are frequent in no other class.
+    """Chooses itemsets of each class, to which `exclusive` still has to be applied.
 
     The budget of `choose` is doubled for all classes until `exclusive` leaves each class as many itemsets as
     are wanted, or the class has no more.
 
     Args:
-        transactions: The classes.
+        transactions: The transactions of each class.
         budget: Number of exclusive itemsets that are wanted of each class.
         cap: Largest number of itemsets that are chosen of a class.
-
-    Returns:
-        The chosen itemsets of each class; `exclusive` still has to be applied.
     """
     chosen_of_each = budget
     while True:
@@ -141,7 +134,7 @@ def exclusive(chosen: Sequence[Chosen], transactions: Sequence[Transactions]) ->
 
     Args:
         chosen: The itemsets of each class, and the support from which on an itemset is frequent in the class.
-        transactions: The classes; items have the same numbers in all of them.
+        transactions: The transactions of each class; items have the same numbers in all of them.
     """
     wanted = {item for of_class in chosen for itemset in of_class.itemsets for item in itemset.items}
     bitsets = [_bitsets(of_class, sorted(wanted)) for of_class in transactions]
@@ -229,11 +222,6 @@ def _too_many(threshold: int, cap: int) -> Refused:
     )
 
 
-def _rank(itemset: Itemset) -> tuple[int, int, tuple[int, ...]]:
-    """Returns the key that sorts by falling support, then by rising length, then by items."""
-    return -itemset.support, len(itemset.items), itemset.items
-
-
 def _frequent(transactions: Transactions, threshold: int) -> list[int]:
     """Returns the items of at least the given support."""
     items: list[int] = (transactions.supports() >= threshold).nonzero()[:, 0].tolist()
@@ -241,12 +229,7 @@ def _frequent(transactions: Transactions, threshold: int) -> list[int]:
 
 
 def _bitsets(transactions: Transactions, items: Sequence[int]) -> dict[int, int]:
-    """Returns the transactions that contain each of some items, as bits: bit i stands for transaction i.
-
-    Args:
-        transactions: The transactions.
-        items: The items, in rising order.
-    """
+    """Returns for each item, of items in rising order, a number whose bit i says that transaction i has it."""
     held, rows = transactions.items.cpu().numpy(), transactions.rows.cpu().numpy()
     wanted = np.zeros(max(int(held.max(initial=0)), max(items, default=0)) + 1, bool)
     wanted[list(items)] = True

@@ -7,7 +7,7 @@ from fractions import Fraction
 from condense.errors import Refused
 
 AUTO = "auto"
-"""The thresholds follow from the number of itemsets that is asked for."""
+"""The text for thresholds that follow from the number of itemsets that is asked for."""
 
 Threshold = int | Fraction
 """A number of graphs, or a share of a class's graphs in (0, 1]."""
@@ -38,11 +38,8 @@ def _threshold(part: str, text: str) -> Threshold:
     except (ValueError, ZeroDivisionError):
         value = 0
     if value <= 0 or (isinstance(value, Fraction) and value > 1):
-        raise Refused(
-            f"{part!r} is neither a number of graphs from 1 on nor a share of them",
-            setting="params.thresholds",
-            value=text,
-        )
+        reason = f"{part!r} is neither a number of graphs from 1 on nor a share of them"
+        raise Refused(reason, setting="params.thresholds", value=text)
     return value
 
 
@@ -57,11 +54,8 @@ def least_supports(thresholds: Sequence[Threshold], counts: Sequence[int]) -> li
         Refused: if there is another number of thresholds.
     """
     if len(thresholds) not in (1, len(counts)):
-        raise Refused(
-            f"{len(thresholds)} thresholds are given for {len(counts)} classes: give one for all classes, or "
-            "one for each",
-            setting="params.thresholds",
-        )
+        given = f"{len(thresholds)} thresholds are given for {len(counts)} classes"
+        raise Refused(f"{given}: give one for all classes, or one for each", setting="params.thresholds")
     of_class = thresholds if len(thresholds) == len(counts) else [*thresholds] * len(counts)
     return [
         max(math.ceil(threshold * count), 1) if isinstance(threshold, Fraction) else threshold
@@ -70,17 +64,9 @@ def least_supports(thresholds: Sequence[Threshold], counts: Sequence[int]) -> li
 
 
 def parse_labels(text: str) -> list[int]:
-    """Reads node labels from text.
-
-    Args:
-        text: Whole numbers between commas, or nothing.
-
-    Raises:
-        Refused: if it is something else.
-    """
+    """Reads node labels from text, which holds whole numbers between commas or nothing."""
     try:
         return [int(part) for part in text.split(",")] if text else []
     except ValueError:
-        raise Refused(
-            "it has to list whole numbers between commas", setting="params.keep_labels", value=text
-        ) from None
+        reason = "it has to list whole numbers between commas"
+        raise Refused(reason, setting="params.keep_labels", value=text) from None

@@ -29,10 +29,7 @@ LARGEST = 2**63 - 1
 
 
 def colours(
-    node_labels: Int[Tensor, " z"],
-    edges: Int[Tensor, "2 e"],
-    edge_labels: Int[Tensor, " e"],
-    rounds: int,
+    node_labels: Int[Tensor, " z"], edges: Int[Tensor, "2 e"], edge_labels: Int[Tensor, " e"], rounds: int
 ) -> list[Int[Tensor, " z"]]:
     """Returns the colour of each node's tree of depth 0, 1, ..., rounds.
 
@@ -76,13 +73,7 @@ def colours(
 def _lexicographic(
     first: Int[Tensor, " n"], columns: Iterable[Int[Tensor, " n"]], span: int
 ) -> Int[Tensor, " n"]:
-    """Returns the rank of each row (first, *columns) among the rows that occur, in lexicographic order.
-
-    Args:
-        first: The first column.
-        columns: The other columns.
-        span: Exclusive upper bound of their values.
-    """
+    """Returns each row's (first, *columns) rank among the rows; values of the columns are below the span."""
     code, bound = first, _count(first)
     for column in columns:
         if bound * span > LARGEST:
@@ -104,29 +95,8 @@ def _count(ranks: Int[Tensor, " n"]) -> int:
 
 
 def degrees(edges: Int[Tensor, "2 e"], nodes: int) -> Int[Tensor, " z"]:
-    """Returns the number of neighbours of each node.
-
-    Args:
-        edges: Source and target of each edge.
-        nodes: z, the number of nodes of all graphs.
-    """
+    """Returns the number of neighbours of each node, from edges that come in pairs."""
     return torch.bincount(edges[1], minlength=nodes)
-
-
-def sizes(edges: Int[Tensor, "2 e"], nodes: int, rounds: int) -> Int[Tensor, " z"]:
-    """Returns the number of nodes of each node's tree, by counting walks of at most ``rounds`` edges.
-
-    Args:
-        edges: Source and target of each edge.
-        nodes: z, the number of nodes of all graphs.
-        rounds: L, the trees' depth.
-    """
-    walks = edges.new_ones(nodes)
-    total = walks.clone()
-    for _ in range(rounds):
-        walks = torch.zeros_like(walks).index_add_(0, edges[1], walks[edges[0]])
-        total += walks
-    return total
 
 
 def transactions(
@@ -144,7 +114,7 @@ def transactions(
     Args:
         colours: Each node's tree: one round of `colours`.
         labels: The graphs' classes.
-        nodes_ptr: Where each graph's nodes begin, and where those of the last one end.
+        nodes_ptr: Position of each graph's first node, then the number of all nodes.
         num_classes: k; None means the largest label plus 1.
         keep: The nodes whose trees count; None means all. ``degrees(edges, z) > 0`` omits isolated nodes.
     """

@@ -52,11 +52,7 @@ class BNStatistics:
 
     @contextmanager
     def recording(self, network: nn.Module) -> Iterator[None]:
-        """Records the statistics of the forward pass that is run within the context.
-
-        Args:
-            network: Its input within the context holds the p passes one after another.
-        """
+        """Records the statistics of a forward pass within the context, whose input is pass after pass."""
         self._norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         self._distances.clear()
         hooks = [norm.register_forward_pre_hook(self._record) for norm in self._norms]

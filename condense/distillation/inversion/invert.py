@@ -22,6 +22,7 @@ statistics of their own. The network's weights get no gradient.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +38,6 @@ from condense.files import digest
 from condense.networks import Network
 from condense.training.loop import State
 
-BETAS = (0.5, 0.9)
-"""Adam's betas."""
 SWEEP_VALUES = 2**25
 """Bound on the pixel values of a sweep of several passes: 128 MiB, and three times as much for Adam."""
 CPU_PIXELS = 2**12
@@ -111,11 +110,7 @@ def inversion_loss(
 
 
 def from_noise(shape: tuple[int, int, int]) -> Start:
-    """Starts each pass from standard normal pixels.
-
-    Args:
-        shape: (c, h, w) of an image.
-    """
+    """Starts each pass from standard normal pixels, for images of the shape (c, h, w)."""
 
     def start(classes: range, number: int, generator: torch.Generator) -> Tensor:
         return torch.randn((len(classes), *shape), generator=generator)
@@ -124,11 +119,7 @@ def from_noise(shape: tuple[int, int, int]) -> Start:
 
 
 def from_images(images: Float[Tensor, "k i c h w"]) -> Start:
-    """Starts pass number j from image j of each class.
-
-    Args:
-        images: i images of each of the k classes.
-    """
+    """Starts pass number j from image j of each of the k classes."""
 
     def start(classes: range, number: int, generator: torch.Generator) -> Tensor:
         return images[classes.start : classes.stop, number]
@@ -170,21 +161,17 @@ def invert(
 def invert_shared(
     run: ImageRun, network: Network, settings: Inversion, base: Float[Tensor, "k i c h w"], *, phase: str
 ) -> Float[Tensor, "i c h w"]:
-    """Learns one image a pass, which is added to the given images of all classes; it is not clamped.
+    """Learns one image a pass, as `invert` does, but added to given images of all classes and not clamped.
 
     Args:
-        run: The run. One number is drawn from its generator, which seeds the generators of all passes.
-        network: In evaluation mode and frozen; images are normalised as it expects.
+        run: The run.
+        network: The network.
         settings: The inversion's settings.
         base: The given images, i of each of the k classes; those of pass number j are the j-th of each class.
         phase: Name of the loop, which has to be another one for each call in a run.
 
     Returns:
         The learned image of each pass, on the CPU.
-
-    Raises:
-        Refused: if the network has no batch norm.
-        Stopped: when the budget has run out.
     """
 
     def zero(classes: range, number: int, generator: torch.Generator) -> Tensor:
@@ -195,12 +182,7 @@ def invert_shared(
 
 
 def passes_per_forward(device: torch.device, pixels: int) -> int:
-    """Returns the number of passes that go through the network in one forward pass.
-
-    Args:
-        device: The network's device.
-        pixels: Pixels of a pass, in one channel.
-    """
+    """Returns how many passes of so many pixels, in one channel, go through the network at a time."""
     return max(1, (CPU_PIXELS if device.type == "cpu" else GPU_PIXELS) // pixels)
 
 
@@ -215,23 +197,12 @@ class _Plan:
     pass_network: PassNetwork | None
 
     def sweeps(self, num_classes: int, values: int) -> tuple[list[tuple[range, range]], int]:
-        """Returns each sweep's classes and passes, and the number of values that the largest one learns.
-
-        Args:
-            num_classes: Classes of the dataset.
-            values: Values of an image.
-        """
+        """Returns each sweep's classes and passes, and the number of values that the largest one learns."""
         images = 1 if self.base is not None else min(self.block, num_classes)
         most = 1 if self.pass_network else min(self.passes, max(1, SWEEP_VALUES // (images * values)))
-        sweeps = [
-            (
-                range(first, min(first + self.block, num_classes)),
-                range(number, min(number + most, self.passes)),
-            )
-            for first in range(0, num_classes, self.block)
-            for number in range(0, self.passes, most)
-        ]
-        return sweeps, most * images * values
+        blocks = [range(num_classes)[at : at + self.block] for at in range(0, num_classes, self.block)]
+        passes = [range(self.passes)[at : at + most] for at in range(0, self.passes, most)]
+        return list(product(blocks, passes)), most * images * values
 
 
 def _learned(run: ImageRun, network: Network, settings: Inversion, plan: _Plan, phase: str) -> Tensor:
@@ -244,7 +215,7 @@ def _learned(run: ImageRun, network: Network, settings: Inversion, plan: _Plan, 
     sweeps, values = plan.sweeps(spec.num_classes, math.prod(spec.shape))
     # flat: (values,) the values that the current sweep learns, as one tensor to Adam
     flat = torch.zeros(values, device=run.device, requires_grad=True)
-    optimizer = torch.optim.Adam([flat], lr=settings.lr, betas=BETAS)
+    optimizer = torch.optim.Adam([flat], lr=settings.lr, betas=(0.5, 0.9))
     # made: (k, i, c, h, w), or (1, i, c, h, w) if all classes share an image
     made = torch.zeros((spec.num_classes if plan.base is None else 1, plan.passes, *spec.shape))
     state: State = {"images": made, "learned": flat, "optimizer": optimizer}
@@ -294,9 +265,8 @@ class _Sweep:
         self.labels = torch.arange(classes.start, classes.stop, device=run.device)
         self._settings = settings
         self._views = SharedViews.stack(views).to(run.device)
-        self._base = None
-        if plan.base is not None:
-            self._base = plan.base[classes.start : classes.stop, passes.start : passes.stop].transpose(0, 1)
+        block = slice(classes.start, classes.stop), slice(passes.start, passes.stop)
+        self._base = None if plan.base is None else plan.base[block].transpose(0, 1)
         self._together = passes_per_forward(run.device, len(classes) * size[0] * size[1])
 
     def first_view(self) -> Float[Tensor, "b c h w"]:

@@ -9,9 +9,9 @@ from condense.data.graphs.batch import multi_hot
 from condense.data.graphs.sources import load_graphs
 from condense.data.graphs.spec import Graphs
 from condense.distillation.graphs.gradients import (
-    Batches,
     Dense,
     Even,
+    RealBatches,
     Sparse,
     draw_weights,
     gradient,
@@ -55,7 +55,7 @@ def plain(graphs: Graphs, number: int) -> tuple[Tensor, Tensor]:
 
 
 def of_batch(index: Tensor, weights: list[Tensor], *, mean: bool, one_logit: bool = False) -> list[Tensor]:
-    batch = Batches(MUTAG, WIDTHS, 3, mean=mean)(index, torch.float64)
+    batch = RealBatches(MUTAG, WIDTHS, 3, mean=mean)(index, torch.float64)
     error = sigmoid_error(batch.labels) if one_logit else softmax_error(batch.labels)
     with torch.no_grad():
         return gradient(batch.first, batch.spreads, batch.pool, weights, error)
@@ -135,7 +135,7 @@ def test_even_pooling_and_its_adjoint_agree() -> None:
 
 
 def test_rows_that_a_layer_cannot_tell_apart_are_computed_once() -> None:
-    batch = Batches(MUTAG, WIDTHS, 3, mean=True)(torch.arange(len(MUTAG)))
+    batch = RealBatches(MUTAG, WIDTHS, 3, mean=True)(torch.arange(len(MUTAG)))
     assert len(batch.first) == 81 and len(MUTAG.node_labels) == 2687
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from condense.distillation.graphs import trees
-from condense.distillation.graphs.trees import Forest, build, colours, degrees, sizes, transactions
+from condense.distillation.graphs.trees import Forest, build, colours, degrees, transactions
 from condense.errors import Refused
+from tests.distillation.tree_sizes import sizes
 
 Tree = tuple[Any, ...]
 
