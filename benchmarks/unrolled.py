@@ -50,9 +50,7 @@ def update(gradient: str, images: int, steps: int, device: torch.device) -> Call
     pixels = torch.randn(images, *SPEC.shape, generator=rng).to(device).requires_grad_()
     logits = torch.randn(images, SPEC.num_classes, generator=rng).to(device).requires_grad_()
     rate = torch.tensor(0.01, device=device, requires_grad=True)
-    draws = [
-        dsa.draw_operations(SPEC.dsa, SPEC.shape[1:], rng, per_group=images).to(device) for _ in range(steps)
-    ]
+    draws = [dsa.draw_ops(SPEC.dsa, SPEC.shape[1:], rng, per_group=images).to(device) for _ in range(steps)]
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         return draws[step](pixels[None])[0], logits.softmax(1)

@@ -116,7 +116,7 @@ def test_the_operations_are_the_six_of_the_paper() -> None:
 @pytest.mark.parametrize("per_group", [1, 4])
 def test_an_operation_equals_its_loop_over_pixels(op: str, size: tuple[int, int], per_group: int) -> None:
     x = images(2, 4, 3, *size)
-    drawn = dsa.draw_operations(op, size, seeded(3), groups=2, per_group=per_group)
+    drawn = dsa.draw_ops(op, size, seeded(3), groups=2, per_group=per_group)
     result = drawn(x)
     for group in range(2):
         for number in range(4):
@@ -126,7 +126,7 @@ def test_an_operation_equals_its_loop_over_pixels(op: str, size: tuple[int, int]
 
 def test_groups_with_the_same_operation_do_not_influence_each_other() -> None:
     x = images(20, 3, 3, 8, 8)
-    drawn = dsa.draw_operations(STRATEGY, (8, 8), seeded(), groups=20, per_group=3)
+    drawn = dsa.draw_ops(STRATEGY, (8, 8), seeded(), groups=20, per_group=3)
     assert len(set(drawn.ops)) == 6
     alone = [Drawn((op,), drawn.values[i : i + 1], (8, 8))(x[i : i + 1])[0] for i, op in enumerate(drawn.ops)]
     assert torch.equal(drawn(x), torch.stack(alone))
@@ -157,7 +157,7 @@ def test_one_draw_per_image_treats_equal_images_differently() -> None:
 @pytest.mark.parametrize("per_group", [1, 2])
 def test_the_gradient_of_the_pixels_equals_the_numerical_one(op: str, per_group: int) -> None:
     x = images(2, 2, 2, 5, 5).requires_grad_()
-    drawn = dsa.draw_operations(op, (5, 5), seeded(2), groups=2, per_group=per_group)
+    drawn = dsa.draw_ops(op, (5, 5), seeded(2), groups=2, per_group=per_group)
     assert torch.autograd.gradcheck(drawn, (x,))
 
 
@@ -294,7 +294,7 @@ def test_every_operation_is_drawn_equally_often(strategy: str) -> None:
 
 
 def test_all_images_of_a_training_batch_get_the_same_operation() -> None:
-    ops = {dsa.draw_operations(STRATEGY, (8, 8), seeded(seed), per_group=16).ops for seed in range(60)}
+    ops = {dsa.draw_ops(STRATEGY, (8, 8), seeded(seed), per_group=16).ops for seed in range(60)}
     assert ops == {(op,) for op in dsa.OPS}
 
 
@@ -337,11 +337,11 @@ def test_the_device_does_not_change_a_draw() -> None:
 
 def test_an_unknown_operation_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(Refused, match="unknown augmentation 'colour'; nearest: color"):
-        dsa.draw_operations("crop_colour", (8, 8), seeded())
+        dsa.draw_ops("crop_colour", (8, 8), seeded())
 
 
 def test_a_draw_for_another_number_or_size_of_images_is_refused() -> None:
-    drawn = dsa.draw_operations("crop", (8, 8), seeded(), groups=2, per_group=3)
+    drawn = dsa.draw_ops("crop", (8, 8), seeded(), groups=2, per_group=3)
     for shape in ((2, 3, 1, 8, 9), (1, 3, 1, 8, 8), (2, 4, 1, 8, 8)):
         with pytest.raises(ValueError, match="drawn for"):
             drawn(images(*shape))
@@ -349,11 +349,10 @@ def test_a_draw_for_another_number_or_size_of_images_is_refused() -> None:
 
 def test_stages_are_drawn_and_applied_one_after_the_other() -> None:
     x = torch.rand(2, 3, 3, 8, 8, generator=seeded(1))
-    whole = dsa.draw_operations("color+crop_flip+cutout", (8, 8), seeded(5), groups=2, per_group=3)
+    whole = dsa.draw_ops("color+crop_flip+cutout", (8, 8), seeded(5), groups=2, per_group=3)
     rng = seeded(5)
     parts = [
-        dsa.draw_operations(stage, (8, 8), rng, groups=2, per_group=3)
-        for stage in ("color", "crop_flip", "cutout")
+        dsa.draw_ops(stage, (8, 8), rng, groups=2, per_group=3) for stage in ("color", "crop_flip", "cutout")
     ]
     expected = x
     for part in parts:
@@ -389,4 +388,4 @@ def test_the_flip_becomes_a_stage_of_its_own_at_the_start(strategy: str, edited:
 
 def test_an_empty_stage_is_refused() -> None:
     with pytest.raises(Refused, match="unknown augmentation ''"):
-        dsa.draw_operations("color+", (8, 8), seeded())
+        dsa.draw_ops("color+", (8, 8), seeded())

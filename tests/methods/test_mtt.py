@@ -88,7 +88,7 @@ def test_an_update_equals_plain_backpropagation_in_float64(
         if len(order) == 0:
             order = torch.randperm(6, generator=rng)
         chosen, order = order[-size:], order[:-size]
-        augmentation = dsa.draw_operations(toy.spec.dsa, (8, 8), rng, per_group=size)
+        augmentation = dsa.draw_ops(toy.spec.dsa, (8, 8), rng, per_group=size)
         batch = augmentation(images[chosen][None])[0]
         loss = cross_entropy(logits(network, theta, batch), chosen // 2)
         theta = theta - lr * torch.autograd.grad(loss, theta, create_graph=True)[0]

@@ -229,7 +229,7 @@ def _frequent(transactions: Transactions, threshold: int) -> list[int]:
 
 
 def _bitsets(transactions: Transactions, items: Sequence[int]) -> dict[int, int]:
-    """Returns for each item, of items in rising order, a number whose bit i says that transaction i has it."""
+    """Returns for each item, in rising order, a number whose bit i says that transaction i has it."""
     held, rows = transactions.items.cpu().numpy(), transactions.rows.cpu().numpy()
     wanted = np.zeros(max(int(held.max(initial=0)), max(items, default=0)) + 1, bool)
     wanted[list(items)] = True

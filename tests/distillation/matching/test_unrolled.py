@@ -56,9 +56,7 @@ class Problem:
     def __post_init__(self) -> None:
         self.start = flatten(self.net)
         rng = torch.Generator().manual_seed(3)
-        self.draws = [
-            dsa.draw_operations(self.strategy, SHAPE[1:], rng, per_group=len(b)) for b in self.batches
-        ]
+        self.draws = [dsa.draw_ops(self.strategy, SHAPE[1:], rng, per_group=len(b)) for b in self.batches]
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         chosen = torch.tensor(self.batches[number])
