@@ -4,11 +4,11 @@ Zhao and Bilen, "Dataset Condensation with Differentiable Siamese Augmentation" 
 https://arxiv.org/abs/2102.08259); operations and ranges as in the authors' code,
 https://github.com/VICO-UoE/DatasetCondensation (``utils.py``, ``DiffAugment`` in its single mode).
 
-A strategy is a string of operation names joined by ``_``, for example ``color_crop_cutout``. `draw` picks one
-of these operations for each group of images, uniformly, and draws its parameters: once for all images of the
-group (Siamese: the same draw can be applied to real and to synthetic images, whatever their numbers), or for
-each image (training and evaluation). A strategy may also consist of several stages joined by ``+``, which are
-drawn and applied one after the other: ``color+crop+cutout`` applies all three operations, and
+A strategy is a string of operation names joined by ``_``, for example ``color_crop_cutout``. `draw_ops` picks
+one of these operations for each group of images, uniformly, and draws its parameters: once for all images of
+the group (Siamese: the same draw can be applied to real and to synthetic images, whatever their numbers), or
+for each image (training and evaluation). A strategy may also consist of several stages joined by ``+``, which
+are drawn and applied one after the other: ``color+crop+cutout`` applies all three operations, and
 ``flip+color_crop`` flips at random and then applies one of the other two.
 
 Deviations from the authors' code:
@@ -247,7 +247,7 @@ def strategy_of(augment: str, usual: str) -> str:
     return strategy
 
 
-def flip_first(strategy: str) -> str:
+def with_flip_first(strategy: str) -> str:
     """Moves the flip to a stage of its own at the start: ``color_crop_flip`` becomes ``flip+color_crop``.
 
     A strategy without a flip among other operations stays as it is.
@@ -259,7 +259,7 @@ def flip_first(strategy: str) -> str:
     return "+".join(["flip", *rest])
 
 
-def draw(
+def draw_ops(
     strategy: str, size: tuple[int, int], generator: torch.Generator, *, groups: int = 1, per_group: int = 1
 ) -> Drawn:
     """Draws one operation of each stage for each group, uniformly, and its parameters.
@@ -287,13 +287,13 @@ def draw(
 
 
 def siamese(strategy: str, size: tuple[int, int], classes: int, generator: torch.Generator) -> Drawn:
-    """Draws an augmentation of each class, for its real and its synthetic images; see `draw`."""
-    return draw(strategy, size, generator, groups=classes)
+    """Draws an augmentation of each class, for its real and its synthetic images; see `draw_ops`."""
+    return draw_ops(strategy, size, generator, groups=classes)
 
 
 def augment(
     x: Float[Tensor, "n c h w"], strategy: str, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Augments a training batch: all images get one operation, each with its own parameters; see `draw`."""
+    """Augments a training batch: one operation for all images, each with its own parameters; see `draw_ops`."""
     size = (x.shape[-2], x.shape[-1])
-    return draw(strategy, size, generator, per_group=len(x))(x[None])[0]
+    return draw_ops(strategy, size, generator, per_group=len(x))(x[None])[0]

@@ -24,7 +24,7 @@ def named_augmentation(augment: str, spec_strategy: str) -> Augmentation:
 
     - ``dsa``: `condense.augment.dsa` with the dataset's strategy.
     - ``dsa:color_crop``: the same with another strategy.
-    - ``dsa-flip-first``: the same with the dataset's strategy after `condense.augment.dsa.flip_first`.
+    - ``dsa-flip-first``: the same with the dataset's strategy after `condense.augment.dsa.with_flip_first`.
     - ``crop-flip``: `condense.augment.crop`, with flips if the dataset's strategy contains them.
     - ``resized-flip``: `condense.augment.resized`, with flips in the same case.
     - ``dc:crop_scale_rotate``: `condense.augment.legacy` with these operations.
@@ -41,7 +41,7 @@ def named_augmentation(augment: str, spec_strategy: str) -> Augmentation:
     if augment == "none":
         return lambda x, generator: x
     if augment == "dsa-flip-first":
-        return _dsa(dsa.flip_first(spec_strategy))
+        return _dsa(dsa.with_flip_first(spec_strategy))
     if augment == "crop-flip":
         return partial(crop.random_crop, flip=dsa.has_flip(spec_strategy))
     if augment == "resized-flip":

@@ -130,7 +130,7 @@ def _around(link: type[Wrapper], host: ImageMethod, recipe: Recipe | None) -> tu
 
 
 def changed(method: Method, params: Mapping[str, object]) -> Method:
-    """Returns a method with the fields ``params`` of `build` changed.
+    """Returns a method with some fields changed: see ``params`` of `build`.
 
     Raises:
         Refused: if a link, a field or a value is unknown.

@@ -187,7 +187,7 @@ class Stacked:
         self._together = device.type != "cpu" if together is None else together
 
     def begin(self, epoch: int, images: int) -> None:
-        """Starts an epoch, counted from 0: draws each network's order of so many images."""
+        """Starts an epoch, counted from 0, by drawing each network's order of that number of images."""
         self._orders = torch.stack([torch.randperm(images, generator=rng) for rng in self.rngs])
         if self._training.lr_drop and epoch == self._training.lr_drop[0]:
             self.velocity.zero_()

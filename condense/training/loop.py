@@ -60,7 +60,7 @@ def copied(tree: object) -> object:
 
 
 def restore(state: State, saved: dict[str | int, Tree], without: Collection[str] = ()) -> None:
-    """Restores saved values, except those without: tensors and objects in place, numbers in the mapping."""
+    """Restores saved values, but not those named in `without`: objects in place, numbers in the mapping."""
     for name, value in state.items():
         if name in without:
             continue

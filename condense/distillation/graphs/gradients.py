@@ -287,7 +287,8 @@ class RealGradients:
     Args:
         batches: Makes the batches.
         groups: For each group, the positions of each class's graphs.
-        most: Largest number of graphs of each class in a batch. A class with no more gives all, undrawn.
+        most: Largest number of graphs of each class in a batch. A class that has no more
+            gives all of them, and nothing is drawn.
         error: Returns the derivative of the loss with respect to the logits, from the labels.
         generator: Draws the batches; on the CPU.
     """
@@ -329,7 +330,7 @@ class RealGradients:
 
 
 def _ranked(values: Int64[Tensor, " n"], bound: int) -> tuple[Int64[Tensor, " u"], Int64[Tensor, " n"]]:
-    """Returns the values that occur, of those below a bound, and each value's rank, without a sort."""
+    """Returns the values (below a bound) that occur, and each value's rank among them, without a sort."""
     seen = torch.zeros(bound, dtype=torch.long, device=values.device)
     seen[values] = 1
     return seen.nonzero()[:, 0], seen.cumsum(0)[values] - 1

@@ -73,7 +73,7 @@ def colours(
 def _lexicographic(
     first: Int[Tensor, " n"], columns: Iterable[Int[Tensor, " n"]], span: int
 ) -> Int[Tensor, " n"]:
-    """Returns each row's (first, *columns) rank among the rows; values of the columns are below the span."""
+    """Returns the rank of each row (first, *columns) among the rows; columns hold values below the span."""
     code, bound = first, _count(first)
     for column in columns:
         if bound * span > LARGEST:

@@ -182,7 +182,7 @@ def invert_shared(
 
 
 def passes_per_forward(device: torch.device, pixels: int) -> int:
-    """Returns how many passes of so many pixels, in one channel, go through the network at a time."""
+    """Returns how many passes, each of so many pixels in all, go through the network at a time."""
     return max(1, (CPU_PIXELS if device.type == "cpu" else GPU_PIXELS) // pixels)
 
 

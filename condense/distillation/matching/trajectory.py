@@ -136,7 +136,7 @@ def student_batches(
         # As in MTT's code, pieces are taken from the end: one that is smaller than the others comes first.
         pieces = pieces or torch.split(torch.randperm(n, generator=rng), stored)
         indices, pieces = pieces[-1], pieces[:-1]
-        drawn = dsa.draw(strategy, (height, width), rng, per_group=len(indices) * copies)
+        drawn = dsa.draw_ops(strategy, (height, width), rng, per_group=len(indices) * copies)
         device = learned.images.device
         batches.append(_augmented(learned, indices.to(device), drawn.to(device)))
     return batches
