@@ -97,13 +97,7 @@ def write_card(content: SetContent, provenance: Mapping[str, object], text: Card
 
 
 def summary_html(rows: Rows, gallery: Callable[[], bytes]) -> str:
-    """Returns a table and a thumbnail of a gallery as HTML for a notebook.
-
-    Args:
-        rows: The rows of the table.
-        gallery: Draws the picture as a PNG file. If it fails, the table stands alone: a notebook should show
-            what there is to show.
-    """
+    """Returns a table and a gallery's thumbnail as HTML for a notebook, or why the gallery fails."""
     cells = "".join(
         f"<tr><th style='text-align: left'>{escape(name)}</th>"
         f"<td style='text-align: left'>{escape(value)}</td></tr>"

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,16 +22,15 @@ MANIFEST = "set.json"
 DATA = "data.safetensors"
 CARD = "README.md"
 GALLERY = "gallery.png"
-FILES = (MANIFEST, DATA, CARD, GALLERY)
 
 
 def write_set(
     path: Path, tensors: Mapping[str, Tensor], files: Mapping[str, str | bytes], shards: Sequence[Path] = ()
 ) -> None:
-    """Writes a set's folder in such a way that it appears whole or not at all.
+    """Writes a set's folder, which appears whole or not at all.
 
-    All files are written to a folder beside it and synced; then that folder takes the name. An older set of
-    this name steps aside meanwhile, and comes back if the exchange fails.
+    All files are written to a folder beside it, which then takes its name. An older set of this name is moved
+    aside meanwhile, and moved back if the exchange fails.
 
     Args:
         path: The folder.
@@ -69,11 +69,7 @@ def write_set(
 
 
 def require_replaceable(path: Path) -> None:
-    """Refuses a folder in which saving would destroy something other than an older set.
-
-    Raises:
-        Refused: if there is something other than a set, or a file that is no part of one.
-    """
+    """Refuses a folder in which saving would destroy something other than an older set."""
     if not path.exists():
         return
     if not path.is_dir():
@@ -81,10 +77,8 @@ def require_replaceable(path: Path) -> None:
     names = sorted(entry.name for entry in path.iterdir())
     if not names:
         return
-    strangers = [
-        n for n in names if n not in FILES and not (n.startswith("replay-") and n.endswith(".safetensors"))
-    ]
-    if strangers:
+    known = (MANIFEST, DATA, CARD, GALLERY)
+    if strangers := [n for n in names if n not in known and not fnmatchcase(n, "replay-*.safetensors")]:
         raise Refused(f"cannot write a set to {path}: it holds {strangers[0]}, which is no part of a set")
     if MANIFEST not in names or f'"{FORMAT}"'.encode() not in _read_file(path / MANIFEST, MAX_BYTES):
         raise Refused(f"cannot write a set to {path}: it is there already and is no {FORMAT}")
@@ -167,15 +161,7 @@ def find_content_error(content: Mapping[str, object], kind: str) -> str | None:
 
 
 def read_tensors(path: Path, listed: Sequence[TensorPart]) -> dict[str, Tensor]:
-    """Reads a set's `data.safetensors` into memory.
-
-    Args:
-        path: The set's folder.
-        listed: The tensors that the manifest lists.
-
-    Raises:
-        Refused: if it is missing, damaged, or holds other tensors than those listed.
-    """
+    """Reads a set's `data.safetensors`; refuses other tensors than those that the manifest lists."""
     file = path / DATA
     if not file.exists():
         raise Refused(f"{file} is missing")
@@ -210,7 +196,7 @@ def _read_file(file: Path, at_most: int | None = None) -> bytes:
 
 
 def _link_or_copy(file: Path, place: Path) -> None:
-    """Gives a file a second place: by a hard link where the disk has them, else by a copy."""
+    """Makes a hard link to a file, or a copy where the disk has no hard links."""
     try:
         os.link(file, place)
     except OSError:
@@ -233,7 +219,7 @@ def _exchange(new: Path, path: Path, aside: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Waits until the disk has the folder's entries."""
+    """Waits until the folder's entries are on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

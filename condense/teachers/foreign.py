@@ -21,11 +21,6 @@ from condense.networks import build_network
 from condense.teachers.header import Header
 from condense.teachers.teacher import COUNTER, KEY, Teacher, load_teacher
 
-WRAPPED = ("state_dict", "model")
-"""Keys under which training scripts put the state dict."""
-PARALLEL = "module."
-"""Prefix that PyTorch's wrapper for several devices puts in front of each name."""
-
 
 def read_teacher(path: Path, device: torch.device | str = "cpu", *, network: str, spec: ImageSpec) -> Teacher:
     """Reads a teacher from a file of this suite or of another code base.
@@ -58,16 +53,9 @@ def read_teacher(path: Path, device: torch.device | str = "cpu", *, network: str
     if strange := [name for name, value in state.items() if not value.is_floating_point()]:
         raise Refused(f"{path}: {strange[0]} is {state[strange[0]].dtype}; weights are floating point")
     header = Header(
-        network=network,
-        dataset=None,
-        classes=spec.classes,
-        shape=spec.shape,
-        mean=spec.mean,
-        std=spec.std,
-        train_hash=None,
-        accuracy=None,
-        training={"foreign": hash_tensors(state)},
-    )
+        network=network, dataset=None, classes=spec.classes, shape=spec.shape, mean=spec.mean, std=spec.std,
+        train_hash=None, accuracy=None, training={"foreign": hash_tensors(state)},
+    )  # fmt: skip
     ours = build_network(network, spec.shape, spec.num_classes, torch.Generator()).state_dict()
     wanted = {name: value.shape for name, value in ours.items() if not name.endswith(COUNTER)}
     return Teacher.of(header, _matched(state, wanted, ordered, f"{path} does not hold a {network}"), device)
@@ -78,7 +66,8 @@ def _matched(
 ) -> dict[str, Tensor]:
     """Returns the tensors under the names that the suite's network has."""
     structure = Remedy(settings={"params.network": None}, effect="names its structure")
-    plain = {name.removeprefix(PARALLEL): value for name, value in state.items()}
+    # DataParallel puts a prefix in front of each name.
+    plain = {name.removeprefix("module."): value for name, value in state.items()}
     if plain.keys() != wanted.keys():
         if not ordered:
             name = min(plain.keys() ^ wanted.keys())
@@ -114,12 +103,12 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, one of them the pickle module's own
         raise Refused(f"{path} cannot be read as plain tensors, and nothing else is read") from error
-    for key in WRAPPED:
+    for key in ("state_dict", "model"):  # where training scripts put it
         if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
             held = held[key]
     fine = isinstance(held, Mapping) and held and all(isinstance(value, Tensor) for value in held.values())
     if not fine:
         raise Refused(
-            f"{path} holds no state dict: a mapping from names to tensors, by itself or as {WRAPPED[0]}"
+            f"{path} holds no state dict: a mapping from names to tensors, by itself or as state_dict"
         )
     return {str(name): value for name, value in held.items()}

@@ -9,7 +9,6 @@ it.
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -20,33 +19,25 @@ from condense.teachers.teacher import Teacher, load_teacher
 
 
 class Pinned(NamedTuple):
-    """A shipped teacher.
-
-    Attributes:
-        file: Name of its file.
-        hash: The teacher's hash.
-        train_hash: SHA-256 of the training split that it was trained on.
-    """
+    """A shipped teacher: its file, its hash, and the hash of the training split that it was trained on."""
 
     file: str
     hash: str
     train_hash: str
 
 
-PINNED: Mapping[str, Pinned] = MappingProxyType(
-    {
-        "digits": Pinned(
-            file="digits.safetensors",
-            hash="9567c61ca8e1886b388a400d8dab98433b94bccfd44ccb27d4decf66680bbcf3",
-            train_hash="b6536b565eeeafba1d93fa1262b308b74224c9a28cc09457cce76f9221c6b2c9",
-        ),
-        "fashion-mnist": Pinned(
-            file="fashion-mnist.safetensors",
-            hash="3301892729347f8b4404b8b669417e2c5f49ac7c57818a8598047d9f5885883a",
-            train_hash="b317137254a8cfaa834f3daac6be91320519514882a582590de3bb41eb73c75e",
-        ),
-    }
-)
+PINNED: Mapping[str, Pinned] = {
+    "digits": Pinned(
+        file="digits.safetensors",
+        hash="9567c61ca8e1886b388a400d8dab98433b94bccfd44ccb27d4decf66680bbcf3",
+        train_hash="b6536b565eeeafba1d93fa1262b308b74224c9a28cc09457cce76f9221c6b2c9",
+    ),
+    "fashion-mnist": Pinned(
+        file="fashion-mnist.safetensors",
+        hash="3301892729347f8b4404b8b669417e2c5f49ac7c57818a8598047d9f5885883a",
+        train_hash="b317137254a8cfaa834f3daac6be91320519514882a582590de3bb41eb73c75e",
+    ),
+}
 """The shipped teachers by the dataset's name. Both are a convnet-w32-bn, trained by
 `condense.teachers.training.teach` for 200 epochs on the digits and for 20 on Fashion-MNIST."""
 
@@ -97,16 +88,7 @@ def fixed(dataset_name: str, train_hash: str, device: torch.device | str = "cpu"
 
 
 def require_fixed(dataset_name: str, train_hash: str, setting: str) -> None:
-    """Refuses a dataset without a fixed teacher for a method that asks for it.
-
-    Args:
-        dataset_name: Name of the dataset.
-        train_hash: SHA-256 of its training split.
-        setting: The name of the setting that asks for the fixed teacher.
-
-    Raises:
-        NoFixed: if there is none.
-    """
+    """Refuses a dataset without a fixed teacher, which a method's `setting` asks for: see `fixed`."""
     try:
         fixed(dataset_name, train_hash)
     except NoFixed:
@@ -116,10 +98,7 @@ def require_fixed(dataset_name: str, train_hash: str, setting: str) -> None:
 
 
 def pin(teacher: Teacher) -> Path:
-    """Makes a teacher the fixed one of the training split that it was trained on.
-
-    Returns:
-        The path of its file.
+    """Makes a teacher the fixed one of the training split that it was trained on, and returns its file.
 
     Raises:
         Refused: if there is another fixed teacher: a table would mix results of both.
@@ -214,7 +193,7 @@ def _shipped(dataset_name: str, train_hash: str) -> Pinned | None:
 
 
 def _from_package(shipped: Pinned, device: torch.device | str) -> Teacher:
-    # Out of a package that is not unpacked, the file is there only within.
+    # The file of a zipped package exists only within this block.
     with resources.as_file(resources.files("condense.teachers") / shipped.file) as path:
         return _as_named(shipped.hash, path, device)
 

@@ -26,10 +26,6 @@ from condense.teachers.header import Header
 
 KEY = "teacher"
 """The only metadata key of a teacher's file."""
-CHECKED = 512
-"""Number of training images on which a teacher's classes are checked."""
-ROUNDING = 1e-4
-"""Largest difference between two means or standard deviations that count as equal."""
 STATISTICS = ("running_mean", "running_var")
 COUNTER = "num_batches_tracked"
 
@@ -63,7 +59,7 @@ class Teacher:
         """Makes a teacher out of a network's weights, rounded to the precision of a file.
 
         Args:
-            header: What is known about the teacher.
+            header: The header of the teacher's file.
             state: The network's `state_dict`, in any precision.
             device: The device to compute on.
 
@@ -89,11 +85,7 @@ class Teacher:
         return found
 
     def save(self, path: Path) -> None:
-        """Writes the teacher's file, completely or not at all.
-
-        Raises:
-            Refused: if the file cannot be written.
-        """
+        """Writes the teacher's file, as a whole or not at all."""
         assert self.header is not None, "a teacher put together by hand has no file"
         tensors = stored(self.network.state_dict(), self.name)
         write_atomic(path, to_bytes(tensors, metadata={KEY: canonical(self.header.to_json())}))
@@ -160,7 +152,7 @@ def check_classes(
         raise Refused(f"{what} knows class {i} as {theirs!r}; {spec.name} has {ours!r} there")
     if teacher.header is not None:
         _check_images(teacher.header, spec, train_hash, what)
-    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:CHECKED]
+    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))[:512]
     chosen = chosen.to(images.device)
     right = teacher.logits(images[chosen]).argmax(1) == labels[chosen]
     accuracy = 100 * float(right.double().mean())
@@ -180,7 +172,7 @@ def _check_images(head: Header, spec: ImageSpec, train_hash: str, what: str) -> 
         sides = [" x ".join(map(str, shape)) for shape in (head.shape, spec.shape)]
         raise Refused(f"{what} takes images of {sides[0]}; those of {spec.name} are {sides[1]}")
     for name, theirs, ours in (("mean", head.mean, spec.mean), ("std", head.std, spec.std)):
-        if any(abs(a - b) > ROUNDING for a, b in zip(theirs, ours, strict=True)):
+        if any(abs(a - b) > 1e-4 for a, b in zip(theirs, ours, strict=True)):
             told = [", ".join(f"{value:.4g}" for value in values) for values in (theirs, ours)]
             raise Refused(
                 f"{what} takes images normalised by a {name} of {told[0]}; {spec.name} has {told[1]}"
@@ -207,11 +199,7 @@ def by_batch(network: Network) -> Iterator[None]:
 
 
 def stored(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Returns a network's state as a file holds it, on the CPU: in half precision but for running statistics.
-
-    Raises:
-        Refused: if a value is not finite in that precision.
-    """
+    """Returns a network's state as a file holds it; refuses a value that is not finite in that precision."""
     tensors = {
         name: value.detach()
         .to("cpu", torch.float32 if name.endswith(STATISTICS) else torch.float16)
@@ -226,7 +214,6 @@ def stored(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
 
 
 def _assembled(header: Header, tensors: Mapping[str, Tensor], device: torch.device | str) -> Teacher:
-    """Makes a teacher out of tensors as they are stored."""
     network = build_network(header.network, header.shape, len(header.classes), torch.Generator(), device)
     state = network.state_dict()
     expected = {name: value for name, value in state.items() if not name.endswith(COUNTER)}

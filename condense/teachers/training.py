@@ -15,10 +15,6 @@ from condense.teachers.teacher import Teacher
 from condense.training.image_training import Training
 from condense.training.pretrained import Pretrained, pretrained
 
-HELD_OUT = 0.05
-"""Share of each class that a teacher is not trained on, so that its accuracy can be measured without the test
-images. The papers' teachers see the whole training set."""
-
 
 def teacher_training(
     network: str, *, epochs: int = 200, lr: float = 0.1, batch: int = 128, seed: int = 0
@@ -26,7 +22,8 @@ def teacher_training(
     """Returns the training recipe of SRe2L's teachers for CIFAR (https://arxiv.org/abs/2306.13092).
 
     It is SGD with momentum 0.9 and weight decay 5e-4. The learning rate falls to 0 along half a cosine.
-    Images are cropped after padding, and flipped where the dataset allows it.
+    Images are cropped after padding, and flipped where the dataset allows it. The papers' teachers see the
+    whole training set; here 5 % of each class are held out to measure the accuracy without test images.
 
     Args:
         network: Name of the network.
@@ -37,30 +34,24 @@ def teacher_training(
     """
     return Training(
         network=network, epochs=epochs, lr=lr, batch=batch, momentum=0.9, weight_decay=5e-4,
-        augment="crop-flip", cosine=True, held_out=HELD_OUT, seed=seed,
+        augment="crop-flip", cosine=True, held_out=0.05, seed=seed,
     )  # fmt: skip
 
 
 def as_teacher(found: Pretrained[Network], training: Training, spec: ImageSpec, train_hash: str) -> Teacher:
-    """Makes a teacher out of a trained network: its weights are rounded to the precision of a teacher's file.
+    """Makes a teacher out of a trained network: see `Teacher.of`.
 
     Args:
         found: The trained network.
-        training: How it was trained.
+        training: Its training.
         spec: The dataset's specification.
         train_hash: SHA-256 of the whole training split.
     """
     header = Header(
-        network=training.network,
-        dataset=spec.name,
-        classes=spec.classes,
-        shape=spec.shape,
-        mean=spec.mean,
-        std=spec.std,
-        train_hash=train_hash,
-        accuracy=found.accuracy,
+        network=training.network, dataset=spec.name, classes=spec.classes, shape=spec.shape,
+        mean=spec.mean, std=spec.std, train_hash=train_hash, accuracy=found.accuracy,
         training=training.describe(),
-    )
+    )  # fmt: skip
     network = found.network
     return Teacher.of(header, network.state_dict(), network.classifier.weight.device)
 
@@ -69,13 +60,10 @@ def check_teaching(training: Training, dataset: ImageDataset, out: Path | None, 
     """Refuses, before any work, a teacher that cannot be trained or has no place to be stored.
 
     Args:
-        training: How it is to be trained.
+        training: The training of the teacher.
         dataset: The dataset to train on.
         out: The file to write, if any.
-        pin: Whether it is to become the dataset's fixed teacher.
-
-    Raises:
-        Refused: naming the setting.
+        pin: Whether the teacher is to become the fixed one of the dataset.
     """
     spec = dataset.spec
     build_network(training.network, spec.shape, spec.num_classes, torch.Generator())

@@ -77,7 +77,12 @@ def find_graph_tensor_error(parts: GraphParts) -> str | None:
 
 def find_root_error(parts: GraphParts) -> str | None:
     """Says which graph has no root, or which node of a tree does not have a root above it."""
-    return _find_circle(parts) if parts.content["edges"] == "to-parent" else _find_missing_root(parts)
+    if parts.content["edges"] == "to-parent":
+        return _find_circle(parts)
+    if parts.roots is None:
+        return None
+    there = torch.bincount(owner_of(parts.nodes_ptr)[parts.roots], minlength=len(parts.labels))
+    return f"graph {int(bad[0, 0])} has no root" if len(bad := (there == 0).nonzero()) else None
 
 
 def _find_shape_error(parts: GraphParts) -> str | None:
@@ -174,14 +179,6 @@ def _local(parts: GraphParts, node: int) -> str:
     """Returns a node's number within its graph, and the number of its graph, in words."""
     graph = int(torch.searchsorted(parts.nodes_ptr.contiguous(), node, right=True)) - 1
     return f"{node - int(parts.nodes_ptr[graph])} of graph {graph}"
-
-
-def _find_missing_root(parts: GraphParts) -> str | None:
-    """Says which graph has no root."""
-    if parts.roots is None:
-        return None
-    there = torch.bincount(owner_of(parts.nodes_ptr)[parts.roots], minlength=len(parts.labels))
-    return f"graph {int(bad[0, 0])} has no root" if len(bad := (there == 0).nonzero()) else None
 
 
 def _find_circle(parts: GraphParts) -> str | None:

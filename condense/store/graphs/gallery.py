@@ -5,6 +5,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from condense.store.graphs.check import GraphParts
 from condense.store.graphs.placement import Edges, Places, place_graph, place_trees
@@ -28,7 +30,7 @@ COLOURS = (
     "#9ecae9", "#ffbf79", "#8cd17d", "#ff9d9a", "#d4a6c8",
     "#f1ce63", "#86bcb6", "#d7b5a6", "#f5a8d6", "#c0d45f",
 )  # fmt: skip
-OTHER = "#e4e8ec"
+OTHER, LINE = "#e4e8ec", "#606060"
 STYLES = ("-", (0, (3, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
 """Line styles of the most frequent labels of edges."""
 
@@ -65,14 +67,7 @@ class _Item:
 
 
 def draw_graphs(made: GraphParts) -> bytes:
-    """Draws the first graphs of each class, the heaviest first. Equal sets give equal bytes.
-
-    Args:
-        made: The set, on the CPU.
-
-    Returns:
-        A PNG file.
-    """
+    """Draws the heaviest graphs of each class of a set on the CPU. Equal sets give equal PNG files."""
     names, kinds = _kinds(made)
     frequent = [kind for kind, _ in Counter(kinds.tolist()).most_common(KINDS)]
     classes = made.content["dataset"]["classes"]
@@ -111,11 +106,8 @@ def _item(made: GraphParts, number: int, kinds: Int[np.ndarray, " z"]) -> _Item:
     first, last = made.nodes_ptr[number : number + 2].tolist()
     begin, end = made.edges_ptr[number : number + 2].tolist()
     edges = made.edges[:, begin:end].numpy() - first
-    labels = (
-        np.zeros(end - begin, dtype=np.int64)
-        if made.edge_labels is None
-        else made.edge_labels[begin:end].numpy()
-    )
+    zeros = np.zeros(end - begin, dtype=np.int64)
+    labels = zeros if made.edge_labels is None else made.edge_labels[begin:end].numpy()
     trees = made.content["edges"] == "to-parent"
     drawn, said = _some_trees(edges, last - first) if trees else _some_nodes(edges, last - first)
     place = np.full(last - first, -1)
@@ -135,7 +127,7 @@ def _item(made: GraphParts, number: int, kinds: Int[np.ndarray, " z"]) -> _Item:
 
 
 def _some_trees(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
-    """Chooses the nodes of as many whole trees as there is room for, at least of one.
+    """Chooses the nodes of as many whole trees as fit, at least of one.
 
     Returns:
         The nodes, and their number as text if some are left out.
@@ -147,16 +139,11 @@ def _some_trees(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
     roots, sizes = np.unique(top, return_counts=True)
     fits = max(1, int((sizes.cumsum() <= NODES).sum()))
     drawn = np.flatnonzero(np.isin(top, roots[:fits]))[: 2 * NODES]
-    whole = len(drawn) == nodes
-    return drawn, "" if whole else f"{len(drawn)}"
+    return drawn, "" if len(drawn) == nodes else f"{len(drawn)}"
 
 
 def _some_nodes(edges: Edges, nodes: int) -> tuple[Int[np.ndarray, " n"], str]:
-    """Chooses all nodes if there is room, else those nearest to the node with most edges.
-
-    Returns:
-        The nodes, and their number as text if some are left out.
-    """
+    """Chooses all nodes if they fit, else those nearest to the node with most edges: see `_some_trees`."""
     if nodes <= NODES:
         return np.arange(nodes), ""
     degrees = np.bincount(edges[1], minlength=nodes)
@@ -178,18 +165,20 @@ def _sheet(made: GraphParts, lines: list[str | list[_Item]], names: dict[int, st
         for place, (kind, name) in enumerate(names.items())
     }
     legend = _legend(made, names, marks, kinds)
+    columns = max(1, int(WIDE / (0.6 + 0.085 * max(len(str(entry.get_label())) for entry in legend))))
+    head = 0.5 + 0.25 * -(-len(legend) // columns)  # a title above the rows of the legend
     tall = sum(0.42 if isinstance(line, str) else max(item.high for item in line) for line in lines)
-    height = 0.35 * len(legend) + 0.2 + tall
+    height = head + 0.2 + tall
     figure = Figure(figsize=(WIDE, height))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, WIDE)
     axes.set_ylim(height, 0)
-    y = 0.28
-    for row in legend:
-        _draw_legend(axes, row, y)
-        y += 0.35
+    one = len(made.content["dataset"]["features"]) == 1
+    title = "largest feature" if made.nodes.is_floating_point() else "node label" if one else "node features"
+    axes.legend(handles=legend, loc="upper left", ncols=columns, title=title, alignment="left", frameon=False)
+    y = head
     for line in lines:
         if isinstance(line, str):
             axes.text(EDGE, y + 0.2, line, fontsize=12, weight="bold", va="center")
@@ -206,7 +195,7 @@ def _sheet(made: GraphParts, lines: list[str | list[_Item]], names: dict[int, st
     return file.getvalue()
 
 
-def _styles(made: GraphParts) -> dict[int, object]:
+def _styles(made: GraphParts) -> dict[int, Any]:
     """Returns the line style of each label of edges, if there are few; the most frequent has a solid line."""
     if made.edge_labels is None:
         return {}
@@ -214,62 +203,32 @@ def _styles(made: GraphParts) -> dict[int, object]:
     return dict(zip(found, STYLES, strict=False)) if len(found) <= len(STYLES) else {}
 
 
-Entry = tuple[str, str, object]
-"""A part of the legend: its kind, its text (for a node its mark, a bar and its name), its colour or line."""
+def _legend(made: GraphParts, names: dict[int, str], marks: dict[int, str], kinds: int) -> list[Line2D]:
+    """Returns the legend's entries: a node of each colour, a root, and a line for each label of edges."""
 
+    def node(label: str, colour: str, shape: str = "o", rim: str = "#404040") -> Line2D:
+        dot = Line2D([], [], linestyle="", marker=shape, markersize=10, label=label)
+        dot.set(markerfacecolor=colour, markeredgecolor=rim)
+        return dot
 
-def _legend(made: GraphParts, names: dict[int, str], marks: dict[int, str], kinds: int) -> list[list[Entry]]:
-    """Returns the legend, in as many rows as it needs."""
-    dense = made.nodes.is_floating_point()
-    columns = len(made.content["dataset"]["features"])
-    head = "largest feature" if dense else "node label" if columns == 1 else "node features"
-    entries: list[Entry] = [("text", f"{head}:", None)]
-    for place, (kind, name) in enumerate(names.items()):
-        entries.append(("node", f"{marks[kind]}|{'' if marks[kind] == name else name}", COLOURS[place]))
+    entries = [
+        node(name if marks[kind] == name else f"{marks[kind]}: {name}", colour)
+        for (kind, name), colour in zip(names.items(), COLOURS, strict=False)
+    ]
     if kinds > len(names):
-        entries.append(("node", f"|{kinds - len(names)} others", OTHER))
+        entries.append(node(f"{kinds - len(names)} others", OTHER))
     if made.roots is not None:
-        entries.append(("root", "|root", "white"))
-    if styles := _styles(made):
-        entries.append(("text", "edge label:", None))
-        entries += [("line", f"{label}", style) for label, style in styles.items()]
-    elif made.edge_labels is not None:
-        entries.append(("text", "labels of edges are not drawn", None))
-    rows: list[list[Entry]] = [[]]
-    used = 0.0
-    for entry in entries:
-        wide = _wide(entry)
-        if used + wide > WIDE - 2 * EDGE and rows[-1]:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(entry)
-        used += wide
-    return rows
-
-
-def _wide(entry: Entry) -> float:
-    kind, text, _ = entry
-    return {"text": 0.2, "node": 0.3, "root": 0.4, "line": 0.7}[kind] + 0.085 * len(text)
-
-
-def _draw_legend(axes: Axes, row: Sequence[Entry], y: float) -> None:
-    x = EDGE
-    for entry in row:
-        kind, text, what = entry
-        if kind == "text":
-            axes.text(x, y, text, fontsize=10, va="center")
-        elif kind == "line":
-            axes.plot([x, x + 0.4], [y, y], color="#606060", linewidth=1.3, linestyle=what)
-            axes.text(x + 0.48, y, text, fontsize=10, va="center")
-        else:
-            mark, _, name = text.partition("|")
-            _dots(axes, np.array([[x + NODE, y]]), [str(what)], [mark], kind == "root")
-            axes.text(x + 0.24, y, name, fontsize=10, va="center")
-        x += _wide(entry)
+        entries.append(node("root", "white", "s", "black"))
+    styles = _styles(made)
+    if made.edge_labels is not None and not styles:
+        entries.append(Line2D([], [], linestyle="", label="labels of edges are not drawn"))
+    for label, style in styles.items():
+        entries.append(Line2D([], [], color=LINE, linestyle=style, label=f"edge label {label}"))
+    return entries
 
 
 def _draw(
-    axes: Axes, item: _Item, corner: tuple[float, float], marks: dict[int, str], styles: dict[int, object]
+    axes: Axes, item: _Item, corner: tuple[float, float], marks: dict[int, str], styles: dict[int, Any]
 ) -> None:
     x, y = corner
     axes.text(x + EDGE, y + TITLE / 2 + 0.02, item.title, fontsize=9, va="center", linespacing=1.15)
@@ -278,9 +237,7 @@ def _draw(
     segments = places[item.edges.T]
     lines = [styles.get(int(label), "-") for label in item.edge_labels]
     width = 1.3 if len(lines) <= 2 * len(places) else 0.6
-    axes.add_collection(
-        LineCollection(segments, colors="#606060", linewidths=width, linestyles=lines, zorder=1)
-    )
+    axes.add_collection(LineCollection(segments, colors=LINE, linewidths=width, linestyles=lines, zorder=1))
     order = list(marks)
     colours = [COLOURS[order.index(kind)] if kind in marks else OTHER for kind in item.kinds.tolist()]
     texts = [marks.get(kind, "") for kind in item.kinds.tolist()]
@@ -292,14 +249,15 @@ def _draw(
 def _dots(axes: Axes, places: Places, colours: Sequence[str], texts: Sequence[str], roots: bool) -> None:
     """Draws nodes with their marks in them; roots are square and have a black rim."""
     size = (2 * NODE * 72) ** 2
+    rim, width, marker = ("black", 1.8, "s") if roots else ("#404040", 0.5, "o")
     axes.scatter(
         places[:, 0],
         places[:, 1],
         s=size,
         c=list(colours),
-        marker="s" if roots else "o",
-        edgecolors="black" if roots else "#404040",
-        linewidths=1.8 if roots else 0.5,
+        marker=marker,
+        edgecolors=rim,
+        linewidths=width,
         zorder=2,
     )
     for (x, y), text in zip(places.tolist(), texts, strict=True):

@@ -44,7 +44,7 @@ class GraphSet(DistilledSet):
         edges_ptr: The places where the messages of each graph begin, and e.
         labels: The class of each graph.
         weights: The weight of each graph in a student's loss, positive; None stands for equal weights.
-        roots: The nodes whose embeddings make that of their graph; None stands for all nodes.
+        roots: The nodes whose embeddings are pooled into that of their graph; None stands for all nodes.
         degrees: The number of neighbours of each node in the graph that it comes from; None stands for the
             degrees that the edges show.
         content: The manifest's content. The list of the tensors and the numbers of bytes are filled in here.
@@ -68,7 +68,6 @@ class GraphSet(DistilledSet):
 
     @property
     def evaluation_space(self) -> str:
-        """The form in which students see the samples, as records name it: ``multi-hot`` for all graphs."""
         return "multi-hot"
 
     @property
@@ -88,21 +87,17 @@ class GraphSet(DistilledSet):
         return dict(self._stored)
 
     def facts(self) -> dict[str, object]:
-        """Returns everything about the set that its records repeat; parts without bytes are left out."""
         return super().facts() | {"bytes as dense floats": self.dense_bytes}
 
     def find_inconsistency(self) -> str | None:
-        """Says which statement of the manifest is not true of the tensors, or returns None."""
         return super().find_inconsistency() or find_root_error(self)
 
     def gallery(self) -> bytes:
-        """Draws the heaviest graphs of each class and returns the picture as a PNG file."""
         from condense.store.graphs.gallery import draw_graphs  # here, since only this waits for matplotlib
 
         return draw_graphs(self.to("cpu"))
 
     def __len__(self) -> int:
-        """Returns the number g of graphs."""
         return len(self.labels)
 
     def __getitem__(self, index: int) -> "Data":
@@ -201,12 +196,10 @@ class GraphSet(DistilledSet):
 
     @cached_property
     def _shown_degrees(self) -> Int64[Tensor, " z"]:
-        """The number of messages that each node receives."""
         return torch.bincount(self.edges[1], minlength=len(self.nodes))
 
     @cached_property
     def _batch(self) -> GraphBatch:
-        """All graphs in the form that networks take."""
         dense = self.nodes.is_floating_point()
         return GraphBatch(
             nodes=self.nodes if dense else multi_hot(self.nodes, self.content["dataset"]["features"]),
@@ -219,24 +212,12 @@ class GraphSet(DistilledSet):
 
     @cached_property
     def _stored(self) -> dict[str, Tensor]:
-        """The tensors by name, as they are stored."""
         both = self.content["edges"] == "both"
         edges, edges_ptr, edge_labels = as_pairs(
             self.edges, self.edges_ptr, self.nodes_ptr, self.edge_labels, both=both
         )
-        plain = {
-            "edges": edges,
-            "edge_labels": edge_labels,
-            "nodes_ptr": self.nodes_ptr,
-            "edges_ptr": edges_ptr,
-            "labels": self.labels,
-            "degrees": self.degrees,
-            "nodes": self.nodes,
-            "weights": self.weights,
-        }
-        stored = {
-            name: tensor if tensor.is_floating_point() else narrowed(tensor)
-            for name, tensor in plain.items()
-            if tensor is not None
-        }
-        return stored if self.roots is None else stored | {"roots": self.roots}
+        stored = self._tensor_fields() | {"edges": edges, "edges_ptr": edges_ptr}
+        if edge_labels is not None:
+            stored["edge_labels"] = edge_labels
+        plain = (torch.float32, torch.bool)
+        return {name: held if held.dtype in plain else narrowed(held) for name, held in stored.items()}

@@ -24,12 +24,7 @@ WIDE = 2.6
 
 
 def place_trees(edges: Edges, nodes: int) -> Places:
-    """Places each tree with its root on top and its leaves side by side, one tree after the other.
-
-    Args:
-        edges: Child and parent of each edge.
-        nodes: Number of nodes.
-    """
+    """Places trees side by side, each with its root on top. Edges lead from child to parent."""
     parent = np.full(nodes, -1)
     parent[edges[0]] = edges[1]
     children: list[list[int]] = [[] for _ in range(nodes)]
@@ -58,12 +53,7 @@ def place_trees(edges: Edges, nodes: int) -> Places:
 
 
 def place_graph(edges: Edges, nodes: int) -> Places:
-    """Places each connected part by the forces of Kamada and Kawai, with its long side level.
-
-    Args:
-        edges: Pairs of nodes, once or in both directions.
-        nodes: Number of nodes.
-    """
+    """Places each connected part of a graph by the forces of Kamada and Kawai, with its long side level."""
     whole = networkx.Graph()
     whole.add_nodes_from(range(nodes))
     whole.add_edges_from(edges.T.tolist())

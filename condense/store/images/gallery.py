@@ -25,17 +25,13 @@ def draw_images(
     *,
     true_colours: bool = True,
 ) -> bytes:
-    """Draws the first images of each class. Equal arguments give equal bytes under one version of Pillow.
+    """Draws the first images of each class as a PNG file, the same for equal arguments.
 
     Args:
         pictures: The images, 0 for black and 1 for white; values beyond are clamped.
         labels: The class of each image.
-        classes: The classes' names.
-        true_colours: Whether the values are colours. If not, the values of each image are stretched to the
-            range from black to white.
-
-    Returns:
-        A PNG file.
+        classes: Names of the classes.
+        true_colours: Whether the values are colours. If not, those of each image are stretched to [0, 1].
     """
     shown = min(len(classes), ROWS)
     members = [(labels == row).nonzero()[:COLUMNS, 0] for row in range(shown)]
