@@ -273,12 +273,7 @@ def dc_evaluation(epochs: int, *, augment: str, seeds: int = 5, batch: int = 256
     The training loop runs ``epochs + 1`` times. After the epoch with index ``epochs // 2 + 1`` it divides the
     learning rate by ten and builds a new optimiser, which makes 502 and 499 epochs for 1000, and 152 and 149
     for 300 (VICO-UoE/DatasetCondensation, ``utils.py``, ``evaluate_synset``).
-
-    Args:
-        epochs: Number of epochs according to the paper.
-        augment: Name of the augmentation.
-        seeds: Number of evaluation seeds.
-        batch: Batch size.
+    The other arguments are fields of `Protocol`.
     """
     first = epochs // 2 + 2
     stages = (Stage(epochs=first), Stage(epochs=epochs + 1 - first, scale=0.1))
@@ -300,20 +295,10 @@ def milestones(
 ) -> Protocol:
     """Returns a paper's evaluation protocol whose learning rate is reduced at milestones.
 
-    The optimiser keeps its state at a milestone. The defaults are those of IDC's code
-    (snu-mllab/Efficient-Dataset-Condensation, ``train.py``): 666, 167 and 167 of 1000 epochs.
-
-    Args:
-        epochs: Number of epochs.
-        at: Milestones as shares of the epochs, ascending; see `whole_epochs`.
-        factor: Factor of the learning rate at each milestone.
-        optimizer: Name of the optimiser.
-        lr: Learning rate before the first milestone.
-        weight_decay: Weight decay, see `Protocol`.
-        batch: Batch size.
-        augment: Name of the augmentation.
-        cutmix: Probability that a batch is mixed.
-        seeds: Number of evaluation seeds.
+    At each milestone, the learning rate is multiplied by ``factor`` and the optimiser keeps its state. The
+    milestones ``at`` are shares of the epochs, ascending; see `whole_epochs`. The defaults are those of IDC's
+    code (snu-mllab/Efficient-Dataset-Condensation, ``train.py``): 666, 167 and 167 of 1000 epochs. The other
+    arguments are fields of `Protocol`.
     """
     bounds = [0, *(whole_epochs(share, epochs) for share in at), epochs]
     stages = tuple(

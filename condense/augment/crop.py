@@ -18,12 +18,9 @@ FLIP = 0.5
 def random_crop(
     x: Float[Tensor, "n c h w"], generator: torch.Generator, *, flip: bool
 ) -> Float[Tensor, "n c h w"]:
-    """Shifts each image by up to an eighth of each side and flips it at random.
+    """Shifts each image by up to an eighth of each side and, if ``flip``, mirrors it with probability 1/2.
 
-    Args:
-        x: The images; pixels from outside an image are 0.
-        generator: A CPU generator.
-        flip: Whether images are mirrored left to right with probability 1/2.
+    Pixels from outside an image are 0. The generator must be on the CPU.
     """
     down, right, flips = draw_crops(len(x), (x.shape[-2], x.shape[-1]), generator, flip=flip)
     rows, columns = (side // PADDING for side in x.shape[-2:])
@@ -34,13 +31,7 @@ def random_crop(
 def draw_crops(
     n: int, size: tuple[int, int], generator: torch.Generator, *, flip: bool
 ) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"], Bool[Tensor, " n"] | None]:
-    """Draws the shift of each image, and whether it is flipped.
-
-    Args:
-        n: Number of images.
-        size: (h, w) of the images in pixels.
-        generator: A CPU generator.
-        flip: Whether to draw flips.
+    """Draws the shift of each of n images of (h, w) pixels and, if ``flip``, whether it is flipped.
 
     Returns:
         First row and first column of each crop in the padded image, and whether it is flipped, on the CPU.
@@ -56,14 +47,9 @@ def shifted(
     rows: int,
     columns: int,
 ) -> Float[Tensor, "n c h w"]:
-    """Pads images with zeros and crops them.
+    """Pads images with rows and columns of zeros on each side and crops them to their size.
 
-    Args:
-        x: The images.
-        down: First row of each crop in the padded image, on the device of the images.
-        right: First column of each crop in the padded image, on the device of the images.
-        rows: Rows of padding above and below.
-        columns: Columns of padding to the left and right.
+    In the padded image, a crop begins at row ``down`` and column ``right``. All tensors are on one device.
     """
     h, w = x.shape[-2:]
     # windows: (n, c, 2 rows + 1, 2 columns + 1, h, w), all possible crops as a view of the padded images

@@ -26,12 +26,9 @@ TRIES = 10
 def random_resized_crop(
     x: Float[Tensor, "n c h w"], generator: torch.Generator, *, flip: bool
 ) -> Float[Tensor, "n c h w"]:
-    """Enlarges a random box of each image to the size of the image, and flips it at random.
+    """Enlarges a random box of each image to the image's size and, if ``flip``, mirrors half of the images.
 
-    Args:
-        x: The images.
-        generator: A CPU generator.
-        flip: Whether images are mirrored left to right with probability 1/2.
+    Each image is mirrored left to right with probability 1/2. The generator must be on the CPU.
     """
     n, _, h, w = x.shape
     shown = enlarged(x, boxes(n, (h, w), generator).to(x.device))

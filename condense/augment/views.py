@@ -62,7 +62,7 @@ class Views:
         row, column, rows, columns = self.paste
         pasted = 0 <= row <= row + rows <= h and 0 <= column <= column + columns <= w
         if not pasted or not 0 <= self.share <= 1:
-            return "a mixture that is none"
+            return "a mixture whose box or share is out of range"
         return None
 
     def _boxed(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:

@@ -49,19 +49,20 @@ class Stack:
     def relu(self) -> Stack:
         return self.add(nn.ReLU())
 
-    def conv(self, channels: int, kernel: int, pad: int, *, stride: int = 1, bias: bool = True) -> Stack:
-        return self._conv(channels, kernel, (pad, pad), stride, bias)
+    def conv(
+        self, channels: int, kernel: int, pad: int | tuple[int, int], *, stride: int = 1, bias: bool = True
+    ) -> Stack:
+        """Adds a convolution; ``pad`` counts rows and columns on each side of the map."""
+        padding = (pad, pad) if isinstance(pad, int) else pad
+        self._resize(kernel, padding, stride)
+        layer = nn.Conv2d(self.channels, channels, kernel, stride=stride, padding=padding, bias=bias)
+        self.channels = channels
+        return self.add(layer)
 
     def first_conv(self, channels: int, kernel: int, pad: int) -> Stack:
         """Adds the convolution of the images, which pads a side of 28 to 32."""
         rows, columns = (pad + 2 if side == 28 else pad for side in (self.height, self.width))
-        return self._conv(channels, kernel, (rows, columns), 1, True)
-
-    def _conv(self, channels: int, kernel: int, pad: tuple[int, int], stride: int, bias: bool) -> Stack:
-        self._resize(kernel, pad, stride)
-        layer = nn.Conv2d(self.channels, channels, kernel, stride=stride, padding=pad, bias=bias)
-        self.channels = channels
-        return self.add(layer)
+        return self.conv(channels, kernel, (rows, columns))
 
     def norm(self) -> Stack:
         """Adds batch norm or instance norm (group norm with one channel per group), with scale and shift."""

@@ -112,10 +112,7 @@ def read_folder(root: Path, size: int | None, *, skip_unreadable: bool = False) 
 def read_tiny(root: Path, classes: tuple[str, ...], *, skip_unreadable: bool = False) -> RawImages:
     """Reads Tiny-ImageNet as it is distributed; its validation split becomes the test split.
 
-    Args:
-        root: The folder with ``train/WNID/images/*``, ``val/images/*`` and ``val/val_annotations.txt``.
-        classes: WordNet ids in the order of the labels.
-        skip_unreadable: Whether to leave out files that are missing or cannot be read.
+    The folder holds ``train/WNID/images/*``, ``val/images/*`` and ``val/val_annotations.txt``.
 
     Raises:
         Refused: If a folder is missing or a file cannot be read.
@@ -141,12 +138,8 @@ def read_imagenet(
 ) -> RawImages:
     """Reads some classes of ImageNet; each image's shorter side is resized and its centre cropped.
 
-    Args:
-        root: The folder with ``train/WNID/*`` and ``val/WNID/*``.
-        classes: WordNet ids in the order of the labels.
-        size: Side of the crop in pixels.
-        subset: Whether an error message may suggest an ``.npz`` file instead.
-        skip_unreadable: Whether to leave out files that cannot be read.
+    The folder holds ``train/WNID/*`` and ``val/WNID/*``. If ``subset`` is true, the refusal of a missing
+    class also suggests an ``.npz`` file.
 
     Raises:
         Refused: If a class is missing or a file cannot be read.

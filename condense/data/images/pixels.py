@@ -10,7 +10,9 @@ calls kornia). For training pixels with the covariance U diag(S) U^T it is
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Self
 
 import safetensors
 import safetensors.torch
@@ -32,6 +34,7 @@ MAX_FEATURES = 16384
 Pixels = UInt8[Tensor, "*n c h w"] | Float[Tensor, "*n c h w"]
 
 
+@dataclass(eq=False, repr=False)
 class PixelSpace(ABC):
     """An invertible map from pixels to the inputs of networks.
 
@@ -52,9 +55,13 @@ class PixelSpace(ABC):
     def decode(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Maps images back to pixels, where 0 is black and 1 is white, without clamping them."""
 
-    @abstractmethod
-    def to(self, device: torch.device | str) -> "PixelSpace":
+    def to(self, device: torch.device | str) -> Self:
         """Returns the same space for images on another device."""
+        moved = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(device))
+        return moved
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
@@ -68,14 +75,15 @@ def unit(images: Pixels) -> Float[Tensor, "*n c h w"]:
     return images if images.dtype == torch.float64 else images.to(torch.float32)
 
 
+@dataclass(eq=False, repr=False)
 class Affine(PixelSpace):
-    """The spaces `raw` and `normalized`: a shift and a scale of each channel."""
+    """The spaces `raw` and `normalized`: a shift and a scale of each channel.
 
-    def __init__(self, name: str, mean: Float[Tensor, "c 1 1"], std: Float[Tensor, "c 1 1"]) -> None:
-        """Takes the constants as float64, so that float64 pixels lose no precision."""
-        self.name = name
-        self.mean = mean
-        self.std = std
+    Both are stored as float64, so that float64 pixels lose no precision.
+    """
+
+    mean: Float[Tensor, "c 1 1"]
+    std: Float[Tensor, "c 1 1"]
 
     def encode(self, images: Pixels) -> Float[Tensor, "*n c h w"]:
         x = unit(images)
@@ -90,35 +98,29 @@ class Affine(PixelSpace):
         x = unit(images)
         return x if self.name == "raw" else x * self.std.to(x.dtype) + self.mean.to(x.dtype)
 
-    def to(self, device: torch.device | str) -> "Affine":
-        return Affine(self.name, self.mean.to(device), self.std.to(device))
-
     def describe(self) -> dict[str, object]:
         return {"space": self.name, "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
 
+@dataclass(eq=False, repr=False)
 class Zca(PixelSpace):
-    """The space `zca`: regularised whitening of whole images."""
+    """The space `zca`: regularised whitening of whole images.
 
-    name: str = "zca"
-    eps: ClassVar[float] = ZCA_EPS
+    Mean, matrix and inverse are those of `kornia.enhance.zca_mean`; ``fitted_on`` is the hash of the training
+    images.
+    """
 
-    def __init__(
-        self,
-        mean: Float[Tensor, "1 d"],
-        matrix: Float[Tensor, "d d"],
-        inverse: Float[Tensor, "d d"],
-        fitted_on: str,
-    ) -> None:
-        """Takes mean, matrix and inverse from `kornia.enhance.zca_mean`, and the training images' hash."""
-        self.mean = mean
-        self.matrix = matrix
-        self.inverse = inverse
-        self.fitted_on = fitted_on
+    name: str = field(default="zca", init=False)
+    mean: Float[Tensor, "1 d"]
+    matrix: Float[Tensor, "d d"]
+    inverse: Float[Tensor, "d d"]
+    fitted_on: str
 
     @classmethod
     def fit(cls, images: UInt8[Tensor, "n c h w"], fitted_on: str) -> "Zca":
-        """Fits the whitening of training images with a hash, in float64, and stores it in float32.
+        """Fits the whitening on training images, whose hash is ``fitted_on``, in float64.
+
+        The result is in float32.
 
         Raises:
             Refused: If an image has more values than `MAX_FEATURES`.
@@ -150,9 +152,6 @@ class Zca(PixelSpace):
         flat = torch.addmm(self.mean.to(x.dtype), x.flatten(1), self.inverse.to(x.dtype))
         return flat.view_as(x)
 
-    def to(self, device: torch.device | str) -> "Zca":
-        return Zca(self.mean.to(device), self.matrix.to(device), self.inverse.to(device), self.fitted_on)
-
     def describe(self) -> dict[str, object]:
         return {
             "space": "zca",
@@ -182,7 +181,7 @@ def extremes(
 
 
 def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
-    """Returns the whitening of training images with a hash; fits it once and stores it in the home folder."""
+    """Returns the whitening of training images; fits it once and then loads it from the home folder."""
     path = home() / "zca" / digest({"fitted_on": fitted_on, "eps": ZCA_EPS, "version": 1}) / "zca.safetensors"
     try:
         stored = safetensors.torch.load_file(path)
