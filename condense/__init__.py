@@ -10,19 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from condense.errors import Refused as Refused
-    from condense.runner.api import distill as distill
-    from condense.runner.api import evaluate as evaluate
-    from condense.runner.api import list_datasets as list_datasets
-    from condense.runner.api import list_methods as list_methods
-    from condense.runner.api import results as results
-    from condense.runner.api import run as run
-    from condense.store import DistilledSet as DistilledSet
-    from condense.store import GraphSet as GraphSet
-    from condense.store import ImageSet as ImageSet
-    from condense.store import load as load
-    from condense.store import save as save
-    from condense.store import verify as verify
+    from condense.errors import Refused
+    from condense.runner.api import distill, evaluate, list_datasets, list_methods, results, run
+    from condense.store import DistilledSet, GraphSet, ImageSet, load, save, verify
 
     __version__: str
 

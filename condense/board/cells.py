@@ -43,7 +43,6 @@ class TableCell:
 
     @cached_property
     def records(self) -> list[Any]:
-        """The first entry of each record."""
         return [entries[0] for entries in self._by_record.values()]
 
     @cached_property
@@ -64,7 +63,6 @@ class TableCell:
 
     @property
     def mean(self) -> float:
-        """Mean score in percent."""
         return fmean(self.units)
 
     @property
@@ -75,17 +73,14 @@ class TableCell:
 
     @property
     def half(self) -> float | None:
-        """Half-width of the 95 % interval of the mean score."""
         return half_width(self.units)
 
     @property
     def students(self) -> tuple[int, ...]:
-        """The number of students of each set."""
         return tuple(len(entries) for entries in self._by_record.values())
 
     @property
     def papers(self) -> tuple[Paper, ...]:
-        """The distinct published numbers."""
         papers = [
             Paper(
                 value=record.paper, error=record.paper_error, source=record.paper_source,

@@ -136,9 +136,14 @@ def sizes(cells: Sequence[TableCell | None], samples: str) -> str:
 def bytes_text(sizes: Sequence[int | None]) -> str:
     """Returns sizes in the unit that fits the largest: ``0.64/6.4 kB``."""
     largest = max(size for size in sizes if size is not None)
-    units = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
-    scale, unit = next((one for one in units if largest >= one[0]), (1, "B"))
+    scale, unit = unit_for(largest)
     return "/".join("-" if size is None else _figures(size / scale) for size in sizes) + f" {unit}"
+
+
+def unit_for(size: float) -> tuple[int, str]:
+    """Returns the number of bytes in the unit that fits a size, and its name."""
+    units = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+    return next((one for one in units if size >= one[0]), (1, "B"))
 
 
 def _figures(value: float) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from condense.board.cells import TableCell
+from condense.board.format import unit_for
 from condense.board.tables import Key, Row, Table, gather
 from condense.files import write_atomic
 from condense.records.record import WHOLE, safe_name
@@ -63,12 +64,7 @@ def _name(key: Key, full: bool) -> str:
 
 
 def _picture(table: Table, against: Against) -> bytes:
-    """Returns one plot as PNG; its only metadata is its title, so that equal tables give equal bytes.
-
-    Args:
-        table: The table.
-        against: What the horizontal axis shows.
-    """
+    """Returns one plot as PNG; its only metadata is its title, so that equal tables give equal bytes."""
     panels = {student: rows for student, rows in table.by_student().items() if _ipcs(rows)}
     down = 1 if len(panels) < 4 else 2
     across = -(-len(panels) // down)
@@ -117,7 +113,6 @@ def _panel(axes: Axes, rows: Sequence[Row], against: Against, colors: Mapping[st
 
 
 def _apart(row: Row) -> bool:
-    """Returns whether a row has no colour of its own."""
     return row.reference or row.name == BAND
 
 
@@ -182,12 +177,9 @@ def _points(row: Row, against: Against) -> tuple[list[float], list[TableCell]]:
 
 
 def _ipcs(rows: Sequence[Row]) -> list[float]:
-    """Returns the IPCs of rows with sets, ascending."""
     return sorted({float(ipc) for row in rows if not row.reference for ipc in row.cells})
 
 
 def _size(count: float) -> str:
-    for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= scale:
-            return f"{count / scale:g} {unit}"
-    return f"{count:g} B"
+    scale, unit = unit_for(count)
+    return f"{count / scale:g} {unit}"

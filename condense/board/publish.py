@@ -53,15 +53,16 @@ def require_current(results: Path) -> Path:
         Refused: if one of the files does not agree.
     """
     from condense.board.render import is_current
-    from condense.errors import Refused
+    from condense.errors import Refused, Remedy
     from condense.records.frame import results as read_results
 
     board, entries = results.parent / "leaderboard.md", read_results(results)
+    again = Remedy(command="leaderboard", effect="writes it")
     if not is_current(board, entries):
-        raise Refused(f"{board} is not what the records in {results} give; run condense leaderboard")
+        raise Refused(f"{board} is not what the records in {results} give", remedies=[again])
     page, present, text = _readme(results, entries)
     if present != text:
-        raise Refused(f"{page} does not agree with the records in {results}; run condense leaderboard")
+        raise Refused(f"{page} does not agree with the records in {results}", remedies=[again])
     return board
 
 

@@ -144,14 +144,8 @@ def _ranked(table: Table, sources: list[str]) -> tuple[list[str], list[list[str]
     papers = any(entry.paper is not None for entry in table.entries)
     names = [str(name) if students else f"IPC {name}" if name else "any IPC" for name in columns]
     head = ["method", "IPC" if students else "label", *(name + " [paper]" * papers for name in names)]
-    head += [
-        "sets x students",
-        layout.samples,
-        "bytes",
-        *["dense bytes"] * layout.dense,
-        "distil s",
-        "peak MiB",
-    ]
+    head += ["sets x students", layout.samples, "bytes", *["dense bytes"] * layout.dense]
+    head += ["distil s", "peak MiB"]
     rows = []
     for row in _with_blanks(table):
         cells = [row.at(column) for column in columns]

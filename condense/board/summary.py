@@ -139,7 +139,6 @@ def _against_random(found: Sequence[Comparison]) -> str:
 
 
 def _half(cell: TableCell) -> float:
-    """Returns the half-width; infinite for a single value, whose spread is unknown."""
     return math.inf if cell.half is None else cell.half
 
 
@@ -150,7 +149,6 @@ def _tally(gaps: Sequence[tuple[float, float]]) -> str:
 
 
 def _rows(table: Table) -> list[list[str]]:
-    """Returns a line of the summary's table for each setting of Mirage."""
     count, ipc = _count(table), max(row.ipc for row in table.rows if row.method == JUDGED)
     whole = next((row for row in table.rows if row.method == WHOLE), None)
     found = []

@@ -81,7 +81,6 @@ class Key(NamedTuple):
 
     @property
     def data(self) -> tuple[str, str, str]:
-        """The name and hashes of the dataset."""
         return self[:3]
 
     @property
@@ -116,12 +115,10 @@ class Row:
 
     @property
     def baseline(self) -> bool:
-        """Whether it is one of `BASELINES`, with or without wrappers."""
         return self.method.partition("+")[0] in BASELINES
 
     @property
     def labels(self) -> str:
-        """The kinds of labels of its sets."""
         return "/".join(sorted({record.label for record in self.sets.records if record.label}))
 
     def at(self, column: Column) -> TableCell | None:
@@ -164,7 +161,6 @@ class Table:
 
     @property
     def stored(self) -> bool:
-        """Whether students are trained on labels that the sets store."""
         return any(entry.stored_labels for entry in self.entries)
 
     def by_student(self) -> dict[str, list[Row]]:

@@ -4,13 +4,6 @@ from condense.evaluation.graph_student import GraphSource, GraphStudent, WholeGr
 from condense.evaluation.student import ImageSource, ImageStudent, Labeller, Outcome, Student, WholeImages
 
 __all__ = [
-    "GraphSource",
-    "GraphStudent",
-    "ImageSource",
-    "ImageStudent",
-    "Labeller",
-    "Outcome",
-    "Student",
-    "WholeGraphs",
-    "WholeImages",
-]
+    "GraphSource", "GraphStudent", "ImageSource", "ImageStudent", "Labeller", "Outcome", "Student",
+    "WholeGraphs", "WholeImages",
+]  # fmt: skip

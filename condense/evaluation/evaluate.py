@@ -111,7 +111,6 @@ def _is_full(record: Record, seeds: Sequence[int], results: Path | None) -> bool
 def _entered(
     record: Record, seeds: Sequence[int], trial: Trial, results: Path | None, device: torch.device
 ) -> Record:
-    """Adds an entry for each seed that a record lacks and writes the record after each."""
     for seed in seeds:
         if record.has(seed):
             continue
@@ -139,12 +138,7 @@ def record_of(
 ) -> Record:
     """Returns the record of a set under a protocol and student, without entries.
 
-    Args:
-        made: The set.
-        dataset: The dataset that it was made of.
-        protocol: How students are trained.
-        student: Name of the student network.
-        teacher: The teacher that labels what students see, if there is one. Stored labels name theirs.
+    The teacher is the one that labels what students see, if there is one; stored labels name theirs.
     """
     content, provenance, kind = made.content, made.provenance, kind_of(dataset)
     method, hints = content["method"], {**content}.get("hints", {})
@@ -161,9 +155,7 @@ def record_of(
             hash=made.hash,
             bytes=made.nbytes(),
             counts=SampleCounts(
-                stored=counts["stored"],
-                effective=counts["effective"],
-                per_class=tuple(counts["per_class"]),
+                stored=counts["stored"], effective=counts["effective"], per_class=tuple(counts["per_class"])
             ),
             label=content["label"]["kind"],
             seconds=_number(provenance.get("seconds")),

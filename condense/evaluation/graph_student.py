@@ -60,11 +60,9 @@ class WholeGraphs:
 
     @property
     def weighting(self) -> Float[Tensor, " g"]:
-        """The same weight for each graph."""
         return torch.full((len(self),), 1 / len(self), device=self.train.labels.device)
 
     def batch(self, index: Int64[Tensor, " b"] | None) -> GraphBatch:
-        """Returns the graphs at the given positions, or all graphs."""
         return batch_of(self.train if index is None else self.train.select(index), self.widths)
 
 

@@ -19,13 +19,7 @@ from condense.distillation.images.taught import require_same_fixed, with_teacher
 from condense.distillation.registry import methods
 from condense.errors import Refused
 from condense.evaluation.graph_student import GraphSource, GraphStudent, WholeGraphs
-from condense.evaluation.labels import (
-    LabelsOf,
-    labelled_by,
-    labelling_teacher,
-    own_teacher,
-    require_stored,
-)
+from condense.evaluation.labels import LabelsOf, labelled_by, labelling_teacher, own_teacher, require_stored
 from condense.evaluation.references import FEATURES, Reference, logistic, majority, majority_of_images
 from condense.evaluation.student import ImageSource, ImageStudent, Outcome, WholeImages
 from condense.files import home
@@ -97,55 +91,33 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
     def trial(
         self, made: SetT | None, setup: Setup[DatasetT], teacher: Teacher | None, machine: Machine
     ) -> Trial:
-        """Returns the function that trains the student of a seed and tests it.
+        """Returns the function that trains the student of a seed on a set and tests it.
 
-        Args:
-            made: The set; None for the whole training split.
-            setup: What the set is evaluated with.
-            teacher: The teacher that labels, if there is one.
-            machine: The device, and the time limit.
+        Without a set the students are trained on the whole training split.
         """
 
     def with_teacher(
         self, method: MethodT, file: Path, dataset: DatasetT
     ) -> tuple[MethodT, Mapping[str, Path]]:
-        """Makes a method take its teacher from a file.
-
-        Returns:
-            The method, and the file by the teacher's hash.
-
-        Raises:
-            Refused: if the method has no teacher, or the file holds none.
-        """
+        """Returns a method that takes its teacher from a file, and the file by the teacher's hash."""
         raise Refused(f"methods for {self.name} have no teacher", setting="teacher", value=str(file))
 
     def labeller_hash(self, method: MethodT, dataset: DatasetT, protocol: Protocol) -> str | None:
-        """Checks, before any work, that the sets of a method have the labels that a protocol needs.
+        """Refuses a method whose sets lack the labels that a protocol needs.
 
         Returns:
             The hash of the dataset's fixed teacher if it labels under the protocol.
-
-        Raises:
-            Refused: if the labels or the teacher are missing.
         """
         return None
 
     def teacher(
         self, made: SetT, dataset: DatasetT, protocol: Protocol, device: torch.device
     ) -> Teacher | None:
-        """Returns the teacher that labels what students of a set see, if there is one.
-
-        Raises:
-            Refused: if the teacher or the stored labels that the protocol needs are missing.
-        """
+        """Returns the teacher that labels what students of a set see, if the protocol asks for one."""
         return None
 
     def keep_own_teacher(self, made: SetT, dataset: DatasetT, protocol: Protocol, file: Path) -> None:
-        """Keeps the teacher that a set was made with, for a protocol under which it labels.
-
-        Raises:
-            Refused: if that teacher does not label under the protocol, or the file holds another one.
-        """
+        """Keeps the teacher that a set was made with, for a protocol under which it labels."""
         raise Refused(
             f"under {protocol.name} a set's own teacher labels nothing", setting="teacher", value=str(file)
         )
@@ -301,11 +273,7 @@ def method_for(data: str | None) -> str:
 
 
 def require_fit(protocol: Protocol, dataset: Dataset) -> Protocol:
-    """Returns a protocol if it is for the kind of data that a dataset holds.
-
-    Raises:
-        Refused: if it is for another kind.
-    """
+    """Returns a protocol if it is for the kind of data that a dataset holds; refuses any other."""
     if protocol.kind not in (dataset.spec.kind, "any"):
         raise Refused(
             f"{protocol.name} judges {protocol.kind}; {dataset.spec.name} holds {dataset.spec.kind}"

@@ -34,22 +34,16 @@ class LabelsOf:
 
     @classmethod
     def set(cls, made: ImageSet) -> "LabelsOf":
-        """Describes the labels of a set."""
         return cls(made.content["method"]["name"], made.epochs is not None, "teacher" in made.content)
 
     @classmethod
     def sets_of(cls, method: ImageMethod) -> "LabelsOf":
-        """Describes the labels that the sets of a method will have."""
         stored = any(link.labels_views for link in method.links())
         return cls(method.title, stored, bool(teachers_of(method)))
 
 
 def require_stored(labels: LabelsOf, dataset: ImageDataset, protocol: Protocol) -> None:
-    """Refuses sets without stored labels under a protocol that trains on them.
-
-    Raises:
-        Refused: if there are none. The remedies say how to make a set that has some.
-    """
+    """Refuses sets without stored labels under a protocol that trains on them, and says how to make one."""
     if protocol.labels != "stored" or labels.stored:
         return
     settings: dict[str, object] = {"method": f"{labels.method}+fkd", "dataset": dataset.spec.name}
@@ -73,11 +67,7 @@ def require_stored(labels: LabelsOf, dataset: ImageDataset, protocol: Protocol) 
 def labelling_teacher(
     made: ImageSet, dataset: ImageDataset, protocol: Protocol, device: torch.device | str
 ) -> Teacher | None:
-    """Returns the teacher that labels what students see: the dataset's fixed one, the set's own, or none.
-
-    Raises:
-        Refused: if the protocol asks for a teacher that is not here.
-    """
+    """Returns the teacher that labels what students see: the dataset's fixed one, the set's own, or none."""
     if protocol.labels == "fixed":
         return fixed(dataset.spec.name, dataset.train.hash, device)
     if protocol.labels == "own":
@@ -86,15 +76,7 @@ def labelling_teacher(
 
 
 def own_teacher(made: ImageSet, protocol: Protocol) -> TeacherPart:
-    """Returns what a set says of the teacher that its method inverted.
-
-    Args:
-        made: The set.
-        protocol: A protocol under which that teacher labels.
-
-    Raises:
-        Refused: if the set names no teacher.
-    """
+    """Returns what a set states about its own teacher, which labels under a protocol; there must be one."""
     own = made.content.get("teacher")
     if own is None:
         raise Refused(

@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar, runtime_checkable
 from typing import Protocol as Interface
 
@@ -90,12 +91,7 @@ class Outcome:
     auc: float | None = None
 
 
-Groups = list[dict[str, object]]
-"""Groups of parameters with options of their own, as `torch.optim` takes them."""
-
-
-def _groups(network: nn.Module, protocol: Protocol) -> Groups:
-    """Returns all parameters in one group, or in two if biases and norms are spared the weight decay."""
+def _groups(network: nn.Module, protocol: Protocol) -> list[dict[str, object]]:
     parameters = list(network.parameters())
     if protocol.decay is None:
         return [{"params": parameters}]
@@ -104,25 +100,11 @@ def _groups(network: nn.Module, protocol: Protocol) -> Groups:
     return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
 
 
-def _sgd(groups: Groups, lr: float, protocol: Protocol) -> Optimizer:
-    return torch.optim.SGD(groups, lr=lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay)
-
-
-def _adamw(groups: Groups, lr: float, protocol: Protocol) -> Optimizer:
-    betas = (protocol.momentum, SECOND_BETA)
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=protocol.weight_decay)
-
-
-def _adam(groups: Groups, lr: float, protocol: Protocol) -> Optimizer:
-    betas = (protocol.momentum, SECOND_BETA)
+OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adamw": torch.optim.AdamW,
     # Fused: one call for all parameters, of which a network for graphs has a few small ones.
-    return torch.optim.Adam(groups, lr=lr, betas=betas, weight_decay=protocol.weight_decay, fused=True)
-
-
-OPTIMIZERS: Mapping[str, Callable[[Groups, float, Protocol], Optimizer]] = {
-    "sgd": _sgd,
-    "adamw": _adamw,
-    "adam": _adam,
+    "adam": partial(torch.optim.Adam, fused=True),
 }
 """The optimisers that train networks, by the names that protocols use."""
 
@@ -135,7 +117,10 @@ def make_optimizer(network: nn.Module, lr: float, protocol: Protocol) -> Optimiz
     """
     if protocol.optimizer not in OPTIMIZERS:
         raise Refused(f"{protocol.name}: {protocol.optimizer} does not train networks")
-    return OPTIMIZERS[protocol.optimizer](_groups(network, protocol), lr, protocol)
+    moments = (protocol.momentum, SECOND_BETA)
+    memory = {"momentum": moments[0]} if protocol.optimizer == "sgd" else {"betas": moments}
+    groups, make = _groups(network, protocol), OPTIMIZERS[protocol.optimizer]
+    return make(groups, lr=lr, weight_decay=protocol.weight_decay, **memory)
 
 
 N = TypeVar("N", bound=nn.Module)

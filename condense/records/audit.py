@@ -46,7 +46,6 @@ def audit(results: Path, folders: Iterable[Path]) -> int:
 
 
 def _facts_in(record: Record) -> Iterator[tuple[str, object]]:
-    """Yields the same as a record states it."""
     assert record.set is not None
     used = record.set
     yield from ((f"bytes of {part}", count) for part, count in used.bytes.items() if count)

@@ -77,7 +77,8 @@ def settings(chain: Sequence[Mapping[str, object]]) -> dict[str, str]:
 
 def _rows(record: Record) -> list[dict[str, object]]:
     data, protocol, paper = record.dataset, record.protocol, record.paper
-    shared: dict[str, object] = {
+    same = ("ipc", "seed", "student", "space", "teacher", "teacher_bytes", "teacher_accuracy")
+    shared: dict[str, object] = {name: getattr(record, name) for name in same} | {
         "kind": data.kind,
         "train_hash": data.train_hash,
         "test_hash": data.test_hash,
@@ -86,35 +87,20 @@ def _rows(record: Record) -> list[dict[str, object]]:
         "settings": " ".join(f"{field}={value}" for field, value in settings(record.method.chain).items()),
         "chain": canonical(record.method.chain),
         "source": record.method.source,
-        "ipc": record.ipc,
-        "seed": record.seed,
         "reference": record.kind == "reference",
         "protocol": protocol.name,
         "protocol_hash": protocol.hash,
         "whole": bool(protocol.whole),
         "stored_labels": protocol.labels == "stored",
-        "student": record.student,
-        "space": record.space,
-        "teacher": record.teacher,
-        "teacher_bytes": record.teacher_bytes,
-        "teacher_accuracy": record.teacher_accuracy,
         "run_key": record.key,
         "record_key": record.evaluation_key(),
     }
     sizes: dict[str, int] = {}
     if made := record.set:
         sizes |= made.bytes
-        shared |= {
-            "set_hash": made.hash,
-            "label": made.label,
-            "stored": made.counts.stored,
-            "effective": made.counts.effective,
-            "dense_bytes": made.dense_bytes,
-            "rollbacks": made.rollbacks,
-            "distil_seconds": made.seconds,
-            "peak_bytes": made.peak_bytes,
-            "distil_device": made.device,
-        }
+        shared |= {name: getattr(made, name) for name in ("label", "dense_bytes", "rollbacks", "peak_bytes")}
+        shared |= {"stored": made.counts.stored, "effective": made.counts.effective}
+        shared |= {"set_hash": made.hash, "distil_seconds": made.seconds, "distil_device": made.device}
     if record.valid_bytes:
         sizes["validation"] = record.valid_bytes
     if sizes:

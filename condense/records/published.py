@@ -9,18 +9,7 @@ from importlib import resources
 from condense.errors import Refused
 from condense.records.record import Paper
 
-COLUMNS = (
-    "dataset",
-    "method",
-    "ipc",
-    "student",
-    "value",
-    "error",
-    "protocol",
-    "source",
-    "verified",
-    "note",
-)
+COLUMNS = ["dataset", "method", "ipc", "student", "value", "error", "protocol", "source", "verified", "note"]
 
 Place = tuple[str, str, int, str]
 """Dataset, method, IPC (0 for the whole training set) and student."""
@@ -62,8 +51,8 @@ def parse_published(lines: Iterable[str]) -> dict[Place, PublishedResult]:
         Refused: if a row is malformed, or a place has two numbers.
     """
     reader = csv.DictReader(lines, strict=True)
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise Refused(f"published.csv has the columns {reader.fieldnames}, not {list(COLUMNS)}")
+    if list(reader.fieldnames or ()) != COLUMNS:
+        raise Refused(f"published.csv has the columns {reader.fieldnames}, not {COLUMNS}")
     table: dict[Place, PublishedResult] = {}
     for row in reader:
         number = _number(row, f"published.csv, line {reader.line_num}")
@@ -102,18 +91,7 @@ def _number(row: Mapping[str, str], where: str) -> PublishedResult:
         raise Refused(f"{where}: {problem}") from problem
     if not 0 <= value <= 100 or not row["source"] or not row["protocol"]:
         raise Refused(f"{where}: a row needs a value from 0 to 100, a source and a protocol")
-    paper = Paper(
-        value=value,
-        error=error,
-        source=row["source"],
-        verified=row["verified"] == "yes",
-        protocol=row["protocol"],
-    )
-    return PublishedResult(
-        dataset=row["dataset"],
-        method=row["method"],
-        ipc=ipc,
-        student=row["student"],
-        paper=paper,
-        note=row["note"],
-    )
+    source, protocol, verified = row["source"], row["protocol"], row["verified"] == "yes"
+    paper = Paper(value=value, error=error, source=source, verified=verified, protocol=protocol)
+    plain = {name: row[name] for name in ("dataset", "method", "student", "note")}
+    return PublishedResult(ipc=ipc, paper=paper, **plain)

@@ -30,7 +30,6 @@ class Paths:
     data_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuses a folder of data that does not exist."""
         if self.data_dir is not None and not self.data_dir.is_dir():
             raise Refused("there is no such folder", setting="data_dir", value=str(self.data_dir))
 
@@ -76,19 +75,16 @@ class CellSpec:
 
     @property
     def title(self) -> str:
-        """The cell in a few words."""
         ipc = "" if self.reference else f" ipc {self.ipc}"
         more = "".join(f", {name}" for name in (self.protocol, self.student) if name)
         return f"{self.method} {self.data}{ipc}{more}"
 
     @property
     def reference(self) -> bool:
-        """Whether it is a row without a set."""
         return self.method in REFERENCES
 
     @property
     def data(self) -> str:
-        """Name or path of its dataset."""
         return data_for(self.method) if self.dataset is None else str(self.dataset)
 
 

@@ -49,12 +49,10 @@ class Job:
 
     @property
     def draws(self) -> int:
-        """The number of sets that make up the method's row."""
         return 1 if self.method is None else self.method.draws
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The distillation seeds."""
         return tuple(range(self.draws)) if self.cell.seeds is None else self.cell.seeds
 
     def eval_seeds(self, seed: int = 0) -> tuple[int, ...]:
@@ -138,7 +136,6 @@ def _dataset(cell: CellSpec, paths: Paths, made: DistilledSet | None) -> Dataset
 
 
 def _check_same_data(made: DistilledSet, dataset: Dataset) -> None:
-    """Refuses a set that was made of other data."""
     used, found = made.content["dataset"], dataset.train.hash
     if used["train_hash"] != found:
         raise Refused(
@@ -148,7 +145,6 @@ def _check_same_data(made: DistilledSet, dataset: Dataset) -> None:
 
 
 def _check_reference(job: Job) -> None:
-    """Refuses a reference for another kind of data, and settings that a reference does not have."""
     name, kind = job.cell.method, kind_of(job.dataset)
     if name != WHOLE and name not in kind.references:
         able = next(other.name for other in KINDS.values() if name in other.references)
@@ -159,7 +155,6 @@ def _check_reference(job: Job) -> None:
 
 
 def _with_method(job: Job) -> Job:
-    """Builds a cell's method and refuses one that cannot work on its dataset."""
     cell, dataset, spec = job.cell, job.dataset, job.dataset.spec
     method, recipe = build(cell.method, spec.name, cell.ipc, cell.params, kind=spec.kind)
     teachers: Mapping[str, Path] = {}
@@ -172,7 +167,6 @@ def _with_method(job: Job) -> Job:
 
 
 def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
-    """Returns the protocol of a cell if it is for what is evaluated."""
     cell, spec, kind = job.cell, job.dataset.spec, kind_of(job.dataset)
     if cell.reference:
         usual = kind.whole if cell.method == WHOLE else REFERENCE_V1.name
@@ -200,7 +194,6 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
 
 
 def _students(job: Job) -> tuple[str, ...]:
-    """Returns the student networks of a cell if they fit its dataset."""
     cell, kind = job.cell, kind_of(job.dataset)
     if cell.reference and cell.method != WHOLE:
         if cell.student is not None:
@@ -213,11 +206,7 @@ def _students(job: Job) -> tuple[str, ...]:
 
 
 def _labeller(job: Job, protocol: Protocol, made: DistilledSet | None) -> str | None:
-    """Checks that the teacher and the labels that a protocol needs are there.
-
-    Returns:
-        The hash of the dataset's fixed teacher if it labels what students of the method's sets see.
-    """
+    """Checks that the labels that a protocol needs are there; returns the hash of a fixed teacher."""
     kind = kind_of(job.dataset)
     if made is not None and job.cell.teacher is not None:
         kind.keep_own_teacher(made, job.dataset, protocol, Path(job.cell.teacher))

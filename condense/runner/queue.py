@@ -50,13 +50,13 @@ def _cells(table: object, path: Path) -> list[CellSpec]:
 
 def _wanted(name: str, value: object) -> str | None:
     """Returns what a field's value should be, in words, if it is something else."""
-    if name == "params":
-        return None if isinstance(value, dict) else "a table"
     if name == "seeds":
         fine = isinstance(value, list) and all(type(seed) is int for seed in value)
         return None if fine else "a list of whole numbers"
-    if name == "skip_unreadable":
-        return None if isinstance(value, bool) else "a boolean"
-    if name in ("ipc", "size", "eval_seeds"):
-        return None if type(value) is int else "a whole number"
-    return None if isinstance(value, str) else "text"
+    others: dict[str, tuple[type, str]] = {
+        "params": (dict, "a table"),
+        "skip_unreadable": (bool, "a boolean"),
+    }
+    others |= dict.fromkeys(("ipc", "size", "eval_seeds"), (int, "a whole number"))
+    wanted, words = others.get(name, (str, "text"))
+    return None if type(value) is wanted else words

@@ -121,20 +121,13 @@ def blank_records(job: Job, seed: int) -> list[Record]:
     kind = kind_of(job.dataset)
     return [
         Record(
-            kind="set",
-            key=job.key(seed),
-            dataset=data_used(job.dataset),
-            method=MethodUsed(name=job.method.title, chain=()),
-            ipc=job.cell.ipc,
-            seed=seed,
-            set=None,
-            space=kind.space_of_method(job.method, setup.protocol),
-            protocol=setup.protocol,
-            student=setup.student,
+            kind="set", key=job.key(seed), dataset=data_used(job.dataset), ipc=job.cell.ipc, seed=seed,
+            method=MethodUsed(name=job.method.title, chain=()), set=None, student=setup.student,
+            space=kind.space_of_method(job.method, setup.protocol), protocol=setup.protocol,
             teacher=job.labeller,
         )
         for setup in job.setups
-    ]
+    ]  # fmt: skip
 
 
 def stored_record(blank: Record, results: Path | None) -> Record | None:

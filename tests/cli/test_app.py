@@ -256,7 +256,7 @@ def test_the_board_is_checked_against_the_records(condense: Condense, toy_file: 
     assert told[1:] == ["stored sets whose records tell what their files hold: 1"]
     board = Path("leaderboard.md")
     board.write_text(board.read_text() + "one more line\n")
-    assert "run condense leaderboard" in refused(condense, "leaderboard", "--check")
+    assert "; condense leaderboard writes it" in refused(condense, "leaderboard", "--check")
     assert condense("leaderboard").code == condense("leaderboard", "--check").code == 0
     assert sorted(Path("plots").iterdir())
 
