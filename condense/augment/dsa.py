@@ -294,6 +294,6 @@ def siamese(strategy: str, size: tuple[int, int], classes: int, generator: torch
 def augment(
     x: Float[Tensor, "n c h w"], strategy: str, generator: torch.Generator
 ) -> Float[Tensor, "n c h w"]:
-    """Augments a training batch: one operation for all images, each with its own parameters; see `draw_ops`."""
+    """Augments a training batch by one operation, with parameters of each image's own: see `draw_ops`."""
     size = (x.shape[-2], x.shape[-1])
     return draw_ops(strategy, size, generator, per_group=len(x))(x[None])[0]

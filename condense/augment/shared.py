@@ -34,7 +34,7 @@ class SharedViews:
     rolls: Int[Tensor, "p t 2"]
 
     @classmethod
-    def draw(
+    def random(
         cls,
         size: tuple[int, int],
         crops: Sequence[float],

@@ -34,7 +34,7 @@ DOTS = (":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)))
 """Line styles of references other than the whole training set."""
 
 
-def draw(entries: pd.DataFrame, folder: Path) -> list[Path]:
+def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
     """Draws every table that holds a set, with a panel for each student network.
 
     Args:

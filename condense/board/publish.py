@@ -31,7 +31,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     Returns:
         The entries of all records (`condense.records.frame.results`).
     """
-    from condense.board.plots import draw
+    from condense.board.plots import draw_plots
     from condense.board.render import render
     from condense.files import write_atomic
     from condense.records.frame import results as read_results
@@ -42,7 +42,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     if present != text:
         write_atomic(page, text)
     if plots:
-        draw(entries, results.parent / "plots")
+        draw_plots(entries, results.parent / "plots")
     return entries
 
 

@@ -46,7 +46,7 @@ class Experts:
         return len(self.stored)
 
     def at(self, expert: int, epoch: int) -> Float[Tensor, " p"]:
-        """Returns an expert's parameters after an epoch, in the order of ``parameters()``; 0 is before any.
+        """Returns an expert's parameters, in the order of ``parameters()``, after ``epoch`` epochs.
 
         Raises:
             IndexError: if there is no such expert, or the epoch was not asked for.
@@ -133,7 +133,7 @@ class _Job:
         return self.train_split.images.device
 
     def announce(self, missing: Mapping[int, Expert | None], say: Callable[[str], None]) -> int:
-        """Says what will be trained at which cost, and returns how many experts will be trained side by side.
+        """Says what will be trained and at what cost, and returns how many experts are trained side by side.
 
         Raises:
             Refused: if the disk has no room for them.

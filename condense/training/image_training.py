@@ -195,9 +195,3 @@ def divided(train: Images, share: float, seed: int) -> tuple[Int64[Tensor, " m"]
             least = min(max(1, round(share * count)), count - 1)
             out[members[torch.randperm(count, generator=rng)[:least]]] = True
     return (~out).nonzero()[:, 0], out.nonzero()[:, 0]
-
-
-def untrained(training: Training, spec: ImageSpec, device: torch.device) -> Network:
-    """Returns the network from which a training starts, in evaluation mode and with frozen weights."""
-    network, _ = training.start(spec, device)
-    return network.eval().requires_grad_(False)

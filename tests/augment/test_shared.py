@@ -16,7 +16,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def random_views(size: tuple[int, int], steps: int, seed: int = 0) -> SharedViews:
-    return SharedViews.draw(size, [0.08] * steps, seeded(seed), flip=True, roll=range(-3, 6))
+    return SharedViews.random(size, [0.08] * steps, seeded(seed), flip=True, roll=range(-3, 6))
 
 
 def naive(x: Tensor, views: SharedViews, batch: int, step: int) -> Tensor:
@@ -41,7 +41,7 @@ def test_a_view_is_a_resized_crop_then_a_flip_then_a_roll(size: tuple[int, int])
 
 def test_without_a_crop_pixels_move_and_keep_their_exact_values() -> None:
     x = torch.randn(1, 3, 1, 9, 9, generator=seeded())
-    views = SharedViews.draw((9, 9), [1.0] * 30, seeded(), flip=True, roll=range(5))
+    views = SharedViews.random((9, 9), [1.0] * 30, seeded(), flip=True, roll=range(5))
     assert (views.boxes == torch.tensor([0, 0, 9, 9])).all()
     assert views.rolls.min() == 0 and views.rolls.max() == 4
     for step in range(30):
@@ -50,21 +50,21 @@ def test_without_a_crop_pixels_move_and_keep_their_exact_values() -> None:
 
 def test_views_without_any_variation_are_the_identity() -> None:
     x = torch.randn(1, 2, 3, 5, 6, generator=seeded())
-    views = SharedViews.draw((5, 6), [1.0] * 4, seeded(), flip=False, roll=range(1))
+    views = SharedViews.random((5, 6), [1.0] * 4, seeded(), flip=False, roll=range(1))
     assert all(torch.equal(views(x, step), x) for step in range(4))
 
 
 def test_the_draws_of_one_setting_do_not_depend_on_the_others() -> None:
     full = random_views((16, 16), 20)
-    plain = SharedViews.draw((16, 16), [1.0] * 20, seeded(), flip=False, roll=range(-3, 6))
+    plain = SharedViews.random((16, 16), [1.0] * 20, seeded(), flip=False, roll=range(-3, 6))
     assert torch.equal(full.rolls, plain.rolls) and not plain.mirrored.any()
     assert torch.equal(
-        full.mirrored, SharedViews.draw((16, 16), [0.5] * 20, seeded(), flip=True, roll=range(1)).mirrored
+        full.mirrored, SharedViews.random((16, 16), [0.5] * 20, seeded(), flip=True, roll=range(1)).mirrored
     )
 
 
 def test_crops_fit_with_shares_and_ratios_within_bounds() -> None:
-    views = SharedViews.draw((64, 64), [0.08] * 4000, seeded(), flip=False, roll=range(1))
+    views = SharedViews.random((64, 64), [0.08] * 4000, seeded(), flip=False, roll=range(1))
     top, left, height, width = views.boxes[0].double().unbind(1)
     assert (
         (top >= 0).all() and (left >= 0).all() and (top + height <= 64).all() and (left + width <= 64).all()
@@ -81,14 +81,14 @@ def test_crops_fit_with_shares_and_ratios_within_bounds() -> None:
 
 def test_the_smallest_share_may_change_with_the_step() -> None:
     shares = [1.0] * 500 + [0.5] * 500 + [0.08] * 500
-    views = SharedViews.draw((32, 32), shares, seeded(), flip=False, roll=range(1))
+    views = SharedViews.random((32, 32), shares, seeded(), flip=False, roll=range(1))
     areas = (views.boxes[0, :, 2] * views.boxes[0, :, 3]).view(3, 500) / 32**2
     assert (areas[0] == 1).all()
     assert areas[1].min() > 0.48 and areas[2].min() < 0.15
 
 
 def test_a_share_of_1_never_crops_even_a_very_tall_image() -> None:
-    views = SharedViews.draw((20, 2), [1.0] * 50, seeded(), flip=False, roll=range(1))
+    views = SharedViews.random((20, 2), [1.0] * 50, seeded(), flip=False, roll=range(1))
     assert (views.boxes[0] == torch.tensor([0, 0, 20, 2])).all()
 
 

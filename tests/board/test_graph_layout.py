@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from condense.board.plots import draw
+from condense.board.plots import draw_plots
 from condense.board.render import HEAD, render, table_for
 from condense.board.tables import gather
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1, dc_evaluation
@@ -164,9 +164,9 @@ def test_a_table_of_graphs_has_two_plots(graphs: Make, tmp_path: Path) -> None:
         graphs(), graphs(ipc=10, student="gin-sum"), reference(graphs, "num_nodes", (95.5,)),
         *(graphs("random_subset", seed=seed, aucs=(60.0 + seed,)) for seed in range(3)),
     ]  # fmt: skip
-    paths = draw(frame(records), tmp_path)
+    paths = draw_plots(frame(records), tmp_path)
     assert [path.name for path in paths] == [
         "mutag-graph-v1-multi-hot-ipc.png", "mutag-graph-v1-multi-hot-bytes.png"
     ]  # fmt: skip
     first = paths[0].read_bytes()
-    assert draw(frame(records[::-1]), tmp_path) == paths and paths[0].read_bytes() == first
+    assert draw_plots(frame(records[::-1]), tmp_path) == paths and paths[0].read_bytes() == first

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.image import imread
 
-from condense.board.plots import draw
+from condense.board.plots import draw_plots
 from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
 from condense.records.frame import frame
 from condense.records.record import Record
@@ -19,18 +19,18 @@ def test_each_table_with_sets_has_two_plots_that_repeat_exactly(made: Make, tmp_
     records += [made("random_subset", seed=seed, accuracies=(40.0 + seed,)) for seed in range(3)]
     records += [made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]
     records += [made(protocol=dc_evaluation(300, augment="none"))]
-    paths = draw(frame(records), tmp_path / "a")
+    paths = draw_plots(frame(records), tmp_path / "a")
     stem = "digits-hard-v1-convnet-normalized"
     assert [path.name for path in paths] == [f"{stem}-ipc.png", f"{stem}-bytes.png"]
-    again = draw(frame(records[::-1]), tmp_path / "b")
+    again = draw_plots(frame(records[::-1]), tmp_path / "b")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
     assert imread(paths[0]).std() > 0.05
 
 
 def test_protocols_of_one_name_have_plots_of_their_own(made: Make, tmp_path: Path) -> None:
     records = [made(), made(protocol=replace(HARD_V1, lr=0.02))]
-    assert len(set(draw(frame(records), tmp_path))) == 4
+    assert len(set(draw_plots(frame(records), tmp_path))) == 4
 
 
 def test_a_table_of_references_alone_has_no_plot(made: Make, tmp_path: Path) -> None:
-    assert draw(frame([made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]), tmp_path) == []
+    assert draw_plots(frame([made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]), tmp_path) == []

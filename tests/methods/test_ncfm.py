@@ -18,7 +18,6 @@ from condense.errors import Refused, Stopped
 from condense.networks import Network, build_network
 from condense.resources import Budget, Machine
 from condense.store import ImageSet, MultiFormation
-from condense.training.image_training import untrained
 from condense.training.pretrained import pretrained
 
 NCFM = methods()["ncfm"]
@@ -76,7 +75,8 @@ def ends_of(toy: ImageDataset, cache: Path, seed: int) -> tuple[Network, Network
     assert isinstance(training, Training)
     train = toy.train.in_space(toy.space("raw"))
     end = pretrained(training, train, toy.spec, "raw", cache=cache, budget=Budget()).network
-    return untrained(training, toy.spec, torch.device("cpu")), end
+    start, _ = training.start(toy.spec, torch.device("cpu"))
+    return start.eval().requires_grad_(False), end
 
 
 def test_the_first_update_is_that_of_a_naive_derivation_in_float64(

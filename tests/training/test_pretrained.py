@@ -16,7 +16,7 @@ from condense.files import digest
 from condense.networks import Network, build_network
 from condense.resources import Budget
 from condense.store.targets import Hard, Target
-from condense.training.image_training import divided, untrained
+from condense.training.image_training import divided
 from condense.training.pretrained import Pretrained, pretrained
 from condense.training.step import cutmix, train_step
 from tests.stand_ins import start
@@ -264,23 +264,17 @@ def test_raw_and_normalised_images_share_one_network(
 def test_a_network_untrained_is_the_one_that_its_training_starts_from(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
+    _, run = start(registry.build("dm", "toy", 1)[0], toy, ipc=1, seed=9, cache=tmp_path)
+    before = run.rng.get_state()
     for training in (TINY, replace(TINY, seed=4, network="convnet-w32-bn", epochs=3, cutmix=0.5)):
-        start = untrained(training, toy.spec, torch.device("cpu"))
+        first = run.untrained(training)
         fresh = build_network(
             training.network, toy.spec.shape, 3, torch.Generator().manual_seed(training.seed)
         )
         still = make(toy, tmp_path, replace(training, lr=0.0)).network
-        for a, b, c in zip(start.parameters(), fresh.parameters(), still.parameters(), strict=True):
+        for a, b, c in zip(first.parameters(), fresh.parameters(), still.parameters(), strict=True):
             assert torch.equal(a, b) and torch.equal(a, c)
-        assert not start.training and not any(weight.requires_grad for weight in start.parameters())
-
-
-def test_a_run_gives_the_network_untrained(toy: ImageDataset, tmp_path: Path) -> None:
-    _, run = start(registry.build("dm", "toy", 1)[0], toy, ipc=1, seed=9, cache=tmp_path)
-    before = run.rng.get_state()
-    fresh, expected = run.untrained(TINY), untrained(TINY, toy.spec, torch.device("cpu"))
-    for a, b in zip(fresh.parameters(), expected.parameters(), strict=True):
-        assert torch.equal(a, b)
+        assert not first.training and not any(weight.requires_grad for weight in first.parameters())
     assert torch.equal(run.rng.get_state(), before)
 
 

@@ -330,7 +330,7 @@ class RealGradients:
 
 
 def _ranked(values: Int64[Tensor, " n"], bound: int) -> tuple[Int64[Tensor, " u"], Int64[Tensor, " n"]]:
-    """Returns the values (below a bound) that occur, and each value's rank among them, without a sort."""
+    """Returns the values that occur, all below the bound, and each value's rank among them."""
     seen = torch.zeros(bound, dtype=torch.long, device=values.device)
     seen[values] = 1
     return seen.nonzero()[:, 0], seen.cumsum(0)[values] - 1

@@ -87,7 +87,7 @@ def mine(transactions: Transactions, threshold: int, *, closed: bool = True, cap
 
 
 def choose(transactions: Transactions, budget: int) -> Chosen:
-    """Returns the first closed itemsets at the largest threshold that gives the budget; all if fewer exist.
+    """Returns as many closed itemsets as the budget says, or all, at the largest threshold that gives them.
 
     Raises:
         Refused: if the budget, a number of itemsets, is below 1.
@@ -229,7 +229,7 @@ def _frequent(transactions: Transactions, threshold: int) -> list[int]:
 
 
 def _bitsets(transactions: Transactions, items: Sequence[int]) -> dict[int, int]:
-    """Returns a number for each of the rising items; its bit i tells whether transaction i has the item."""
+    """Returns an integer for each item, in rising order; bit i tells whether transaction i has the item."""
     held, rows = transactions.items.cpu().numpy(), transactions.rows.cpu().numpy()
     wanted = np.zeros(max(int(held.max(initial=0)), max(items, default=0)) + 1, bool)
     wanted[list(items)] = True

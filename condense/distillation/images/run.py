@@ -38,7 +38,7 @@ from condense.teachers import (
 )
 from condense.teachers.training import as_teacher
 from condense.training.experts import Experts, ExpertTraining, experts
-from condense.training.image_training import Training, untrained
+from condense.training.image_training import Training
 from condense.training.pretrained import Pretrained, pretrained
 
 
@@ -144,7 +144,8 @@ class ImageRun(Run[ImageSpec]):
 
     def untrained(self, training: Training) -> Network:
         """Returns the network from which a training starts, in evaluation mode and frozen."""
-        return untrained(training, self.spec, self.device)
+        network, _ = training.start(self.spec, self.device)
+        return network.eval().requires_grad_(False)
 
     def distilled(
         self,

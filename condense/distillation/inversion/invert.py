@@ -259,7 +259,8 @@ class _Sweep:
         for number in passes:
             generator = torch.Generator().manual_seed(int(digest([seed, classes.start, number])[:15], 16))
             starts.append(plan.start(classes, number, generator))
-            views.append(SharedViews.draw(size, settings.crop_mins, generator, flip=settings.flip, roll=roll))
+            shown = SharedViews.random(size, settings.crop_mins, generator, flip=settings.flip, roll=roll)
+            views.append(shown)
         # start: (p, b, c, h, w)
         self.start = torch.stack(starts).to(run.device)
         self.labels = torch.arange(classes.start, classes.stop, device=run.device)

@@ -145,13 +145,13 @@ def test_each_pass_is_the_authors_loop(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[SharedViews] = []
-    draw = SharedViews.draw
+    draw = SharedViews.random
 
     def noted(*arguments: Any, **named: Any) -> SharedViews:
         drawn.append(draw(*arguments, **named))
         return drawn[-1]
 
-    monkeypatch.setattr(SharedViews, "draw", noted)
+    monkeypatch.setattr(SharedViews, "random", noted)
     run, network, numbers = make_run(toy, tmp_path), squeezed(), settings(15, variance_weight=3.0)
     start = torch.randn(3, 2, 1, 8, 8, generator=seeded(9))
     made = invert(run, network, numbers, from_images(start), block=3).view(3, 2, 1, 8, 8)
