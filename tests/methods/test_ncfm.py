@@ -1,8 +1,6 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 import torch
@@ -19,6 +17,7 @@ from condense.networks import Network, build_network
 from condense.resources import Budget, Machine
 from condense.store import ImageSet, MultiFormation
 from condense.training.pretrained import pretrained
+from tests.stand_ins import stand_in
 
 NCFM = methods()["ncfm"]
 ncfm = import_module(NCFM.__module__)
@@ -64,7 +63,7 @@ def distilled(
 
 def start_of(toy: ImageDataset, rng: torch.Generator) -> Tensor:
     """Two images of each class, of 2 x 2 tiles each, as every run draws them first."""
-    run = cast(ImageRun, SimpleNamespace(ipc=2, rng=rng, spec=toy.spec, device=torch.device("cpu")))
+    run = stand_in(ImageRun, ipc=2, rng=rng, spec=toy.spec, device=torch.device("cpu"))
     train = toy.train.in_space(toy.space("raw"))
     return LearnableSet.mixed(train, run, 2, DecodedView(MultiFormation(2))).images.detach()
 

@@ -52,7 +52,7 @@ class BNStatistics:
 
     @contextmanager
     def recording(self, network: nn.Module) -> Iterator[None]:
-        """Records the statistics of a forward pass within the context, whose input is all p passes in order."""
+        """Records the statistics of a forward pass in the context, whose input is all p passes in order."""
         self._norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         self._distances.clear()
         hooks = [norm.register_forward_pre_hook(self._record) for norm in self._norms]
