@@ -72,11 +72,7 @@ ROC-AUC ± half-width / accuracy, or the accuracy if there are more than two cla
 
 
 def render(entries: pd.DataFrame) -> str:
-    """Returns the whole leaderboard.
-
-    Args:
-        entries: Rows of `condense.records.frame.results` in any order.
-    """
+    """Returns the whole leaderboard of rows of `condense.records.frame.results` in any order."""
     tables, own = gather(entries), published(entries)
     parts = [HEAD]
     for data in sorted({table.key.data for table in tables} | set(own)):

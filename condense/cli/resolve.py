@@ -26,11 +26,7 @@ PLACEHOLDERS = {
 
 
 def params_of(texts: list[str] | None) -> Mapping[str, object]:
-    """Reads the values of ``--param``.
-
-    Raises:
-        Refused: if one is not of the form ``key=value``.
-    """
+    """Reads the values of ``--param``; refuses one that is not of the form ``key=value``."""
     if bad := [text for text in texts or [] if "=" not in text]:
         raise Refused(f"--param {bad[0]}: write key=value")
     return dict(text.split("=", 1) for text in texts or [])

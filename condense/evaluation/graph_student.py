@@ -141,11 +141,7 @@ def _batches(
 
 
 def score(network: GraphNetwork, graphs: Graphs, spec: GraphSpec) -> tuple[float, float | None]:
-    """Tests a network on graphs, a chunk at a time.
-
-    Returns:
-        The accuracy and the ROC-AUC in percent, as in `rated`.
-    """
+    """Returns the accuracy and the ROC-AUC of a network on graphs, in percent, as in `rated`."""
     logits, labels = in_graph_chunks(network, graphs, spec.features).cpu(), graphs.labels.cpu()
     return rated(logits, labels)
 

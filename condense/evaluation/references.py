@@ -36,12 +36,7 @@ def num_edges(graphs: Graphs, node_labels: int) -> Float[Tensor, "g 1"]:
 
 
 def label_histogram(graphs: Graphs, node_labels: int) -> Float[Tensor, "g l"]:
-    """Returns the number of nodes of each label in each graph.
-
-    Args:
-        graphs: The graphs.
-        node_labels: The number of labels, l.
-    """
+    """Returns the number of nodes of each of the l labels in each graph."""
     cells = graphs.owners * node_labels + graphs.node_labels
     return torch.bincount(cells, minlength=len(graphs) * node_labels).view(len(graphs), -1).double()
 

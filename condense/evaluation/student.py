@@ -110,11 +110,7 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
 
 
 def make_optimizer(network: nn.Module, lr: float, protocol: Protocol) -> Optimizer:
-    """Makes the protocol's optimiser of a network's parameters.
-
-    Raises:
-        Refused: if the protocol names an optimiser that does not train networks.
-    """
+    """Makes the protocol's optimiser of a network's parameters; refuses one that does not train networks."""
     if protocol.optimizer not in OPTIMIZERS:
         raise Refused(f"{protocol.name}: {protocol.optimizer} does not train networks")
     moments = (protocol.momentum, SECOND_BETA)
@@ -256,11 +252,7 @@ def _set_momentum(optimizer: Optimizer, momentum: float) -> None:
 
 
 def learning_rate(source: ImageSource, protocol: Protocol) -> float:
-    """Returns the protocol's learning rate, or the one that was learned with the set.
-
-    Raises:
-        Refused: if the protocol takes the learned rate and the set has none.
-    """
+    """Returns the protocol's learning rate, or the one that the set learned; refuses a set without either."""
     if protocol.lr is not None:
         return protocol.lr
     if source.learned_lr is None:

@@ -299,11 +299,7 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
-    """Reads one record.
-
-    Raises:
-        Refused: if the file cannot be read or holds no valid record.
-    """
+    """Reads one record; refuses a file that cannot be read or holds no valid record."""
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:

@@ -66,11 +66,7 @@ def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
 
 
 def beside(job: Job) -> list[Job]:
-    """Resolves the baselines of a job.
-
-    Raises:
-        Refused: before any work, if one of them cannot work.
-    """
+    """Resolves the baselines of a job; refuses, before any work, one that cannot work."""
     inner = job.method.links()[0].config().get("teacher") if job.method else None
     rows = baselines(job.cell, None if inner is None else str(inner))
     try:
@@ -80,11 +76,9 @@ def beside(job: Job) -> list[Job]:
 
 
 def of_equal_bytes(job: Job, records: Sequence[Record]) -> list[Job]:
-    """Resolves the baselines that have as many bytes as a job's set, if its data have such coresets.
+    """Resolves the baselines with as many bytes as the largest set of a job, if its data have such coresets.
 
-    Args:
-        job: The job. A coreset is beside itself already.
-        records: The job's records. The largest of their sets counts.
+    A job that makes a coreset itself has none.
     """
     kind = job.dataset.spec.kind
     able = [name for name, method in methods(kind).items() if name in BASELINES and ROOM in method().config()]
