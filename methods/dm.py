@@ -1,19 +1,23 @@
-"""DM: the mean features of the synthetic images match those of real images, under many random networks.
+"""DM: the mean features of synthetic images match the mean features of real ones, in many random networks.
 
-Zhao and Bilen: Dataset Condensation with Distribution Matching, WACV 2023, https://arxiv.org/abs/2110.04181;
-authors' code VICO-UoE/DatasetCondensation, ``main_DM.py``. A fresh, untrained network each iteration; per
-class the squared distance between the two mean features; both batches under the same (Siamese) augmentation.
+Each iteration draws a new, untrained network. For each class, the loss is the squared distance between the
+mean features of a real batch and the mean features of all synthetic images, where both sides have gone
+through the same (Siamese) augmentation. The network is never trained.
 
-Where this differs from the authors' code, and why:
+Paper: Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
+https://arxiv.org/abs/2110.04181. Authors' code: VICO-UoE/DatasetCondensation, ``main_DM.py``.
 
-- All classes go through one forward, real images and synthetic ones apart: the same sums, faster. (With batch
-  norm, where it does make a difference, theirs does so too.)
-- ``iterations`` updates, where theirs makes one more and reports the set before it.
-- A class with fewer than ``batch_real`` images gives all of them, some twice; theirs fails or takes fewer.
-- ``align_corners=True`` in the augmentation's samplers, as torch did when the paper was written.
+This implementation differs from the authors' code in these points:
 
-When not to use it: at one image per class gradient matching is stronger; with networks deeper than ConvNets
-``lr_images`` has to fall to 0.1 or 0.01 (the authors' advice).
+- All classes go through the network in one batch, real and synthetic images apart. The sums are the same;
+  this is faster. (With batch norm it would make a difference, and there the authors' code does the same.)
+- It makes ``iterations`` updates. The authors' loop makes one more, and reports the set before that update.
+- A class with fewer than ``batch_real`` images gives all of its images, some of them twice. The authors' code
+  fails or takes a smaller batch.
+- Images are resampled with ``align_corners=True``, which was torch's default when the paper was written.
+
+When not to use it: at one image per class, where gradient matching is stronger. With networks deeper than
+ConvNets, ``lr_images`` has to be 0.1 or 0.01 (the authors' advice).
 """
 
 from dataclasses import dataclass
@@ -25,7 +29,8 @@ from torch import Tensor
 
 from condense.augment import dsa
 from condense.data import Images
-from condense.distillation import ImageMethod, ImageRun, LearnableSet, Recipe, register
+from condense.distillation import ImageMethod, ImageRun, LearnableSet, register
+from condense.distillation.method import recipes
 from condense.networks import Network, initialise_, network_in_chunks
 from condense.protocol import dc_evaluation
 from condense.store import ImageSet
@@ -38,10 +43,10 @@ class DM(ImageMethod):
     """Distribution matching.
 
     Attributes:
-        iterations: Updates of the images, each under a fresh network: 20000 in the paper and the recipes; the
-            default is for trying things out.
-        lr_images: Learning rate of the pixels; the published settings give it per cell.
-        momentum: Of the pixels' SGD.
+        iterations: Number of updates, each with a new network: 20000 in the paper and the recipes; the
+            default makes a run short.
+        lr_images: Learning rate of the pixels.
+        momentum: Momentum of the pixels' SGD.
         batch_real: Real images per class and iteration.
     """
 
@@ -49,7 +54,7 @@ class DM(ImageMethod):
     optimizes = True
     through_view = True
     quick = {"iterations": 60, "batch_real": 64}
-    remedy = "lower lr_images, as in --param lr_images=0.1"
+    remedy = "lower lr_images, for example to 0.1"
 
     iterations: int = 500
     lr_images: float = 0.05
@@ -58,11 +63,11 @@ class DM(ImageMethod):
 
     @property
     def needs_real(self) -> bool:
-        """It starts from real images."""
+        """Whether the images start from real ones: always."""
         return True
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Algorithm 1 of the paper."""
+        """Runs Algorithm 1 of the paper."""
         syn = LearnableSet.real(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=self.momentum)
         size = (run.spec.height, run.spec.width)
@@ -71,9 +76,9 @@ class DM(ImageMethod):
         for _ in run.steps(self.iterations, {"images": syn.images, "optimizer": optimizer}):
             initialise_(network, run.rng)
             augment = dsa.siamese(run.strategy, size, run.spec.num_classes, run.rng).to(run.device)
-            real = augment(train.draw(self.batch_real, run.rng)).flatten(0, 1)
-            target = class_means(network_in_chunks(network, describe, real), run.spec.num_classes)
-            images = augment(syn.by_class()).flatten(0, 1)
+            real = augment(train.draw(self.batch_real, run.rng)).flatten(0, 1)  # (k * b, c, h, w)
+            target = class_means(network_in_chunks(network, describe, real), run.spec.num_classes)  # (k, d)
+            images = augment(syn.by_class()).flatten(0, 1)  # (k * i, c, h, w)
             learned = torch.cat([describe(images[part]) for part in chunks(images, network)])
             loss = (class_means(learned, run.spec.num_classes) - target).square().sum()
             optimizer.zero_grad()
@@ -83,29 +88,26 @@ class DM(ImageMethod):
         return run.distilled(syn.images, syn.labels)
 
     def describe(self, network: Network, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """What of each image is matched in the mean: its features."""
+        """Returns the vectors whose class means are matched: here, the features."""
         return network.features(images)
 
 
 def class_means(rows: Float[Tensor, "n d"], num_classes: int) -> Float[Tensor, "k d"]:
-    """The mean of each class's rows, which lie class by class, equally many of each."""
+    """Returns the mean of each class's rows, which lie class by class, equally many of each."""
     return rows.view(num_classes, -1, rows.shape[1]).mean(1)
 
 
-def _recipes() -> dict[tuple[str, int], Recipe]:
-    protocol = dc_evaluation(1000, augment="dsa")
-    cells = {
-        **{("cifar10", ipc): 1.0 for ipc in (1, 10, 50)},
-        **{("cifar10", ipc): 10.0 for ipc in (100, 200, 500, 1000, 1250)},
-        **{("cifar100", ipc): 1.0 for ipc in (1, 10, 50, 100, 125)},
-        **{("mnist", ipc): 1.0 for ipc in (1, 10, 50)},
-        **{("tiny-imagenet", ipc): 1.0 for ipc in (1, 10, 50)},
-    }
-    source = "VICO-UoE/DatasetCondensation, README and defaults of main_DM.py (tiny-imagenet: from memory)"
-    return {
-        cell: Recipe(method=DM(iterations=20000, lr_images=lr), protocol=protocol, source=source)
-        for cell, lr in cells.items()
-    }
-
-
-DM.recipes = _recipes()
+DM.recipes = recipes(
+    DM,
+    "lr_images",
+    {
+        **{("cifar10", ipc): (1.0,) for ipc in (1, 10, 50)},
+        **{("cifar10", ipc): (10.0,) for ipc in (100, 200, 500, 1000, 1250)},
+        **{("cifar100", ipc): (1.0,) for ipc in (1, 10, 50, 100, 125)},
+        **{("mnist", ipc): (1.0,) for ipc in (1, 10, 50)},
+        **{("tiny-imagenet", ipc): (1.0,) for ipc in (1, 10, 50)},
+    },
+    source="VICO-UoE/DatasetCondensation, README and defaults of main_DM.py (tiny-imagenet: from memory)",
+    protocol=dc_evaluation(1000, augment="dsa"),
+    iterations=20000,
+)

@@ -1,25 +1,29 @@
 """FYI: a matching method sees every synthetic image together with its mirror image.
 
-Son, Oh, Baek and Ham: FYI: Flip Your Images for Dataset Distillation, ECCV 2024,
-https://arxiv.org/abs/2407.08113; authors' code cvlab-yonsei/FYI. Real classes are as likely the one way round
-as the other, so a matching method spends its few pixels on showing both; with the mirror images put beside
-the synthetic ones wherever it looks at them, one way round is enough. Nothing more is stored: students meet
-the mirror images through augmentation, as they always do.
+Most real objects appear in both orientations, so a matching method spends part of its few pixels on showing
+both. With the mirror images put beside the synthetic images wherever the method looks at them, one
+orientation is enough. Nothing more is stored: students see mirror images through augmentation, as they always
+do.
 
-A method sees the doubled set through its view and needs no line for it: class means and gradients are over
-twice the images, and one that unrolls minibatches halves their number by the view's ``copies``, as the
-authors do for MTT. An image's gradient is the sum of its own and its mirrored twin's.
+A method sees the doubled set through its view, without a change of its own: class means and gradients are
+over twice as many images, and a method that unrolls mini-batches divides their number by the view's
+``copies``, as the authors do for MTT. The gradient of an image is the sum of its own and that of its mirror
+image.
 
-Where this differs from the authors' code, and why:
+Paper: Son, Oh, Baek and Ham, FYI: Flip Your Images for Dataset Distillation, ECCV 2024,
+https://arxiv.org/abs/2407.08113. Authors' code: cvlab-yonsei/FYI.
 
-- They take ``flip`` out of DSA's lottery and draw it always, in matching, network training and evaluation, so
-  their students are augmented more than those of the methods that they compare with. Here that is a setting,
-  `FYI.flip_first`, and an augmentation of its own, ``dsa-flip-first``: both belong to the published recipes,
-  and hard-v1 knows neither.
-- It stands behind any method that learns through a view; theirs is written into DC, DSA, DM and MTT.
+This implementation differs from the authors' code in these points:
 
-When not to use it: on data where a mirrored image is of another class or of none, as digits and letters are,
-or unlike any that is tested: Fashion-MNIST's shoes all point the same way, and there it brings DM nothing.
+- The authors take ``flip`` out of the operations that DSA chooses from, and apply it in every batch, in
+  matching, network training and evaluation. So their students see more augmentation than those of the methods
+  that they compare with. Here it is a setting, `FYI.flip_first`, and an augmentation of its own,
+  ``dsa-flip-first``. The published recipes have both, and the protocol hard-v1 has neither.
+- It wraps any method that learns its images through a view; theirs is built into DC, DSA, DM and MTT.
+
+When not to use it: where a mirror image belongs to another class or to none, as with digits and letters; or
+where all images have one orientation. Fashion-MNIST's shoes all point the same way, and there it does not
+improve DM.
 """
 
 from dataclasses import dataclass, replace
@@ -37,25 +41,26 @@ from condense.store import ImageSet
 
 
 class Mirrored:
-    """Every image, and after them all their mirror images."""
+    """A view that shows all images, followed by their mirror images."""
 
     copies = 2
 
     def __call__(
         self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "2*n c h w"], Int[Tensor, " 2*n"]]:
-        """The images and labels, twice."""
+        """Returns the images and their mirror images, and the labels twice."""
         return torch.cat([images, images.flip(-1)]), labels.repeat(2)
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
 class FYI(Wrapper):
-    """Mirror images beside the synthetic ones, wherever a matching method looks at them.
+    """A wrapper that shows a matching method every synthetic image together with its mirror image.
 
     Attributes:
-        flip_first: Whether the host's augmentation always draws the flip, ahead of one of the others, in
-            place of drawing one of all; the authors' code does, and the recipes with it.
+        flip_first: Whether the host's augmentation applies the flip in every batch, followed by one of the
+            other operations, as in the authors' code and in the recipes; otherwise the flip is one of the
+            operations to choose from.
     """
 
     name = "fyi"
@@ -64,14 +69,18 @@ class FYI(Wrapper):
     flip_first: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses a host that does not learn images through a view."""
+        """Checks the fields, and that the host learns its images through a view.
+
+        Raises:
+            Refused: if a value is out of range, or the host cannot be wrapped.
+        """
         super().__post_init__()
         if not self.through_view:
             raise Refused(f"{self.title}: {self.name} wraps {self.wraps}, and {self.host.title} does not")
 
     @classmethod
     def published(cls, host: ImageMethod, protocol: Protocol, source: str) -> Recipe | None:
-        """The host's settings, evaluated with the edited augmentation, as the authors' code does."""
+        """Returns the host's recipe, evaluated with the edited augmentation, as in the authors' code."""
         return Recipe(
             method=cls(host=host, flip_first=True),
             protocol=replace(protocol, augment=edited(protocol.augment)),
@@ -79,7 +88,7 @@ class FYI(Wrapper):
         )
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """The host, with its view mirrored."""
+        """Runs the host on the doubled set."""
         if not run.spec.flips:
             run.warn(f"{self.title}: mirrored images of {run.spec.name} are of no class, and fyi shows them")
         strategy = dsa.with_flip_first(run.strategy) if self.flip_first else run.strategy
@@ -87,7 +96,7 @@ class FYI(Wrapper):
 
 
 def edited(augment: str) -> str:
-    """A protocol's augmentation with the flip taken out of DSA's lottery and always drawn."""
+    """Returns a protocol's augmentation with the flip applied in every batch, if it is one of DSA's."""
     if augment == "dsa":
         return "dsa-flip-first"
     family, colon, operations = augment.partition(":")

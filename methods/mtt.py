@@ -124,11 +124,6 @@ class MTT(ImageMethod):
         super().__post_init__()
         dsa.strategy_of(self.augment, "none")
 
-    @property
-    def needs_real(self) -> bool:
-        """Whether the images start from real ones."""
-        return self.init != "noise"
-
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Runs Algorithm 1 of the paper."""
         experts = run.experts(self.training(), self.experts, self.epochs, train)
@@ -155,6 +150,11 @@ class MTT(ImageMethod):
             augment=self.augment,
             rollbacks=rollback.count,
         )
+
+    @property
+    def needs_real(self) -> bool:
+        """Whether the images start from real ones."""
+        return self.init != "noise"
 
     @property
     def epochs(self) -> int:

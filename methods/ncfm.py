@@ -1,45 +1,53 @@
-"""NCFM: real and synthetic features share a characteristic function, wherever a network looks for a gap.
+"""NCFM: synthetic features get the characteristic function of real ones, also where a network seeks a gap.
 
-Wang, Yang, Liu, Sun, Hu, He and Zhang: Dataset Distillation with Neural Characteristic Function: A Minmax
-Perspective, CVPR 2025, https://arxiv.org/abs/2502.20653; authors' code gszfwsb/NCFM, ``NCFM/`` and
-``condenser/``. The characteristic function of features f is Phi(t) = E exp(i <t, f>); if two distributions
-share it, they are one. Class by class it is compared at random frequencies t: normal ones, or those of a
-sampling network psi that learns where real and synthetic images differ most. The features, each of length 1,
-are those of a network between its random start and the end of its training; a second step fits the images to
-the trained network (calibration). An image holds factor x factor small ones (multi-formation), in pixels of
-[0, 1].
+The characteristic function of features f is Phi(t) = E exp(i <t, f>); two distributions with the same one are
+equal. For each class it is compared between real and synthetic images at random frequencies t: normal ones,
+or those of a sampling network psi, which learns the frequencies at which the two differ most. The features,
+scaled to length 1, come from a network whose parameters lie between its random start and the end of its
+training. A second step fits the images to the trained network (calibration). Each stored image holds factor x
+factor small ones (multi-formation), in pixels of [0, 1].
 
-As in the authors' code on one device, all images are one parameter of one optimiser, which is stepped for
-every class in turn, twice an iteration. Between its own two steps a class coasts on its momentum, and its
-squared gradients are averaged with the zeros of the others' turns: with k classes an image moves about
-sqrt(k) times as far in an iteration as with an AdamW of its own. (Several devices of theirs share out the
-classes, and with them the steps.)
+Paper: Wang, Yang, Liu, Sun, Hu, He and Zhang, Dataset Distillation with Neural Characteristic Function: A
+Minmax Perspective, CVPR 2025, https://arxiv.org/abs/2502.20653. Authors' code: gszfwsb/NCFM, ``NCFM/`` and
+``condenser/``.
+
+As in the authors' code on one device, all images are one parameter of one optimiser, which takes a step for
+each class in turn, twice in an iteration. Between the two steps of its own, a class moves on by its momentum,
+and its squared gradients are averaged with the zeros of the other classes' turns. With k classes an image
+therefore moves about sqrt(k) times as far in an iteration as with an AdamW of its own. (With several devices,
+the authors' code divides the classes among them, and with them the steps.)
 
 The recipes are the authors' configuration files, with 4096 normal frequencies and no sampling network. The
-paper has one, and 1024 (``--param sampling_net=true --param frequencies=1024``); in the published code it was
-without effect for the first half year. The files' rate of 0.01 for AdamW is multiplied by ``lr_scale_adam``,
-which is 0.1.
+paper has a sampling network and 1024 frequencies (``sampling_net=True, frequencies=1024``); in the first half
+year of the published code its sampling network had no effect. The files' learning rate of 0.01 for AdamW is
+multiplied by ``lr_scale_adam``, which is 0.1.
 
-Where this differs from the authors' code, and why:
+This implementation differs from the authors' code in these points:
 
-- Each step sees other real images, and the synthetic ones as they are. Theirs sees the first 1024 images of a
-  class each time, and starts from the first; a thread decodes synthetic ones up to ten classes ahead.
-- The noise behind the frequencies is drawn once an iteration for all classes: none sees another's images.
-- psi gives as many frequencies as are asked for. Theirs gives 64 whatever the setting, of which four differ;
-  in the paper a sixteenth do.
-- With psi, a plateau halves the images' rate once, not twice (psi's schedule holds their optimiser).
-- The stored pixels are clamped; theirs may lie a little outside. ``align_corners=True`` in what students are
-  scaled and rotated by. CIFAR-100 is normalised with its own constants, not CIFAR-10's.
-- Not built: matching several layers (in networks of more than five blocks), the paper's soft labels, and the
-  decode types "multi" and "bound", which no configuration file has.
+- Each step sees other real images, and the synthetic ones as they are at that moment. The authors' code shows
+  the first 1024 images of a class every time, and starts from its first images; a thread decodes the
+  synthetic images up to ten classes ahead.
+- The noise behind the frequencies is drawn once in an iteration, for all classes.
+- The sampling network gives as many frequencies as are asked for. In the authors' code it gives 64 whatever
+  the setting, of which four differ; in the paper a sixteenth of them differ.
+- With the sampling network, a plateau of the loss halves the learning rate of the images once, not twice. (In
+  the authors' code the schedule of the sampling network holds the images' optimiser as well.)
+- The stored pixels are clamped; theirs may lie a little outside [0, 1].
+- Students' images are resampled with ``align_corners=True``, and CIFAR-100 is normalised by its own
+  constants, not those of CIFAR-10.
+- The matching of several layers (in networks of more than five blocks), the paper's soft labels, and the
+  decode types "multi" and "bound", which no configuration file has, are not built.
 
-The paper's accuracies are each student's best on the test set; the recipes' protocol takes the last.
+The paper reports each student's best accuracy on the test set; the protocols of the recipes test after the
+last step.
 
-When not to use it: without time for its feature networks; on images so small that a tile shows nothing.
+When not to use it: where there is no time for its feature networks; or on images so small that a tile shows
+nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -56,11 +64,11 @@ from condense.distillation import (
     ImageMethod,
     ImageRun,
     LearnableSet,
-    Recipe,
     Training,
     register,
 )
-from condense.errors import Refused, unknown
+from condense.distillation.method import recipes
+from condense.errors import Refused
 from condense.networks import Network, features_in_chunks
 from condense.protocol import Protocol, milestones
 from condense.store import ImageSet, formation
@@ -69,13 +77,13 @@ SCALE = 300
 """Factor of the matching loss (``match_loss``)."""
 
 EPS = 1e-12
-"""Least phase term, which keeps the root's gradient finite (``CFLossFunc``)."""
+"""Smallest value of the phase term, so that the gradient of its root is finite (``CFLossFunc``)."""
 
 SLOPE = 0.2
-"""Of the sampling network's leaky ReLUs (``SampleNet``)."""
+"""Negative slope of the sampling network's leaky ReLUs (``SampleNet``)."""
 
 FALL = 0.5
-"""What the images' rate is multiplied by on a plateau (``Condenser.condense``)."""
+"""Factor on the learning rate of the images after a plateau (``Condenser.condense``)."""
 
 
 @register
@@ -84,24 +92,25 @@ class NCFM(ImageMethod):
     """Characteristic-function matching.
 
     Attributes:
-        iterations: In each, every class has two updates: 20000 in the recipes; the default is for trying
-            things out.
-        optimizer: ``adamw`` or ``sgd``, of the images.
+        pixel_space: Space of the learned pixels; only ``raw``, because they are clamped to [0, 1].
+        iterations: Number of iterations, each with two updates of every class: 20000 in the recipes; the
+            default makes a run short.
+        optimizer: Optimiser of the images: ``adamw`` or ``sgd``.
         lr_images: Learning rate of the pixels.
-        weight_decay: Of AdamW, decoupled; SGD has none.
-        momentum: Of SGD, the images' and the sampling network's.
-        patience: Iterations without a better loss, after which the images' rate is halved.
-        batch_real: Real images per class and iteration, at most those of the largest class.
-        frequencies: How many the characteristic functions are compared at.
+        weight_decay: Decoupled weight decay of AdamW; SGD has none.
+        momentum: Momentum of SGD, for the images and for the sampling network.
+        patience: Iterations without a better loss after which the learning rate of the images is halved.
+        batch_real: Real images per class and iteration; at most as many as the largest class has.
+        frequencies: Number of frequencies at which the characteristic functions are compared.
         alpha: Weight of the amplitudes' difference.
         beta: Weight of the phases' difference.
         calib_weight: Weight of the calibration's cross-entropy; 0 leaves the calibration out.
-        networks: Feature networks, of which each iteration takes one.
-        network_epochs: Epochs that each of them is trained on the real images for.
+        networks: Number of feature networks; each iteration takes one of them.
+        network_epochs: Epochs of training of each feature network on the real images.
         factor: Tiles along each side of a stored image.
-        augment: Strategy of both steps (`condense.augment.dsa`), drawn for each class.
-        sampling_net: Whether the frequencies are a sampling network's.
-        lr_sampling_net: Its learning rate (SGD, upwards).
+        augment: Augmentation of both steps (operations of `condense.augment.dsa`), drawn for each class.
+        sampling_net: Whether a sampling network makes the frequencies.
+        lr_sampling_net: Learning rate of the sampling network's SGD, which maximises the loss.
     """
 
     name = "ncfm"
@@ -116,11 +125,11 @@ class NCFM(ImageMethod):
         "network_epochs": 3,
         "network": "convnet-w32",
     }
-    remedy = "lower lr_images, as in --param lr_images=0.0002"
+    remedy = "lower lr_images, for example to 0.0002"
 
-    pixel_space: str = "raw"
+    pixel_space: Literal["raw"] = "raw"
     iterations: int = 200
-    optimizer: str = "adamw"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     lr_images: float = 0.001
     weight_decay: float = 5e-4
     momentum: float = 0.5
@@ -138,46 +147,43 @@ class NCFM(ImageMethod):
     lr_sampling_net: float = 0.001
 
     def __post_init__(self) -> None:
-        """Refuses names that stand for nothing, pixels that cannot be clamped, and what psi cannot norm."""
+        """Checks the fields, that the augmentation exists, and that the sampling network can work.
+
+        Raises:
+            Refused: if a value is unknown or out of range.
+        """
         super().__post_init__()
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
         dsa.parse(self.augment)
-        if self.pixel_space != "raw":
-            raise Refused(f"ncfm learns pixels in [0, 1], pixel_space raw, not {self.pixel_space}")
         if self.sampling_net and self.frequencies < 2:
-            raise Refused("ncfm: a sampling network norms its frequencies by each other: at least 2 of them")
+            raise Refused(
+                f"{self.name}: the batch norm of a sampling network needs at least 2 frequencies",
+                setting="params.frequencies", value=self.frequencies,
+            )  # fmt: skip
 
     @property
     def needs_real(self) -> bool:
-        """It starts from real images."""
+        """Whether the images start from real ones: always."""
         return True
 
     def training(self, seed: int) -> Training:
-        """How a feature network is trained (``pretrain_script.py``, and the configuration files)."""
+        """Returns how a feature network is trained (``pretrain_script.py``, and the configuration files)."""
         return Training(
-            network=self.network,
-            epochs=self.network_epochs,
-            batch=128,
-            milestones=(2 / 3, 5 / 6),
-            gamma=0.2,
-            augment="dsa:color+crop",
-            cutmix=0.5,
-            seed=seed,
-        )
+            network=self.network, epochs=self.network_epochs, batch=128, milestones=(2 / 3, 5 / 6), gamma=0.2,
+            augment="dsa:color+crop", cutmix=0.5, seed=seed,
+        )  # fmt: skip
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Equation 8 of the paper, and the authors' calibration."""
-        steps = formation(self.factor, run.spec.shape[1:], self.name)
-        view = ChainedView(DecodedView(steps[0]), run.view) if steps else run.view
+        """Minimises eq. 8 of the paper over the images, with the authors' calibration."""
+        decode = formation(self.factor, run.spec.shape[1:], self.name)
+        view = ChainedView(DecodedView(decode[0]), run.view) if decode else run.view
         syn = LearnableSet.mixed(train, run, self.factor, view)
-        optimizer = OPTIMIZERS[self.optimizer](self, syn.images)
+        optimizer = self._optimizer(syn)
         plateau = ReduceLROnPlateau(optimizer, factor=FALL, patience=self.patience)
         state: dict[str, object] = {"images": syn.images, "optimizer": optimizer, "plateau": plateau}
 
         trainings = [self.training(seed) for seed in range(self.networks)]
         ends = [(run.untrained(each), run.pretrained(each, train).train()) for each in trainings]
-        network = run.untrained(trainings[0]).train()
+        network = run.untrained(trainings[0]).train()  # its parameters are replaced in each iteration
         shape = (self.frequencies, network.feature_dim)
         psi: nn.Module = nn.Identity()
         players = [optimizer]
@@ -193,25 +199,32 @@ class NCFM(ImageMethod):
             syn.images.detach().clamp_(0, 1)
             untrained, trained = ends[int(torch.randint(self.networks, (), generator=run.rng))]
             blend_(network, untrained, trained, float(torch.rand((), generator=run.rng)))
-            noise = torch.randn(shape, generator=run.rng).to(run.device)
+            noise = torch.randn(shape, generator=run.rng).to(run.device)  # (f, d)
             matching = calibration = torch.zeros((), device=run.device)
             for label in range(k):
-                see = self._sight(run)
-                target = features_in_chunks(network, see(train.draw(batch_real, run.rng, [label])[0]))
-                learned = network.features(see(of_class(syn, label)[0]))
-                gap = cf_loss(normalize(target), normalize(learned), psi(noise), self.alpha, self.beta)
+                shown = self._shown(run)
+                real = shown(train.draw(batch_real, run.rng, [label])[0])  # (b, c, h, w)
+                target = normalize(features_in_chunks(network, real))  # (b, d)
+                learned = normalize(network.features(shown(of_class(syn, label)[0])))  # (i, d)
+                gap = cf_loss(target, learned, psi(noise), self.alpha, self.beta)  # eq. 8
                 matching = matching + update(SCALE * gap, players) / k
             for label in range(k) if self.calib_weight else ():
                 images, labels = of_class(syn, label)
-                loss = cross_entropy(trained(self._sight(run)(images)), labels)
+                loss = cross_entropy(trained(self._shown(run)(images)), labels)
                 calibration = calibration + update(self.calib_weight * loss, [optimizer]) / k
-            plateau.step(float(matching + calibration))  # the one wait for the device
+            plateau.step(float(matching + calibration))  # the only wait for the device
             run.log(loss=matching, calibration=calibration)
-        images = syn.images.detach().clamp(0, 1)
-        return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=steps)
+        images = syn.images.detach().clamp(0, 1)  # deviation: clamped at the end too
+        return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=decode)
 
-    def _sight(self, run: ImageRun) -> Callable[[Tensor], Tensor]:
-        """How a network is shown raw images: normalised, and under one augmentation that is drawn here."""
+    def _optimizer(self, syn: LearnableSet) -> Optimizer:
+        """Returns the optimiser of the images."""
+        if self.optimizer == "sgd":
+            return SGD([syn.images], lr=self.lr_images, momentum=self.momentum, fused=True)
+        return AdamW([syn.images], lr=self.lr_images, weight_decay=self.weight_decay, fused=True)
+
+    def _shown(self, run: ImageRun) -> Callable[[Tensor], Tensor]:
+        """Draws an augmentation; returns the function that normalises raw images and augments them by it."""
         drawn = dsa.siamese(self.augment, (run.spec.height, run.spec.width), 1, run.rng).to(run.device)
         return lambda images: drawn(run.normalize(images)[None])[0]
 
@@ -223,20 +236,20 @@ def cf_loss(
     alpha: float,
     beta: float,
 ) -> Float[Tensor, ""]:
-    """The mean distance of two characteristic functions, at frequencies t (equation 8 of the paper).
+    """Returns the mean distance of two characteristic functions over the frequencies t (eq. 8 of the paper).
 
-    For each t, the root of alpha (|P| - |Q|)^2 + beta 2 (|P| |Q| - Re P Q*), where P and Q are the means of
-    exp(i <t, x>) over target and learned: the difference of their amplitudes, and that of their phases, which
-    is `EPS` at least. With both weights 1 the root is |P - Q|.
+    With P and Q the means of exp(i <t, x>) over the rows x of target and learned, the distance at t is the
+    root of alpha (|P| - |Q|)^2 + beta 2 (|P| |Q| - Re P Q*): the difference of the amplitudes and that of the
+    phases. The second is at least `EPS`. With both weights 1 the root is |P - Q|.
 
     Args:
         target: Features of real images.
         learned: Features of synthetic images.
-        frequencies: The t.
+        frequencies: The frequencies t.
         alpha: Weight of the amplitudes.
         beta: Weight of the phases.
     """
-    p_real, p_imaginary = characteristic(target, frequencies)
+    p_real, p_imaginary = characteristic(target, frequencies)  # (f,)
     q_real, q_imaginary = characteristic(learned, frequencies)
     p = (p_real.square() + p_imaginary.square()).sqrt()
     q = (q_real.square() + q_imaginary.square()).sqrt()
@@ -248,19 +261,19 @@ def cf_loss(
 def characteristic(
     x: Float[Tensor, "n d"], frequencies: Float[Tensor, "f d"]
 ) -> tuple[Float[Tensor, " f"], Float[Tensor, " f"]]:
-    """The real and the imaginary part of the mean of exp(i <t, x>) over the rows x, for each frequency t."""
-    angles = frequencies @ x.T
+    """Returns the real and the imaginary part of the mean of exp(i <t, x>) over the rows x, for each t."""
+    angles = frequencies @ x.T  # (f, n)
     return angles.cos().mean(1), angles.sin().mean(1)
 
 
 def of_class(syn: LearnableSet, label: int) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
-    """The images of one class through the view, and their labels."""
+    """Returns the images of one class through the view, and their labels."""
     first = label * syn.ipc
     return syn.minibatch(torch.arange(first, first + syn.ipc, device=syn.images.device))
 
 
 def update(loss: Float[Tensor, ""], optimizers: list[Optimizer]) -> Float[Tensor, ""]:
-    """One step of each optimiser along its parameters' gradient; returns the loss, detached."""
+    """Takes one step of each optimiser, and returns the loss, detached."""
     for optimizer in optimizers:
         optimizer.zero_grad()
     torch.autograd.backward(loss)
@@ -271,13 +284,13 @@ def update(loss: Float[Tensor, ""], optimizers: list[Optimizer]) -> Float[Tensor
 
 @torch.no_grad()
 def blend_(network: Network, untrained: Network, trained: Network, share: float) -> None:
-    """Overwrites a network's parameters by share * untrained + (1 - share) * trained.
+    """Sets the parameters of a network to share * untrained + (1 - share) * trained.
 
     Args:
-        network: Receives them.
-        untrained: Counts with ``share``.
-        trained: Counts with the rest.
-        share: From 0 to 1.
+        network: The network that is changed.
+        untrained: The network with weight ``share``.
+        trained: The network with the rest of the weight.
+        share: A number from 0 to 1.
     """
     ends = zip(untrained.parameters(), trained.parameters(), strict=True)
     for parameter, (start, end) in zip(network.parameters(), ends, strict=True):
@@ -285,13 +298,13 @@ def blend_(network: Network, untrained: Network, trained: Network, share: float)
 
 
 def sampling_net(dim: int, generator: torch.Generator) -> nn.Sequential:
-    """psi: from rows of normal noise to as many frequencies within (-1, 1), all of them of ``dim`` values.
+    """Makes psi, which turns each row of normal noise into a frequency with values within (-1, 1).
 
-    Three times a linear layer, a batch norm by the rows at hand, and an activation (``SampleNet``).
+    It is three times a linear layer, a batch norm over the rows, and an activation (``SampleNet``).
 
     Args:
-        dim: Of the features.
-        generator: What the weights are drawn from, as the framework's default does.
+        dim: Number of features.
+        generator: Draws the weights, from the distribution of the framework's default.
     """
     layers: list[nn.Module] = []
     with torch.device("meta"):
@@ -308,55 +321,36 @@ def sampling_net(dim: int, generator: torch.Generator) -> nn.Sequential:
     return net
 
 
-OPTIMIZERS: Mapping[str, Callable[[NCFM, Tensor], Optimizer]] = {
-    "adamw": lambda method, images: AdamW(
-        [images], lr=method.lr_images, weight_decay=method.weight_decay, fused=True
-    ),
-    "sgd": lambda method, images: SGD([images], lr=method.lr_images, momentum=method.momentum, fused=True),
-}
-"""The images' optimisers by name."""
+def evaluation(epochs: int) -> Protocol:
+    """Returns the authors' evaluation (``evaluate.py``), tested after the last epoch and not at the best one.
 
-
-def _recipes() -> dict[tuple[str, int], Recipe]:
-    """``config/ipc*/*.yaml``: alike but for one optimiser, and the students' epochs."""
-    files = {"cifar10": "cifar10", "cifar100": "cifar100", "tiny-imagenet": "tinyimagenet"}
-    epochs = {("tiny-imagenet", 10): 300, ("tiny-imagenet", 50): 40}
-    by_sgd = {("cifar100", 10)}
-    recipes = {}
-    for dataset, file in files.items():
-        for ipc in (1, 10, 50):
-            cell = (dataset, ipc)
-            method = NCFM(
-                iterations=20000,
-                optimizer="sgd" if cell in by_sgd else "adamw",
-                lr_images=0.01 if cell in by_sgd else 0.001,
-                batch_real=1024,
-                frequencies=4096,
-                networks=20,
-                network_epochs=60,
-            )
-            recipes[cell] = Recipe(
-                method=method,
-                protocol=_evaluation(epochs.get(cell, 2000)),
-                source=f"gszfwsb/NCFM, config/ipc{ipc}/{file}.yaml",
-            )
-    return recipes
-
-
-def _evaluation(epochs: int) -> Protocol:
-    """``evaluate.py``, without its choice of the best epoch; beside CutMix the cutout is left out."""
+    As in their code, there is no cutout beside CutMix.
+    """
     return milestones(
-        epochs,
-        at=(0.2, 0.4, 0.6, 0.8),
-        factor=0.5,
-        optimizer="adamw",
-        lr=0.001,
-        weight_decay=0.01,
-        batch=128,
-        augment="dsa:flip+color+crop_scale_rotate",
-        cutmix=0.5,
-        seeds=10,
-    )
+        epochs, at=(0.2, 0.4, 0.6, 0.8), factor=0.5, optimizer="adamw", lr=0.001, weight_decay=0.01,
+        batch=128, augment="dsa:flip+color+crop_scale_rotate", cutmix=0.5, seeds=10,
+    )  # fmt: skip
 
 
-NCFM.recipes = _recipes()
+FILE = "gszfwsb/NCFM, config/ipc{}/{}.yaml".format
+
+NCFM.recipes = recipes(
+    NCFM,
+    "optimizer lr_images protocol source",
+    {
+        ("cifar10", 1): ("adamw", 0.001, evaluation(2000), FILE(1, "cifar10")),
+        ("cifar10", 10): ("adamw", 0.001, evaluation(2000), FILE(10, "cifar10")),
+        ("cifar10", 50): ("adamw", 0.001, evaluation(2000), FILE(50, "cifar10")),
+        ("cifar100", 1): ("adamw", 0.001, evaluation(2000), FILE(1, "cifar100")),
+        ("cifar100", 10): ("sgd", 0.01, evaluation(2000), FILE(10, "cifar100")),
+        ("cifar100", 50): ("adamw", 0.001, evaluation(2000), FILE(50, "cifar100")),
+        ("tiny-imagenet", 1): ("adamw", 0.001, evaluation(2000), FILE(1, "tinyimagenet")),
+        ("tiny-imagenet", 10): ("adamw", 0.001, evaluation(300), FILE(10, "tinyimagenet")),
+        ("tiny-imagenet", 50): ("adamw", 0.001, evaluation(40), FILE(50, "tinyimagenet")),
+    },
+    iterations=20000,
+    batch_real=1024,
+    frequencies=4096,
+    networks=20,
+    network_epochs=60,
+)

@@ -205,5 +205,6 @@ def test_the_recipes_are_the_authors_table() -> None:
         assert config["iterations"] == 8000 and config["batch_real"] == 256 and config["power"] == 4
         assert config["lr_images"] == (1 if ipc <= 50 else 10)
         assert config["task_balance"] == (0.02 if name.startswith("image") else 0.01)
-        assert [stage.epochs for stage in recipe.protocol.stages] == [902, 899]
-        assert recipe.protocol.batch == 256 and recipe.protocol.augment == "dsa" and recipe.protocol.reset
+        protocol = recipe.protocol
+        assert protocol is not None and [stage.epochs for stage in protocol.stages] == [902, 899]
+        assert protocol.batch == 256 and protocol.augment == "dsa" and protocol.reset

@@ -131,5 +131,6 @@ def test_the_recipes_are_the_authors_cells_and_rates_with_their_evaluation() -> 
     assert len(rates) == 8 + 5 + 3 + 3
     for recipe in DM.recipes.values():
         assert getattr(recipe.method, "iterations", None) == 20000
-        assert [stage.epochs for stage in recipe.protocol.stages] == [502, 499]
-        assert recipe.protocol.augment == "dsa" and recipe.protocol.reset
+        protocol = recipe.protocol
+        assert protocol is not None and [stage.epochs for stage in protocol.stages] == [502, 499]
+        assert protocol.augment == "dsa" and protocol.reset

@@ -176,10 +176,11 @@ def test_the_published_evaluation_changes_the_hosts_augmentation_alone(
 ) -> None:
     cls = methods()["dm"]
     host = cls.recipes["cifar10", 10]
-    own = replace(host, protocol=dc_evaluation(1000, augment=augment))
+    protocol = dc_evaluation(1000, augment=augment)
+    own = replace(host, protocol=protocol)
     monkeypatch.setattr(cls, "recipes", {("cifar10", 10): own})
     method, recipe = build("dm+fyi", "cifar10", 10)
-    assert recipe is not None and recipe.protocol == replace(own.protocol, augment=edited)
+    assert recipe is not None and recipe.protocol == replace(protocol, augment=edited)
     assert method.links()[0] == host.method and method.settings()["fyi.flip_first"] is True
     assert HARD_V1.augment == "dsa"
 

@@ -283,7 +283,7 @@ def test_feature_networks_are_trained_as_published_each_with_its_own_seed() -> N
     ("settings", "said"),
     [
         ({"optimizer": "adam"}, "optimizer"),
-        ({"pixel_space": "normalized"}, "pixel_space raw"),
+        ({"pixel_space": "normalized"}, "unknown pixel_space of ncfm"),
         ({"augment": "color+crop+blur"}, "blur"),
         ({"sampling_net": True, "frequencies": 1}, "at least 2"),
         ({"factor": 9}, "factor 9"),
@@ -311,6 +311,7 @@ def test_the_recipes_are_the_authors_configuration_files() -> None:
         assert (config["weight_decay"], config["momentum"], config["patience"]) == (5e-4, 0.5, 500)
         epochs = {("tiny-imagenet", 10): 300, ("tiny-imagenet", 50): 40}.get(cell, 2000)
         protocol = recipe.protocol
+        assert protocol is not None
         assert [stage.epochs for stage in protocol.stages] == [epochs // 5] * 5
         assert [stage.scale for stage in protocol.stages] == [1, 0.5, 0.25, 0.125, 0.0625]
         assert (protocol.optimizer, protocol.lr, protocol.weight_decay) == ("adamw", 0.001, 0.01)
