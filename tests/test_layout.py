@@ -245,7 +245,6 @@ def test_the_rule_against_branches_sees_unions_and_attributes() -> None:
     assert branches_on_kind("isinstance(x, ImageSet | store.GraphSet)") == ["GraphSet", "ImageSet"]
 
 
-@pytest.mark.xfail(reason="some places still share lines", strict=True)
 def test_no_two_places_share_eight_equal_lines() -> None:
     assert shared_runs({name_of(path): path.read_text() for path in sources("condense", "methods")}) == []
 
