@@ -43,7 +43,7 @@ OFF: dict[str, object] = {
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds the experts of `LIGHT`, for all tests."""
+    """A cache with the experts of `LIGHT` that all tests share."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -65,7 +65,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def global_state() -> list[int]:
-    """Of NumPy's own stream."""
+    """Returns the state of NumPy's global generator."""
     words: list[int] = cast(tuple[str, np.ndarray], np.random.get_state())[1].tolist()
     return words
 
@@ -288,7 +288,7 @@ def test_experts_go_on_to_the_last_snapshot_that_is_asked_for(least: int | None,
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"intermediate": "ag"}, "unknown intermediate of ast 'ag'; nearest: agg"),
+        ({"intermediate": "ag"}, "unknown intermediate of ast; nearest: agg"),
         ({"init": "representativ"}, "nearest: representative"),
         ({"syn_steps": 2, "expert_epochs": 3}, "syn_steps = 2 are too few"),
     ],

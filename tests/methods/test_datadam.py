@@ -176,7 +176,7 @@ def test_attention_alone_brings_the_images_attention_nearer_to_their_class(
 
     @torch.no_grad()
     def means(images: Tensor) -> Tensor:
-        """Each class's, of images that lie class by class: (networks, k, h*w); the networks are new."""
+        """Returns the class means of the attention in new networks: (networks, k, h*w)."""
         looks = [net.features_and_maps(images, lambda maps: datadam.attention(maps, 4))[1][0] for net in nets]
         return torch.stack([look.view(3, -1, look.shape[1]).mean(1) for look in looks])
 

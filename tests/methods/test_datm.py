@@ -34,13 +34,13 @@ LIGHT: dict[str, object] = {
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds the experts of `LIGHT`, for all tests."""
+    """A cache with the experts of `LIGHT` that all tests share."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
-    """Filled as runs begin."""
+    """A list to which each run adds what it starts from."""
     found: Begun = []
     start = DATM.initial  # type: ignore[attr-defined]
 
@@ -167,7 +167,7 @@ def ones(monkeypatch: pytest.MonkeyPatch, begun: Begun) -> list[float]:
 
 
 def ways(begun: Begun) -> dict[str, Tensor]:
-    """How far the last run took each of what it learned."""
+    """The change of each learned tensor over the last run."""
     learned, before, _ = begun[-1]
     return {name: learned.tensors[name].detach() - before[name] for name in before}
 

@@ -140,7 +140,7 @@ class Known(Experts):
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """How many images are shown at a time; who recognises an image says 1 of it, else 0."""
+    """The batch sizes that experts see; an expert predicts class 1 for what it recognises, else 0."""
     numbers: list[int] = []
 
     def said(network: object, known: Tensor, images: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def asked(experts: Known, count: int, seed: int = 0, images: int = 40) -> list[int]:
-    """What is found in class 1, which has every second image."""
+    """Returns the positions found in class 1, to which every second image belongs."""
     labels = torch.arange(images) % 2
     train = Images(torch.arange(images).float().view(-1, 1, 1, 1), labels, "", 3)
     rng = torch.Generator().manual_seed(seed)

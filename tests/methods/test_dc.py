@@ -21,7 +21,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def gradients(seed: int = 0) -> list[Tensor]:
-    """As of a convolution, its bias and a linear layer: 4 + 3 rows that count."""
+    """Returns gradients shaped as those of a convolution, its bias and a linear layer: 4 + 3 rows count."""
     return [drawn(4, 2, 3, 3, seed=seed), drawn(4, seed=seed + 1), drawn(3, 5, seed=seed + 2)]
 
 

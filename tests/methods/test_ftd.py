@@ -62,7 +62,7 @@ def test_the_learned_rate_is_the_last_one_and_no_average(toy: ImageDataset, tmp_
 
 
 def test_the_average_is_seen_by_nobody_before_the_end(toy: ImageDataset, tmp_path: Path) -> None:
-    """Updates go on from the images, so that the experts are all that tells it from MTT."""
+    """Updates change the images and not the average, so that FTD with MTT's experts equals MTT."""
     flat = made(toy, tmp_path, iterations=3, ema_decay=0, rho=0, alpha=0)
     plain = made(toy, tmp_path, "mtt", iterations=3)
     torch.testing.assert_close(flat.images, plain.images, rtol=1e-3, atol=1e-3)
@@ -110,7 +110,7 @@ def test_a_step_that_is_undone_leaves_no_trace_in_the_average(
 
 
 class Killed(Exception):
-    """In place of a kill."""
+    """Raised where a run is killed."""
 
 
 @pytest.mark.parametrize("at", [2, 4])

@@ -127,7 +127,7 @@ class Watcher(ImageMethod):
     seen: ClassVar[list[ImageRun]] = []
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Keeps the run."""
+        """Adds the run to `seen`, and returns random real images."""
         self.seen.append(run)
         syn = LearnableSet.real(train, run)
         return run.distilled(syn.images, syn.labels)

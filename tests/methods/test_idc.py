@@ -36,7 +36,7 @@ def pixels(*shape: int, seed: int = 0) -> Tensor:
 
 
 def gradients(seed: int = 0) -> list[Tensor]:
-    """As of a convolution, its bias and a linear layer."""
+    """Returns gradients shaped as those of a convolution, its bias and a linear layer."""
     return [drawn(4, 2, 3, 3, seed=seed), drawn(4, seed=seed + 1), drawn(3, 5, seed=seed + 2)]
 
 
@@ -45,7 +45,7 @@ def network(name: str = "convnet-w32") -> Network:
 
 
 def before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, see: Callable[..., object]) -> None:
-    """Shows a function's arguments to another one ahead of each call."""
+    """Replaces a function by one that first passes its arguments to `see`."""
     function = getattr(owner, name)
 
     def both(*arguments: object, **named: object) -> object:
@@ -88,7 +88,7 @@ MEAN, STD = (0.3, 0.6), (0.2, 0.5)
 
 
 def surroundings() -> ImageRun:
-    """What a match asks of a run: three classes of 8 x 8 pixels in two channels, all in float64."""
+    """Returns a run for a match of three classes of 8 x 8 pixels in two channels, in float64."""
     spec = SimpleNamespace(height=8, width=8, num_classes=3)
     normalize = affine("normalized", MEAN, STD).encode
     rng = torch.Generator().manual_seed(5)
@@ -158,7 +158,7 @@ def test_of_many_decoded_images_distinct_random_ones_are_matched() -> None:
 
 
 class Enough(Exception):
-    """In place of a run: what was to be seen has been seen."""
+    """Raised to end a run early, after the test has seen enough."""
 
 
 @pytest.mark.parametrize(("ipc", "rate"), [(1, 0.002), (10, 0.02), (25, 0.05)])

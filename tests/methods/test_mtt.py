@@ -55,7 +55,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def logits(network: Network, theta: Tensor, images: Tensor) -> Tensor:
-    """Of the network with a vector for its parameters."""
+    """Returns the logits of the network with other parameters."""
     weights, at = {}, 0
     for key, parameter in network.named_parameters():
         weights[key] = theta[at : at + parameter.numel()].view(parameter.shape)

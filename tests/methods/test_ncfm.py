@@ -33,7 +33,7 @@ LIGHT: dict[str, object] = {
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds the feature networks of `LIGHT`, for all tests."""
+    """A cache with the feature networks of `LIGHT` that all tests share."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -62,14 +62,14 @@ def distilled(
 
 
 def start_of(toy: ImageDataset, rng: torch.Generator) -> Tensor:
-    """Two images of each class, of 2 x 2 tiles each, as every run draws them first."""
+    """Returns the initial images of a run: two of each class, of 2 x 2 tiles each."""
     run = stand_in(ImageRun, ipc=2, rng=rng, spec=toy.spec, device=torch.device("cpu"))
     train = toy.train.in_space(toy.space("raw"))
     return LearnableSet.mixed(train, run, 2, DecodedView(MultiFormation(2))).images.detach()
 
 
 def ends_of(toy: ImageDataset, cache: Path, seed: int) -> tuple[Network, Network]:
-    """A feature network at its start and at its end."""
+    """Returns a feature network before and after its training."""
     training = made_by().training(seed)  # type: ignore[attr-defined]
     assert isinstance(training, Training)
     train = toy.train.in_space(toy.space("raw"))

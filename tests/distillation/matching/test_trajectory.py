@@ -62,7 +62,7 @@ def test_without_a_batch_size_or_with_a_large_one_a_step_sees_all_images() -> No
 def test_a_view_with_copies_divides_the_stored_images_of_a_step(
     view: View, size: int | None, stored: int
 ) -> None:
-    """As many images as without it go through the student: the copies count."""
+    """A batch holds as many images as without the view: the copies count."""
     odd = 7 % stored or stored
     (first, labels, _, pixels), (second, *_) = seen_by_a_student(view, size=size, steps=2)
     assert len(first) == odd * view.copies and len(second) == stored * view.copies

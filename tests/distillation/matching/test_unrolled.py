@@ -21,7 +21,7 @@ CLASSES, SHAPE = 3, (2, 16, 16)
 
 
 def close(a: object, b: object) -> None:
-    """Equal but for rounding in double precision."""
+    """Asserts that two values are equal up to rounding in double precision."""
     torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -95,7 +95,7 @@ class Problem:
         return [*(each.grad.clone() for each in self.leaves if each.grad is not None), made.loss, made.end]
 
     def naive(self) -> list[Tensor]:
-        """The same by one backward pass through everything, from the definitions."""
+        """Returns the same by plain backpropagation through all steps, from the definitions."""
         theta = self.start.clone().requires_grad_()
         velocity, total = torch.zeros_like(theta), torch.zeros((), dtype=torch.float64)
         for number in range(len(self.batches)):
