@@ -125,7 +125,10 @@ def require_writable(folder: Path) -> None:
 
 
 def home() -> Path:
-    """Returns the folder for downloads, trained networks and checkpoints: ``$CONDENSE_HOME`` if it is set."""
+    """Returns the folder for downloads, trained networks and checkpoints.
+
+    It is ``$CONDENSE_HOME`` if that is set, and otherwise ``condense`` in the user's cache folder.
+    """
     if chosen := os.environ.get("CONDENSE_HOME"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condense"

@@ -1,4 +1,4 @@
-"""Mirage: sets of computation trees that occur together in many graphs of a class, weighted by how many.
+"""Mirage: sets of computation trees that many graphs of a class contain, weighted by the number of graphs.
 
 Gupta, Manchanda, Kodamana, Ranu: Mirage: Model-Agnostic Graph Distillation for Graph Classification, ICLR
 2024, https://arxiv.org/abs/2310.09486; authors' code https://github.com/frigategnn/Mirage. What a
@@ -11,15 +11,17 @@ one set serves all architectures.
 
 Where this differs from the authors' code, and why:
 
-- Trees are compared by colours (`condense.distillation.graphs.trees`), and only those of kept itemsets are
-  built. The result is the same; the authors write each tree as a string, which takes nearly all their time.
-- Itemsets are mined exactly. The authors use pyfpgrowth 1.0, which loses some.
-- With ``closed``, only closed itemsets are kept: those to which no tree can be added without losing a graph.
-  The others contain nothing that these do not.
+- Trees are compared by Weisfeiler-Leman colours (`condense.distillation.graphs.trees`), and only the trees of
+  kept itemsets are built. The authors write each tree as a string, which takes nearly all of their run time.
+  Both ways find the same trees.
+- Itemsets are mined exactly. The authors use pyfpgrowth 1.0, which misses some.
+- With ``closed``, only closed itemsets are kept. An itemset is closed if adding any tree lowers its support.
+  Any other itemset is a part of a closed one with the same support.
 - The authors tuned thresholds by hand for each dataset and class. ``thresholds=auto`` takes the largest
   threshold of each class that gives ``ipc`` closed itemsets. With given thresholds, the ``ipc`` itemsets of
   largest support are kept, so that ``ipc`` always bounds the size of the set.
-- The loss is weighted by support, as in the paper. The authors' code overwrites its weighted sample.
+- The loss is weighted by support, as in the paper. The authors' code draws a weighted sample and then
+  overwrites it.
 - Each tree node keeps the degree that it has in the graph. Without it, a GCN normalises the leaves wrongly.
   With it, a root has the embedding that it has in the graph from which its tree was taken; in other graphs
   with the same tree, nodes at the leaves may have other degrees.
@@ -64,16 +66,16 @@ class Mirage(GraphMethod):
     Attributes:
         hops: L, the depth of the trees.
         thresholds: Smallest support of a frequent itemset: ``auto``, or one threshold for all classes, or one
-            for each class between commas. A threshold is a number of graphs (``440,570``) or a share of the
-            class's graphs (``0.1`` or ``10%``).
+            for each class, separated by commas. A threshold is a number of graphs (``440,570``) or a share of
+            the class's graphs (``0.1`` or ``10%``).
         closed: Whether only closed itemsets are kept.
-        exclusive: Whether itemsets that are frequent in another class too are dropped. With ``auto``, more
+        exclusive: Whether itemsets that are also frequent in another class are dropped. With ``auto``, more
             itemsets are then chosen (twice as many, four times, ...) until ``ipc`` of each class are left or
             the class has no more.
         drop_isolated: Whether trees of nodes without neighbours are left out.
-        keep_labels: Node labels that the trees distinguish, between commas, as the single column of node
-            features numbers them. All other labels count as one. Empty: all labels are distinguished. Nodes
-            are stored with their own labels in any case.
+        keep_labels: Node labels that the trees distinguish, separated by commas, as they appear in the single
+            column of node features. All other labels count as one. If this is empty, all labels are
+            distinguished. Nodes are stored with their own labels in any case.
         edge_labels: Whether trees are distinguished by their edge labels, which are then stored. The authors
             do so on OGB's datasets; of the TU datasets in the paper, none has edge labels.
         cap: Largest number of itemsets of a class that may be mined with given thresholds, or chosen by
@@ -93,7 +95,7 @@ class Mirage(GraphMethod):
     cap: int = CAP
 
     def __post_init__(self) -> None:
-        """Refuses texts that are no thresholds or no labels, and ``auto`` without ``closed``."""
+        """Refuses invalid thresholds, invalid labels, and ``auto`` without ``closed``."""
         super().__post_init__()
         parse_labels(self.keep_labels)
         if parse_thresholds(self.thresholds) is None and not self.closed:
@@ -102,7 +104,7 @@ class Mirage(GraphMethod):
 
     @property
     def fills(self) -> bool:
-        """False: a class may have fewer than ``ipc`` itemsets."""
+        """Returns False, because a class may have fewer than ``ipc`` itemsets."""
         return False
 
     def distill(self, train: Graphs, run: GraphRun) -> GraphSet:
@@ -173,7 +175,7 @@ class Mirage(GraphMethod):
 
     def _mined(self, of_class: Transactions, support: int, name: str) -> list[Itemset]:
         try:
-            # deviation: all frequent itemsets; the authors' miner loses some
+            # deviation: all frequent itemsets; the authors' miner misses some
             return mine(of_class, support, closed=self.closed, cap=self.cap)
         except Refused as error:
             raise self.refused("cap", f"class {name!r}: {error}") from error
@@ -192,18 +194,19 @@ def _nothing(name: str, of_class: Transactions, chosen: Chosen) -> Refused:
 
 
 def _numbered(sizes: list[int]) -> Int64[Tensor, " n"]:
-    """Returns 0 as often as the first size says, 1 as often as the second, and so on."""
+    """Returns each index i repeated ``sizes[i]`` times, in order."""
     return torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
 
 
 def _starts(owner: Int64[Tensor, " n"], count: int) -> Int64[Tensor, " p"]:
-    """Returns where the parts of each of so many owners begin, and where those of the last one end."""
+    """Returns the offset at which the entries of each owner begin, and the end of the last owner's."""
     sizes = torch.bincount(owner, minlength=count)
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
-# The authors' settings, each at the largest number of itemsets that a class has by exact mining on their
-# split. Without a protocol: the paper's scores are the best of many epochs and restarts.
+# The recipes have the authors' settings. The IPC of each is the largest number of itemsets that exact mining
+# finds in a class of the authors' split. They have no protocol, because the paper's scores are the best of
+# many epochs and restarts.
 SOURCE = "frigategnn/Mirage, settings in the scripts of each dataset"
 DD_LABELS = "1,2,3,4,6,7,8,10,11,12,14,15,16,17,19,20"
 

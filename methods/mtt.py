@@ -1,4 +1,4 @@
-"""MTT: a network trained on the synthetic images gets to where a network trained on the real images got.
+"""MTT: training on the synthetic images leads to the same network parameters as training on real images.
 
 Experts are networks that are trained on the real images; their parameters are kept after every epoch. In each
 update, a student starts from a snapshot of an expert and takes some steps of SGD on the synthetic images. The
@@ -12,17 +12,20 @@ and ``distill.py``.
 
 This implementation differs from the authors' code in these points:
 
-- The gradient is the same, but needs the memory of one step (`condense.distillation.matching.unrolled`). The
-  authors' code keeps the graph of all steps, as ``gradient="unrolled"`` does here.
+- The same gradient is computed with the graph of only one student step in memory
+  (`condense.distillation.matching.unrolled`). The authors' code keeps the graph of all steps, as
+  ``gradient="unrolled"`` does here.
 - The learned learning rate is stored with the set. The authors' code does not store it, although its
   evaluation trains with it.
-- A step that makes the learning rate negative or the loss infinite is undone, and later steps are half as
-  long; this happens at most ``max_rollbacks`` times. ``max_rollbacks=0`` trains as the authors' code does.
-- An update draws any of the experts; theirs goes through shuffled files of ten experts.
-- Experts are trained up to the last epoch that can be a goal; theirs for 50 epochs, at the same constant
-  learning rate.
-- Images are resampled with ``align_corners=True``, which was torch's default when DSA was written.
-- The stored set is that of the last update; theirs is the best of 51 sets on the test data.
+- An update is undone if it makes the student's learning rate zero or negative, or if the loss after it is
+  not finite. The step sizes of the pixels and of the learning rate are then halved. This happens at most
+  ``max_rollbacks`` times; ``max_rollbacks=0`` trains as the authors' code does.
+- Each update draws one of all experts. The authors' code goes through shuffled files of ten experts.
+- Experts are trained up to the last epoch that a student can be compared with. The authors train theirs for
+  50 epochs, at the same constant learning rate.
+- The augmentation resamples images with ``align_corners=True``, which was torch's default when DSA was
+  written.
+- The set after the last update is stored. The authors keep the best of 51 sets on the test data.
 
 When not to use it: for a single set, because DM and DSA cost less than the experts alone; or for students
 that are not trained by plain SGD, because the learned learning rate suits nothing else.
@@ -62,16 +65,17 @@ class MTT(ImageMethod):
     """Trajectory matching.
 
     Attributes:
-        iterations: Number of updates, each with a student of its own: 5000 in the recipes; the default makes
-            a run short.
-        syn_steps: Steps that a student takes.
-        batch_syn: Images in a step, counted as the student sees them; None takes all.
-        expert_epochs: Epochs of the expert that the student's steps have to match.
-        max_start_epoch: Students start from the snapshots of the epochs below this one.
+        iterations: Number of updates, each with a new student. The recipes use 5000; the default keeps a run
+            short.
+        syn_steps: Number of SGD steps of a student.
+        batch_syn: Batch size of a student's step, counted after a wrapper such as ``fyi`` has added its
+            images; None takes all images.
+        expert_epochs: Number of epochs of an expert that the student's steps have to match.
+        max_start_epoch: A student starts from an expert's snapshot of a random epoch below this number.
         lr_images: Learning rate of the pixels.
         lr_lr: Learning rate of the student's learning rate.
         lr_student: Initial value of the student's learning rate.
-        momentum: Momentum of the SGD of both.
+        momentum: Momentum of the SGD that updates the pixels and the student's learning rate.
         init: What the images start from: ``real`` images or ``noise``.
         augment: Augmentation of the student's and the experts' batches: ``dsa`` (the dataset's strategy),
             ``none`` or a strategy of your own such as ``dsa:color_crop``. Each batch draws one operation, and

@@ -1,20 +1,21 @@
-"""SRe2L: images that a trained network classifies, and whose batch-norm statistics are its running ones.
+"""SRe2L: images that match the classes and the running batch-norm statistics of a trained network.
 
 Yin, Xing and Shen: Squeeze, Recover and Relabel: Dataset Condensation at ImageNet Scale From A New
 Perspective, NeurIPS 2023, https://arxiv.org/abs/2306.13092; authors' code VILA-Lab/SRe2L at 8d00cba,
 ``SRe2L/recover/data_synthesis.py``, ``SRe2L/*small_dataset/recover_cifar.py`` and ``recover_tiny.py``.
 
 The method has three steps. *Squeeze*: a teacher network is trained on the real images. *Recover*: images are
-learned, from noise, by inverting the frozen teacher; `condense.distillation.inversion.invert` has the loss
-and the loop. *Relabel*: the teacher labels each augmented batch that a student sees. The third step is not
-stored in the set: the recipes' protocols do it during the evaluation, as the authors do on CIFAR and
-Tiny-ImageNet. The composition ``sre2l+fkd`` with ``fkd.teacher=host`` and ``fkd.crop=resized`` stores the
+learned, from noise, by inverting the frozen teacher; `condense.distillation.inversion.invert` implements the
+loss and the loop. *Relabel*: the teacher labels each augmented batch that a student sees. These labels are
+not stored in the set: the recipes' protocols make them during the evaluation, as the authors do on CIFAR and
+Tiny-ImageNet. The wrapped method ``sre2l+fkd`` with ``fkd.teacher=host`` and ``fkd.crop=resized`` stores the
 labels, as the authors do on ImageNet.
 
 Where this differs from the authors' code, and why:
 
-- Passes are computed together, and each has a random generator of its own, so that a set of a small IPC is a
-  part of any larger one. The authors run one pass after another from one random stream.
+- A pass learns one image of each class of a block. Several passes are computed together, and each has its own
+  random generator, so that a set of small IPC is a part of the set of any larger IPC. The authors run one
+  pass after another with a single random generator.
 - Pixels are rounded to bytes; the authors truncate them. The recipes store JPEG files of quality 75, because
   the authors' students read such files; the default is no compression.
 - Images are normalised by the mean and standard deviation of the dataset's training images. On CIFAR-100 the
@@ -24,7 +25,7 @@ Where this differs from the authors' code, and why:
   resized crops); here it is trained as on CIFAR, with the authors' rate, batch size and number of epochs.
 - ``tv_weight`` and ``l2_weight`` are 0 by default, as in every setting that the authors released. Their
   code's own defaults are 1e-4 and 1e-5.
-- The image of least loss, which the authors' code records but does not use, is not recorded.
+- The authors' code records the images of lowest loss but does not use them; here they are not recorded.
 - The teacher's learning rate changes at every step; the authors' changes once an epoch.
 - The accuracy of the student's last epoch is reported. The authors report the best epoch on CIFAR and
   ImageNet, and the last one on Tiny-ImageNet.
@@ -32,10 +33,9 @@ Where this differs from the authors' code, and why:
 - The authors have no setting for CIFAR-10. The recipe uses that of CIFAR-100, as G-VBSM's authors and
   DD-Ranking do.
 
-When not to use it: with class ids as labels, where real images are better, because inverted images show what
-is typical of a class to the teacher and not what tells images apart; with a teacher that has no batch norm,
-which is refused; with a deep teacher at the ``bn_weight`` of a shallow one, because the statistics' term
-grows with the number of layers.
+When not to use it: with class ids as labels, because inverted images show only what the teacher finds typical
+of a class, and real images score better; with a teacher without batch norm, which is refused; with a deep
+teacher at the ``bn_weight`` of a shallow one, because the batch-norm loss grows with the number of layers.
 """
 
 from dataclasses import dataclass
@@ -57,18 +57,18 @@ class SRe2L(TeacherMethod):
     """Inversion of a trained network.
 
     Attributes:
-        iterations: Number of steps of each image: 1000 on CIFAR, 4000 on larger images.
+        iterations: Number of optimisation steps of each image: 1000 on CIFAR, 4000 on larger images.
         lr_images: Adam's learning rate at the first step; it falls to 0 along half a cosine.
-        bn_weight: Weight of the BN statistics beside the cross-entropy.
-        variance_weight: Weight of the variances within the BN statistics; the means have the weight 1.
-        first_bn: Weight of the first batch norm's statistics; those of the others have the weight 1.
-        tv_weight: Weight of the total variation.
-        l2_weight: Weight of the images' norm.
+        bn_weight: Weight of the batch-norm loss; the cross-entropy has the weight 1.
+        variance_weight: Weight of the variances within the batch-norm loss; the means have the weight 1.
+        first_bn: Weight of the first batch-norm layer in this loss; the other layers have the weight 1.
+        tv_weight: Weight of the total-variation loss.
+        l2_weight: Weight of the images' L2 norm in the loss.
         crop_min: Smallest share of an image's area that a step's random crop shows; 1 means no crop.
         flip: Whether a step mirrors the images with probability 1/2.
         roll: Largest random cyclic shift of a step, in pixels. The paper's 4 and 32 are an eighth and a
             seventh of the image's side.
-        roll_both: Whether images are also shifted up and to the left.
+        roll_both: Whether images are shifted up and to the left too, and not only down and to the right.
         block: Number of classes that share a batch, and so the batch statistics.
         init: Initial images: ``noise``, or ``real`` (random real images).
         encode: Compression of the stored images: ``none``, ``png``, ``jpeg`` (quality 75), or another quality
@@ -102,7 +102,7 @@ class SRe2L(TeacherMethod):
         return self.init == "real"
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
-        """Squeezes the training images into a teacher, and recovers images from it."""
+        """Gets the teacher (squeeze) and inverts it into images (recover)."""
         teacher = run.teacher(self.teacher, self.training(), train)
         real = self.init == "real"
         start = from_images(train.draw(run.ipc, run.rng)) if real else from_noise(run.spec.shape)
@@ -126,7 +126,7 @@ class SRe2L(TeacherMethod):
         return (self.crop_min,) * self.iterations
 
     def pass_network(self) -> PassNetwork | None:
-        """Returns what makes a network for each pass from the teacher, or None; DWA overrides it."""
+        """Returns None, so that all passes use the teacher; DWA overrides it with a network for each pass."""
         return None
 
 

@@ -2,11 +2,11 @@
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (CVPR 2016,
 https://arxiv.org/abs/1512.03385), as in https://github.com/VICO-UoE/DatasetCondensation, ``networks.py``,
-with a 3 x 3 stem of stride 1 and without max pooling. The code there pools 4 x 4 at the end, which is the
+with a 3 x 3 stem of stride 1 and without max pooling. That code pools 4 x 4 at the end, which is the
 whole map at 32 and 28 pixels; here the whole map is pooled at every size. With batch norm, all layers except
 the stem equal torchvision's, in the same order, as in the networks that SRe2L
-(https://github.com/VILA-Lab/SRe2L) trains for CIFAR and Tiny-ImageNet: the 3 x 3 convolution of a bottleneck
-has the stride.
+(https://github.com/VILA-Lab/SRe2L) trains for CIFAR and Tiny-ImageNet. The stride of a bottleneck block is in
+its 3 x 3 convolution.
 """
 
 from collections.abc import Callable

@@ -81,7 +81,7 @@ class Stack:
         return self.add(nn.MaxPool2d(2))
 
     def global_pool(self) -> Stack:
-        """Adds an average pooling of the whole map."""
+        """Adds a global average pooling layer."""
         layer = nn.AvgPool2d((self.height, self.width))
         self.height = self.width = 1
         return self.add(layer)

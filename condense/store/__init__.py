@@ -67,9 +67,9 @@ def save(distilled: DistilledSet, path: Path | str) -> str:
 
 
 def verify(path: Path | str) -> str:
-    """Loads a stored set, checks the hash of each of its files of labels, and returns the content hash.
+    """Loads a stored set, checks the hash of each of its label files, and returns the content hash.
 
     Raises:
-        Refused: naming the file and what is wrong with it.
+        Refused: if the set is invalid; the message names the file and what is wrong with it.
     """
     return load(path).verify()

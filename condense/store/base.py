@@ -203,7 +203,7 @@ class DistilledSet(Dataset[Any], ABC):
         return {"bytes": self.nbytes(), "tensors": list_tensors(self.tensors())}
 
     def _label_files(self) -> Sequence[Path]:
-        """Returns the files of stored labels, whose headers are checked."""
+        """Returns the files of stored labels, after checking their headers."""
         return ()
 
     def _tensor_fields(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""How teachers are trained: the papers' recipe, checked before any work, and carried out."""
+"""Training of teachers with SRe2L's recipe; the settings are checked before the training starts."""
 
 from pathlib import Path
 

@@ -16,8 +16,8 @@ class Rollback:
 
     A step is undone if it makes the learned learning rate zero or negative, or if the loss after it is not
     finite. Then the learned tensors and the optimiser, with its momentum, go back to where they were before
-    that step, and the optimiser's learning rates are halved. This happens a limited number of times. With
-    none allowed, every step is taken and nothing is checked.
+    that step, and the optimiser's learning rates are halved. At most ``most`` steps are undone. If
+    ``most`` is 0, every step is taken and nothing is checked.
 
     Args:
         learned: The tensors that the optimiser changes, and others that change with them, by name.

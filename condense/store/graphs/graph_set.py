@@ -1,4 +1,4 @@
-"""The distilled set of graphs: methods make it, disks keep it, and graph networks train on it."""
+"""Distilled sets of graphs: methods create them, disks store them, and graph networks train on them."""
 
 import warnings
 from collections.abc import Mapping
