@@ -141,7 +141,7 @@ def test_damaged_files_and_offsets_are_refused_in_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("gif", "unknown image encoding 'gif'"),
+        ("gif", "encode='gif': unknown image encoding"),
         ("jpeg:fine", "unknown image encoding"),
         ("jpeg:0", "runs from 1 to 100: 0"),
         ("png:9", "loses nothing"),
