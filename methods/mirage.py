@@ -52,7 +52,7 @@ from condense.distillation.graphs.itemsets import (
     mine,
 )
 from condense.distillation.graphs.thresholds import AUTO, least_supports, parse_labels, parse_thresholds
-from condense.distillation.graphs.trees import build, colours, degrees, transactions
+from condense.distillation.graphs.trees import build_forest, colours, degrees, transactions
 from condense.distillation.method import recipes
 from condense.errors import Refused, Remedy
 from condense.store import GraphSet
@@ -118,7 +118,7 @@ class Mirage(GraphMethod):
         itemsets = list(chain(*kept))
         device = train.labels.device
         trees = torch.tensor(list(chain(*(itemset.items for itemset in itemsets))), device=device)
-        forest = build(trees, colour, train.edges, edge_labels)
+        forest = build_forest(trees, colour, train.edges, edge_labels)
         # owner: (m,) the itemset of each of the forest's m nodes
         owner = _numbered([len(itemset.items) for itemset in itemsets]).to(device)[forest.trees]
         return run.distilled(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from condense.data import KINDS, Dataset, GraphDataset, ImageDataset
+from condense.data import KIND_NAMES, Dataset, GraphDataset, ImageDataset
 from condense.distillation import GraphTraining, Method
 from condense.distillation.engine import distill
 from condense.distillation.registry import build, methods
@@ -81,7 +81,7 @@ def every(chosen: Callable[[type[Method]], bool] = lambda cls: True) -> list[Any
     """The kind and the name of every chosen method; what tests one of them runs in one process."""
     return [
         pytest.param((kind, name), id=f"{kind}-{name}", marks=pytest.mark.xdist_group(f"{kind}-{name}"))
-        for kind in KINDS
+        for kind in KIND_NAMES
         for name, cls in methods(kind).items()
         if chosen(cls)
     ]
@@ -186,7 +186,7 @@ def test_a_record_survives_the_disk(case: Case, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("case", every(), indirect=True)
 def test_the_wrong_kind_of_data_is_refused(case: Case) -> None:
-    (other,) = set(KINDS) - {case.kind}
+    (other,) = set(KIND_NAMES) - {case.kind}
     data = replace(case.dataset, spec=replace(case.dataset.spec, kind=other))
     with pytest.raises(Refused, match=f"{case.name} distils {case.kind}; {data.spec.name} holds {other}"):
         distill(case.method(), data, ipc=1, cache=case.cache)

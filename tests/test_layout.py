@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from condense.data import KINDS
+from condense.data import KIND_NAMES
 from condense.distillation.registry import methods
 
 ROOT = Path(__file__).parents[1]
@@ -368,7 +368,7 @@ def test_help_and_the_bare_import_do_not_wait_for_torch() -> None:
     ("kind", "name"),
     [
         (kind, name)
-        for kind in KINDS
+        for kind in KIND_NAMES
         for name, cls in methods(kind).items()
         if cls.__module__.startswith("condense.")
     ],

@@ -1,6 +1,6 @@
 """Datasets of images and of graphs, their loaders, and the pixel spaces that images are encoded in."""
 
-from condense.data.base import KINDS, Dataset, DatasetSpec, Samples
+from condense.data.base import KIND_NAMES, Dataset, DatasetSpec, Samples
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
 from condense.data.graphs.spec import GraphDataset, Graphs, GraphSpec
 from condense.data.images.pixels import SPACES, PixelSpace
@@ -9,7 +9,7 @@ from condense.data.images.spec import ImageDataset, Images, ImageSpec
 from condense.data.load import holds_graphs, load_dataset
 
 __all__ = [
-    "GRAPH_NAMES", "IMAGE_NAMES", "KINDS", "SPACES", "Dataset", "DatasetSpec", "GraphDataset", "GraphSpec",
-    "Graphs", "ImageDataset", "ImageSpec", "Images", "PixelSpace", "Samples", "holds_graphs", "load_dataset",
-    "load_graphs", "load_images",
+    "GRAPH_NAMES", "IMAGE_NAMES", "KIND_NAMES", "SPACES", "Dataset", "DatasetSpec", "GraphDataset",
+    "GraphSpec", "Graphs", "ImageDataset", "ImageSpec", "Images", "PixelSpace", "Samples", "holds_graphs",
+    "load_dataset", "load_graphs", "load_images",
 ]  # fmt: skip

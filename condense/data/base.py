@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condense.files import digest
 
-KINDS = ("images", "graphs")
+KIND_NAMES = ("images", "graphs")
 """The kinds of data."""
 
 
@@ -21,7 +21,7 @@ class DatasetSpec:
 
     Attributes:
         name: Short name of the dataset.
-        kind: Kind of data, one of `KINDS`.
+        kind: Kind of data, one of `KIND_NAMES`.
         classes: Names of the classes, in the order of the labels.
         protocol: Name of the evaluation protocol that is used by default.
     """

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType, NoneType
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from condense.data import KINDS
+from condense.data import KIND_NAMES
 from condense.distillation.method import ImageMethod, Method, Recipe, alternatives
 from condense.distillation.wrapper import Wrapper, wrapped
 from condense.errors import Refused, unknown
@@ -18,10 +18,10 @@ from condense.errors import Refused, unknown
 GROUP = "condense.methods"
 """The entry-point group for methods of other packages: ``name = "package.module:Class"``."""
 
-Key = tuple[str, str]
+MethodKey = tuple[str, str]
 """Kind of data and name; a name may stand for one method of each kind."""
 
-_registered: dict[Key, type[Method]] = {}
+_registered: dict[MethodKey, type[Method]] = {}
 M = TypeVar("M", bound=type[Method])
 
 
@@ -42,7 +42,7 @@ def register(cls: M) -> M:
 
 
 @cache
-def registered() -> MappingProxyType[Key, type[Method]]:
+def registered() -> MappingProxyType[MethodKey, type[Method]]:
     """Returns all methods and wrappers by kind and name, sorted; the first call imports them.
 
     Raises:
@@ -99,10 +99,10 @@ def build(
     if first in around:
         raise Refused(f"{first} stands behind a method, as in dm+{first}: it wraps {around[first].wraps}")
     if first not in known:
-        for other in KINDS:
+        for other in KIND_NAMES:
             if first in methods(other):
                 raise Refused(f"{first} distils {other}; {dataset} holds {kind}")
-        raise unknown("method", first, {one for other in KINDS for one in methods(other)})
+        raise unknown("method", first, {one for other in KIND_NAMES for one in methods(other)})
     recipe = known[first].recipes.get((dataset, ipc))
     method = recipe.method if recipe else known[first]()
     if rest and kind != Wrapper.kind:

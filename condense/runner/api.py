@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from condense.data import GRAPH_NAMES, IMAGE_NAMES, KINDS
+from condense.data import GRAPH_NAMES, IMAGE_NAMES, KIND_NAMES
 from condense.distillation.registry import methods, wrappers
 from condense.files import home
 from condense.records import frame
@@ -158,7 +158,7 @@ def results(folder: str | Path = "results") -> pd.DataFrame:
 
 def list_methods() -> pd.DataFrame:
     """Lists the methods and the wrappers (``+name``): their name, kind of data and description."""
-    found = [(name, kind, _first_line(cls)) for kind in KINDS for name, cls in methods(kind).items()]
+    found = [(name, kind, _first_line(cls)) for kind in KIND_NAMES for name, cls in methods(kind).items()]
     found += [(f"+{name}", "images", _first_line(cls)) for name, cls in wrappers().items()]
     return pd.DataFrame(found, columns=["name", "kind", "description"])
 

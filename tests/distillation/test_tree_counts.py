@@ -14,7 +14,7 @@ from condense.data import Graphs, load_graphs
 from condense.data.graphs.files import read_graphs
 from condense.data.graphs.sources import MUTAG
 from condense.distillation.graphs.itemsets import Chosen, Itemset, Transactions, choose, exclusive, mine
-from condense.distillation.graphs.trees import build, colours, degrees, transactions
+from condense.distillation.graphs.trees import build_forest, colours, degrees, transactions
 from condense.errors import Refused
 from tests.distillation.tree_sizes import sizes
 
@@ -67,7 +67,7 @@ class Found:
     def size(self, classes: list[list[Itemset]]) -> tuple[int, int]:
         """Nodes and edges of the trees of all sets."""
         items = [item for of_class in classes for one in of_class for item in one.items]
-        forest = build(torch.tensor(items), self.colours, self.graphs.edges, self.bonds)
+        forest = build_forest(torch.tensor(items), self.colours, self.graphs.edges, self.bonds)
         return len(forest.nodes), forest.edges.shape[1]
 
 

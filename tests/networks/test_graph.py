@@ -96,7 +96,7 @@ def forest(graphs: Graphs, spec: GraphSpec, rounds: int) -> tuple[GraphBatch, tr
     """Returns all trees of graphs as a batch, their construction, and the tree of each node."""
     found = trees.colours(graphs.node_labels, graphs.edges, graphs.edge_labels, rounds)
     every = torch.arange(int(found[-1].max()) + 1)
-    made = trees.build(every, found, graphs.edges, graphs.edge_labels)
+    made = trees.build_forest(every, found, graphs.edges, graphs.edge_labels)
     batch = GraphBatch(
         nodes=multi_hot(graphs.node_features[made.nodes], spec.features),
         edges=made.edges,

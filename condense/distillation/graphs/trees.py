@@ -153,7 +153,7 @@ class Forest:
     trees: Int[Tensor, " m"]
 
 
-def build(
+def build_forest(
     trees: Int[Tensor, " r"],
     colours: Sequence[Int[Tensor, " z"]],
     edges: Int[Tensor, "2 e"],

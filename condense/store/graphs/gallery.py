@@ -24,7 +24,7 @@ NODES = 40
 """Largest number of nodes that are drawn of a graph."""
 CLASSES = 12
 """Largest number of classes that are drawn."""
-KINDS = 10
+MOST_KINDS = 10
 """Number of kinds of nodes that have a colour of their own."""
 COLOURS = (
     "#9ecae9", "#ffbf79", "#8cd17d", "#ff9d9a", "#d4a6c8",
@@ -69,7 +69,7 @@ class _Item:
 def draw_graphs(made: GraphParts) -> bytes:
     """Draws the heaviest graphs of each class of a set on the CPU. Equal sets give equal PNG files."""
     names, kinds = _kinds(made)
-    frequent = [kind for kind, _ in Counter(kinds.tolist()).most_common(KINDS)]
+    frequent = [kind for kind, _ in Counter(kinds.tolist()).most_common(MOST_KINDS)]
     classes = made.content["dataset"]["classes"]
     weights = made.weighting.numpy()
     lines: list[str | list[_Item]] = []

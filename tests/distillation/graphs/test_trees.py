@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from condense.distillation.graphs import trees
-from condense.distillation.graphs.trees import Forest, build, colours, degrees, transactions
+from condense.distillation.graphs.trees import Forest, build_forest, colours, degrees, transactions
 from condense.errors import Refused
 from tests.distillation.tree_sizes import sizes
 
@@ -143,7 +143,7 @@ def test_graphs_without_edges_or_nodes_have_colours_too() -> None:
     lone = colours(torch.tensor([4, 2, 4]), none, none[0], 2)
     assert [colour.tolist() for colour in lone] == [[1, 0, 1]] * 3
     assert [len(colour) for colour in colours(none[0], none, none[0], 1)] == [0, 0]
-    assert len(build(none[0], colours(none[0], none, none[0], 1), none, none[0]).nodes) == 0
+    assert len(build_forest(none[0], colours(none[0], none, none[0], 1), none, none[0]).nodes) == 0
 
 
 @pytest.mark.parametrize("isolated", [True, False])
@@ -169,7 +169,7 @@ def test_a_class_without_graphs_has_no_transactions() -> None:
 
 def forest_of(graphs: Made, depth: int) -> tuple[list[Tensor], Forest]:
     found = graphs.colours(depth)
-    return found, build(torch.arange(int(found[-1].max()) + 1), found, graphs.edges, graphs.bonds)
+    return found, build_forest(torch.arange(int(found[-1].max()) + 1), found, graphs.edges, graphs.bonds)
 
 
 def tree_in(forest: Forest, labels: Tensor, node: int, depth: int) -> Tree:
@@ -220,7 +220,7 @@ def test_a_tree_is_written_the_same_whichever_node_it_is_unrolled_from() -> None
 def test_trees_are_built_in_the_order_asked_for_and_twice_if_asked_twice() -> None:
     graphs = made()
     found, forest = forest_of(graphs, 2)
-    some = build(torch.tensor([9, 2, 9]), found, graphs.edges, graphs.bonds)
+    some = build_forest(torch.tensor([9, 2, 9]), found, graphs.edges, graphs.bonds)
     for place, tree in enumerate([9, 2, 9]):
         assert torch.equal(some.nodes[some.trees == place], forest.nodes[forest.trees == tree])
 
@@ -229,7 +229,7 @@ def test_trees_are_built_in_the_order_asked_for_and_twice_if_asked_twice() -> No
 def test_a_tree_that_does_not_occur_is_refused(tree: int) -> None:
     graphs = made()
     with pytest.raises(Refused, match=f"there is no tree {tree}: the .* trees count from 0"):
-        build(torch.tensor([0, tree]), graphs.colours(1), graphs.edges, graphs.bonds)
+        build_forest(torch.tensor([0, tree]), graphs.colours(1), graphs.edges, graphs.bonds)
 
 
 # What a network makes of the root of a tree, and of the node
