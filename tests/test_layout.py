@@ -1,18 +1,16 @@
-"""The shape of the house: who imports whom, what a method may reach, and what no file may do."""
+"""The shape of the house: who imports whom, and what a method may reach."""
 
 import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from condense.data import KIND_NAMES
 from condense.distillation.registry import methods
-
-ROOT = Path(__file__).parents[1]
+from tests.source_code import ROOT, dotted, imports, name_of, sources
 
 BASE = {"errors", "files", "resources", "protocol"}
 DATA = BASE | {"augment", "data", "networks", "store"}
@@ -81,33 +79,6 @@ SOURCES_OF_DATA = {
     "requests",
 }
 """Where a method could fetch test data by itself."""
-
-
-def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def imports(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
-    """Every import: the module, and the name taken out of it; a relative module keeps its dots."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            yield from ((module, alias.name) for alias in node.names)
-
-
-def dotted(node: ast.AST) -> str:
-    """``torch.cuda.seed`` for the expression of that form, and nothing for any other."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute) and (base := dotted(node.value)):
-        return f"{base}.{node.attr}"
-    return ""
 
 
 def part_of(module: str, name: str | None) -> str:

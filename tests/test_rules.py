@@ -1,12 +1,12 @@
 """What no source file may do: unpickle, run foreign code, or draw from a generator that nobody handed in."""
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.source_code import dotted, imports, name_of, sources
+
 TAKE_A_GENERATOR = {
     f"torch.{name}" for name in ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial")
 }
@@ -23,33 +23,6 @@ WEIGHTS_ONLY = "torch.load of weights only"
 READS_WEIGHTS = "condense/teachers/foreign.py"
 """The one file that reads what other code bases have stored: tensors in plain containers, nothing else."""
 FOREIGN_OBJECTS = {"torch.save", "torch.load", "torch.jit.load", "eval", "exec", "__import__"}
-
-
-def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def imports(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
-    """Every import: the module, and the name taken out of it; a relative module keeps its dots."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            yield from ((module, alias.name) for alias in node.names)
-
-
-def dotted(node: ast.AST) -> str:
-    """``torch.cuda.seed`` for the expression of that form, and nothing for any other."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute) and (base := dotted(node.value)):
-        return f"{base}.{node.attr}"
-    return ""
 
 
 def sins(source: str) -> list[str]:
