@@ -24,12 +24,15 @@ class DatasetSpec:
         kind: Kind of data, one of `KIND_NAMES`.
         classes: Names of the classes, in the order of the labels.
         protocol: Name of the evaluation protocol that is used by default.
+        notes: Everything that the loader left out, changed, merged or chose, with its count: one sentence
+            each, such as ``"3 of 90 files were left out: they cannot be read"``. Empty for named datasets.
     """
 
     name: str
     kind: str
     classes: tuple[str, ...]
     protocol: str
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -22,6 +22,7 @@ def distill(
     machine: Machine | None = None,
     cache: Path | None = None,
     teachers: Mapping[str, Path] | None = None,
+    given: Mapping[str, object] | None = None,
 ) -> tuple[SetT, RunT]:
     """Runs a method on the training samples of a dataset.
 
@@ -34,6 +35,7 @@ def distill(
         machine: The device to compute on and the time limit; default: the CPU, without a limit.
         cache: Folder for checkpoints and trained networks; default: `condense.files.home`.
         teachers: Files of teachers by their hashes, for a method whose settings name a hash.
+        given: Choices about the data that enter the run key: see `RunSettings`.
 
     Returns:
         The set, and the run. Call the run's ``done`` once the set is stored.
@@ -60,6 +62,7 @@ def distill(
         machine=machine or Machine(),
         cache=cache,
         teachers=teachers,
+        given=given or {},
     )
     train, run = method.start(dataset, settings)
     return method.distill(train, run), run

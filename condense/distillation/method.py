@@ -1,7 +1,7 @@
 """What a distillation method is: a frozen dataclass of hyper-parameters with one function, `distill`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
 from types import UnionType
@@ -93,6 +93,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         optimizes: Whether it optimises its samples; the tests then require it to beat random real ones.
         quick: Settings with which it runs in about a second on a small set, for the tests.
         may_be_zero: Names of the whole-number fields that may be 0; all others are at least 1.
+        added: Names of the fields that a later version added with a default that changes no result. They
+            are left out of `chain` while they have that default, so that run keys and hashes stay as they were.
         remedy: What the user can do when the loss is not finite, in plain English.
         recipes: Published settings by (dataset, ipc).
     """
@@ -105,6 +107,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     optimizes: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, object]] = {}
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
+    added: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "lower the learning rate"
     recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
 
@@ -192,10 +195,20 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         return asdict(self)
 
     def chain(self) -> list[dict[str, object]]:
-        """Returns the method as JSON: the name, version and full config of each link."""
+        """Returns the method as JSON: the name, version and config of each link; see `added`."""
         return [
-            {"name": link.name, "version": link.version, "config": link.config()} for link in self.links()
+            {"name": link.name, "version": link.version, "config": link._hashed_config()}
+            for link in self.links()
         ]
+
+    def _hashed_config(self) -> dict[str, object]:
+        """Returns the settings that enter the run key: all but those of `added` that have their default."""
+        defaults = {one.name: one.default for one in fields(self) if one.name in self.added}
+        return {
+            name: value
+            for name, value in self.config().items()
+            if name not in defaults or value != defaults[name]
+        }
 
     def settings(self) -> dict[str, object]:
         """Returns the settings of all links; a wrapper's have its name in front: ``fyi.flip_first``."""
@@ -223,9 +236,9 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         setting, value = self.setting(field), getattr(self, field)
         return Refused(reason, setting=setting, value=value, remedies=remedies)
 
-    def run_key(self, train_hash: str, ipc: int, seed: int) -> str:
+    def run_key(self, train_hash: str, ipc: int, seed: int, given: Mapping[str, object] | None = None) -> str:
         """Returns the name of a run of this method: see `condense.distillation.run.run_key`."""
-        return run_key(self.chain(), train_hash, ipc, seed)
+        return run_key(self.chain(), train_hash, ipc, seed, given)
 
 
 def alternatives(hint: object) -> tuple[Any, ...]:

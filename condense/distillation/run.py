@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
@@ -32,13 +32,21 @@ class Costly(Protocol):
 Shared = TypeVar("Shared", bound=Costly)
 
 
-def run_key(chain: Sequence[Mapping[str, object]], train_hash: str, ipc: int, seed: int) -> str:
+def run_key(
+    chain: Sequence[Mapping[str, object]],
+    train_hash: str,
+    ipc: int,
+    seed: int,
+    given: Mapping[str, object] | None = None,
+) -> str:
     """Returns the name of a run: a hash of all that its result depends on except machine and versions.
 
-    The arguments are those of the same names in `RunSettings`.
+    The arguments are those of the same names in `RunSettings`. Choices that were not given leave no trace in
+    the hash.
     """
     links = cast(list[ChainLinkPart], list(chain))
-    return digest({"chain": links, "train": train_hash, "ipc": ipc, "seed": seed})
+    values = {"chain": links, "train": train_hash, "ipc": ipc, "seed": seed}
+    return digest(values | ({"given": dict(given)} if given else {}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,8 @@ class RunSettings(Generic[Spec]):
         train_hash: SHA-256 of the training split.
         ipc: Samples per class to make.
         seed: Seed of the distillation.
+        given: Choices about the data that a user may make and that enter the run key only where they are
+            made, as JSON values by name; empty for almost all runs.
         machine: The device to compute on and the time limit.
         cache: Folder for checkpoints and for what is shared between runs.
         teachers: Files of teachers by the teachers' hashes.
@@ -74,11 +84,12 @@ class RunSettings(Generic[Spec]):
     machine: Machine
     cache: Path
     teachers: Mapping[str, Path]
+    given: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """The name of the run: see `run_key`."""
-        return run_key(self.chain, self.train_hash, self.ipc, self.seed)
+        return run_key(self.chain, self.train_hash, self.ipc, self.seed, self.given)
 
     @property
     def folder(self) -> Path:

@@ -62,10 +62,15 @@ class Job:
             return (seed % available,)
         return tuple(range(self.cell.eval_seeds or available))
 
+    @property
+    def given(self) -> Mapping[str, object]:
+        """Choices about the data that enter the run key, by name: see `RunSettings.given`."""
+        return {}
+
     def key(self, seed: int) -> str:
         """Returns the run key of the set with a distillation seed."""
         assert self.method is not None
-        return self.method.run_key(self.dataset.train.hash, self.cell.ipc, seed)
+        return self.method.run_key(self.dataset.train.hash, self.cell.ipc, seed, self.given)
 
     def folder(self, seed: int) -> Path:
         """Returns the folder of the set with a distillation seed."""

@@ -108,7 +108,7 @@ def make_set(job: Job, seed: int, machine: Machine) -> tuple[DistilledSet, Path]
         return stored, folder
     made, run = distill(
         method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine,
-        teachers=job.teachers,
+        teachers=job.teachers, given=job.given,
     )  # fmt: skip
     made.save(folder)
     run.done()

@@ -69,6 +69,25 @@ def test_the_key_covers_method_settings_data_ipc_and_seed_and_no_more() -> None:
     assert build("dm", "other", 9)[0].run_key("a", 2, 0) == keys[0]
 
 
+def test_choices_about_the_data_enter_the_key_only_where_they_are_given() -> None:
+    method = build("dm", "toy", 2)[0]
+    keys = {method.run_key("a", 2, 0, given) for given in (None, {}, {"augment": "none"}, {"augment": "x"})}
+    assert len(keys) == 3 and method.run_key("a", 2, 0) in keys
+
+
+def test_an_added_field_enters_the_chain_only_with_another_value_than_its_default() -> None:
+    before, host = build("dm", "toy", 2)[0], type(build("dm", "toy", 2)[0])
+
+    @dataclass(frozen=True, kw_only=True)
+    class Extended(host):  # type: ignore[misc,valid-type]
+        added = frozenset({"twist"})
+        twist: int = 3
+
+    assert Extended().run_key("a", 2, 0) == before.run_key("a", 2, 0)
+    assert Extended(twist=4).chain()[0]["config"] == {**before.config(), "twist": 4}
+    assert Extended().config()["twist"] == 3
+
+
 def test_a_distilled_set_holds_the_given_images_and_their_origin(toy: ImageDataset, tmp_path: Path) -> None:
     recipe = Recipe(
         method=build("dm", "toy", 2)[0], protocol=replace(HARD_V1, name="published"), source="here"
