@@ -94,7 +94,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         quick: Settings with which it runs in about a second on a small set, for the tests.
         may_be_zero: Names of the whole-number fields that may be 0; all others are at least 1.
         added: Names of the fields that a later version added with a default that changes no result. They
-            are left out of `chain` while they have that default, so that run keys and hashes stay as they were.
+            are left out of `chain` while they have that default, so that run keys and hashes stay the same.
         remedy: What the user can do when the loss is not finite, in plain English.
         recipes: Published settings by (dataset, ipc).
     """
