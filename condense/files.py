@@ -1,17 +1,33 @@
-"""Canonical JSON, content hashes, atomic writes, and the folders that files are kept in."""
+"""Canonical JSON, content hashes, atomic writes, locks, and the folders that files are kept in."""
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from torch import Tensor
 
 from condense.errors import Refused
+
+_SAID_AFTER = 0.5
+"""Seconds after which a process that waits for another one says so."""
+_POLLS = 0.01, 0.25
+"""Seconds between the first two attempts to get a lock, and the longest time between two."""
+
+ASIDE = "old"
+"""Name, within a temporary folder, of the older folder that the new one is about to replace."""
 
 
 def canonical(value: object, *, indent: int | None = None) -> str:
@@ -91,7 +107,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -104,6 +120,143 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             raise
     except OSError as error:
         raise Refused(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@runtime_checkable
+class Limit(Protocol):
+    """A limit on time: see `condense.resources.Budget`."""
+
+    def spent(self) -> bool:
+        """Returns whether the time is over."""
+
+    def stop(self, where: str) -> Exception:
+        """Returns the exception that stops work at a place, which is described in words."""
+
+
+@contextmanager
+def locked(path: Path, *, what: str, budget: Limit | None = None) -> Iterator[None]:
+    """Keeps other processes from a file or folder that several of them may write.
+
+    Whoever makes something that others may make too holds the lock on it from the last look whether it is
+    there until it is written: the others wait, and then find it. Whatever a killed process has left half
+    written of it is removed.
+
+    The lock is a hidden file beside the path (``.NAME.lock``), so that processes with different home folders
+    meet at it. Its holder removes it at the end. One that a killed process has left locks nothing: the system
+    gives its lock free, and the next holder removes the file. A thread that holds a lock may take it again.
+
+    Args:
+        path: The file or folder, which need not exist.
+        what: What the holder does, for the line that those who wait print: "distils dm on digits".
+        budget: The time limit, which ends a wait.
+
+    Raises:
+        Refused: if the folder of the path cannot be written.
+        Stopped: if the time limit is reached while another process holds the lock.
+    """
+    with _Lock(path) as lock:
+        started, pause, said = time.monotonic(), _POLLS[0], False
+        while not lock.got():
+            if budget is not None and budget.spent():
+                raise budget.stop(f"while another process {what}")
+            if not said and time.monotonic() - started > _SAID_AFTER:
+                said = True
+                print(f"waiting for another process that {what}", file=sys.stderr, flush=True)
+            time.sleep(pause)
+            pause = min(2 * pause, _POLLS[1])
+        yield
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Takes the lock that `locked` takes if nobody holds it, and yields whether it was taken."""
+    with _Lock(path) as lock:
+        try:
+            free = lock.got()
+        except Refused:  # where nothing can be written, nothing is left half written
+            free = False
+        yield free
+
+
+class _Orphaned(Exception):
+    """A lock file was removed by its holder between its opening and its locking: it locks nothing."""
+
+
+class _Held(threading.local):
+    def __init__(self) -> None:
+        self.places: set[Path] = set()
+
+
+_HELD = _Held()
+
+
+class _Lock:
+    """The lock on a path, which is given free at the end of the block."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._place = path, Path(os.path.realpath(path))
+        self._file = self._place.with_name(f".{self._place.name}.lock")
+        self._lock: BaseFileLock = FileLock(self._file, on_acquired=self._require_named)
+        self._mine = False
+
+    def __enter__(self) -> "_Lock":
+        return self
+
+    def got(self) -> bool:
+        """Tries once to get the lock; removes what killed processes have left if this succeeds."""
+        if self._place in _HELD.places:
+            return True
+        try:
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+        except (Timeout, _Orphaned, FileNotFoundError):
+            return False
+        except OSError as error:
+            if error.errno != errno.ENOSYS or isinstance(self._lock, SoftFileLock):
+                raise Refused(f"cannot write {self._path}: {error.strerror or error}") from error
+            self._lock = SoftFileLock(self._file)  # the file system knows no locks: the file is the lock
+            return False
+        self._mine = True
+        _HELD.places.add(self._place)
+        _sweep(self._place)
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        if not self._mine:
+            return
+        _HELD.places.discard(self._place)
+        if not isinstance(self._lock, SoftFileLock):
+            with suppress(OSError):
+                self._file.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _require_named(self, handle: int) -> None:
+        try:
+            if os.path.samestat(os.fstat(handle), os.stat(self._file)):
+                return
+        except FileNotFoundError:
+            pass
+        raise _Orphaned
+
+
+def _sweep(path: Path) -> None:
+    """Removes what killed processes have left half written of a path, beside it and, in a folder, below it.
+
+    A folder that was moved aside for a new one gets its name back if the new one never came.
+    """
+    left = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part")
+    parts: list[Path] = []
+    with suppress(OSError):
+        parts += [one for one in path.parent.iterdir() if left.fullmatch(one.name)]
+        parts += path.rglob(".*.part") if path.is_dir() else []
+    for part in parts:
+        with suppress(OSError):
+            if (part / ASIDE).is_dir() and not path.exists():
+                (part / ASIDE).rename(path)
+            if part.is_dir():
+                shutil.rmtree(part)
+            else:
+                part.unlink()
 
 
 def require_writable(folder: Path) -> None:
