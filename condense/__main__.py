@@ -3,13 +3,15 @@
 import sys
 from typing import NoReturn
 
-from condense.errors import Refused, Stopped
+from condense.errors import Refused, Stopped, Terminated
+from condense.termination import sigterm_as_budget
 
 
 def main() -> None:
     """Runs the command line.
 
-    Exit codes: 0 done, 2 refused (one sentence on standard error), 3 stopped by the budget, 130 interrupted.
+    Exit codes: 0 done, 2 refused (one sentence on standard error), 3 stopped by the budget or by SIGTERM,
+    130 interrupted.
     """
     import typer
 
@@ -19,10 +21,11 @@ def main() -> None:
     given: dict[str, object] = {}  # the options of the command, which it fills in
     try:
         # In standalone mode typer would print its usage with every refusal and swallow interrupts.
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False, obj=given)
+        with sigterm_as_budget():
+            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False, obj=given)
     except Refused as error:
         _end(sentence(error, given), 2)
-    except Stopped as error:
+    except (Stopped, Terminated) as error:
         _end(str(error), 3)
     except (KeyboardInterrupt, typer.Abort):
         code = 130

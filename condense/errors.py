@@ -1,4 +1,4 @@
-"""The two ways in which work ends early: an input is refused, or the time budget runs out.
+"""The ways in which work ends early: an input is refused, the time budget runs out, or SIGTERM arrives.
 
 The core names settings, never options of a command line. ``str(error)`` is the sentence for a Python caller;
 `condense.cli.resolve` turns the same fields into the sentence for the command line.
@@ -86,6 +86,13 @@ class Refused(Exception):
 
 class Stopped(Exception):
     """The time budget ran out; what was done is kept, and the command line ends with exit code 3."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived outside of a loop with checkpoints; the command line ends with exit code 3.
+
+    Like an interrupt it is no `Exception`, so that code which expects faults of its own does not catch it.
+    """
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, setting: str | None = None) -> Refused:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from condense.errors import Refused, Stopped
+from condense.termination import sigterm_arrived
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """``M_TRIM_THRESHOLD``, ``M_TOP_PAD`` and ``M_MMAP_THRESHOLD`` of ``malloc.h``."""
@@ -45,13 +46,17 @@ class Budget:
         return cls(seconds)
 
     def spent(self, now: float | None = None) -> bool:
-        """Returns whether the time is over, at ``now`` on the monotonic clock."""
+        """Returns whether the time is over, at ``now`` on the monotonic clock, or SIGTERM has arrived."""
+        if sigterm_arrived():
+            return True
         return self._end is not None and (time.monotonic() if now is None else now) >= self._end
 
     def stop(self, where: str) -> Stopped:
         """Returns the exception that stops work at a place, which is described in words."""
-        spent = f"the budget of {self.seconds:g} s is spent"
-        return Stopped(f"{spent} ({where}); the same command goes on from here")
+        why = "SIGTERM ended the work"
+        if not sigterm_arrived():
+            why = f"the budget of {self.seconds:g} s is spent"
+        return Stopped(f"{why} ({where}); the same command goes on from here")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from condense.data import KIND_NAMES
 from condense.distillation.registry import methods
 from tests.source_code import ROOT, dotted, imports, name_of, sources
 
-BASE = {"errors", "files", "resources", "protocol"}
+BASE = {"errors", "files", "termination", "resources", "protocol"}
 DATA = BASE | {"augment", "data", "networks", "store"}
 LEARNING = DATA | {"training", "teachers"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
-    "resources": {"errors"},
+    "termination": {"errors"},
+    "resources": {"errors", "termination"},
     "protocol": {"errors", "files"},
     "augment": {"errors"},
     "data": {"errors", "files", "augment"},
@@ -33,12 +34,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runner": LEARNING | {"distillation", "records", "evaluation", "board"},
     "cli": LEARNING | {"distillation", "records", "evaluation", "board", "runner"},
     "plugin": LEARNING | {"distillation"},
-    "__main__": {"errors", "cli"},
+    "__main__": {"errors", "termination", "cli"},
     "__init__": {"errors", "store", "runner"},
 }
 """The rooms of condense, and the other rooms that each of them may import."""
 
-TOP_LEVEL = {"__init__", "__main__", "plugin", "errors", "files", "protocol", "resources"}
+TOP_LEVEL = {"__init__", "__main__", "plugin", "errors", "files", "protocol", "resources", "termination"}
 """The modules of condense that lie in no package."""
 
 KIND_CLASSES = {

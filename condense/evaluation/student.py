@@ -20,6 +20,7 @@ from condense.networks import Network, build_network
 from condense.protocol import Protocol
 from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
+from condense.termination import asking
 from condense.training.step import accuracy, cutmix, mixup, train_step
 
 SECOND_BETA = 0.999
@@ -158,7 +159,10 @@ class Student(ABC, Generic[N]):
             if self.budget.spent():
                 raise self.budget.stop(f"{self.network} {seed}, {where}")
 
-        accuracy, auc = self.score(self.train(self.build(rng), rng, pause))
+        network = self.build(rng)
+        with asking():
+            network = self.train(network, rng, pause)
+        accuracy, auc = self.score(network)
         return Outcome(accuracy, time.perf_counter() - started, auc)
 
     @abstractmethod

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from condense.errors import Refused
 from condense.resources import Budget, PeakMemory
+from condense.termination import asking
 from condense.training.checkpoint import Checkpoints, Tree
 
 State = dict[str, object]
@@ -149,20 +150,21 @@ class Loop:
         self._good_step = start
         progress = _Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)
         try:
-            for step in range(start, n):
-                self._step = step
-                yield step
-                now = time.monotonic()
-                if progress.due(now):
-                    self._check_finite(phase)
-                    progress.show(step + 1, self._numbers(), self.seconds, self._memory.peak())
-                out = self._budget.spent(now)
-                if out or now - written > max(self._every, 20 * cost):
-                    self._write(phase, step + 1, state)
-                    written = time.monotonic()
-                    cost = written - now
-                if out and step + 1 < n:
-                    raise self._budget.stop(f"{self.title}, phase {phase}, step {step + 1} of {n}")
+            with asking():
+                for step in range(start, n):
+                    self._step = step
+                    yield step
+                    now = time.monotonic()
+                    if progress.due(now):
+                        self._check_finite(phase)
+                        progress.show(step + 1, self._numbers(), self.seconds, self._memory.peak())
+                    out = self._budget.spent(now)
+                    if out or now - written > max(self._every, 20 * cost):
+                        self._write(phase, step + 1, state)
+                        written = time.monotonic()
+                        cost = written - now
+                    if out and step + 1 < n:
+                        raise self._budget.stop(f"{self.title}, phase {phase}, step {step + 1} of {n}")
             self._check_finite(phase)
             progress.show(n, self._numbers(), self.seconds, self._memory.peak())
         finally:

@@ -1,0 +1,60 @@
+"""SIGTERM, which Slurm, Kubernetes and ``kill`` send: it is treated like a spent time budget.
+
+Only the command line installs the handler, by `sigterm_as_budget`. The handlers of a Python program that uses
+condense stay as they are.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from condense.errors import Terminated
+
+
+class _Sigterm:
+    """What is known of SIGTERM in this process.
+
+    Attributes:
+        arrived: Whether it has arrived.
+        loops: Number of loops under way that ask whether it has, again and again.
+    """
+
+    arrived = False
+    loops = 0
+
+
+def sigterm_arrived() -> bool:
+    """Returns whether SIGTERM has arrived since `sigterm_as_budget` was entered."""
+    return _Sigterm.arrived
+
+
+@contextmanager
+def sigterm_as_budget() -> Iterator[None]:
+    """Treats SIGTERM like a spent budget inside the context, which only the main thread may enter.
+
+    A loop that writes checkpoints writes one and stops; all other work, waiting included, ends at once with
+    `Terminated`. A second SIGTERM ends the process as it does by default.
+    """
+
+    def arrive(*_: object) -> None:
+        _Sigterm.arrived = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if _Sigterm.loops == 0:
+            raise Terminated("SIGTERM ended the work; the same command goes on from the last checkpoint")
+
+    before = signal.signal(signal.SIGTERM, arrive)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        _Sigterm.arrived = False
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Marks a loop that asks its `condense.resources.Budget` in every step: SIGTERM does not cut it off."""
+    _Sigterm.loops += 1
+    try:
+        yield
+    finally:
+        _Sigterm.loops -= 1
