@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from condense import __main__ as entry
 from condense.data import ImageDataset, Images
@@ -85,6 +87,16 @@ def test_a_teacher_is_trained_written_and_described(
     ]
     again = condense("teach", "--dataset", toy_file, *SHORT, "--out", "nets/toy.safetensors")
     assert again.out == ended.out and "90/90" not in again.err and again.err == ""
+
+
+def test_notes_on_the_data_are_told_before_a_teacher_is_trained(tmp_path: Path, condense: Condense) -> None:
+    rng = np.random.RandomState(0)
+    for number in range(12):
+        file = tmp_path / "pets" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.randint(0, 256, (8, 8, 3)[: 2 + (number > 2)], np.uint8)).save(file)
+    ended = condense("teach", "--dataset", "pets", *SHORT, "--out", "a.safetensors")
+    assert ended.code == 0 and "pets: of 12 images, converted to RGB: 3 grey\n" in ended.err
 
 
 def test_a_pinned_teacher_is_what_methods_then_take(

@@ -112,6 +112,7 @@ def teach(
 ) -> None:
     """Train a teacher: for --teacher, or, if pinned, for protocols under which a teacher labels."""
     from condense.data import load_images
+    from condense.evaluation.evaluate import tell_notes
     from condense.teachers import pin as pin_it
     from condense.teachers.training import check_teaching, teach, teacher_training
 
@@ -122,6 +123,7 @@ def teach(
     )  # fmt: skip
     training = teacher_training(network, epochs=epochs, lr=lr, batch=batch)
     check_teaching(training, data, out, pin)
+    tell_notes(data)
     made = teach(training, data, machine)
     held = "unknown" if made.accuracy is None else f"{made.accuracy:.2f} %"
     typer.echo(f"{made.name} on {made.dataset}: {held} of held-out training images, {made.nbytes} bytes")
@@ -206,13 +208,13 @@ def bench(
     from condense.runner.run import run_cell
 
     machine, paths, results = options.machine(), options.paths(), options.results
-    refused, cells = 0, read_queue(queue)
+    refused, noted, cells = 0, set[str](), read_queue(queue)
     with kept(results, plots=True):
         for cell in cells:
             if machine.budget.spent():
                 raise machine.budget.stop(f"before {cell.title}")
             try:
-                run_cell(cell, paths, machine)
+                run_cell(cell, paths, machine, told=noted)
             except Refused as error:
                 refused += 1
                 told = sentence(error, {**data_options(cell), "data_dir": paths.data_dir})

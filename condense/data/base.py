@@ -25,7 +25,7 @@ class DatasetSpec:
         classes: Names of the classes, in the order of the labels.
         protocol: Name of the evaluation protocol that is used by default.
         notes: Everything that the loader left out, changed, merged or chose, with its count: one sentence
-            each, such as ``"3 of 90 files were left out: they cannot be read"``. Empty for named datasets.
+            each, such as ``"3 of 90 files were left out: they cannot be read"``. They are in no hash.
     """
 
     name: str
@@ -34,10 +34,20 @@ class DatasetSpec:
     protocol: str
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Makes each note one line that can be printed and stored, whatever the names of files hold."""
+        object.__setattr__(self, "notes", tuple(map(_printable, self.notes)))
+
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+
+def _printable(text: str) -> str:
+    """Returns a text as one line, in which characters that cannot be printed are escaped."""
+    line = " ".join(text.split())
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 
 class Samples(ABC):

@@ -167,8 +167,9 @@ class Run(Generic[Spec]):
         }
 
     def _provenance(self) -> dict[str, object]:
-        """Returns where and when the set was made, and at what cost."""
-        return {
+        """Returns where and when the set was made, at what cost, and what was noted of its data."""
+        notes = {"data_notes": list(self.spec.notes)} if self.spec.notes else {}
+        return notes | {
             "versions": versions(),
             "device": device_name(self.device),
             "threads": torch.get_num_threads(),

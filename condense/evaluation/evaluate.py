@@ -185,8 +185,23 @@ def data_used(dataset: Dataset) -> DataUsed:
     """Returns the description of a dataset that records hold."""
     spec = dataset.spec
     return DataUsed(
-        name=spec.name, kind=spec.kind, train_hash=dataset.train.hash, test_hash=dataset.test.hash
-    )
+        name=spec.name, kind=spec.kind, train_hash=dataset.train.hash, test_hash=dataset.test.hash,
+        notes=spec.notes,
+    )  # fmt: skip
+
+
+def tell_notes(dataset: Dataset, told: set[str] | None = None) -> None:
+    """Prints what the loader of a dataset noted, one line each.
+
+    Args:
+        dataset: The dataset.
+        told: Lines that were printed before. They are left out, and the new ones are added.
+    """
+    told = set() if told is None else told
+    for line in (f"{dataset.spec.name}: {note}" for note in dataset.spec.notes):
+        if line not in told:
+            say(line)
+        told.add(line)
 
 
 def say(line: str) -> None:

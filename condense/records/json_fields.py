@@ -9,14 +9,15 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_type
 
 from condense.errors import Refused
 
-LEFT_OUT = {"teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc"}
-"""Fields that have no key when they are None. Older records lack them and are rewritten unchanged."""
+LEFT_OUT = {"teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "notes"}
+"""Fields without a key when they are None or empty. Older records lack them and are rewritten unchanged."""
 
 
 def write_fields(part: Any) -> dict[str, Any]:
     """Returns a dataclass as plain JSON values."""
     return asdict(
-        part, dict_factory=lambda pairs: {k: v for k, v in pairs if k not in LEFT_OUT or v is not None}
+        part,
+        dict_factory=lambda pairs: {k: v for k, v in pairs if k not in LEFT_OUT or v not in (None, ())},
     )
 
 

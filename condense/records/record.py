@@ -86,12 +86,21 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class DataUsed:
-    """The dataset: its name, its kind (``images`` or ``graphs``) and the hashes of both splits."""
+    """The dataset.
+
+    Attributes:
+        name: Its name.
+        kind: Its kind: ``images`` or ``graphs``.
+        train_hash: Hash of the training split.
+        test_hash: Hash of the test split.
+        notes: What its loader left out, changed or chose; left out of the JSON if there is nothing.
+    """
 
     name: str
     kind: str
     train_hash: str
     test_hash: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +179,7 @@ class Paper:
 class Record:
     """The results of a distilled set, or of a reference without one, under one protocol and student network.
 
-    A field that is "left out" has no key in the JSON when it is None.
+    A field that is "left out" has no key in the JSON when it is None or empty.
 
     Attributes:
         kind: ``set`` or ``reference``.

@@ -1,6 +1,6 @@
 """The evaluation of a set that exists already."""
 
-from condense.evaluation.evaluate import evaluate_set
+from condense.evaluation.evaluate import evaluate_set, tell_notes
 from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
@@ -30,4 +30,5 @@ def reevaluate(
         Stopped: if the budget runs out.
     """
     job = resolve(cell, paths, made=made, recorded=recorded)
+    tell_notes(job.dataset)
     return [evaluate_set(made, setup, job.eval_seeds(), job.results, machine) for setup in job.setups]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from condense.distillation.engine import clean, distill
 from condense.errors import Refused, Remedy
-from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate_set, say
+from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate_set, say, tell_notes
 from condense.evaluation.kinds import kind_of
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
@@ -20,7 +20,14 @@ from condense.runner.job import Job, resolve
 from condense.store import DistilledSet, load
 
 
-def run_cell(cell: CellSpec, paths: Paths, machine: Machine, *, with_baselines: bool = False) -> list[Record]:
+def run_cell(
+    cell: CellSpec,
+    paths: Paths,
+    machine: Machine,
+    *,
+    with_baselines: bool = False,
+    told: set[str] | None = None,
+) -> list[Record]:
     """Distils and stores the sets of a cell, trains their students and records the results.
 
     What is recorded already is not done again.
@@ -30,6 +37,7 @@ def run_cell(cell: CellSpec, paths: Paths, machine: Machine, *, with_baselines: 
         paths: The folders that are read and written.
         machine: The device, and the time limit.
         with_baselines: Whether the coresets that stand beside the cell are filled too.
+        told: Notes on the data of earlier cells, which are not printed again: see `tell_notes`.
 
     Returns:
         The cell's records, without those of the baselines.
@@ -40,6 +48,7 @@ def run_cell(cell: CellSpec, paths: Paths, machine: Machine, *, with_baselines: 
     """
     job = resolve(cell, paths)
     rows = beside(job) if with_baselines else []
+    tell_notes(job.dataset, told)
     records = run_job(job, machine)
     for row in [*rows, *(of_equal_bytes(job, records) if with_baselines else [])]:
         run_job(row, machine)
@@ -54,6 +63,7 @@ def distil_cell(cell: CellSpec, paths: Paths, machine: Machine) -> Iterator[tupl
         Stopped: if the budget runs out.
     """
     job = resolve(cell, paths, evaluated=False)
+    tell_notes(job.dataset)
     say_settings(job)
     for seed in job.seeds:
         yield make_set(job, seed, machine)

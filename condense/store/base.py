@@ -32,7 +32,8 @@ class DistilledSet(Dataset[Any], ABC):
     Attributes:
         labels: The class of each stored sample.
         content: The manifest's content. The list of the tensors and the numbers of bytes are filled in here.
-        provenance: Where and when the set was made; not part of its hash.
+        provenance: Where and when the set was made, and under ``data_notes`` what the loader of its data left
+            out, changed or chose; not part of its hash.
     """
 
     kind: ClassVar[str]

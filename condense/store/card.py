@@ -64,6 +64,12 @@ def main_rows(content: SetContent, content_hash: str) -> Rows:
     ]
 
 
+def data_notes(provenance: Mapping[str, object]) -> list[str]:
+    """Returns what the loader of a set's data noted: see `condense.data.DatasetSpec`."""
+    notes = provenance.get("data_notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
 def write_card(content: SetContent, provenance: Mapping[str, object], text: CardText) -> str:
     """Returns the card in Markdown.
 
@@ -76,6 +82,7 @@ def write_card(content: SetContent, provenance: Mapping[str, object], text: Card
     rows = [
         *main_rows(content, f"`{provenance['hash']}`"),
         ("Training set", f"`{dataset['train_hash']}`"),
+        *(("Data note", note.replace("|", r"\|")) for note in data_notes(provenance)),
         ("Published recipe", method["source"] or "none"),
         *text.rows,
         ("Distillation seed", str(content["seed"])),

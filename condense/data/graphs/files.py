@@ -35,6 +35,7 @@ class RawGraphs:
         edge_values: Tuple of edge features that each edge label stands for.
         split: Positions of the graphs of each of `PARTS`, ascending; None if the source has no split.
         where: The folder or zip file, for error messages.
+        notes: What the reader left out, changed or chose: see `condense.data.DatasetSpec`.
     """
 
     graphs: Graphs
@@ -42,6 +43,7 @@ class RawGraphs:
     edge_values: tuple[tuple[int, ...], ...]
     split: Mapping[str, Column] | None
     where: str
+    notes: tuple[str, ...] = ()
 
 
 def read_graphs(path: Path) -> RawGraphs:

@@ -210,5 +210,6 @@ def _dataset(name: str, raw: RawGraphs) -> GraphDataset:
         node_labels=int(graphs.node_labels.max()) + 1,
         edge_values=raw.edge_values,
         split="seeded" if raw.split is None else "official",
+        notes=raw.notes,
     )
     return GraphDataset(spec, **parts)

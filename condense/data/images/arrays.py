@@ -30,6 +30,7 @@ class RawImages:
         classes: Class names, if the source has them.
         where: The source, for error messages.
         changed: Whether the images were resized to another size than the source's usual one.
+        notes: What the reader left out, changed or chose: see `condense.data.DatasetSpec`.
     """
 
     train_images: UInt8[Tensor, "_ _ _ _"]
@@ -39,6 +40,7 @@ class RawImages:
     classes: tuple[str, ...] | None
     where: str
     changed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_npz(path: Path) -> RawImages:

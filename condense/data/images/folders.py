@@ -2,14 +2,13 @@
 
 Large folders contain files that cannot be used: truncated or damaged ones, files that are not images, and
 images with one channel of more than 8 bits (Pillow's modes I and F; Pillow itself converts 16-bit colours to
-8 bits). An error counts these files and names the first few. They are left out, with a message, only if the
+8 bits). An error counts these files and names the first few. They are left out, with a note, only if the
 caller asks for it; the hash then covers the remaining images.
 
-Images in other colours than RGB (grey, CMYK, palettes) are converted to RGB, with a message. Transparency is
+Images in other colours than RGB (grey, CMYK, palettes) are converted to RGB, with a note. Transparency is
 dropped.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -233,10 +232,10 @@ def _decoded(
             return found
         return DecodedImage(prepare(found.image), found.mode, found.extent)
 
-    files = [*train, *test]
+    files, notes = [*train, *test], list[str]()
     attempts = list(zip(files, _each(decode, files), strict=True))
     if broken := [f"{path} ({one.reason})" for (path, _), one in attempts if isinstance(one, Unreadable)]:
-        _report_unreadable(broken, len(files), skip)
+        notes.append(_unreadable(broken, len(files), skip))
     decoded = [one for _, one in attempts if isinstance(one, DecodedImage)]
     kept = [file for file, one in attempts if isinstance(one, DecodedImage)]
     n = sum(isinstance(one, DecodedImage) for _, one in attempts[: len(train)])
@@ -248,7 +247,7 @@ def _decoded(
             )
     all_grey = grey and all(len(one.image) == 1 for one in decoded)
     if not all_grey:
-        _report_converted(decoded, where)
+        notes += _converted(decoded)
     images = [one.image if all_grey else one.image.expand(3, -1, -1) for one in decoded]
     for (path, _), image in zip(kept, images, strict=True):
         if image.shape != images[0].shape:
@@ -259,7 +258,9 @@ def _decoded(
     stacked = torch.stack(images)
     labels = torch.tensor([label for _, label in kept], dtype=torch.int64)
     changed = any(one.extent != (one.image.shape[2], one.image.shape[1]) for one in decoded)
-    return RawImages(stacked[:n], labels[:n], stacked[n:], labels[n:], classes, str(where), changed)
+    return RawImages(
+        stacked[:n], labels[:n], stacked[n:], labels[n:], classes, str(where), changed, tuple(notes)
+    )
 
 
 def _pixels(image: Image.Image) -> DecodedImage:
@@ -299,22 +300,21 @@ def _each(work: Callable[[Path], T], files: Sequence[ImageFile]) -> list[T]:
         return list(pool.map(work, [path for path, _ in files]))
 
 
-def _report_unreadable(broken: Sequence[str], count: int, skip: bool) -> None:
-    """Refuses unreadable files, or prints that they are left out."""
+def _unreadable(broken: Sequence[str], count: int, skip: bool) -> str:
+    """Refuses unreadable files, or returns the note that they are left out."""
     reason = f"{len(broken)} of {count} files cannot be read as 8-bit images: {_few(broken)}"
     if not skip:
         raise Refused(
             reason, remedies=[Remedy(settings={"skip_unreadable": True}, effect="leaves these files out")]
         )
-    print(f"left out: {reason}", file=sys.stderr, flush=True)
+    return f"left out: {reason}"
 
 
-def _report_converted(decoded: Sequence[DecodedImage], where: Path) -> None:
-    """Prints how many images of each other colour mode were converted to RGB."""
+def _converted(decoded: Sequence[DecodedImage]) -> list[str]:
+    """Returns the note of how many images of each other colour mode were converted to RGB, if any were."""
     modes = Counter(one.mode for one in decoded if one.mode != "RGB")
-    if modes:
-        told = ", ".join(f"{count} {COLOURS.get(mode, mode)}" for mode, count in sorted(modes.items()))
-        print(f"{where}: of {len(decoded)} images, converted to RGB: {told}", file=sys.stderr, flush=True)
+    told = ", ".join(f"{count} {COLOURS.get(mode, mode)}" for mode, count in sorted(modes.items()))
+    return [f"of {len(decoded)} images, converted to RGB: {told}"] if modes else []
 
 
 def _few(names: Sequence[str]) -> str:

@@ -48,8 +48,11 @@ def load_images(
         data_dir: Folder with the files of named datasets; None takes `condense.files.data_folder`.
         size: Side in pixels to resize all images to. It becomes part of the dataset's name, and the mean and
             the standard deviation are computed anew.
-        skip_unreadable: Whether to leave out image files that cannot be read and print a message, instead of
+        skip_unreadable: Whether to leave out image files that cannot be read, with a note, instead of
             refusing the folder. The hash covers the remaining images.
+
+    Returns:
+        The dataset. The notes of its specification say what was left out or changed.
 
     Raises:
         Refused: If there is no such dataset, or its files are damaged or contradict each other.
@@ -185,6 +188,7 @@ def _dataset(name: str, raw: RawImages, known: KnownImages, size: int | None) ->
         mean=mean,
         std=std,
         dsa=known.dsa,
+        notes=raw.notes,
     )
     splits = ((train, raw.train_labels), (test, raw.test_labels))
     return ImageDataset(spec, *(Images.of(images, labels, spec.num_classes) for images, labels in splits))

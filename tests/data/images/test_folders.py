@@ -57,9 +57,7 @@ def test_a_fixed_fifth_of_each_class_is_the_test_split_of_a_folder(
     assert data.spec.shape == (1, 5, 5) and not data.spec.flips  # all grey: one channel
 
 
-def test_grey_images_among_colour_images_become_rgb_with_a_message(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_grey_images_among_colour_images_become_rgb_with_a_note(tmp_path: Path) -> None:
     root = tmp_path / "own"
     grey = {name: picture(root / "train" / name / "0.png", (5, 5), seed) for seed, name in enumerate("ab")}
     colour = picture(root / "train" / "b" / "1.png", (5, 5, 3))
@@ -69,7 +67,7 @@ def test_grey_images_among_colour_images_become_rgb_with_a_message(
     for image, pixels in zip(data.train.images, grey.values(), strict=False):
         assert all(np.array_equal(channel, pixels) for channel in image.numpy())
     assert np.array_equal(data.train.images[2].numpy(), colour.transpose(2, 0, 1))
-    assert f"{root}: of 4 images, converted to RGB: 3 grey\n" == capsys.readouterr().err
+    assert data.spec.notes == ("of 4 images, converted to RGB: 3 grey",)
 
 
 def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
@@ -117,9 +115,7 @@ def test_unreadable_files_are_counted_and_named(tmp_path: Path) -> None:
         load_images(str(root))
 
 
-def test_skipped_files_are_reported_and_the_data_do_not_contain_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_skipped_files_are_noted_and_the_data_do_not_contain_them(tmp_path: Path) -> None:
     for root in (tmp_path / "whole", tmp_path / "without"):
         for part, count in (("train", 4), ("test", 2)):
             for number in range(2 * count):
@@ -133,10 +129,10 @@ def test_skipped_files_are_reported_and_the_data_do_not_contain_them(
     colour.write_bytes(colour.read_bytes()[:80])
     (tmp_path / "broken" / "test" / "a" / "notes.txt").write_text("no picture")
     plain = load_images(str(tmp_path / "without"))
-    assert capsys.readouterr().err == ""
+    assert plain.spec.notes == ()
     skipped = load_images(str(tmp_path / "broken"), skip_unreadable=True)
     assert skipped.hash == plain.hash and skipped.spec.shape == plain.spec.shape == (1, 6, 6)
-    told = capsys.readouterr().err
+    (told,) = skipped.spec.notes
     assert told.startswith("left out: 2 of 14 files cannot be read") and "a-colour.png" in told
     (tmp_path / "whole" / "train" / "a" / "0.png").write_bytes(b"")
     less = load_images(str(tmp_path / "whole"), skip_unreadable=True)
@@ -174,7 +170,7 @@ def test_skipping_never_empties_a_class(tmp_path: Path) -> None:
         load_images(str(root), skip_unreadable=True)
 
 
-def test_cmyk_images_become_rgb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cmyk_images_become_rgb(tmp_path: Path) -> None:
     inks = {"red": (0, 255, 255, 0), "green": (255, 0, 255, 0), "grey": (0, 0, 0, 127)}
     for name, ink in inks.items():
         for part in ("train", "test"):
@@ -185,7 +181,7 @@ def test_cmyk_images_become_rgb(tmp_path: Path, capsys: pytest.CaptureFixture[st
     wanted = torch.tensor([[0, 255, 0], [128, 128, 128], [255, 0, 0]])
     found = data.train.images.float().mean((2, 3))
     assert (found - wanted).abs().max() < 4
-    assert capsys.readouterr().err.endswith("own: of 6 images, converted to RGB: 6 CMYK\n")
+    assert data.spec.notes == ("of 6 images, converted to RGB: 6 CMYK",)
 
 
 def test_missing_and_empty_class_folders_are_counted(tmp_path: Path) -> None:
