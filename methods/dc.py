@@ -92,6 +92,7 @@ class DC(ImageMethod):
         "network": "convnet-w32",
         "init": "real",
     }
+    class_batches = frozenset({"batch_real"})
     may_be_zero = frozenset({"inner_epochs"})
     remedy = "lower lr_images, for example to 0.01"
 

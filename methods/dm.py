@@ -53,6 +53,7 @@ class DM(ImageMethod):
     name = "dm"
     optimizes = True
     through_view = True
+    class_batches = frozenset({"batch_real"})
     quick = {"iterations": 60, "batch_real": 64}
     remedy = "lower lr_images, for example to 0.1"
 

@@ -108,6 +108,7 @@ class IDC(ImageMethod):
     name = "idc"
     optimizes = True
     through_view = True
+    class_batches = frozenset({"batch_real"})
     quick = {
         "iterations": 2,
         "matches": 10,

@@ -116,6 +116,7 @@ class NCFM(ImageMethod):
     name = "ncfm"
     optimizes = True
     through_view = True
+    class_batches = frozenset({"batch_real"})
     quick = {
         "iterations": 15,
         "lr_images": 0.01,

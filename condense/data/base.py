@@ -24,6 +24,7 @@ class DatasetSpec:
         kind: Kind of data, one of `KIND_NAMES`.
         classes: Names of the classes, in the order of the labels.
         protocol: Name of the evaluation protocol that is used by default.
+        named: Whether it is one of the datasets that are known by name, and not a user's own.
         notes: Everything that the loader left out, changed, merged or chose, with its count: one sentence
             each, such as ``"3 of 90 files were left out: they cannot be read"``. They are in no hash.
     """
@@ -32,6 +33,7 @@ class DatasetSpec:
     kind: str
     classes: tuple[str, ...]
     protocol: str
+    named: bool = False
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

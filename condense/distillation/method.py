@@ -95,6 +95,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         may_be_zero: Names of the whole-number fields that may be 0; all others are at least 1.
         added: Names of the fields that a later version added with a default that changes no result. They
             are left out of `chain` while they have that default, so that run keys and hashes stay the same.
+        class_batches: Names of the fields that count real samples drawn of each class in a step. On a user's
+            own data they are at most the size of the smallest class: see `registry.fitted`.
         remedy: What the user can do when the loss is not finite, in plain English.
         recipes: Published settings by (dataset, ipc).
     """
@@ -108,6 +110,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     quick: ClassVar[Mapping[str, object]] = {}
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
     added: ClassVar[frozenset[str]] = frozenset()
+    class_batches: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "lower the learning rate"
     recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
 

@@ -3,7 +3,7 @@
 import importlib
 import math
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -148,6 +148,27 @@ def changed(method: Method, params: Mapping[str, object]) -> Method:
     # All at once: fields that are checked against each other must not be seen half changed.
     done = [replace(link, **fields) for link, fields in zip(links, values, strict=True)]
     return done[0] if len(done) == 1 else wrapped(cast(list[ImageMethod], done))
+
+
+def fitted(method: Method, smallest: int, given: Collection[str] = ()) -> dict[str, object]:
+    """Returns the fields that count more real samples of a class than the smallest class has, and that size.
+
+    A batch larger than its class holds samples several times, at full cost: with 300 classes of two images, a
+    step of DM with 256 images of each class takes 80 times as long as with two.
+
+    Args:
+        method: The method.
+        smallest: Number of training samples of the smallest class.
+        given: Fields that the user chose, as in ``params`` of `build`; they stay as they are.
+    """
+    found: dict[str, object] = {}
+    for place, link in enumerate(method.links()):
+        for field in sorted(link.class_batches):
+            names = [f"{link.name}.{field}", *([field] if place == 0 else [])]
+            value = link.config()[field]
+            if isinstance(value, int) and value > smallest >= 1 and not set(names) & set(given):
+                found[names[-1]] = smallest
+    return found
 
 
 def parse(method: Method, name: str, value: object) -> object:

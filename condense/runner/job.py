@@ -11,7 +11,7 @@ from typing import Any
 
 from condense.data import Dataset, load_dataset
 from condense.distillation import Method, Recipe
-from condense.distillation.registry import build
+from condense.distillation.registry import build, changed, fitted
 from condense.errors import Refused, Remedy
 from condense.evaluation.kinds import KINDS, Setup, kind_of, require_fit
 from condense.files import home, require_writable
@@ -34,6 +34,7 @@ class Job:
         recipe: The published settings that the method was built from, if there are any.
         labeller: Hash of the dataset's fixed teacher if it labels under the protocol.
         teachers: The files of the teachers that the method's settings name by their hashes.
+        fitted: Fields of the method that were lowered to the size of the smallest class; see `fitted`.
         results: Folder for records; None writes none.
     """
 
@@ -45,6 +46,7 @@ class Job:
     recipe: Recipe | None = None
     labeller: str | None = None
     teachers: Mapping[str, Path] = field(default_factory=dict)
+    fitted: Mapping[str, object] = field(default_factory=dict)
     results: Path | None = None
 
     @property
@@ -166,9 +168,12 @@ def _with_method(job: Job) -> Job:
     if cell.teacher is not None:
         method, teachers = kind_of(dataset).with_teacher(method, Path(cell.teacher), dataset)
     method.check(dataset, cell.ipc, teachers=teachers, cache=home())
+    # The named datasets have records whose keys hold these fields as they are.
+    lowered = {} if spec.named else fitted(method, min(dataset.train.counts()), cell.params)
+    method = changed(method, lowered)
     if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
         raise Refused("a seed is a whole number from 0", setting="seed", value=bad[0])
-    return replace(job, method=method, recipe=recipe, teachers=teachers)
+    return replace(job, method=method, recipe=recipe, teachers=teachers, fitted=lowered)
 
 
 def _protocol(job: Job, made: DistilledSet | None) -> Protocol:

@@ -164,3 +164,6 @@ def say_settings(job: Job) -> None:
     source = f"published settings: {job.recipe.source}" if job.recipe else "no published settings: defaults"
     params = ", ".join(f"{name}={value}" for name, value in job.cell.params.items())
     say(f"{job.cell.title}: {source}{f', with {params}' if params else ''}")
+    for name, value in job.fitted.items():
+        spec = job.dataset.spec
+        say(f"{name} is {value}, as the smallest class of {spec.name} has {value} training {spec.kind}")

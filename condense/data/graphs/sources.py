@@ -205,6 +205,7 @@ def _dataset(name: str, raw: RawGraphs) -> GraphDataset:
         )
     spec = GraphSpec(
         name=name,
+        named=name in KNOWN_GRAPHS,
         classes=tuple(str(label) for label in raw.classes),
         features=tuple((graphs.node_features.amax(0) + 1).tolist()),
         node_labels=int(graphs.node_labels.max()) + 1,

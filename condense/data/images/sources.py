@@ -132,7 +132,7 @@ def _known(name: str, known: KnownImages, raw: RawImages, size: int | None) -> I
                 f"{raw.where} holds images of {height} x {width} x {channels}, but {name}'s are "
                 f"{known.shape[1]} x {known.shape[2]} x {known.shape[0]}"
             )
-    return _dataset(name, replace(raw, classes=known.classes), known, size)
+    return _dataset(name, replace(raw, classes=known.classes), known, size, named=True)
 
 
 def _file(path: Path, size: int | None) -> ImageDataset:
@@ -166,10 +166,10 @@ def _own(name: str, raw: RawImages, size: int | None) -> ImageDataset:
     known = KnownImages(
         classes=classes, shape=(channels, height, width), dsa=FULL if channels == 3 else NO_FLIP
     )
-    return _dataset(name, replace(raw, classes=classes), known, size)
+    return _dataset(name, replace(raw, classes=classes), known, size, named=False)
 
 
-def _dataset(name: str, raw: RawImages, known: KnownImages, size: int | None) -> ImageDataset:
+def _dataset(name: str, raw: RawImages, known: KnownImages, size: int | None, *, named: bool) -> ImageDataset:
     """Checks the arrays, resizes the images if requested, and specifies the dataset."""
     assert raw.classes is not None
     _check(raw, raw.classes)
@@ -188,6 +188,7 @@ def _dataset(name: str, raw: RawImages, known: KnownImages, size: int | None) ->
         mean=mean,
         std=std,
         dsa=known.dsa,
+        named=named,
         notes=raw.notes,
     )
     splits = ((train, raw.train_labels), (test, raw.test_labels))
