@@ -89,6 +89,10 @@ class Protocol:
         steps: Number of optimiser steps, instead of stages; used for graphs.
         select: ``valid`` tests the student in its best state on the real validation data, which is evaluated
             at every tenth step; the size of the set then includes the validation data.
+        batches: Number of batches that a small set is cut into: n samples are trained on in batches of
+            ``n / batches``, rounded down, but of no fewer than `least_batch` and no more than `batch`.
+        least_batch: See `batches`; the two go together.
+        least_steps: Least number of optimiser steps: where the stages would make fewer, they are lengthened.
     """
 
     name: str
@@ -114,6 +118,9 @@ class Protocol:
     teacher_mode: str | None = None
     steps: int | None = None
     select: str | None = None
+    batches: int | None = None
+    least_batch: int | None = None
+    least_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown names and fields that contradict each other."""
@@ -125,6 +132,8 @@ class Protocol:
             raise Refused(f"{self.name}: a batch is mixed by cutmix or by mixup, not by both")
         if self.online and not self.temperature:
             raise Refused(f"{self.name}: labels={self.labels} need a temperature")
+        if (self.batches is None) != (self.least_batch is None):
+            raise Refused(f"{self.name}: batches and least_batch go together")
         if self.steps is not None and self.stages:
             raise Refused(f"{self.name}: the length of training is given by steps or by stages, not by both")
 
@@ -137,20 +146,37 @@ class Protocol:
     def epochs(self) -> int:
         return sum(stage.epochs for stage in self.stages)
 
-    def lasting(self, epochs: int | None) -> tuple[Stage, ...]:
-        """Returns the stages, or one stage with as many epochs as a set has labels for.
+    def batch_for(self, n: int) -> int:
+        """Returns the batch size for a set of n samples; the last batch of an epoch may be smaller."""
+        most = min(n, self.batch or n)
+        if self.batches is None or self.least_batch is None:
+            return most
+        return min(most, max(self.least_batch, n // self.batches))
+
+    def lasting(self, n: int, labelled: int | None = None) -> tuple[Stage, ...]:
+        """Returns the stages of the training on a set of n samples.
+
+        A protocol without stages has one stage, with as many epochs as the set has labels for.
 
         Args:
-            epochs: Number of epochs that the set has stored labels for; None if it stores none.
+            n: Number of samples that a student is trained on.
+            labelled: Number of epochs that the set has stored labels for; None if it stores none.
 
         Raises:
             Refused: If the protocol has no stages and the set stores no labels.
         """
-        if self.stages:
+        if not self.stages:
+            if labelled is None:
+                raise Refused(f"{self.name} lasts as long as a set's stored labels do: this set stores none")
+            return (Stage(epochs=labelled),)
+        steps, least = self.epochs * -(-n // self.batch_for(n)), self.least_steps or 0
+        if steps >= least:
             return self.stages
-        if epochs is None:
-            raise Refused(f"{self.name} lasts as long as a set's stored labels do, and this set stores none")
-        return (Stage(epochs=epochs),)
+        return tuple(replace(stage, epochs=-(-stage.epochs * least // steps)) for stage in self.stages)
+
+    def epochs_for(self, n: int, labelled: int | None = None) -> int:
+        """Returns the number of epochs of all stages: see `lasting`."""
+        return sum(stage.epochs for stage in self.lasting(n, labelled))
 
     def factor(self, epoch: int, epochs: int) -> float:
         """Returns the factor of the learning rate in an epoch, in addition to the scale of its stage.

@@ -187,6 +187,10 @@ def test_the_hash_covers_every_field() -> None:
         {"squared": True},
         {"teacher_mode": "train"},
         {"select": "valid"},
+        {"batches": 10, "least_batch": 10},
+        {"batches": 20, "least_batch": 10},
+        {"batches": 10, "least_batch": 20},
+        {"least_steps": 3000},
         {"stages": ()},
         {"stages": (), "steps": 300},
         {"stages": (), "steps": 301},
@@ -198,7 +202,7 @@ def test_the_hash_covers_every_field() -> None:
 
 def test_fields_of_none_do_not_occur_in_the_json() -> None:
     off = {name for name in Protocol.__dataclass_fields__ if getattr(HARD_V1, name) is None}
-    assert len(off) == 12 and not off & set(HARD_V1.to_json())
+    assert len(off) == 15 and not off & set(HARD_V1.to_json())
     assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
 
@@ -231,6 +235,7 @@ def test_an_unknown_optimiser_is_refused_with_the_known_ones() -> None:
         ({"teacher_mode": "eval"}, "unknown teacher_mode 'eval'; known: train"),
         ({"select": "test"}, "unknown select 'test'; known: valid"),
         ({"steps": 300}, "hard-v1: the length of training is given by steps or by stages, not by both"),
+        ({"batches": 10}, "hard-v1: batches and least_batch go together"),
         ({"cutmix": 1.0, "mixup": 0.8}, "hard-v1: a batch is mixed by cutmix or by mixup, not by both"),
     ],
 )
@@ -271,10 +276,28 @@ def test_without_a_schedule_the_factor_is_exactly_1() -> None:
 
 
 def test_a_protocol_without_stages_lasts_as_long_as_stored_labels() -> None:
-    assert REPLAY_V1.lasting(7) == (Stage(epochs=7),)
-    assert HARD_V1.lasting(7) == HARD_V1.lasting(None) == HARD_V1.stages
-    with pytest.raises(Refused, match="replay-v1 lasts as long as a set's stored labels do, and this set"):
-        REPLAY_V1.lasting(None)
+    assert REPLAY_V1.lasting(100, 7) == (Stage(epochs=7),)
+    assert HARD_V1.lasting(100, 7) == HARD_V1.lasting(100) == HARD_V1.stages
+    with pytest.raises(Refused, match="replay-v1 lasts as long as a set's stored labels do: this set"):
+        REPLAY_V1.lasting(100)
+
+
+def test_a_small_set_is_cut_into_more_batches_where_the_protocol_says_so() -> None:
+    cut = replace(HARD_V1, batch=128, batches=10, least_batch=8)
+    sizes = {n: cut.batch_for(n) for n in (1, 7, 8, 79, 90, 99, 100, 1279, 1280, 50_000)}
+    assert sizes == {1: 1, 7: 7, 8: 8, 79: 8, 90: 9, 99: 9, 100: 10, 1279: 127, 1280: 128, 50_000: 128}
+    assert [replace(HARD_V1, batch=128).batch_for(n) for n in (100, 128, 1280)] == [100, 128, 128]
+    assert replace(HARD_V1, batch=0).batch_for(1280) == 1280
+
+
+def test_a_least_number_of_steps_lengthens_the_stages_of_small_sets_alone() -> None:
+    least = replace(HARD_V1, batch=10, least_steps=3000, stages=(Stage(epochs=20), Stage(epochs=10)))
+    assert least.lasting(1000) == least.stages and least.epochs_for(1000) == 30
+    assert [stage.epochs for stage in least.lasting(990)] == [21, 11]
+    assert [stage.epochs for stage in least.lasting(10)] == [2000, 1000]
+    for n in (1, 9, 10, 11, 101, 505, 999):
+        epochs, per_epoch = least.epochs_for(n), -(-n // 10)
+        assert 3000 <= epochs * per_epoch < 3000 + 2 * per_epoch
 
 
 @pytest.mark.parametrize(

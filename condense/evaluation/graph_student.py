@@ -122,7 +122,7 @@ def _batches(
     source: GraphSource, protocol: Protocol, generator: torch.Generator
 ) -> Iterator[tuple[GraphBatch, Float[Tensor, " b"]]]:
     """Yields batches without end, each with the weights of its losses."""
-    size, weighting = min(protocol.batch or len(source), len(source)), source.weighting
+    size, weighting = protocol.batch_for(len(source)), source.weighting
     alike = torch.full_like(weighting[:size], 1 / size)
     if protocol.whole:
         while True:

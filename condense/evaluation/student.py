@@ -36,6 +36,10 @@ Labeller = Callable[[Float[Tensor, "b c h w"], Target], Target]
 class ImageSource(Interface):
     """What a student can be trained on: a `condense.store.ImageSet` or `WholeImages`."""
 
+    def __len__(self) -> int:
+        """Returns the number of images that a student sees in an epoch."""
+        ...
+
     @property
     def learned_lr(self) -> float | None:
         """The learning rate that was learned with the images; None if there is none."""
@@ -61,6 +65,9 @@ class WholeImages:
 
     train: Images
 
+    def __len__(self) -> int:
+        return len(self.train)
+
     @property
     def learned_lr(self) -> None:
         """None: real images come with no learning rate."""
@@ -73,7 +80,7 @@ class WholeImages:
         """Yields every image once, in an order that the generator draws."""
         del epoch
         order = torch.randperm(len(self.train), generator=generator).to(self.train.labels.device)
-        for chosen in torch.split(order, protocol.batch):
+        for chosen in torch.split(order, protocol.batch_for(len(self))):
             yield self.train.images[chosen], Hard(self.train.labels[chosen])
 
 
@@ -222,7 +229,7 @@ class ImageStudent(Student[Network]):
         protocol = self.protocol
         augment = named_augmentation(protocol.augment, self.spec.dsa)
         lr = learning_rate(self.source, protocol)
-        stages = protocol.lasting(None if protocol.stages else self.source.epochs)
+        stages = protocol.lasting(len(self.source), self.source.epochs)
         epochs = sum(stage.epochs for stage in stages)
         epoch = 0
         for number, stage in enumerate(stages):

@@ -1,6 +1,6 @@
 """The fixed teacher of a dataset, and the places of teachers: shipped, pinned by a user, or kept by a run.
 
-``soft-v1`` labels all sets of a dataset with the same network, so this network is pinned by its hash. Small
+``soft-v2`` labels all sets of a dataset with the same network, so this network is pinned by its hash. Small
 ones are shipped beside this module; others are pinned once by a user and stored below the home folder. A
 teacher that a run has used is kept there as well, by its hash, so that the run's sets can be evaluated with
 it.
@@ -32,14 +32,19 @@ PINNED: Mapping[str, Pinned] = {
         hash="9567c61ca8e1886b388a400d8dab98433b94bccfd44ccb27d4decf66680bbcf3",
         train_hash="b6536b565eeeafba1d93fa1262b308b74224c9a28cc09457cce76f9221c6b2c9",
     ),
+    "cifar10": Pinned(
+        file="cifar10.safetensors",
+        hash="801f7269c04d4cfccce4b6272c0f3319c1c7d8698a389fcd4ff490ed70b77ef7",
+        train_hash="a28d45c8de96d9d461f0627c5fc0869e4fcb37a9cfd87dc75d8eacfbaa0e5771",
+    ),
     "fashion-mnist": Pinned(
         file="fashion-mnist.safetensors",
         hash="3301892729347f8b4404b8b669417e2c5f49ac7c57818a8598047d9f5885883a",
         train_hash="b317137254a8cfaa834f3daac6be91320519514882a582590de3bb41eb73c75e",
     ),
 }
-"""The shipped teachers by the dataset's name. Both are a convnet-w32-bn, trained by
-`condense.teachers.training.teach` for 200 epochs on the digits and for 20 on Fashion-MNIST."""
+"""The shipped teachers by the dataset's name. Each is a convnet-w32-bn, trained by
+`condense.teachers.training.teach` for 200 epochs on the digits, 40 on CIFAR-10 and 20 on Fashion-MNIST."""
 
 
 FIXED, TRAINED = "fixed", "trained"

@@ -254,6 +254,9 @@ class Repeated:
         self.epochs: int | None = None
         self.seen: list[int] = []
 
+    def __len__(self) -> int:
+        return 16
+
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Target]]:
@@ -265,6 +268,13 @@ def test_epochs_are_counted_through_over_the_stages(toy: ImageDataset, unseen: I
     source = Repeated(toy)
     trained(source, unseen, toy, TINY)
     assert source.seen == [0, 1, 2, 3, 4]
+
+
+def test_a_student_makes_no_fewer_steps_than_the_protocol_asks_for(toy: ImageDataset, unseen: Images) -> None:
+    source = Repeated(toy)
+    trained(source, unseen, toy, replace(TINY, least_steps=7))
+    # TINY has 3 and 2 epochs of one step each: 7 / 5 as many are 4.2 and 2.8, in whole epochs 5 and 3.
+    assert source.seen == list(range(8))
 
 
 def test_a_student_depends_on_its_seed_alone(

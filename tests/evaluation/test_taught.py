@@ -195,6 +195,9 @@ class Stored:
         self.seen: list[int] = []
         self.images = images
 
+    def __len__(self) -> int:
+        return len(self.images)
+
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Target]]:

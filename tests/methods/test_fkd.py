@@ -58,6 +58,9 @@ class Online:
         self.shown, self.teacher, self.rng = shown, teacher, rng
         self.batch, self.epochs = batch, epochs
 
+    def __len__(self) -> int:
+        return len(self.shown)
+
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Target]]:
@@ -106,6 +109,9 @@ def test_a_student_learns_from_the_labels_and_not_from_those_of_other_views(
 
     class Misplaced:
         learned_lr, epochs = None, 40
+
+        def __len__(self) -> int:
+            return len(stored)
 
         def batches(
             self, epoch: int, protocol: Protocol, generator: torch.Generator

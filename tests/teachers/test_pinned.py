@@ -8,6 +8,7 @@ import pytest
 
 from condense.data import ImageDataset, load_images
 from condense.errors import Refused
+from condense.files import canonical
 from condense.networks import Network
 from condense.teachers import (
     PINNED,
@@ -21,6 +22,7 @@ from condense.teachers import (
     pin,
     require_pinnable,
 )
+from condense.teachers.training import teacher_training
 
 SHIPPED = [
     name.name for name in resources.files("condense.teachers").iterdir() if ".safetensors" in name.name
@@ -29,7 +31,7 @@ SHIPPED = [
 
 def test_exactly_the_pinned_teachers_are_shipped() -> None:
     assert sorted(SHIPPED) == sorted(entry.file for entry in PINNED.values())
-    assert "digits" in PINNED
+    assert set(PINNED) == {"digits", "fashion-mnist", "cifar10"}
 
 
 @pytest.mark.parametrize("name", PINNED)
@@ -37,7 +39,17 @@ def test_a_shipped_teacher_has_the_hash_and_the_data_that_it_is_pinned_by(name: 
     found = fixed(name, PINNED[name].train_hash)
     assert found.hash == PINNED[name].hash and found.dataset == name
     assert found.header is not None and found.header.train_hash == PINNED[name].train_hash
-    assert found.nbytes < 60_000 and found.accuracy is not None and found.accuracy > 85
+    assert found.nbytes < 60_000 and found.accuracy is not None and found.accuracy > 82
+    assert found.header.training["held_out"] == 0.05 and found.header.network == "convnet-w32-bn"
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("digits", 200), ("fashion-mnist", 20), ("cifar10", 40)])
+def test_a_shipped_teacher_was_trained_as_long_as_the_module_says(name: str, epochs: int) -> None:
+    header = fixed(name, PINNED[name].train_hash).header
+    assert header is not None and header.training["epochs"] == epochs
+    assert canonical(dict(header.training)) == canonical(
+        teacher_training("convnet-w32-bn", epochs=epochs).describe()
+    )
 
 
 def test_the_teacher_of_the_digits_knows_them() -> None:

@@ -198,13 +198,13 @@ class ImageSet(DistilledSet):
         if protocol.labels == "stored":
             yield from self._replayed(epoch, protocol, generator)
             return
-        order = torch.randperm(len(self), generator=generator)
-        if len(self) <= protocol.batch:
+        order, batch = torch.randperm(len(self), generator=generator), protocol.batch_for(len(self))
+        if len(self) <= batch:
             every = torch.arange(len(self.images), device=self.device)
             yield decode_all(self._decoders(every), self._normalized(self.images), self._grey), self.target
             return
         target = self.target
-        for index in torch.split(order.to(self.device), protocol.batch):
+        for index in torch.split(order.to(self.device), batch):
             yield self.images_at(index), target[index]
 
     def _replayed(
