@@ -11,6 +11,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from condense.data.images.known import KnownImages
+from condense.data.notes import few
 from condense.errors import Refused
 from condense.files import first_line, home, require_writable
 
@@ -44,7 +45,7 @@ class RawImages:
 
 
 def read_npz(path: Path) -> RawImages:
-    """Reads an ``.npz`` file with MedMNIST's keys; ``val`` arrays are ignored.
+    """Reads an ``.npz`` file with MedMNIST's keys; other arrays, such as ``val_images``, are left out.
 
     ``train_images`` and ``test_images`` are (N, H, W), (N, H, W, 1) or (N, H, W, 3) as uint8, and
     ``train_labels`` and ``test_labels`` (N,) or (N, 1) as integers.
@@ -65,11 +66,13 @@ def read_npz(path: Path) -> RawImages:
                         f"{path} holds no {key!r}, only {', '.join(sorted(file.files)) or 'nothing'}"
                     )
             arrays = {key: file[key] for key in KEYS}
+            others = sorted(set(file.files) - set(KEYS))
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise Refused(f"{path} is not an intact .npz file: {first_line(error)}") from error
     checks = (_images, _labels, _images, _labels)
     parts = [check(arrays[key], f"{key} in {path}") for check, key in zip(checks, KEYS, strict=True)]
-    return RawImages(parts[0], parts[1], parts[2], parts[3], None, str(path))
+    notes = (f"left out: {len(others)} other arrays: {few(others)}",) if others else ()
+    return RawImages(parts[0], parts[1], parts[2], parts[3], None, str(path), notes=notes)
 
 
 def read_digits() -> RawImages:

@@ -5,75 +5,61 @@ images with one channel of more than 8 bits (Pillow's modes I and F; Pillow itse
 8 bits). An error counts these files and names the first few. They are left out, with a note, only if the
 caller asks for it; the hash then covers the remaining images.
 
-Images in other colours than RGB (grey, CMYK, palettes) are converted to RGB, with a note. Transparency is
-dropped.
+Images in other colours than RGB (grey, CMYK, palettes) are converted to RGB, with a note. A user's own
+pictures are read as a viewer shows them: see `condense.data.images.pictures`. Hidden files, and those that
+systems leave behind, are no data; these and whatever else lies beside the class folders are left out, with a
+note.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from condense.data.images.arrays import RawImages
+from condense.data.images.pictures import (
+    COLOURS,
+    TRAITS,
+    DecodedImage,
+    Unreadable,
+    as_shown,
+    opened,
+    plain,
+)
 from condense.data.images.resize import centred, resized
+from condense.data.notes import few, is_leftover, on_resizing
 from condense.errors import Refused, Remedy
-from condense.files import first_line
 
 TEST_SHARE = 0.2
 """Share of each class that becomes the test split if the folder has none."""
-
-FEW = 3
-"""Number of files that a message names."""
-
-COLOURS = {"L": "grey", "1": "black and white", "LA": "grey with transparency", "P": "with a palette"}
-"""Readable names of Pillow's colour modes."""
 
 T = TypeVar("T")
 
 ImageFile = tuple[Path, int]
 """An image file and its class id."""
 
+Extent = tuple[int, int]
+"""Width and height in pixels."""
+
 Prepare = Callable[[UInt8[Tensor, "c h w"]], UInt8[Tensor, "c height width"]]
 """Resizes an image to the requested size."""
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """The reason why a file cannot be used as an image."""
-
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class DecodedImage:
-    """A decoded image file.
-
-    Attributes:
-        image: The resized image, with one channel if the file is grey.
-        mode: Pillow's name of the file's colour mode.
-        extent: Width and height of the image in the file.
-    """
-
-    image: UInt8[Tensor, "c h w"]
-    mode: str
-    extent: tuple[int, int]
 
 
 def read_folder(root: Path, size: int | None, *, skip_unreadable: bool = False) -> RawImages:
     """Reads a user's folder: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*`` without a split.
 
-    Classes and files are sorted by name. Hidden files are ignored; every other file must be an image. Without
-    a split, a fifth of each class (at least one image) becomes the test split: the first files in the order
-    of ``numpy.random.RandomState(0).permutation``. Skipped files do not change the split of the other files.
-    If all images are grey, they keep one channel; otherwise all are converted to RGB.
+    Classes and files are sorted by name. Every file in a class folder must be an image, except those that
+    `condense.data.notes.is_leftover` knows. Without a split, a fifth of each class (at least one image)
+    becomes the test split: the first files in the order of ``numpy.random.RandomState(0).permutation``.
+    Skipped files do not change the split of the other files. If all images are grey, they keep one channel;
+    otherwise all are converted to RGB.
 
     Args:
         root: The folder.
@@ -96,16 +82,22 @@ def read_folder(root: Path, size: int | None, *, skip_unreadable: bool = False) 
         tested = [label for label, name in enumerate(classes) if (root / "test" / name).is_dir()]
         found = _of_classes([root / "test" / classes[label] for label in tested])
         test = [(file, tested[place]) for file, place in found]
+        parts = [root / "train", root / "test"]
+        folders = [part / name for part in parts for name in classes if (part / name).is_dir()]
+        notes = _left_out(root, [root, *parts], folders)
     else:
         classes = _class_names(root)
         train, test = _split(root, classes)
+        notes = _left_out(root, [root], [root / name for name in classes])
+        notes.append(f"the test split is a fifth of each class, {len(test)} of {len(train + test)} files")
     if size is None:
-        _require_one_size(train + test)
+        _require_one_shape(train + test)
 
     def prepare(image: UInt8[Tensor, "c h w"]) -> UInt8[Tensor, "c h2 w2"]:
         return image if size is None else resized(image[None], size, size)[0]
 
-    return _decoded(train, test, classes, root, prepare, skip_unreadable, grey=True)
+    raw = _decoded(train, test, classes, root, prepare, skip_unreadable, own=True)
+    return replace(raw, notes=(*notes, *raw.notes))
 
 
 def read_tiny(root: Path, classes: tuple[str, ...], *, skip_unreadable: bool = False) -> RawImages:
@@ -151,10 +143,35 @@ def read_imagenet(
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    names = tuple(
+        sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_leftover(entry.name))
+    )
     if not names:
         raise Refused(f"{root} has no folders; a folder of images must hold one folder for each class")
     return names
+
+
+def _left_out(root: Path, parents: Sequence[Path], folders: Sequence[Path]) -> list[str]:
+    """Says what of a folder is not read.
+
+    Args:
+        root: The folder.
+        parents: The folders in it that hold the class folders, and itself.
+        folders: The class folders.
+    """
+    used = {*parents, *folders}
+    beside = [entry for parent in parents for entry in sorted(parent.iterdir()) if entry not in used]
+    inside = [entry for folder in folders for entry in sorted(folder.iterdir())]
+
+    def named(entries: Sequence[Path]) -> str:
+        return few([f"{entry.relative_to(root)}{'/' if entry.is_dir() else ''}" for entry in entries])
+
+    notes = []
+    if others := [entry for entry in beside if not is_leftover(entry.name)]:
+        notes.append(f"left out: {len(others)} beside the class folders: {named(others)}")
+    if leftovers := [entry for entry in [*beside, *inside] if is_leftover(entry.name)]:
+        notes.append(f"left out: {len(leftovers)} hidden or left behind by a system: {named(leftovers)}")
+    return notes
 
 
 def _require_folders(folders: Sequence[Path], remedy: str = "") -> None:
@@ -162,7 +179,7 @@ def _require_folders(folders: Sequence[Path], remedy: str = "") -> None:
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         verb = "is" if len(missing) == 1 else "are"
         raise Refused(
-            f"{len(missing)} of {len(folders)} class folders {verb} missing: {_few(missing)}{remedy}"
+            f"{len(missing)} of {len(folders)} class folders {verb} missing: {few(missing)}{remedy}"
         )
 
 
@@ -172,12 +189,12 @@ def _of_classes(folders: Sequence[Path]) -> list[ImageFile]:
 
 
 def _files(folders: Sequence[Path]) -> list[list[Path]]:
-    """Lists the files of each folder, sorted by name, without hidden files."""
+    """Lists the files of each folder, sorted by name, without what systems leave behind."""
     _require_folders(folders)
-    files = [sorted(entry for entry in folder.iterdir() if entry.name[0] != ".") for folder in folders]
+    files = [sorted(entry for entry in folder.iterdir() if not is_leftover(entry.name)) for folder in folders]
     if empty := [str(folder) for folder, found in zip(folders, files, strict=True) if not found]:
         verb = "is" if len(empty) == 1 else "are"
-        raise Refused(f"{len(empty)} of {len(folders)} class folders {verb} empty: {_few(empty)}")
+        raise Refused(f"{len(empty)} of {len(folders)} class folders {verb} empty: {few(empty)}")
     return files
 
 
@@ -197,19 +214,22 @@ def _split(root: Path, classes: tuple[str, ...]) -> tuple[list[ImageFile], list[
     return train, test
 
 
-def _require_one_size(files: Sequence[ImageFile]) -> None:
-    """Refuses images of different sizes; only the headers of the files are read."""
-    seen: dict[tuple[int, int], Path] = {}
-    sizes = _each(lambda path: _opened(path, lambda image: image.size), files)
-    for (path, _), found in zip(files, sizes, strict=True):
-        if not isinstance(found, Unreadable):
-            seen.setdefault(found, path)
-    if len(seen) > 1:
-        (first, one), (second, other) = list(seen.items())[:2]
-        raise Refused(
-            f"{one} is {first[0]} x {first[1]} pixels, but {other} is {second[0]} x {second[1]}",
-            remedies=[Remedy(settings={"size": None}, effect="resizes all images to one size")],
-        )
+def _require_one_shape(files: Sequence[ImageFile]) -> None:
+    """Refuses images that differ in size and not only in orientation; only the files' headers are read."""
+    sizes = _each(lambda path: opened(path, lambda image: image.size), files)
+    known = [(path, size) for (path, _), size in zip(files, sizes, strict=True) if isinstance(size, tuple)]
+    for path, size in known:
+        if sorted(size) != sorted(known[0][1]):
+            raise _of_two_sizes(known[0], (path, size))
+
+
+def _of_two_sizes(one: tuple[Path, Extent], other: tuple[Path, Extent], own: bool = True) -> Refused:
+    (path, (width, height)), (second, size) = one, other
+    remedy = Remedy(settings={"size": None}, effect="resizes all images to one size")
+    return Refused(
+        f"{path} is {width} x {height} pixels, but {second} is {size[0]} x {size[1]}",
+        remedies=[remedy] if own else [],
+    )
 
 
 def _decoded(
@@ -219,79 +239,48 @@ def _decoded(
     where: Path,
     prepare: Prepare,
     skip: bool,
-    grey: bool = False,
+    own: bool = False,
 ) -> RawImages:
     """Decodes all image files, resizes them with ``prepare`` and stacks the images of each split.
 
-    If ``grey`` is true and all images are grey, they keep one channel.
+    If ``own`` is true, the images are a user's: they are read `as_shown`, and keep one channel if all are
+    grey.
     """
 
     def decode(path: Path) -> DecodedImage | Unreadable:
-        found = _opened(path, _pixels)
-        if isinstance(found, Unreadable):
-            return found
-        return DecodedImage(prepare(found.image), found.mode, found.extent)
+        found = opened(path, as_shown if own else plain)
+        return found if isinstance(found, Unreadable) else replace(found, image=prepare(found.image))
 
     files, notes = [*train, *test], list[str]()
     attempts = list(zip(files, _each(decode, files), strict=True))
-    if broken := [f"{path} ({one.reason})" for (path, _), one in attempts if isinstance(one, Unreadable)]:
-        notes.append(_unreadable(broken, len(files), skip))
+    broken = [(path, label, one) for (path, label), one in attempts if isinstance(one, Unreadable)]
     decoded = [one for _, one in attempts if isinstance(one, DecodedImage)]
     kept = [file for file, one in attempts if isinstance(one, DecodedImage)]
     n = sum(isinstance(one, DecodedImage) for _, one in attempts[: len(train)])
     for part, before, after in (("training", train, kept[:n]), ("test", test, kept[n:])):
         if lost := sorted({label for _, label in before} - {label for _, label in after}):
+            example = next(f"{path} ({why.reason})" for path, label, why in broken if label == lost[0])
             raise Refused(
                 f"no {part} image of the class {classes[lost[0]]!r} in {where} can be read "
-                f"({len(lost)} such classes)"
+                f"({len(lost)} such classes): {example}"
             )
-    all_grey = grey and all(len(one.image) == 1 for one in decoded)
+    if broken:
+        notes.append(_unreadable([f"{path} ({one.reason})" for path, _, one in broken], len(files), skip))
+    all_grey = own and all(len(one.image) == 1 for one in decoded)
     if not all_grey:
         notes += _converted(decoded)
+    if own:
+        notes += _shown(decoded)
     images = [one.image if all_grey else one.image.expand(3, -1, -1) for one in decoded]
-    for (path, _), image in zip(kept, images, strict=True):
+    for (path, _), one, image in zip(kept, decoded, images, strict=True):
         if image.shape != images[0].shape:
-            one, other = list(images[0].shape), list(image.shape)
-            raise Refused(
-                f"{path} gives an image of {other} (c, h, w), where {kept[0][0]} gives one of {one}"
-            )
+            raise _of_two_sizes((kept[0][0], decoded[0].extent), (path, one.extent), own)
     stacked = torch.stack(images)
     labels = torch.tensor([label for _, label in kept], dtype=torch.int64)
     changed = any(one.extent != (one.image.shape[2], one.image.shape[1]) for one in decoded)
     return RawImages(
         stacked[:n], labels[:n], stacked[n:], labels[n:], classes, str(where), changed, tuple(notes)
     )
-
-
-def _pixels(image: Image.Image) -> DecodedImage:
-    """Returns the pixels of an open image, with one channel if it is grey and as RGB otherwise."""
-    grey = image.mode in ("L", "1")
-    pixels = torch.from_numpy(np.array(image.convert("L" if grey else "RGB")))
-    tensor = pixels[None] if grey else pixels.permute(2, 0, 1).contiguous()
-    return DecodedImage(tensor, image.mode, image.size)
-
-
-def _opened(path: Path, work: Callable[[Image.Image], T]) -> T | Unreadable:
-    """Opens an image and applies a function to it; returns the reason if that fails."""
-    try:
-        with Image.open(path) as image:
-            if image.mode[0] in "IF":  # a conversion would clip these values to 0 .. 255, not scale them
-                return Unreadable("not 8 bits a channel")
-            return work(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders may raise anything for a damaged file
-        return Unreadable(_reason(error))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return first_line(error)[:60]
 
 
 def _each(work: Callable[[Path], T], files: Sequence[ImageFile]) -> list[T]:
@@ -302,7 +291,7 @@ def _each(work: Callable[[Path], T], files: Sequence[ImageFile]) -> list[T]:
 
 def _unreadable(broken: Sequence[str], count: int, skip: bool) -> str:
     """Refuses unreadable files, or returns the note that they are left out."""
-    reason = f"{len(broken)} of {count} files cannot be read as 8-bit images: {_few(broken)}"
+    reason = f"{len(broken)} of {count} files cannot be read as 8-bit images: {few(broken)}"
     if not skip:
         raise Refused(
             reason, remedies=[Remedy(settings={"skip_unreadable": True}, effect="leaves these files out")]
@@ -317,6 +306,9 @@ def _converted(decoded: Sequence[DecodedImage]) -> list[str]:
     return [f"of {len(decoded)} images, converted to RGB: {told}"] if modes else []
 
 
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return ", ".join(names[:FEW]) + more
+def _shown(decoded: Sequence[DecodedImage]) -> list[str]:
+    """Returns a note of each trait that a user's images have, and of how they were resized."""
+    traits = Counter(trait for one in decoded for trait in one.traits)
+    notes = [f"{traits[trait]} of {len(decoded)} {told}" for trait, told in TRAITS.items() if traits[trait]]
+    height, width = decoded[0].image.shape[1:]
+    return notes + on_resizing(Counter(one.extent for one in decoded), (width, height))

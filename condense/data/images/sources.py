@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from condense.data.images.arrays import RawImages, download, read_digits, read_n
 from condense.data.images.known import FULL, IMAGE_NAMES, KNOWN, NO_FLIP, SUBSETS, KnownImages, imagenet
 from condense.data.images.resize import require_size, resized
 from condense.data.images.spec import ImageDataset, Images, ImageSpec
+from condense.data.images.splits import notes_on_splits, require_content
+from condense.data.notes import on_resizing
 from condense.errors import Refused, unknown
 from condense.files import data_folder, digest
 
@@ -166,7 +169,13 @@ def _own(name: str, raw: RawImages, size: int | None) -> ImageDataset:
     known = KnownImages(
         classes=classes, shape=(channels, height, width), dsa=FULL if channels == 3 else NO_FLIP
     )
-    return _dataset(name, replace(raw, classes=classes), known, size, named=False)
+    extents = Counter({(width, height): len(raw.train_images) + len(raw.test_images)})
+    resizing = [] if size is None else on_resizing(extents, (size, size))
+    raw = replace(raw, classes=classes, notes=(*raw.notes, *resizing))
+    data = _dataset(name, raw, known, size, named=False)
+    require_content(data.train.images, raw.where)
+    notes = (*raw.notes, *notes_on_splits(data.train, data.test, classes))
+    return replace(data, spec=replace(data.spec, notes=notes))
 
 
 def _dataset(name: str, raw: RawImages, known: KnownImages, size: int | None, *, named: bool) -> ImageDataset:

@@ -67,13 +67,13 @@ def test_grey_images_among_colour_images_become_rgb_with_a_note(tmp_path: Path) 
     for image, pixels in zip(data.train.images, grey.values(), strict=False):
         assert all(np.array_equal(channel, pixels) for channel in image.numpy())
     assert np.array_equal(data.train.images[2].numpy(), colour.transpose(2, 0, 1))
-    assert data.spec.notes == ("of 4 images, converted to RGB: 3 grey",)
+    assert "of 4 images, converted to RGB: 3 grey" in data.spec.notes
 
 
 def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        picture(tmp_path / "own" / name / "0.png", (5, 7, 3))
-        picture(tmp_path / "own" / name / "1.png", (9, 5, 3))
+        picture(tmp_path / "own" / name / "0.png", (5, 7, 3), seed=ord(name))
+        picture(tmp_path / "own" / name / "1.png", (9, 5, 3), seed=ord(name))
     with pytest.raises(Refused, match="is 7 x 5 pixels, but .* is 5 x 9; size resizes all images"):
         load_images(str(tmp_path / "own"))
     data = load_images(str(tmp_path / "own"), size=4)
@@ -83,7 +83,7 @@ def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
 def test_resizing_a_folder_to_its_own_size_changes_nothing(tmp_path: Path) -> None:
     for name in ("a", "b"):
         for number in range(2):
-            picture(tmp_path / "own" / name / f"{number}.png", seed=number)
+            picture(tmp_path / "own" / name / f"{number}.png", seed=10 * ord(name) + number)
     plain, sized = load_images(str(tmp_path / "own")), load_images(str(tmp_path / "own"), size=6)
     assert sized.spec == plain.spec and sized.hash == plain.hash
 
@@ -91,7 +91,7 @@ def test_resizing_a_folder_to_its_own_size_changes_nothing(tmp_path: Path) -> No
 def test_unreadable_files_are_counted_and_named(tmp_path: Path) -> None:
     root = tmp_path / "own"
     for name in ("a", "b"):
-        for number in range(4):
+        for number in range(9):
             picture(root / name / f"{number}.png")
     (root / "a" / "3.png").write_bytes(b"no picture")
     whole = (root / "b" / "1.png").read_bytes()
@@ -102,7 +102,7 @@ def test_unreadable_files_are_counted_and_named(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refusal:
         load_images(str(root))
     told = str(refusal.value).replace(f"{root}/", "")
-    assert told.startswith("4 of 8 files cannot be read as 8-bit images: a/3.png (not an image), ")
+    assert told.startswith("4 of 18 files cannot be read as 8-bit images: a/3.png (not an image), ")
     assert "b/0.png (is a directory), b/1.png (" in told and "b/2.png" not in told
     assert refusal.value.reason.endswith(" and 1 more")
     assert told.endswith("; skip_unreadable=True leaves these files out")
@@ -111,7 +111,7 @@ def test_unreadable_files_are_counted_and_named(tmp_path: Path) -> None:
     (root / "b" / "0.png").rmdir()
     picture(root / "b" / "0.png")
     (root / "b" / "1.png").write_bytes(whole)
-    with pytest.raises(Refused, match=r"1 of 8 files .*b/2.png \(not 8 bits a channel\);"):
+    with pytest.raises(Refused, match=r"1 of 18 files .*b/2.png \(not 8 bits a channel\);"):
         load_images(str(root))
 
 
@@ -129,10 +129,9 @@ def test_skipped_files_are_noted_and_the_data_do_not_contain_them(tmp_path: Path
     colour.write_bytes(colour.read_bytes()[:80])
     (tmp_path / "broken" / "test" / "a" / "notes.txt").write_text("no picture")
     plain = load_images(str(tmp_path / "without"))
-    assert plain.spec.notes == ()
     skipped = load_images(str(tmp_path / "broken"), skip_unreadable=True)
     assert skipped.hash == plain.hash and skipped.spec.shape == plain.spec.shape == (1, 6, 6)
-    (told,) = skipped.spec.notes
+    (told,) = set(skipped.spec.notes) - set(plain.spec.notes)
     assert told.startswith("left out: 2 of 14 files cannot be read") and "a-colour.png" in told
     (tmp_path / "whole" / "train" / "a" / "0.png").write_bytes(b"")
     less = load_images(str(tmp_path / "whole"), skip_unreadable=True)
@@ -181,7 +180,7 @@ def test_cmyk_images_become_rgb(tmp_path: Path) -> None:
     wanted = torch.tensor([[0, 255, 0], [128, 128, 128], [255, 0, 0]])
     found = data.train.images.float().mean((2, 3))
     assert (found - wanted).abs().max() < 4
-    assert data.spec.notes == ("of 6 images, converted to RGB: 6 CMYK",)
+    assert "of 6 images, converted to RGB: 6 CMYK" in data.spec.notes
 
 
 def test_missing_and_empty_class_folders_are_counted(tmp_path: Path) -> None:
@@ -198,7 +197,7 @@ def test_missing_and_empty_class_folders_are_counted(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"^3 of 5 class folders are empty: .*n02125311"):
         folders.read_tiny(root, wnids)
     picture(root / "train" / wnids[1] / "images" / "1.JPEG", (64, 64, 3))
-    with pytest.raises(Refused, match=r"^1 of 4 files .*val_0.JPEG \(missing\);"):
+    with pytest.raises(Refused, match=r"^no test image of the class .*val_0.JPEG \(missing\)$"):
         folders.read_tiny(root, wnids[:2])
     picture(root / "val" / "images" / "val_1.JPEG", (64, 64, 3))
     with open(root / "val" / "val_annotations.txt", "a") as notes:
