@@ -1,13 +1,18 @@
-"""Mirage: sets of computation trees that many graphs of a class contain, weighted by the number of graphs.
+"""Mirage: sets of computation trees that many graphs of a class contain.
 
 Gupta, Manchanda, Kodamana, Ranu: Mirage: Model-Agnostic Graph Distillation for Graph Classification, ICLR
 2024, https://arxiv.org/abs/2310.09486; authors' code https://github.com/frigategnn/Mirage. What a
 message-passing network of L layers computes for a node depends only on the node's computation tree of depth
 L, and a few trees occur in most graphs. Mirage treats a graph as a transaction whose items are its distinct
 trees, and keeps the frequent itemsets of each class. Each itemset is stored as the disjoint union of its
-trees. Its embedding is pooled over the trees' roots, and its weight in a student's loss is its support, the
-number of graphs that contain it. No network is trained and nothing is random: the seed changes nothing, and
-one set serves all architectures.
+trees, and its embedding is pooled over the trees' roots. Its support is the number of graphs that contain it.
+No network is trained and nothing is random: the seed changes nothing, and one set serves all architectures.
+
+The paper draws training examples by support. The authors' scripts do not: their dataset draws such a sample
+and then overwrites it with the plain list of itemsets, so that each itemset counts alike in an epoch. This
+holds for all their scripts, those in Python (NCI1, IMDB-BINARY, molbbbp, molbace) and those around the C++
+extension (molhiv, DD, molbace). Supports as weights also fix the balance of the classes, because itemsets of
+a large class have large supports: on molhiv the classes then count 25 to 1. ``weights`` chooses among these.
 
 Where this differs from the authors' code, and why:
 
@@ -20,8 +25,11 @@ Where this differs from the authors' code, and why:
 - The authors tuned thresholds by hand for each dataset and class. ``thresholds=auto`` takes the largest
   threshold of each class that gives ``ipc`` closed itemsets. With given thresholds, the ``ipc`` itemsets of
   largest support are kept, so that ``ipc`` always bounds the size of the set.
-- The loss is weighted by support, as in the paper. The authors' code draws a weighted sample and then
-  overwrites it.
+- With ``weights=uniform`` and ``weights=support`` both classes count alike. In the authors' scripts a class
+  counts as much as it has itemsets, which differs from this only if a class has fewer than ``ipc``.
+- ``exclusive`` is off by default. The authors' scripts in pure Python (NCI1, IMDB-BINARY, molbbbp, molbace)
+  drop every itemset that is frequent in both classes. Those around the C++ extension (molhiv, DD, molbace)
+  list these itemsets and then keep them. The recipes do what the scripts do.
 - Each tree node keeps the degree that it has in the graph. Without it, a GCN normalises the leaves wrongly.
   With it, a root has the embedding that it has in the graph from which its tree was taken; in other graphs
   with the same tree, nodes at the leaves may have other degrees.
@@ -34,9 +42,10 @@ on several of the paper's datasets.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from condense.data import Graphs
@@ -56,6 +65,11 @@ from condense.distillation.graphs.trees import build_forest, colours, degrees, t
 from condense.distillation.method import recipes
 from condense.errors import Refused, Remedy
 from condense.store import GraphSet
+
+Weights = Int64[Tensor, " g"] | Float32[Tensor, " g"] | None
+
+RARE = 0.02
+"""The share of a class's graphs below which a support that ``auto`` reaches is said to be small."""
 
 
 @register
@@ -80,9 +94,13 @@ class Mirage(GraphMethod):
             do so on OGB's datasets; of the TU datasets in the paper, none has edge labels.
         cap: Largest number of itemsets of a class that may be mined with given thresholds, or chosen by
             ``auto``.
+        weights: The weight of an itemset in a student's loss. ``uniform``: all itemsets of a class have the
+            same, as in the authors' training; ``support``: its support. In both cases the weights of each
+            class have the same sum. ``raw``: its support as it is, which also weights the classes.
     """
 
     name = "mirage"
+    version = 2
     quick = {"hops": 1}
 
     hops: int = 2
@@ -93,6 +111,7 @@ class Mirage(GraphMethod):
     keep_labels: str = ""
     edge_labels: bool = True
     cap: int = CAP
+    weights: Literal["uniform", "support", "raw"] = "uniform"
 
     def __post_init__(self) -> None:
         """Refuses invalid thresholds, invalid labels, and ``auto`` without ``closed``."""
@@ -128,8 +147,7 @@ class Mirage(GraphMethod):
             nodes_ptr=_starts(owner, len(itemsets)),
             edges_ptr=_starts(owner[~forest.roots], len(itemsets)),  # each node but a root has one edge
             labels=_numbered([len(of_class) for of_class in kept]).to(device),
-            # deviation: supports weight the loss, as in the paper; the authors' code overwrites its sample
-            weights=torch.tensor([itemset.support for itemset in itemsets], device=device),
+            weights=self._weights(kept, device),
             roots=forest.roots,
             # deviation: leaves keep the degrees that they have in their graph
             degrees=forest.degrees,
@@ -166,6 +184,13 @@ class Mirage(GraphMethod):
         for label, (name, itemsets) in enumerate(zip(run.spec.classes, found, strict=True)):
             if not itemsets:
                 raise _nothing(name, classes[label], chosen[label])
+            kept, count = itemsets[: run.ipc], classes[label].count
+            least = min(itemset.support for itemset in kept)
+            if thresholds is None and least < rare(count):
+                run.warn(
+                    f"mirage: the {len(kept)} itemsets of class {name!r} go down to a support of {least} of "
+                    f"{count} graphs, which is hardly frequent (thresholds = {AUTO})"
+                )
             if thresholds is not None and len(itemsets) > run.ipc:
                 run.warn(
                     f"mirage: {len(itemsets)} itemsets of class {name!r} are frequent; the {run.ipc} of "
@@ -173,12 +198,30 @@ class Mirage(GraphMethod):
                 )
         return [itemsets[: run.ipc] for itemsets in found]
 
+    def _weights(self, kept: Sequence[Sequence[Itemset]], device: torch.device) -> Weights:
+        """Returns the weights of the itemsets of all classes; None if all are to have the same."""
+        supports = [torch.tensor([itemset.support for itemset in one], device=device) for one in kept]
+        if self.weights == "raw":
+            return torch.cat(supports)
+        parts = [one if self.weights == "support" else torch.ones_like(one) for one in supports]
+        largest = max(part.sum() for part in parts)
+        scaled = torch.cat([part.double() * largest / part.sum() for part in parts])
+        return None if bool((scaled == scaled[0]).all()) else scaled.float()
+
     def _mined(self, of_class: Transactions, support: int, name: str) -> list[Itemset]:
         try:
             # deviation: all frequent itemsets; the authors' miner misses some
             return mine(of_class, support, closed=self.closed, cap=self.cap)
         except Refused as error:
             raise self.refused("cap", f"class {name!r}: {error}") from error
+
+
+def rare(count: int) -> float:
+    """Returns the support below which an itemset is hardly frequent in a class.
+
+    It is 2 % of the class's graphs, and at least 2: the authors' thresholds are 2.3 % (DD) and more.
+    """
+    return max(2, RARE * count)
 
 
 def _nothing(name: str, of_class: Transactions, chosen: Chosen) -> Refused:

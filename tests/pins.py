@@ -5,11 +5,13 @@ What the functions give back are plain values: hashes, JSON, paths. None of them
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from condense.data import GraphDataset, ImageDataset, load_graphs, load_images
@@ -59,6 +61,20 @@ def key(name: str, dataset: str = "none", ipc: int = 1, kind: str = "images", **
 def seeded_key(name: str, ipc: int, seed: int) -> str:
     """A run key of another seed."""
     return str(method(name).run_key(TRAIN, ipc, seed))
+
+
+@contextmanager
+def first_mirage() -> Iterator[None]:
+    """Mirage with the keys of its version 1, which stored raw supports and had no field that says so."""
+    cls: Any = methods("graphs")["mirage"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cls, "version", 1)
+        patch.setattr(cls, "_hashed_config", lambda self: _without(self.config(), "weights"))
+        yield
+
+
+def _without(config: Mapping[str, object], field: str) -> dict[str, object]:
+    return {name: value for name, value in config.items() if name != field}
 
 
 def recipes(name: str, kind: str) -> list[tuple[str, int, str, object, str]]:

@@ -35,7 +35,7 @@ METHODS: dict[str, tuple[str | int, ...]] = {
     "graphs doscond": ("13c3713c1a7e392c", 18, "1de725c1ff195119", "1c9b259ddbe06c1c", "62090ebd1e8c96f3"),
     "graphs herding": ("85b2d27d96b9aa80",),
     "graphs k_center": ("fc50ea68269976d9",),
-    "graphs mirage": ("9efe628bf35c2ab8", 7, "726e4e58d0403f6c", "37a06e5154de9ef5", "283eb4c0087bc883"),
+    "graphs mirage": ("a1a45745e00e9b24", 7, "07b08b604ba34f87", "37a06e5154de9ef5", "283eb4c0087bc883"),
     "graphs random_subset": ("4c3687a1d1f845d5",),
 }
 """Of each method the run key at its defaults, and where it has recipes: how many, and digests of their run
@@ -58,7 +58,7 @@ PUBLISHED = {
     ("images", "sre2l", "cifar10", 10): "3a1c1785ae7179aa1ccfa04946549afc9d4db9fee88a751e439b08fefac6990c",
     ("images", "tesla", "cifar10", 1): "3bfa1aaf31cbfdca1a0ed921ead7161f563e2694525a2bc8a1b40b5473a8a6c7",
     ("graphs", "doscond", "dd", 1): "136a889e484d2fefc1a8322e7e4ca171a90ce1784762ecddb0c754d52025f8d8",
-    ("graphs", "mirage", "dd", 28): "c1f61275d27ac9bc10d775a8face39c9e20d60f72119d83dc493cef5e833b717",
+    ("graphs", "mirage", "dd", 28): "c9bdf7e28a609998e69880932b6d5e2e9603ad5d3228081c81062df365242b1a",
 }
 """The run key of one recipe of each method in full."""
 
@@ -156,12 +156,12 @@ SET_RECORDS = {
         "results/digits/random_subset+fkd-ipc1-seed0-replay-v1-convnet-9496c1c8.json",
     ),
     ("mirage", "graph-v1", "gcn-sum"): (
-        "3174560c52e750b51b2d87e58d0384d0b115ab4c6bdcba9e2bb5c510d2f69277",
-        "results/mutag/mirage-ipc2-seed0-graph-v1-gcn-sum-3174560c.json",
+        "89e069b8d02c90933987dd87bbcc7810812b96eaeb8af29c06b17af170e49fe9",
+        "results/mutag/mirage-ipc2-seed0-graph-v1-gcn-sum-89e069b8.json",
     ),
     ("mirage", "graph-select-v1", "gin-mean"): (
-        "19ae0f1e1f49cae830455ed6b46561b3486e6d83714c6807157d6a45432162f3",
-        "results/mutag/mirage-ipc2-seed0-graph-select-v1-gin-mean-19ae0f1e.json",
+        "f814b79eec60f2aef87d7cf66ac9b2d778b23ab5e2b8475fbb9b03d4ff837a0f",
+        "results/mutag/mirage-ipc2-seed0-graph-select-v1-gin-mean-f814b79e.json",
     ),
 }
 """Evaluation key and place of the records of sets, by method, protocol and student."""

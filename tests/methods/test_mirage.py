@@ -55,7 +55,8 @@ def drawn(*graphs: tuple[int, list[int], list[tuple[int, int]]]) -> GraphDataset
 
 
 def make(data: GraphDataset, cache: Path, ipc: int = 50, name: str = "toy", **params: object) -> GraphSet:
-    texts = {field: str(value) for field, value in params.items()}
+    """A set whose weights are the supports, unless others are asked for."""
+    texts = {field: str(value) for field, value in ({"weights": "raw"} | params).items()}
     made: GraphSet = distill(build("mirage", name, ipc, texts, kind="graphs")[0], data, ipc=ipc, cache=cache)[
         0
     ]
@@ -248,6 +249,64 @@ def test_with_thresholds_only_ipc_sets_are_kept_and_the_rest_is_said(
     assert (
         "9 itemsets of class '1' are frequent; the 5 of largest support are kept" in capsys.readouterr().err
     )
+
+
+# Class a: 0 in four graphs, with 1 in three, with 2 in one. Class b: 3 in forty graphs, with 4 in ten.
+UNEVEN = drawn(
+    *[(0, nodes, DOT) for nodes in ([0], [0, 1], [0, 1], [0, 1, 2])],
+    *[(1, [3, 4] if number < 10 else [3], DOT) for number in range(40)],
+)
+
+
+def shares(made: GraphSet) -> list[list[float]]:
+    """The part of each itemset of each class in a student's loss."""
+    return [made.weighting[made.labels == label].tolist() for label in (0, 1)]
+
+
+def test_by_default_itemsets_of_a_class_count_alike_and_classes_too(tmp_path: Path) -> None:
+    made = make(UNEVEN, tmp_path, 3, weights="uniform")
+    assert per_class(made) == [3, 2]
+    assert shares(made) == [pytest.approx([1 / 6] * 3), pytest.approx([1 / 4] * 2)]
+    plain, _ = build("mirage", "toy", 3, kind="graphs")
+    assert plain.settings()["weights"] == "uniform"
+
+
+def test_with_as_many_itemsets_in_each_class_uniform_weights_take_no_room(tmp_path: Path) -> None:
+    made = make(UNEVEN, tmp_path, 2, weights="uniform")
+    assert per_class(made) == [2, 2] and made.weights is None and shares(made) == [[0.25] * 2] * 2
+
+
+def test_supports_weight_the_itemsets_of_a_class_but_not_the_classes(tmp_path: Path) -> None:
+    made = make(UNEVEN, tmp_path, 3, weights="support")
+    assert shares(made) == [pytest.approx([4 / 16, 3 / 16, 1 / 16]), pytest.approx([40 / 100, 10 / 100])]
+
+
+def test_raw_supports_weight_the_classes_too_and_change_nothing_else(tmp_path: Path) -> None:
+    made = make(UNEVEN, tmp_path, 3, weights="raw")
+    assert supports(made, 0) == [4, 3, 1] and supports(made, 1) == [40, 10]
+    assert shares(made)[0] == pytest.approx([4 / 58, 3 / 58, 1 / 58])
+    others = [make(UNEVEN, tmp_path, 3, weights=name) for name in ("uniform", "support")]
+    assert all(torch.equal(made.nodes, other.nodes) for other in others)
+
+
+@pytest.mark.parametrize(
+    ("ipc", "params", "told"),
+    [
+        (4, {}, "the 4 itemsets of class 'a' go down to a support of 1 of 150 graphs"),
+        (3, {}, "the 3 itemsets of class 'a' go down to a support of 2 of 150 graphs"),
+        (2, {}, None),  # 2 % of 150 graphs
+        (4, {"thresholds": "1"}, None),
+    ],
+)
+def test_auto_says_when_it_takes_itemsets_that_are_hardly_frequent(
+    ipc: int, params: dict[str, object], told: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # In class a the labels 0, 1, 2 and 3 are in 150, 3, 2 and 1 graphs.
+    rare = [[0, 1], [0, 1, 2], [0, 1, 2, 3]] + [[0]] * 147
+    data = drawn(*[(0, nodes, DOT) for nodes in rare], *[(1, [4], DOT)] * 9)
+    make(data, tmp_path, ipc, **params)
+    said = capsys.readouterr().err
+    assert ("hardly frequent" in said) == (told is not None) and (told or "") in said
 
 
 KNOWN = {
