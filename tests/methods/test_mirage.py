@@ -304,7 +304,7 @@ def test_auto_says_when_it_takes_itemsets_that_are_hardly_frequent(
     # In class a the labels 0, 1, 2 and 3 are in 150, 3, 2 and 1 graphs.
     rare = [[0, 1], [0, 1, 2], [0, 1, 2, 3]] + [[0]] * 147
     data = drawn(*[(0, nodes, DOT) for nodes in rare], *[(1, [4], DOT)] * 9)
-    make(data, tmp_path, ipc, **params)
+    make(data, tmp_path, ipc, "toy", **params)
     said = capsys.readouterr().err
     assert ("hardly frequent" in said) == (told is not None) and (told or "") in said
 
