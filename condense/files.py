@@ -198,6 +198,7 @@ class _Lock:
         self._file = self._place.with_name(f".{self._place.name}.lock")
         self._lock: BaseFileLock = FileLock(self._file, on_acquired=self._require_named)
         self._mine = False
+        self._made: list[Path] = []
 
     def __enter__(self) -> "_Lock":
         return self
@@ -207,6 +208,7 @@ class _Lock:
         if self._place in _HELD.places:
             return True
         try:
+            self._made += [folder for folder in self._place.parents if not folder.exists()]
             self._place.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
         except (Timeout, _Orphaned, FileNotFoundError):
@@ -222,13 +224,15 @@ class _Lock:
         return True
 
     def __exit__(self, *_: object) -> None:
-        if not self._mine:
-            return
-        _HELD.places.discard(self._place)
-        if not isinstance(self._lock, SoftFileLock):
-            with suppress(OSError):
-                self._file.unlink(missing_ok=True)
-        self._lock.release()
+        if self._mine:
+            _HELD.places.discard(self._place)
+            if not isinstance(self._lock, SoftFileLock):
+                with suppress(OSError):
+                    self._file.unlink(missing_ok=True)
+            self._lock.release()
+        with suppress(OSError):  # unless something was written to the folders that were made for the lock
+            for folder in self._made:
+                folder.rmdir()
 
     def _require_named(self, handle: int) -> None:
         try:

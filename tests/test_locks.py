@@ -124,6 +124,15 @@ def test_a_thread_may_take_its_own_lock_again_by_any_name(tmp_path: Path) -> Non
     assert not list(tmp_path.glob(".*.lock"))
 
 
+def test_folders_that_were_made_for_a_lock_alone_go_with_it(tmp_path: Path) -> None:
+    with locked(tmp_path / "deep" / "er" / "thing", what="works"):
+        assert (tmp_path / "deep" / "er").exists()
+    assert not list(tmp_path.iterdir())
+    with locked(tmp_path / "deep" / "er" / "thing", what="works"):
+        write_atomic(tmp_path / "deep" / "file", "")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+
+
 def test_a_block_that_raises_gives_its_lock_free(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bad"), locked(tmp_path / "thing", what="works"):
         raise ValueError("bad")

@@ -33,16 +33,21 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     """
     from condense.board.plots import draw_plots
     from condense.board.render import render
-    from condense.files import write_atomic
+    from condense.files import locked, write_atomic
     from condense.records.frame import results as read_results
 
-    entries = read_results(results)
-    write_atomic(results.parent / "leaderboard.md", render(entries))
-    page, present, text = _readme(results, entries)
-    if present != text:
-        write_atomic(page, text)
-    if plots:
-        draw_plots(entries, results.parent / "plots")
+    board, drawn = results.parent / "leaderboard.md", results.parent / "plots"
+    # The records are read under the lock, so that no older board replaces a newer one.
+    with locked(board, what=f"writes {board}"):
+        entries = read_results(results)
+        write_atomic(board, render(entries))
+        page, present, text = _readme(results, entries)
+        if present != text:
+            with locked(page, what=f"writes {page}"):
+                write_atomic(page, text)
+        if plots:
+            with locked(drawn, what=f"draws {drawn}"):
+                draw_plots(entries, drawn)
     return entries
 
 

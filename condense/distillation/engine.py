@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
 
 from condense.distillation.method import DatasetT, Method, Recipe, RunT, SamplesT, SetT
-from condense.distillation.run import RunSettings
-from condense.files import home, require_writable
+from condense.distillation.run import RunSettings, run_folder
+from condense.files import home, locked, locked_if_free, require_writable
 from condense.resources import Machine, keep_freed_memory
 from condense.training.checkpoint import Checkpoints
 
@@ -46,7 +47,6 @@ def distill(
     """
     cache, teachers = cache or home(), teachers or {}
     method.check(dataset, ipc, teachers=teachers, cache=cache)
-    require_writable(cache)
     keep_freed_memory()
     settings = RunSettings(
         title=method.title,
@@ -64,12 +64,36 @@ def distill(
         teachers=teachers,
         given=given or {},
     )
-    train, run = method.start(dataset, settings)
-    return method.distill(train, run), run
+    with run_lock(settings.key, settings.title, settings.machine, cache):
+        train, run = method.start(dataset, settings)
+        return method.distill(train, run), run
+
+
+def run_lock(
+    key: str, title: str, machine: Machine, cache: Path | None = None
+) -> AbstractContextManager[None]:
+    """Returns the lock on a run's folder: see `condense.files.locked`.
+
+    `distill` holds it by itself. Who stores the set afterwards holds it from before until the run is done.
+
+    Args:
+        key: The key of the run.
+        title: Name of the method.
+        machine: The machine, whose time limit ends a wait for another process.
+        cache: As for `distill`.
+
+    Raises:
+        Refused: if the cache cannot be written.
+    """
+    require_writable(cache := cache or home())
+    return locked(run_folder(key, cache), what=f"distils {title}", budget=machine.budget)
 
 
 def clean(key: str, cache: Path | None = None) -> None:
-    """Removes the checkpoints of a run, named by its key, that was killed after it had stored its set."""
-    folder = (cache or home()) / "runs" / key[:32]
-    Checkpoints(folder).remove()
-    shutil.rmtree(folder / "replay", ignore_errors=True)
+    """Removes what a run, named by its key, left that was killed after it had stored its set."""
+    folder = run_folder(key, cache or home())
+    if folder.exists():
+        with locked_if_free(folder) as free:
+            if free:
+                Checkpoints(folder).remove()
+                shutil.rmtree(folder / "replay", ignore_errors=True)

@@ -49,6 +49,11 @@ def run_key(
     return digest(values | ({"given": dict(given)} if given else {}))
 
 
+def run_folder(key: str, cache: Path) -> Path:
+    """Returns the folder of a run in the cache."""
+    return cache / "runs" / key[:32]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(Generic[Spec]):
     """Everything that identifies a run, and what it may use.
@@ -94,7 +99,7 @@ class RunSettings(Generic[Spec]):
     @property
     def folder(self) -> Path:
         """The run's own folder in the cache."""
-        return self.cache / "runs" / self.key[:32]
+        return run_folder(self.key, self.cache)
 
 
 class Run(Generic[Spec]):

@@ -1,7 +1,8 @@
 """Evaluation of a set or a reference: each student that is tested is added to a record at once."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 import torch
 
 from condense.data import Dataset
-from condense.errors import Refused, Remedy
 from condense.evaluation.kinds import Setup, Trial, kind_of
-from condense.files import digest
+from condense.files import digest, locked, locked_if_free
 from condense.protocol import Protocol
 from condense.records.published import lookup
 from condense.records.record import (
@@ -42,6 +42,8 @@ def evaluate_set(
         results: Folder for records; None writes none.
         machine: The device, and the time limit.
 
+    Students that other processes train for the same record at the same time are left to them.
+
     Raises:
         Refused: if the teacher or the stored labels that the protocol needs are missing, or the record holds
             students of another set.
@@ -49,16 +51,13 @@ def evaluate_set(
     """
     dataset, kind = setup.dataset, kind_of(setup.dataset)
     teacher = kind.teacher(made, dataset, setup.protocol, machine.device)
-    record = grown(record_of(made, dataset, setup.protocol, setup.student, teacher), results)
-    if record.set is not None and record.set.hash != made.hash:
-        raise Refused(
-            f"{results and record.path(results)} holds students of the set {record.set.hash[:8]}; this one, "
-            f"{made.hash[:8]}, has the same settings but another machine or version; move the file away",
-            remedies=[Remedy(settings={"results": None}, effect="keeps both apart")],
-        )
+    blank = record_of(made, dataset, setup.protocol, setup.student, teacher)
+    record = grown(blank, results)
+    if results is not None:
+        record.require_same_set(blank.set, record.path(results))
     if _is_full(record, seeds, results):
         return record
-    return _entered(record, seeds, kind.trial(made, setup, teacher, machine), results, machine.device)
+    return _entered(record, seeds, kind.trial(made, setup, teacher, machine), results, machine)
 
 
 def evaluate_reference(
@@ -91,8 +90,8 @@ def evaluate_reference(
     if _is_full(record, seeds, results):
         return record
     if (fit := kind.references.get(name)) is not None:
-        return _entered(record, seeds, lambda seed: fit(dataset), results, machine.device)
-    return _entered(record, seeds, kind.trial(None, setup, None, machine), results, machine.device)
+        return _entered(record, seeds, lambda seed: fit(dataset), results, machine)
+    return _entered(record, seeds, kind.trial(None, setup, None, machine), results, machine)
 
 
 def grown(record: Record, results: Path | None) -> Record:
@@ -109,27 +108,61 @@ def _is_full(record: Record, seeds: Sequence[int], results: Path | None) -> bool
 
 
 def _entered(
-    record: Record, seeds: Sequence[int], trial: Trial, results: Path | None, device: torch.device
+    record: Record, seeds: Sequence[int], trial: Trial, results: Path | None, machine: Machine
 ) -> Record:
-    for seed in seeds:
-        if record.has(seed):
-            continue
-        outcome = trial(seed)
-        entry = Entry(
-            seed=seed,
-            accuracy=outcome.accuracy,
-            seconds=round(outcome.seconds, 3),
-            device=device_name(device),
-            threads=torch.get_num_threads(),
-            versions=versions(),
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-            auc=outcome.auc,
-        )
-        record = record.with_entry(entry)
-        auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "
-        who = record.method.name if record.student == NO_STUDENT else f"{record.student} {seed}"
-        where = "" if results is None else f" -> {record.write(results)}"
-        say(f"{who}: {auc}{outcome.accuracy:.2f} % in {outcome.seconds:.1f} s{where}")
+    """Trains the students that a record lacks; those that other processes are training are waited for."""
+    while missing := [seed for seed in seeds if not record.has(seed)]:
+        for seed in missing:
+            with _claimed(record, seed, results) as mine:
+                record = grown(record, results)
+                if mine and not record.has(seed):
+                    record = _with_student(record, seed, trial, results, machine.device)
+        if results is not None and (others := [seed for seed in missing if not record.has(seed)]):
+            what = f"trains {record.student} {others[0]} for {record.path(results)}"
+            with locked(_claim(record, others[0], results), what=what, budget=machine.budget):
+                record = grown(record, results)
+    return record
+
+
+def _claim(record: Record, seed: int, results: Path) -> Path:
+    """Returns the path whose lock a process holds while it trains one of a record's students."""
+    path = record.path(results)
+    return path.with_name(f"{path.name}.{seed}")
+
+
+@contextmanager
+def _claimed(record: Record, seed: int, results: Path | None) -> Iterator[bool]:
+    """Claims a student, and yields whether no other process has done so."""
+    if results is None:
+        yield True
+        return
+    with locked_if_free(_claim(record, seed, results)) as free:
+        yield free
+
+
+def _with_student(
+    record: Record, seed: int, trial: Trial, results: Path | None, device: torch.device
+) -> Record:
+    """Trains a student and returns the record with its result, as it is stored by then."""
+    outcome = trial(seed)
+    entry = Entry(
+        seed=seed,
+        accuracy=outcome.accuracy,
+        seconds=round(outcome.seconds, 3),
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        auc=outcome.auc,
+    )
+    record = record.with_entry(entry)
+    auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "
+    who = record.method.name if record.student == NO_STUDENT else f"{record.student} {seed}"
+    where = "" if results is None else f" -> {record.write(results)}"
+    say(f"{who}: {auc}{outcome.accuracy:.2f} % in {outcome.seconds:.1f} s{where}")
+    record = grown(record, results)
+    if entry not in record.entries:
+        say(f"{who}: another process had recorded this student by then; its result stays")
     return record
 
 

@@ -1,7 +1,8 @@
 """Records: one small JSON file for each set, protocol and student network, with an entry for each student.
 
 The board is computed from records alone. An entry is never edited once it is written: `Record.with_entry`
-adds one and refuses a seed that the record already has, and `Record.write` replaces the whole file. Files of
+adds one and refuses a seed that the record already has, and `Record.write` adds its entries to those that the
+file has by then, so that processes which write one record at once lose nothing. Files of
 older versions load for ever. A file of a later version, or one with a missing or unknown key, is refused with
 a sentence that names the file and the key.
 """
@@ -13,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from condense.errors import Refused
-from condense.files import canonical, digest, write_atomic
+from condense.errors import Refused, Remedy
+from condense.files import canonical, digest, locked, write_atomic
 from condense.protocol import Protocol
 from condense.records.json_fields import forms_of, read_fields, write_fields
 from condense.store.manifest import ChainLinkPart
@@ -255,19 +256,32 @@ class Record:
         return folder / safe_name(self.dataset.name) / safe_name(name)
 
     def write(self, folder: Path) -> Path:
-        """Writes or replaces its file and returns the path.
+        """Writes its file, or adds its entries to it, and returns the path.
+
+        Of two entries with the same seed the one in the file stays.
 
         Raises:
-            Refused: if the present file holds an entry that this record lacks or has changed, or if the file
-                cannot be written.
+            Refused: if the file cannot be written, or holds students of another set (`require_same_set`).
         """
-        path = self.path(folder)
-        if path.exists():
-            for entry in read_record(path).entries:
-                if entry not in self.entries:
-                    raise Refused(f"{path}: entry of evaluation seed {entry.seed} would be edited or lost")
-        write_atomic(path, canonical(self.to_json(), indent=1) + "\n")
+        path, record = self.path(folder), self
+        with locked(path, what=f"writes {path}"):
+            if path.exists():
+                stored = read_record(path)
+                stored.require_same_set(self.set, path)
+                for entry in stored.entries:
+                    others = tuple(one for one in record.entries if one.seed != entry.seed)
+                    record = replace(record, entries=others).with_entry(entry)
+            write_atomic(path, canonical(record.to_json(), indent=1) + "\n")
         return path
+
+    def require_same_set(self, made: SetUsed | None, path: Path) -> None:
+        """Refuses to add students of another set to this record, whose file is `path`."""
+        if self.set is not None and made is not None and self.set.hash != made.hash:
+            raise Refused(
+                f"{path} holds students of the set {self.set.hash[:8]}; this one, {made.hash[:8]}, has the "
+                "same settings but another machine or version; move the file away",
+                remedies=[Remedy(settings={"results": None}, effect="keeps both apart")],
+            )
 
     def to_json(self) -> dict[str, object]:
         """Returns the record as plain JSON values."""

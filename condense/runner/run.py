@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from condense.distillation.engine import clean, distill
+from condense.distillation.engine import clean, distill, run_lock
 from condense.errors import Refused, Remedy
 from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate_set, say, tell_notes
 from condense.evaluation.kinds import kind_of
+from condense.files import locked, locked_if_free
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
 from condense.runner.baselines import beside, of_equal_bytes
@@ -100,13 +101,19 @@ def run_job(job: Job, machine: Machine) -> list[Record]:
 def make_set(job: Job, seed: int, machine: Machine) -> tuple[DistilledSet, Path]:
     """Returns the set of a job with a distillation seed: read if it is stored, else distilled and stored.
 
+    A process that finds another one at it waits for the other's set.
+
     Raises:
         Refused: if the stored set is damaged or another fixed teacher's, or the loss is not finite.
         Stopped: if the budget runs out.
     """
     folder, method = job.folder(seed), job.method
     assert method is not None
-    if folder.exists():
+    if not folder.exists():
+        with locked(folder, what=f"makes {folder}", budget=machine.budget):
+            if not folder.exists():
+                return _distilled(job, seed, machine), folder
+    with locked_if_free(folder):  # removes what was left when its maker was killed
         stored = load(folder)
         if stored.content["key"] != job.key(seed):
             raise Refused(
@@ -116,13 +123,19 @@ def make_set(job: Job, seed: int, machine: Machine) -> tuple[DistilledSet, Path]
         kind_of(job.dataset).require_same_teacher(stored, method, job.dataset, folder)
         clean(job.key(seed))
         return stored, folder
-    made, run = distill(
-        method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine,
-        teachers=job.teachers, given=job.given,
-    )  # fmt: skip
-    made.save(folder)
-    run.done()
-    return load(folder), folder
+
+
+def _distilled(job: Job, seed: int, machine: Machine) -> DistilledSet:
+    method, folder = job.method, job.folder(seed)
+    assert method is not None
+    with run_lock(job.key(seed), method.title, machine):
+        made, run = distill(
+            method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine,
+            teachers=job.teachers, given=job.given,
+        )  # fmt: skip
+        made.save(folder)
+        run.done()
+    return load(folder)
 
 
 def blank_records(job: Job, seed: int) -> list[Record]:

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from condense.errors import Refused
-from condense.files import canonical, hash_tensors, parse_json, require_version
+from condense.files import ASIDE, canonical, hash_tensors, locked, parse_json, require_version
 from condense.store.graphs.manifest import GraphContent, find_graph_content_error
 from condense.store.images.manifest import ImageContent, find_image_content_error
 from condense.store.manifest import FORMAT, MAX_BYTES, VERSION, SetContent, TensorPart, find_form_error
@@ -47,25 +47,31 @@ def write_set(
     try:
         require_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-        new, old = part / "new", part / "old"
-        try:
-            new.mkdir()
-            for name, data in {DATA: save(dict(tensors)), **texts}.items():
-                with open(new / name, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            for shard in shards:
-                _link_or_copy(shard, new / shard.name)
-            _sync(new)
-            _exchange(new, path, old)
-            _sync(path.parent)
-        finally:
-            if path.exists() or not old.exists():
-                shutil.rmtree(part, ignore_errors=True)
+        with locked(path, what=f"stores {path}"):
+            _write({DATA: save(dict(tensors)), **texts}, shards, path)
     except OSError as error:
         raise Refused(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _write(files: Mapping[str, bytes], shards: Sequence[Path], path: Path) -> None:
+    """Writes a set's folder: see `write_set`."""
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    new, old = part / "new", part / ASIDE
+    try:
+        new.mkdir()
+        for name, data in files.items():
+            with open(new / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for shard in shards:
+            _link_or_copy(shard, new / shard.name)
+        _sync(new)
+        _exchange(new, path, old)
+        _sync(path.parent)
+    finally:
+        if path.exists() or not old.exists():
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def require_replaceable(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from condense.errors import Refused, Remedy
-from condense.files import canonical, home
+from condense.files import canonical, home, locked
 from condense.teachers.teacher import Teacher, load_teacher
 
 
@@ -112,10 +112,11 @@ def pin(teacher: Teacher) -> Path:
     name, train_hash = teacher.header.dataset, teacher.header.train_hash
     assert name is not None and train_hash is not None, "nobody knows what another's teacher was trained on"
     path = pinned_path(train_hash)
-    require_pinnable(name, train_hash, teacher.header.training)
-    if path.is_file() and (there := load_teacher(path)).hash != teacher.hash:
-        raise _taken(path, name, there, teacher.hash[:8])
-    teacher.save(path)
+    with locked(path, what=f"pins a teacher of {name}"):
+        require_pinnable(name, train_hash, teacher.header.training)
+        if path.is_file() and (there := load_teacher(path)).hash != teacher.hash:
+            raise _taken(path, name, there, teacher.hash[:8])
+        teacher.save(path)
     return path
 
 

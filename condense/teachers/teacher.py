@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from condense.data import ImageSpec
 from condense.errors import Refused
-from condense.files import canonical, hash_tensors, write_atomic
+from condense.files import canonical, hash_tensors, locked, write_atomic
 from condense.networks import Network, build_network, network_in_chunks
 from condense.teachers.header import Header
 
@@ -88,7 +88,8 @@ class Teacher:
         """Writes the teacher's file, as a whole or not at all."""
         assert self.header is not None, "a teacher put together by hand has no file"
         tensors = stored(self.network.state_dict(), self.name)
-        write_atomic(path, to_bytes(tensors, metadata={KEY: canonical(self.header.to_json())}))
+        with locked(path, what=f"writes {path}"):
+            write_atomic(path, to_bytes(tensors, metadata={KEY: canonical(self.header.to_json())}))
 
 
 def load_teacher(path: Path, device: torch.device | str = "cpu") -> Teacher:

@@ -74,6 +74,15 @@ def read_expert(path: Path) -> Expert | None:
         raise Damaged from error
 
 
+def stored_epochs(path: Path) -> int:
+    """Returns the number of epochs in an expert's file, unchecked; 0 if there is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(file.get_slice("snapshots").get_shape()[0]) - 1
+    except (SafetensorError, OSError):
+        return 0
+
+
 def write_expert(
     path: Path,
     snapshots: Float[Tensor, "rows p"],

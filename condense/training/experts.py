@@ -18,9 +18,17 @@ from torch import Tensor
 
 from condense.data import Images, ImageSpec
 from condense.errors import Refused
-from condense.files import digest
+from condense.files import digest, locked, locked_if_free
 from condense.resources import Budget, PeakMemory
-from condense.training.expert_files import Damaged, Expert, Rows, read_expert, tensor_bytes, write_expert
+from condense.training.expert_files import (
+    Damaged,
+    Expert,
+    Rows,
+    read_expert,
+    stored_epochs,
+    tensor_bytes,
+    write_expert,
+)
 from condense.training.expert_steps import ExpertTraining, Stacked
 from condense.training.loop import Loop, State
 
@@ -100,15 +108,27 @@ def experts(
     pixels = {"space": space, "mean": spec.mean, "std": spec.std}
     values = {"training": training.describe(), "train": train.hash, "pixels": pixels, "dsa": spec.dsa}
     folder = cache / "experts" / digest(values)[:32]
-    found = {expert: _found(folder, expert, say) for expert in range(count)}
-    missing = {expert: there for expert, there in found.items() if _epochs(there) < epochs}
-    if missing:
-        job = _Job(training, epochs, train, spec, folder, budget)
-        at_once = job.announce(missing, say)
-        for group in _groups(missing, at_once):
-            found |= job.train(group)
+    job = _Job(training, epochs, train, spec, folder, budget)
+    found = {expert: _found(folder, expert) for expert in range(count)}
+    if _too_short(found, epochs):
+        with locked(folder, what=f"trains experts ({job.what})", budget=budget):
+            found = {expert: _found(folder, expert, say) for expert in range(count)}
+            _remove_finished(folder)
+            if missing := _too_short(found, epochs):
+                at_once = job.announce(missing, say)
+                for group in _groups(missing, at_once):
+                    found |= job.train(group)
+    elif any(folder.glob(_work("*"))):
+        with locked_if_free(folder) as free:
+            if free:
+                _remove_finished(folder)
     stored = tuple(one for one in found.values() if one is not None)
     return Experts(stored, epochs, train.images.device)
+
+
+def _too_short(found: Mapping[int, Expert | None], epochs: int) -> dict[int, Expert | None]:
+    """Returns the experts that are missing or were trained for fewer epochs."""
+    return {expert: there for expert, there in found.items() if _epochs(there) < epochs}
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,11 @@ class _Job:
     spec: ImageSpec
     folder: Path
     budget: Budget
+
+    @property
+    def what(self) -> str:
+        """The training in words."""
+        return f"{self.training.network} on {self.spec.name}, {self.epochs} epochs"
 
     @property
     def steps(self) -> int:
@@ -151,8 +176,7 @@ class _Job:
         need = len(missing) * tensor_bytes(scratch.theta.shape[1], self.epochs)
         free = shutil.disk_usage(next(p for p in (self.folder, *self.folder.parents) if p.exists())).free
         noun = "expert" if len(missing) == 1 else "experts"
-        network = f"{self.training.network} on {self.spec.name}"
-        what = f"{len(missing)} {noun} ({network}, {self.epochs} epochs) take"
+        what = f"{len(missing)} {noun} ({self.what}) take"
         if free < need:
             raise Refused(
                 f"{what} {_mebibytes(need)} in {self.folder}, where {_mebibytes(free)} are free: set "
@@ -168,7 +192,7 @@ class _Job:
         stacked = Stacked(self.training, self.spec, list(group), self.device)
         before = [_begun(stacked, place, there) for place, there in enumerate(group.values())]
         done, numbers = _epochs(next(iter(group.values()))), "-".join(map(str, group))
-        work = self.folder / f"training-{numbers}-from-{done}-to-{self.epochs}"
+        work = self.folder / _work(numbers, done, self.epochs)
         with Rows(work, stacked.theta.shape) as rows:
             loop = Loop(
                 work, torch.Generator(), device=self.device, budget=self.budget,
@@ -229,12 +253,31 @@ def _file(folder: Path, expert: int) -> Path:
     return folder / f"expert-{expert:04d}.safetensors"
 
 
-def _found(folder: Path, expert: int, say: Callable[[str], None]) -> Expert | None:
+def _work(numbers: str, done: int | str = "*", epochs: int | str = "*") -> str:
+    """Returns the name of the folder of a training of some experts that goes on after `done` epochs."""
+    return f"training-{numbers}-from-{done}-to-{epochs}"
+
+
+def _remove_finished(folder: Path) -> None:
+    """Removes trainings that nobody goes on with: an expert of theirs is longer now than where they began.
+
+    A process that is killed after it has stored its experts leaves such a folder.
+    """
+    for work in folder.glob(_work("*")):
+        _, *numbers, _, done, _, _ = work.name.split("-")
+        if any(stored_epochs(_file(folder, int(number))) != int(done) for number in numbers):
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _found(folder: Path, expert: int, say: Callable[[str], None] | None = None) -> Expert | None:
+    """Reads an expert; a damaged one is none. Who holds the lock says so and removes its file."""
     path = _file(folder, expert)
     try:
         return read_expert(path)
     except Damaged:
-        say(f"{path} is damaged: expert {expert} is trained again")
+        if say is not None:
+            say(f"{path} is damaged: expert {expert} is trained again")
+            path.unlink(missing_ok=True)
         return None
 
 

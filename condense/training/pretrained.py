@@ -1,5 +1,7 @@
 """Networks that the suite trains on real data: trained once, cached, resumable, and shared between runs.
 
+A process that asks for a network while another one trains it waits and takes it.
+
 `pretrained` is the loop and the cache for networks of images and of graphs. What differs between the kinds of
 data is in a `TrainingJob`: see `condense.training.image_training` and its sibling `graph_training`.
 """
@@ -17,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from condense.files import canonical, digest, hash_tensors, write_atomic
+from condense.files import canonical, digest, hash_tensors, locked, locked_if_free, write_atomic
 from condense.resources import Budget
+from condense.training.checkpoint import Checkpoints
 from condense.training.loop import Loop, State
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -132,10 +135,20 @@ def pretrained(
         Stopped: if the time limit is reached.
     """
     job = training.job(train, spec, space)
-    network, positions, batch = job.network, job.positions, job.batch
+    network = job.network
     folder = cache / "trained" / digest(job.key())[:32]
     if (found := _read(folder, network)) is not None:
+        with locked_if_free(folder) as free:
+            if free:
+                Checkpoints(folder).remove()  # those of a training that was killed after its last step
         return found
+    with locked(folder, what=f"trains {job.title}", budget=budget):
+        return _read(folder, network) or _trained(job, folder, budget, remedy)
+
+
+def _trained(job: TrainingJob[NetworkT], folder: Path, budget: Budget, remedy: str) -> Pretrained[NetworkT]:
+    """Trains a network and stores it; arguments as for `pretrained`."""
+    network, positions, batch = job.network, job.positions, job.batch
     device = next(network.parameters()).device
     loop = Loop(folder, job.rng, device=device, budget=budget, title=job.title, remedy=remedy)
     order = positions[torch.randperm(len(positions), generator=job.rng)]

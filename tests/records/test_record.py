@@ -141,10 +141,18 @@ def test_writing_never_edits_or_loses_an_entry(made: Make, entry: MakeEntry, tmp
     record = made(accuracies=(70.0,))
     record.write(tmp_path)
     record.with_entry(entry(1, 71.0)).write(tmp_path)
-    for worse in (record, replace(record, entries=(entry(0, 99.0), entry(1, 71.0)))):
-        with pytest.raises(Refused, match="edited or lost"):
-            worse.write(tmp_path)
-    assert [one.accuracy for one in read_record(record.path(tmp_path)).entries] == [70.0, 71.0]
+    for other in (record, replace(record, entries=(entry(0, 99.0), entry(2, 72.0), entry(3, 73.0)))):
+        other.write(tmp_path)
+    stored = read_record(record.path(tmp_path))
+    assert [one.accuracy for one in stored.entries] == [70.0, 71.0, 72.0, 73.0]
+
+
+def test_students_of_another_set_are_not_added_to_a_record(made: Make, tmp_path: Path) -> None:
+    record = made()
+    record.write(tmp_path)
+    assert record.set is not None
+    with pytest.raises(Refused, match="holds students of the set .*; move the file away; results keeps"):
+        replace(record, set=replace(record.set, hash="f" * 64)).write(tmp_path)
 
 
 def every_key(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -22,7 +22,7 @@ from jaxtyping import Int64
 from condense.data.graphs.files import PARTS, RawGraphs, read_graphs
 from condense.data.graphs.spec import GraphDataset, GraphSpec
 from condense.errors import Refused, unknown
-from condense.files import data_folder, digest, first_line, home, require_writable
+from condense.files import data_folder, digest, first_line, home, locked, require_writable
 
 MUTAG = Path(__file__).with_name("MUTAG.zip")
 
@@ -134,13 +134,16 @@ def _located(name: str, data_dir: Path) -> Path:
             f"install condense-bench[graph], or {by_hand}"
         ) from error
     require_writable(downloads)
-    downloads.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=downloads) as part:
-        try:
-            got = Path(download_url(known.url, part, log=False))
-        except (OSError, RuntimeError) as error:
-            raise Refused(f"cannot download {name} ({first_line(error)}); {by_hand}") from error
-        return got.replace(downloads / f"{known.folder}.zip")
+    file = downloads / f"{known.folder}.zip"
+    with locked(file, what=f"downloads {name}"):
+        if file.exists():
+            return file
+        with TemporaryDirectory(dir=downloads, prefix=f".{file.name}.", suffix=".part") as part:
+            try:
+                got = Path(download_url(known.url, part, log=False))
+            except (OSError, RuntimeError) as error:
+                raise Refused(f"cannot download {name} ({first_line(error)}); {by_hand}") from error
+            return got.replace(file)
 
 
 def _known(name: str, raw: RawGraphs) -> GraphDataset:

@@ -13,7 +13,7 @@ from torch import Tensor
 from condense.data.images.known import KnownImages
 from condense.data.notes import few
 from condense.errors import Refused
-from condense.files import first_line, home, require_writable
+from condense.files import first_line, home, locked, require_writable
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 LAYOUT = "train_images and test_images (N, H, W, C) uint8, train_labels and test_labels (N,) integers from 0"
@@ -112,7 +112,8 @@ def download(name: str, known: KnownImages, data_dir: Path) -> RawImages:
     for train in (True, False):
         part = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
         try:
-            split = source(root=str(root), download=True, **part)
+            with locked(root / name, what=f"downloads {name}"):
+                split = source(root=str(root), download=True, **part)
         except (OSError, RuntimeError) as error:
             file = data_dir / f"{name}.npz"
             raise Refused(

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import safetensors
@@ -21,7 +22,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from condense.errors import Refused, Remedy, unknown
-from condense.files import digest, home, write_atomic
+from condense.files import digest, home, locked, write_atomic
 
 SPACES = ("raw", "normalized", "zca")
 """Names of the pixel spaces."""
@@ -183,15 +184,25 @@ def extremes(
 def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
     """Returns the whitening of training images; fits it once and then loads it from the home folder."""
     path = home() / "zca" / digest({"fitted_on": fitted_on, "eps": ZCA_EPS, "version": 1}) / "zca.safetensors"
+    if (found := _stored_zca(path, fitted_on)) is not None:
+        return found.to(images.device)
+    with locked(path, what="fits the whitening of the same images"):
+        if (found := _stored_zca(path, fitted_on)) is not None:
+            return found.to(images.device)
+        space = Zca.fit(images, fitted_on)
+        tensors = {"mean": space.mean, "matrix": space.matrix, "inverse": space.inverse}
+        on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomic(path, safetensors.torch.save(on_cpu))
+    return space
+
+
+def _stored_zca(path: Path, fitted_on: str) -> Zca | None:
+    """Reads a stored whitening; returns None if there is none, or the file is damaged."""
     try:
         stored = safetensors.torch.load_file(path)
-        return Zca(stored["mean"], stored["matrix"], stored["inverse"], fitted_on).to(images.device)
+        return Zca(stored["mean"], stored["matrix"], stored["inverse"], fitted_on)
     except (OSError, KeyError, safetensors.SafetensorError):
-        space = Zca.fit(images, fitted_on)  # not fitted yet, or the file is damaged
-    tensors = {"mean": space.mean, "matrix": space.matrix, "inverse": space.inverse}
-    on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, safetensors.torch.save(on_cpu))
-    return space
+        return None
 
 
 def from_description(description: Mapping[str, object]) -> PixelSpace:
