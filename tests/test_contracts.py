@@ -4,7 +4,7 @@ Tests of one method share its cache, its trained networks and its set of seed 0;
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
@@ -225,7 +225,7 @@ def test_a_run_killed_once_in_every_phase_ends_in_the_same_set(
     steps = Loop.steps
 
     def once(
-        self: Loop, n: int, state: dict[str, object], phase: str = "distil", **named: Collection[str]
+        self: Loop, n: int, state: dict[str, object], phase: str = "distil", **named: Any
     ) -> Iterator[int]:
         self._every = 0.0
         for step in steps(self, n, state, phase, **named):

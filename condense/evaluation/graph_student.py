@@ -6,7 +6,7 @@ count alike. The whole training set is split into batches anew in each epoch; th
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol as Interface
 from typing import runtime_checkable
@@ -19,9 +19,12 @@ from torch.nn.functional import cross_entropy
 from condense.data import Graphs, GraphSpec
 from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused
+from condense.evaluation.epochs import Epochs
 from condense.evaluation.student import Student, make_optimizer
 from condense.networks import GraphNetwork, build_graph_network, in_graph_chunks
 from condense.protocol import Protocol
+from condense.training.loop import Loop, State
+from condense.training.step import require_finite
 
 EVERY = 10
 """Number of steps between two scores on the validation graphs, if a protocol selects by them."""
@@ -93,51 +96,65 @@ class GraphStudent(Student[GraphNetwork]):
         width = sum(self.spec.features)
         return build_graph_network(self.network, width, self.spec.num_classes, rng, self.test.labels.device)
 
-    def train(
-        self, network: GraphNetwork, rng: torch.Generator, pause: Callable[[str], None]
-    ) -> GraphNetwork:
+    @property
+    def device(self) -> torch.device:
+        return self.test.labels.device
+
+    def train(self, network: GraphNetwork, loop: Loop) -> GraphNetwork:
         protocol = self.protocol
         assert protocol.lr is not None and protocol.steps is not None
         optimizer = make_optimizer(network, protocol.lr, protocol)
-        best, kept = float("-inf"), network
-        steps = zip(range(1, protocol.steps + 1), _batches(self.source, protocol, rng), strict=False)
-        for step, (batch, weights) in steps:
-            pause(f"step {step - 1} of {protocol.steps}")
+        kept = network if protocol.select is None else copy.deepcopy(network)
+        batches = _epochs(self.source, protocol, loop.rng)
+        state: State = {"network": network, "optimizer": optimizer, "batches": batches}
+        if protocol.select is not None:
+            state |= {"kept": kept, "best": float("-inf")}
+        for step in loop.steps(protocol.steps, state, "train", last=True):
+            batch, weights = batches.at(step)
             optimizer.zero_grad(set_to_none=True)
             losses = cross_entropy(network(batch), batch.labels, reduction="none")
-            torch.autograd.backward(losses @ weights)
+            loss = losses @ weights
+            torch.autograd.backward(loss)
             optimizer.step()
-            if protocol.select is not None and (step % EVERY == 0 or step == protocol.steps):
+            loop.log(loss=loss)
+            if protocol.select is not None and ((step + 1) % EVERY == 0 or step + 1 == protocol.steps):
                 assert self.valid is not None
                 accuracy, auc = score(network, self.valid, self.spec)
-                if (found := accuracy if auc is None else auc) > best:
-                    best, kept = found, copy.deepcopy(network)
+                found, best = accuracy if auc is None else auc, state["best"]
+                assert isinstance(best, float)
+                if found > best:
+                    state["best"] = found
+                    kept.load_state_dict(network.state_dict())
         return kept
 
     def score(self, network: GraphNetwork) -> tuple[float, float | None]:
         return score(network, self.test, self.spec)
 
 
-def _batches(
+def _epochs(
     source: GraphSource, protocol: Protocol, generator: torch.Generator
-) -> Iterator[tuple[GraphBatch, Float[Tensor, " b"]]]:
-    """Yields batches without end, each with the weights of its losses."""
+) -> Epochs[tuple[GraphBatch, Float[Tensor, " b"]]]:
+    """Returns the batches, each with the weights of its losses. A drawn or whole batch is an epoch."""
     size, weighting = protocol.batch_for(len(source)), source.weighting
     alike = torch.full_like(weighting[:size], 1 / size)
     if protocol.whole:
-        while True:
+
+        def ordered(_: int) -> Iterator[tuple[GraphBatch, Float[Tensor, " b"]]]:
             order = torch.randperm(len(source), generator=generator)
             for chosen in torch.split(order, size):
                 yield source.batch(chosen.to(alike.device)), alike[: len(chosen)] * (size / len(chosen))
-    elif size < len(source):
+
+        return Epochs(ordered, -(-len(source) // size), generator)
+    if size < len(source):
         chances = weighting.cpu()
-        while True:
+
+        def drawn(_: int) -> Iterator[tuple[GraphBatch, Float[Tensor, " b"]]]:
             chosen = torch.multinomial(chances, size, replacement=True, generator=generator)
             yield source.batch(chosen.to(alike.device)), alike
-    else:
-        batch = source.batch(None)
-        while True:
-            yield batch, weighting
+
+        return Epochs(drawn, 1, generator)
+    batch = source.batch(None)
+    return Epochs(lambda _: iter([(batch, weighting)]), 1, generator)
 
 
 def score(network: GraphNetwork, graphs: Graphs, spec: GraphSpec) -> tuple[float, float | None]:
@@ -152,16 +169,20 @@ def rated(logits: Float[Tensor, "g k"], labels: Int64[Tensor, " g"]) -> tuple[fl
     The ROC curve ranks by the difference of the two logits: unlike probabilities, it does not saturate.
 
     Args:
-        logits: One row for each graph, on the CPU. A difference that is not a number counts as 0.
+        logits: One row for each graph, on the CPU.
         labels: Class ids.
 
     Returns:
         The accuracy, and the area under the curve: None unless there are two classes and both occur.
+
+    Raises:
+        Refused: if a logit is not finite.
     """
     from sklearn.metrics import roc_auc_score
 
+    require_finite(logits.isfinite().all())
     accuracy = 100.0 * int((logits.argmax(1) == labels).sum()) / len(labels)
     if logits.shape[1] != 2 or bool((labels == labels[0]).all()):
         return accuracy, None
-    difference = (logits[:, 1].double() - logits[:, 0].double()).nan_to_num()
+    difference = logits[:, 1].double() - logits[:, 0].double()
     return accuracy, 100.0 * float(roc_auc_score(labels.numpy(), difference.numpy()))

@@ -1,10 +1,14 @@
-"""Students: networks that are trained from scratch on a set and tested once, after their last step."""
+"""Students: networks that are trained from scratch on a set and tested once, after their last step.
 
-import time
+A training that was killed goes on from its last checkpoint and ends with the same bits.
+"""
+
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Generic, TypeVar, runtime_checkable
 from typing import Protocol as Interface
 
@@ -16,11 +20,12 @@ from torch.optim import Optimizer
 from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.errors import Refused
+from condense.evaluation.epochs import Epochs
 from condense.networks import Network, build_network
 from condense.protocol import Protocol
 from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
-from condense.termination import asking
+from condense.training.loop import Loop, State
 from condense.training.step import accuracy, cutmix, mixup, train_step
 
 SECOND_BETA = 0.999
@@ -50,8 +55,12 @@ class ImageSource(Interface):
         """The number of epochs that have labels of their own; None if the labels never change."""
         ...
 
+    def batches_in_epoch(self, protocol: Protocol) -> int:
+        """Returns the number of batches of an epoch."""
+        ...
+
     def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[ImageBatch]:
-        """Yields the batches of an epoch."""
+        """Yields the batches of an epoch. All that it draws is drawn ahead of the first one."""
         ...
 
 
@@ -76,6 +85,9 @@ class WholeImages:
     def epochs(self) -> None:
         """None: the labels never change."""
 
+    def batches_in_epoch(self, protocol: Protocol) -> int:
+        return -(-len(self) // protocol.batch_for(len(self)))
+
     def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[ImageBatch]:
         """Yields every image once, in an order that the generator draws."""
         del epoch
@@ -90,7 +102,7 @@ class Outcome:
 
     Attributes:
         accuracy: Test accuracy in percent.
-        seconds: Time of training and testing.
+        seconds: Time of training and testing, over all restarts.
         auc: Area under the ROC curve in percent, for graphs of two classes.
     """
 
@@ -137,14 +149,14 @@ class Student(ABC, Generic[N]):
     Attributes:
         network: Name of the network.
         protocol: How it is trained.
-        budget: When to stop. A student that is not finished is lost.
+        budget: When to stop.
     """
 
     network: str
     protocol: Protocol
     budget: Budget = field(default_factory=Budget)
 
-    def outcome(self, seed: int) -> Outcome:
+    def outcome(self, seed: int, folder: Path | None = None) -> Outcome:
         """Trains a fresh network and tests it once, after its last step.
 
         One generator draws the initial weights, then the batches and their augmentation. Neither another seed
@@ -152,25 +164,33 @@ class Student(ABC, Generic[N]):
 
         Args:
             seed: The evaluation seed, with which the generator starts.
+            folder: The student's own folder, for checkpoints of a long training. Whoever stores the outcome
+                removes it. Without one a student that is not finished is lost.
 
         Raises:
             Stopped: if the budget runs out.
-            Refused: if the network does not fit the data, or something that the protocol needs is missing.
+            Refused: if the network does not fit the data, something that the protocol needs is missing, or
+                the loss or the logits are not finite.
         """
-        started = time.perf_counter()
+        rng, who = torch.Generator().manual_seed(seed), f"{self.network} {seed}"
+        loop = Loop(
+            folder, rng, device=self.device, budget=self.budget, title=who,
+            remedy=f"a student that diverges has no result: {who} under {self.protocol.name}",
+        )  # fmt: skip
         keep_freed_memory()
         self.check()
-        rng = torch.Generator().manual_seed(seed)
+        try:
+            accuracy, auc = self.score(self.train(self.build(rng), loop))
+        except Refused:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Outcome(accuracy, loop.seconds, auc)
 
-        def pause(where: str) -> None:
-            if self.budget.spent():
-                raise self.budget.stop(f"{self.network} {seed}, {where}")
-
-        network = self.build(rng)
-        with asking():
-            network = self.train(network, rng, pause)
-        accuracy, auc = self.score(network)
-        return Outcome(accuracy, time.perf_counter() - started, auc)
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """The device that students are trained and tested on."""
 
     @abstractmethod
     def check(self) -> None:
@@ -181,13 +201,12 @@ class Student(ABC, Generic[N]):
         """Builds the network with weights that the generator draws."""
 
     @abstractmethod
-    def train(self, network: N, rng: torch.Generator, pause: Callable[[str], None]) -> N:
+    def train(self, network: N, loop: Loop) -> N:
         """Trains the network.
 
         Args:
             network: The fresh network.
-            rng: Draws everything that is random.
-            pause: Raises `Stopped` if the budget has run out. It takes the place in words.
+            loop: The loop of the training. Its generator draws everything that is random.
 
         Returns:
             The network to be tested.
@@ -225,28 +244,36 @@ class ImageStudent(Student[Network]):
             self.network, self.spec.shape, self.spec.num_classes, rng, self.test.images.device
         )
 
-    def train(self, network: Network, rng: torch.Generator, pause: Callable[[str], None]) -> Network:
-        protocol = self.protocol
+    @property
+    def device(self) -> torch.device:
+        return self.test.images.device
+
+    def train(self, network: Network, loop: Loop) -> Network:
+        protocol, rng = self.protocol, loop.rng
         augment = named_augmentation(protocol.augment, self.spec.dsa)
         lr = learning_rate(self.source, protocol)
         stages = protocol.lasting(len(self.source), self.source.epochs)
-        epochs = sum(stage.epochs for stage in stages)
-        epoch = 0
-        for number, stage in enumerate(stages):
-            if number == 0 or protocol.reset:
-                optimizer = make_optimizer(network, lr, protocol)
-            _set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
-            for _ in range(stage.epochs):
-                pause(f"epoch {epoch} of {epochs}")
+        numbers = [number for number, stage in enumerate(stages) for _ in range(stage.epochs)]
+        epochs = len(numbers)
+        optimizer = make_optimizer(network, lr, protocol)
+        draw = partial(self.source.batches, protocol=protocol, generator=rng)
+        batches = Epochs(draw, self.source.batches_in_epoch(protocol), rng)
+        state: State = {"network": network, "optimizer": optimizer, "batches": batches}
+        for step in loop.steps(epochs * batches.per_epoch, state, "train", last=True):
+            epoch, batch = divmod(step, batches.per_epoch)
+            if batch == 0:
+                stage = stages[numbers[epoch]]
+                if protocol.reset and epoch > 0 and numbers[epoch] > numbers[epoch - 1]:
+                    optimizer.state.clear()
+                _set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * stage.scale * protocol.factor(epoch, epochs)
-                for images, target in self.source.batches(epoch, protocol, rng):
-                    images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
-                    images, target = mixup(images, target, rng, protocol.mixup)
-                    if self.labeller is not None:
-                        target = self.labeller(images, target)
-                    train_step(network, optimizer, images, target)
-                epoch += 1
+            images, target = batches.at(step)
+            images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
+            images, target = mixup(images, target, rng, protocol.mixup)
+            if self.labeller is not None:
+                target = self.labeller(images, target)
+            loop.log(loss=train_step(network, optimizer, images, target))
         return network
 
     def score(self, network: Network) -> tuple[float, float | None]:

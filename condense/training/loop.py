@@ -80,7 +80,7 @@ class Loop:
     """Runs steps that survive a kill, keep to a time limit and report their progress.
 
     Args:
-        folder: Folder for the checkpoints and for ``events.jsonl``.
+        folder: Folder for the checkpoints and for ``events.jsonl``; None keeps neither.
         rng: The generator that the body draws from; it is saved and restored with the state.
         device: The device that the body computes on, whose peak memory is measured.
         budget: The time limit.
@@ -92,7 +92,7 @@ class Loop:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         rng: torch.Generator,
         *,
         device: torch.device,
@@ -102,8 +102,8 @@ class Loop:
         every_seconds: float | None = None,
     ) -> None:
         self.rng, self.title, self.remedy = rng, title, remedy
-        self._events = folder / "events.jsonl"
-        self._checkpoints = Checkpoints(folder)
+        self._events = None if folder is None else folder / "events.jsonl"
+        self._checkpoints = None if folder is None else Checkpoints(folder)
         self._budget = budget
         self._memory = PeakMemory(device)
         self._every = checkpoint_seconds() if every_seconds is None else every_seconds
@@ -122,7 +122,13 @@ class Loop:
     # The caller's side -----------------------------------------------------------------------------------
 
     def steps(
-        self, n: int, state: State, phase: str = "distil", *, passing: Collection[str] = ()
+        self,
+        n: int,
+        state: State,
+        phase: str = "distil",
+        *,
+        passing: Collection[str] = (),
+        last: bool = False,
     ) -> Iterator[int]:
         """Yields the numbers of the steps that are still to be done, from the last checkpoint on.
 
@@ -134,6 +140,8 @@ class Loop:
             state: The objects that the body changes; they are restored in place when the loop is resumed.
             phase: Name of the phase; a run uses each name once.
             passing: Names of the objects that the end state of the phase leaves out.
+            last: Whether the caller stores and tells the result at once, so that the end of the phase is
+                neither saved nor told.
 
         Raises:
             Stopped: if the time limit is reached; a checkpoint is written first.
@@ -166,9 +174,12 @@ class Loop:
                     if out and step + 1 < n:
                         raise self._budget.stop(f"{self.title}, phase {phase}, step {step + 1} of {n}")
             self._check_finite(phase)
-            progress.show(n, self._numbers(), self.seconds, self._memory.peak())
+            if not last:
+                progress.show(n, self._numbers(), self.seconds, self._memory.peak())
         finally:
             progress.close()
+        if last:
+            return
         kept: State = {name: value for name, value in state.items() if name not in passing}
         self._finished[phase] = copied(self._snapshot(n, kept))
         self._current = None
@@ -207,11 +218,14 @@ class Loop:
 
     def done(self) -> None:
         """Removes the checkpoints; the events stay."""
-        self._checkpoints.remove()
+        if self._checkpoints is not None:
+            self._checkpoints.remove()
 
     # Checkpoints -----------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        if self._checkpoints is None:
+            return
         tree = self._checkpoints.read()
         then = "starting over" if tree is None else "going on from the one before it"
         for path in self._checkpoints.damaged:
@@ -243,6 +257,8 @@ class Loop:
         self._save({"phase": phase, "snapshot": self._snapshot(step, state)})
 
     def _save(self, current: dict[str, object] | None = None) -> None:
+        if self._checkpoints is None:
+            return
         # What was charged is charged again by the code that reruns, so it is not saved.
         cost = {"seconds": self.seconds - self._extra, "peak_bytes": self._memory.peak()}
         self._checkpoints.write({**cost, "finished": self._finished, "current": current})
@@ -261,7 +277,7 @@ class Loop:
 class _Progress:
     """Shows a bar on a terminal, or else a line every ten seconds; writes events as JSON, one per second."""
 
-    def __init__(self, title: str, start: int, n: int, events: Path, seconds: float) -> None:
+    def __init__(self, title: str, start: int, n: int, events: Path | None, seconds: float) -> None:
         self.title, self.n = title, n
         self._events = events
         self._terminal = sys.stderr.isatty()
@@ -269,7 +285,6 @@ class _Progress:
         self._start = (start, time.monotonic())
         self._event_at = self._line_at = time.monotonic()
         self._shown = start
-        events.parent.mkdir(parents=True, exist_ok=True)
         if start:
             self._note({"event": "resumed", "phase": title, "step": start, "seconds": round(seconds, 3)})
 
@@ -296,6 +311,9 @@ class _Progress:
             print(f"{self.title}: {step}/{self.n}{told}, {rate:.3g}/s, {left:.0f} s left", file=sys.stderr)
 
     def _note(self, event: dict[str, object]) -> None:
+        if self._events is None:
+            return
+        self._events.parent.mkdir(parents=True, exist_ok=True)
         with self._events.open("a") as file:
             file.write(json.dumps(event) + "\n")
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from condense.augment import mixup as mixing
 from condense.augment.cutmix import draw_cutmix
+from condense.errors import Refused
 from condense.networks import CHUNK, Network
 from condense.store.targets import Mixed, Target
 
@@ -96,10 +97,23 @@ def accuracy(network: Network, images: Float[Tensor, "n c h w"], labels: Tensor)
         network: The network, which is put into evaluation mode.
         images: Images in the pixel space that the network was trained in.
         labels: Class ids.
+
+    Raises:
+        Refused: if a logit is not finite.
     """
     network.eval()
     size = CHUNK if images.device.type == "cpu" else 1024
     correct = torch.zeros((), dtype=torch.long, device=images.device)
+    finite = torch.ones((), dtype=torch.bool, device=images.device)
     for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-        correct += (network(x).argmax(1) == y).sum()
+        logits = network(x)
+        correct += (logits.argmax(1) == y).sum()
+        finite &= logits.isfinite().all()
+    require_finite(finite)
     return 100.0 * int(correct) / len(labels)
+
+
+def require_finite(finite: Bool[Tensor, ""]) -> None:
+    """Refuses to judge a network whose logits are not all finite: its classes would be made up."""
+    if not bool(finite):
+        raise Refused("a trained network has diverged: its logits are not finite, and it has no result")

@@ -1,4 +1,3 @@
-import itertools
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused, Stopped
 from condense.evaluation import GraphStudent, WholeGraphs
 from condense.evaluation import graph_student as module
-from condense.evaluation.graph_student import _batches, rated, score
+from condense.evaluation.graph_student import _epochs, rated, score
 from condense.networks import GraphNetwork, build_graph_network
 from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1, HARD_V1
 from condense.resources import Budget
@@ -150,8 +149,8 @@ def test_the_whole_set_comes_in_batches_of_each_graph_once_an_epoch() -> None:
             order.append(index)
             return super().batch(index)
 
-    batches = _batches(Watched(MUTAG.train, SPEC.features), GRAPH_WHOLE_V1, torch.Generator().manual_seed(0))
-    taken = list(itertools.islice(batches, 4))
+    batches = _epochs(Watched(MUTAG.train, SPEC.features), GRAPH_WHOLE_V1, torch.Generator().manual_seed(0))
+    taken = [batches.at(step) for step in range(4)]
     assert [len(batch) for batch, _ in taken] == [128, 22, 128, 22]
     for first in (0, 2):
         assert torch.cat(order[first : first + 2]).sort().values.tolist() == list(range(150))
@@ -170,8 +169,8 @@ def test_more_items_than_a_batch_are_drawn_by_weight_and_count_alike() -> None:
             drawn.extend(index.tolist())
             return super().batch(index)
 
-    batches = _batches(Watched([3.0, 1.0, 0.0, 2.0, 2.0]), protocol, torch.Generator().manual_seed(0))
-    for batch, counts in itertools.islice(batches, 1000):
+    batches = _epochs(Watched([3.0, 1.0, 0.0, 2.0, 2.0]), protocol, torch.Generator().manual_seed(0))
+    for batch, counts in map(batches.at, range(1000)):
         assert len(batch) == 4 and counts.tolist() == [0.25] * 4
     shares = torch.bincount(torch.tensor(drawn), minlength=5) / len(drawn)
     # Of 4000 draws a share's standard deviation is below 0.008.
@@ -182,8 +181,8 @@ def test_more_items_than_a_batch_are_drawn_by_weight_and_count_alike() -> None:
 def test_a_set_as_large_as_a_batch_is_taken_whole_and_never_drawn() -> None:
     rng = torch.Generator().manual_seed(0)
     before = rng.get_state()
-    batches = _batches(SET, replace(GRAPH_V1, batch=5), rng)
-    for batch, counts in itertools.islice(batches, 3):
+    batches = _epochs(SET, replace(GRAPH_V1, batch=5), rng)
+    for batch, counts in map(batches.at, range(3)):
         assert torch.equal(batch.labels, SET.graphs.labels) and torch.equal(counts, SET.weighting)
     assert torch.equal(before, rng.get_state())
 
@@ -272,7 +271,7 @@ def test_images_protocols_and_a_selection_from_nothing_are_refused() -> None:
 
 def test_a_spent_budget_stops_a_student() -> None:
     budget = Budget(1e-9)
-    with pytest.raises(Stopped, match="gcn-sum 0, step 0 of 300"):
+    with pytest.raises(Stopped, match="gcn-sum 0, phase train, step 1 of 300"):
         GraphStudent(
             source=SET, test=MUTAG.test, spec=SPEC, protocol=GRAPH_V1, budget=budget, network="gcn-sum"
         ).outcome(0)
@@ -293,7 +292,9 @@ def test_graphs_are_ranked_by_logits_where_probabilities_saturate() -> None:
     logits = torch.tensor([[0.0, 300.0], [0.0, 200.0]])
     assert logits.softmax(1)[0, 1] == logits.softmax(1)[1, 1]
     assert rated(logits, torch.tensor([1, 0])) == (50.0, 100.0)
-    assert rated(torch.full((2, 2), torch.nan), torch.tensor([1, 0]))[1] == 50.0
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(Refused, match="a trained network has diverged: its logits are not finite"):
+            rated(torch.full((2, 2), bad), torch.tensor([1, 0]))
 
 
 def test_there_is_no_curve_for_three_classes_or_for_one() -> None:

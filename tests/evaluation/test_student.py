@@ -257,6 +257,9 @@ class Repeated:
     def __len__(self) -> int:
         return 16
 
+    def batches_in_epoch(self, protocol: Protocol) -> int:
+        return 1
+
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Target]]:
@@ -378,12 +381,12 @@ def test_a_student_learns_what_the_images_show(toy: ImageDataset, unseen: Images
     assert taught.accuracy > 60 and taught.seconds > 0
 
 
-def test_a_spent_budget_stops_a_student_between_epochs(
+def test_a_spent_budget_stops_a_student_between_steps(
     toy: ImageDataset, unseen: Images, spent_after: Callable[[int], Budget]
 ) -> None:
     source = Repeated(toy)
-    with pytest.raises(Stopped, match=f"{STUDENT} 7, epoch 3 of 5"):
-        trained(source, unseen, toy, TINY, seed=7, budget=spent_after(3))
+    with pytest.raises(Stopped, match=f"{STUDENT} 7, phase train, step 3 of 5"):
+        trained(source, unseen, toy, TINY, seed=7, budget=spent_after(2))
     assert source.seen == [0, 1, 2]
 
 

@@ -198,6 +198,9 @@ class Stored:
     def __len__(self) -> int:
         return len(self.images)
 
+    def batches_in_epoch(self, protocol: Protocol) -> int:
+        return 1
+
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Target]]:

@@ -61,6 +61,9 @@ class Online:
     def __len__(self) -> int:
         return len(self.shown)
 
+    def batches_in_epoch(self, protocol: Protocol) -> int:
+        return -(-len(self.shown) // self.batch)
+
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Target]]:
@@ -112,6 +115,9 @@ def test_a_student_learns_from_the_labels_and_not_from_those_of_other_views(
 
         def __len__(self) -> int:
             return len(stored)
+
+        def batches_in_epoch(self, protocol: Protocol) -> int:
+            return stored.batches_in_epoch(protocol)
 
         def batches(
             self, epoch: int, protocol: Protocol, generator: torch.Generator

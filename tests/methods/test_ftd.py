@@ -1,4 +1,4 @@
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -121,9 +121,7 @@ def test_a_killed_run_ends_in_the_same_bits_of_the_average(
     whole = made(toy, tmp_path / "whole", **settings)
     steps = Loop.steps
 
-    def killed(
-        self: Loop, n: int, state: State, phase: str = "distil", **named: Collection[str]
-    ) -> Iterator[int]:
+    def killed(self: Loop, n: int, state: State, phase: str = "distil", **named: Any) -> Iterator[int]:
         self._every = 0.0
         for step in steps(self, n, state, phase, **named):
             if phase == "distil" and step == at:

@@ -174,6 +174,12 @@ class ImageSet(DistilledSet):
         images = self._normalized(self.images[stored])
         return decode_some(self._decoders(stored), images, index // n, self._grey)
 
+    def batches_in_epoch(self, protocol: Protocol) -> int:
+        """Returns the number of batches that `batches` yields."""
+        if protocol.labels == "stored":
+            return self._stored_labels(protocol).layout.batches
+        return -(-len(self) // protocol.batch_for(len(self)))
+
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
     ) -> Iterator[tuple[Float[Tensor, "b c h w"], Target]]:
@@ -207,9 +213,7 @@ class ImageSet(DistilledSet):
         for index in torch.split(order.to(self.device), batch):
             yield self.images_at(index), target[index]
 
-    def _replayed(
-        self, epoch: int, protocol: Protocol, generator: torch.Generator
-    ) -> Iterator[tuple[Float[Tensor, "b c h w"], Target]]:
+    def _stored_labels(self, protocol: Protocol) -> Replay:
         if self.replay is None:
             raise Refused(f"{protocol.name} trains on the labels that a set stores, and this set stores none")
         if protocol.stages and protocol.epochs != self.epochs:
@@ -218,8 +222,14 @@ class ImageSet(DistilledSet):
             )
         if self.evaluation_space != "normalized":
             raise Refused("stored labels are of normalised images: bring this whitened set into that space")
+        return self.replay
+
+    def _replayed(
+        self, epoch: int, protocol: Protocol, generator: torch.Generator
+    ) -> Iterator[tuple[Float[Tensor, "b c h w"], Target]]:
+        replay = self._stored_labels(protocol)
         temperature = protocol.temperature or self.content["label"]["temperature"]
-        for batch in self.replay.batches(epoch, generator):
+        for batch in replay.batches(epoch, generator):
             index, logits = batch.order.to(self.device), batch.logits.to(self.device)
             ids = self.labels[index % len(self.images)]
             labels = TeacherLogits(logits, ids, temperature, squared=bool(protocol.squared))
