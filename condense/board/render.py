@@ -96,6 +96,8 @@ def render(entries: pd.DataFrame) -> str:
 def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, space: str) -> str:
     """Returns the tables that a result stands in, for the terminal.
 
+    If several datasets share the name, the titles show the hashes of each.
+
     Args:
         entries: Rows of `condense.records.frame.results` in any order.
         dataset: Name of the dataset.
@@ -109,13 +111,19 @@ def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, 
         return names == (dataset, protocol, student, space)
 
     texts, legend = [], SHORT["ipc"]
+    hashes = entries[entries["dataset"] == dataset][["train_hash", "test_hash"]]
+    several = len(hashes.drop_duplicates()) > 1
+
+    def named(key: Key) -> str:
+        return dataset + f" (train {key.train_hash[:8]}, test {key.test_hash[:8]})" * several
+
     for table in gather(entries):
         if wanted(table.key):
-            texts.append(f"{dataset}: {heading(table)}\n\n{grid(*_ranked(table, []))}")
+            texts.append(f"{named(table.key)}: {heading(table)}\n\n{grid(*_ranked(table, []))}")
             legend = SHORT[table.layout.across]
     for rows in published(entries).values():
         if mine := [(key, row) for key, row in rows if wanted(key)]:
-            head = f"{dataset}: published, each under its own paper's protocol"
+            head = f"{named(mine[0][0])}: published, each under its own paper's protocol"
             texts.append(f"{head}\n\n{grid(*_unranked(mine, []))}")
     if not texts:
         return f"no records of {dataset} under {protocol} with {student} in {space} pixels\n"

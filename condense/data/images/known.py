@@ -86,5 +86,33 @@ KNOWN: Mapping[str, KnownImages] = {
     **{name: imagenet(ids) for name, ids in SUBSETS.items()},
 }
 
+HASHES: Mapping[str, tuple[str, str]] = {
+    "mnist": (
+        "b8eb97f960a619f3e836902622f7a5039618fafebd5b44c0eceffdd4bd4dd38c",
+        "80520aab925e9da651716e0e30682f50d633c115747f6fd272f4aaf374dd1ae0",
+    ),
+    "fashion-mnist": (
+        "b317137254a8cfaa834f3daac6be91320519514882a582590de3bb41eb73c75e",
+        "0ef05ec9ac4baef3a9989f031e5a65792bff0e163c1468b22bc6cca85b541a6f",
+    ),
+    "cifar10": (
+        "a28d45c8de96d9d461f0627c5fc0869e4fcb37a9cfd87dc75d8eacfbaa0e5771",
+        "f20dc99e1a43693c88227f9e5c45e3de8dab931f4b6e8ea7134bdc73e4d437cd",
+    ),
+}
+"""Hashes of the training and test split of the datasets behind the committed records.
+
+The arrays of MNIST and Fashion-MNIST are, byte for byte, those of the files that torchvision reads (the MD5
+sums of the unpacked files agree). Those of CIFAR-10 have its first labels and its means of channels; their
+bytes were not compared.
+"""
+
+COUNTS: Mapping[str, tuple[int, int]] = {
+    "svhn": (73257, 26032),
+    "cifar100": (50000, 10000),
+    "tiny-imagenet": (100000, 10000),
+}
+"""Numbers of training and test images of datasets whose hashes are not known."""
+
 IMAGE_NAMES: tuple[str, ...] = tuple(KNOWN)
 """Names of the image datasets that `condense.data.load_images` knows."""

@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,23 @@ from torch import Tensor
 from condense.data.graphs.sources import GRAPH_NAMES
 from condense.data.images import folders
 from condense.data.images.arrays import RawImages, download, read_digits, read_npz
-from condense.data.images.known import FULL, IMAGE_NAMES, KNOWN, NO_FLIP, SUBSETS, KnownImages, imagenet
+from condense.data.images.known import (
+    COUNTS,
+    FULL,
+    HASHES,
+    IMAGE_NAMES,
+    KNOWN,
+    NO_FLIP,
+    SUBSETS,
+    KnownImages,
+    imagenet,
+)
 from condense.data.images.resize import require_size, resized
 from condense.data.images.spec import ImageDataset, Images, ImageSpec
 from condense.data.images.splits import notes_on_splits, require_content
 from condense.data.notes import on_resizing
 from condense.errors import Refused, unknown
-from condense.files import data_folder, digest
+from condense.files import data_folder, digest, hash_tensors
 
 __all__ = ["IMAGE_NAMES", "load_images"]
 
@@ -43,6 +54,10 @@ def load_images(
     - ``imagenet:n01440764,n02102040``: the ImageNet subset of these WordNet ids, in this order.
     - A path of an ``.npz`` file with MedMNIST's keys. If it has the name of a known dataset, it is loaded as
       that dataset.
+
+    An ``.npz`` file is a known dataset only if its data are: they are compared with `HASHES`, or else with
+    `COUNTS`. Other data lose the name, and with it everything published; a note says so.
+
     - A path of a folder of images: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*`` alone, where a
       fifth of each class becomes the test split.
 
@@ -91,7 +106,7 @@ def _named(name: str, known: KnownImages, data_dir: Path, size: int | None, skip
     if name == "digits":
         raw = read_digits()
     elif file.is_file():
-        raw = read_npz(file)
+        return _known_file(file, size)
     elif known.torchvision:
         raw = download(name, known, data_dir)
     elif name == "tiny-imagenet":
@@ -128,6 +143,11 @@ def _from_imagenet(
 
 def _known(name: str, known: KnownImages, raw: RawImages, size: int | None) -> ImageDataset:
     """Builds a known dataset from its arrays after comparing the images with the expected shape."""
+    _require_shape(name, known, raw)
+    return _dataset(name, replace(raw, classes=known.classes), known, size, named=True)
+
+
+def _require_shape(name: str, known: KnownImages, raw: RawImages) -> None:
     for images in (raw.train_images, raw.test_images):
         if tuple(images.shape[1:]) != known.shape:
             channels, height, width = images.shape[1:]
@@ -135,15 +155,38 @@ def _known(name: str, known: KnownImages, raw: RawImages, size: int | None) -> I
                 f"{raw.where} holds images of {height} x {width} x {channels}, but {name}'s are "
                 f"{known.shape[1]} x {known.shape[2]} x {known.shape[0]}"
             )
-    return _dataset(name, replace(raw, classes=known.classes), known, size, named=True)
 
 
 def _file(path: Path, size: int | None) -> ImageDataset:
     """Loads an ``.npz`` file: a user's dataset, or a known dataset by the name of the file."""
-    known = KNOWN.get(path.stem)
-    if known and path.stem != "digits":
-        return _known(path.stem, known, read_npz(path), size)
+    if path.stem in KNOWN and path.stem != "digits":
+        return _known_file(path, size)
     return _own(_free_name(path), read_npz(path), size)
+
+
+def _known_file(path: Path, size: int | None) -> ImageDataset:
+    """Loads an ``.npz`` file with the name of a known dataset, which it keeps only if it holds these data."""
+    raw, name = read_npz(path), path.stem
+    _require_shape(name, KNOWN[name], raw)
+    splits = [(raw.train_images, raw.train_labels), (raw.test_images, raw.test_labels)]
+    counts = (len(raw.train_images), len(raw.test_images))
+    hashes = tuple(hash_tensors({"images": images, "labels": labels}) for images, labels in splits)
+    if hashes == HASHES.get(name):
+        return _known(name, KNOWN[name], raw, size)
+    if name in HASHES:
+        why = f"its hashes are {_starts(hashes)}, not {_starts(HASHES[name])}"
+    elif name in COUNTS and counts != COUNTS[name]:
+        why = f"it holds {counts[0]} + {counts[1]} images, not {COUNTS[name][0]} + {COUNTS[name][1]}"
+    else:
+        note = f"{path} is taken for {name} by its name: there is no known hash to compare its data with"
+        return _known(name, KNOWN[name], replace(raw, notes=(*raw.notes, note)), size)
+    own = f"{name}-{digest(list(hashes))[:8]}"
+    note = f"{path} is not {name} ({why}): called {own}, without published settings and numbers"
+    return _own(own, replace(raw, notes=(note, *raw.notes)), size)
+
+
+def _starts(hashes: Sequence[str]) -> str:
+    return " + ".join(one[:8] for one in hashes)
 
 
 def _free_name(path: Path) -> str:
