@@ -54,6 +54,10 @@ class Options:
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that are not images.")
     ] = False
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Take only these classes, with commas between their names; default all."),
+    ] = None
     param: Annotated[
         list[str] | None,
         typer.Option(help="A field of the method, key=value; of a wrapper, fyi.key=value; repeatable."),
@@ -85,7 +89,8 @@ class Options:
 
         return CellSpec(
             method=reference or self.method or "", ipc=self.ipc, dataset=self.dataset, size=self.size,
-            skip_unreadable=self.skip_unreadable, seeds=None if self.seed is None else (self.seed,),
+            skip_unreadable=self.skip_unreadable, classes=self.classes,
+            seeds=None if self.seed is None else (self.seed,),
             params=params_of(self.param), teacher=self.teacher, protocol=self.protocol, student=self.student,
             eval_seeds=self.eval_seeds,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from condense.errors import Refused, Remedy
 if TYPE_CHECKING:
     from condense.runner.cell import CellSpec
 
-DATA = ("dataset", "size", "skip_unreadable", "data_dir")
+DATA = ("dataset", "size", "skip_unreadable", "classes", "data_dir")
 """The settings that say which data are used."""
 
 PLACEHOLDERS = {
@@ -34,7 +34,10 @@ def params_of(texts: list[str] | None) -> Mapping[str, object]:
 
 def data_options(cell: "CellSpec") -> dict[str, object]:
     """Returns the settings that say which data a cell uses, for `sentence`."""
-    return {"dataset": cell.data, "size": cell.size, "skip_unreadable": cell.skip_unreadable}
+    classes = None if cell.classes is None else ",".join(cell.classes)
+    return {
+        "dataset": cell.data, "size": cell.size, "skip_unreadable": cell.skip_unreadable, "classes": classes,
+    }  # fmt: skip
 
 
 def sentence(error: Refused, given: Mapping[str, object]) -> str:
@@ -64,7 +67,7 @@ def _remedy(remedy: Remedy, given: Mapping[str, object]) -> str:
     settings = dict(remedy.settings)
     if remedy.command is not None and "dataset" in settings:
         # Without a dataset of the user's own, that of the remedy has the size in its name.
-        names = DATA if given.get("dataset") is not None else ("skip_unreadable", "data_dir")
+        names = DATA if given.get("dataset") is not None else ("skip_unreadable", "classes", "data_dir")
         settings |= {name: value for name in names if (value := given.get(name)) not in (None, False)}
     words = [_placed(name, value) for name, value in settings.items()]
     if remedy.command is not None:

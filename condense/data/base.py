@@ -1,6 +1,7 @@
 """What datasets of images and of graphs share: a specification, and splits of labelled samples."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -72,6 +73,22 @@ class Samples(ABC):
     def to(self, device: torch.device | str) -> Self:
         """Returns the same samples on another device."""
 
+    @abstractmethod
+    def only(self, labels: Sequence[int]) -> Self:
+        """Returns the samples of some classes, in their order here.
+
+        Args:
+            labels: Class ids, ascending. Their places in this list become the class ids of the result.
+        """
+
+    def _chosen(self, labels: Sequence[int]) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " m"]]:
+        """Returns the positions of some classes' samples, and their class ids in the result of `only`."""
+        places = torch.full((self.num_classes,), -1, device=self.labels.device)
+        places[torch.tensor(labels)] = torch.arange(len(labels), device=self.labels.device)
+        numbers = places[self.labels]
+        (positions,) = torch.where(numbers >= 0)
+        return positions, numbers[positions]
+
     @cached_property
     def _positions(self) -> tuple[Int64[Tensor, " _"], ...]:
         """Positions of each class's samples, on the CPU."""
@@ -108,4 +125,8 @@ class Dataset:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the splits' hashes, in the order of the fields."""
-        return digest([split.hash for split in vars(self).values() if isinstance(split, Samples)])
+        return digest([split.hash for split in self.splits().values()])
+
+    def splits(self) -> dict[str, Samples]:
+        """Returns the splits by name, in the order of the fields."""
+        return {name: split for name, split in vars(self).items() if isinstance(split, Samples)}

@@ -1,10 +1,12 @@
 """Loads any dataset by its name or path."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from condense.data.base import Dataset
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
 from condense.data.images.sources import IMAGE_NAMES, load_images
+from condense.data.subset import with_classes
 from condense.errors import Refused
 
 EDGE_FILES = ("*_A.txt", "raw/*_A.txt", "edge.csv.gz", "raw/edge.csv.gz")
@@ -17,6 +19,7 @@ def load_dataset(
     data_dir: Path | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> Dataset:
     """Loads a dataset of either kind, with `load_images` or, if `holds_graphs`, with `load_graphs`.
 
@@ -25,11 +28,17 @@ def load_dataset(
         data_dir: Folder with the files of named datasets.
         size: Side in pixels to resize images to.
         skip_unreadable: Whether to leave out images that cannot be read.
+        classes: Names of the classes to take, see `with_classes`; None takes all.
 
     Raises:
-        Refused: If there is no such dataset, it is damaged, or it holds graphs and ``size`` or
-            ``skip_unreadable`` is given.
+        Refused: If there is no such dataset, it is damaged, it holds graphs and ``size`` or
+            ``skip_unreadable`` is given, or it lacks one of the classes.
     """
+    whole = _whole(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
+    return whole if classes is None else with_classes(whole, classes)
+
+
+def _whole(name_or_path: str, *, data_dir: Path | None, size: int | None, skip_unreadable: bool) -> Dataset:
     if not holds_graphs(name_or_path):
         return load_images(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
     if size is not None:

@@ -1,5 +1,6 @@
 """The Python API: the work of the commands as functions, for notebooks and scripts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,7 @@ def distill(
     budget: str | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
+    classes: Sequence[str] | None = None,
     teacher: str | Path | None = None,
     **fields: object,
 ) -> DistilledSet:
@@ -44,6 +46,7 @@ def distill(
         budget: Time limit such as ``9m``. The same call goes on from there.
         data_dir: Folder with the files of datasets.
         size: Side in pixels to which the images are resized.
+        classes: Names of the classes to take; None takes all.
         teacher: File of the teacher that the method takes.
         **fields: Hyper-parameters of the method; of a wrapper by ``**{"fyi.flip_first": True}``.
 
@@ -55,8 +58,8 @@ def distill(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        method=method or "", dataset=dataset, ipc=ipc, size=size, seeds=(seed,), params=fields,
-        teacher=teacher,
+        method=method or "", dataset=dataset, ipc=ipc, size=size, classes=classes, seeds=(seed,),
+        params=fields, teacher=teacher,
     )  # fmt: skip
     paths = _paths(home() / "sets" if out is None else out, data_dir=data_dir)
     ((made, _),) = distil_cell(cell, paths, machine_named(device, budget))
@@ -75,6 +78,7 @@ def evaluate(
     budget: str | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
+    classes: Sequence[str] | None = None,
     teacher: str | Path | None = None,
 ) -> pd.DataFrame:
     """Trains students from scratch on a set and tests them.
@@ -91,6 +95,7 @@ def evaluate(
         budget: As in `distill`.
         data_dir: As in `distill`.
         size: As in `distill`.
+        classes: As in `distill`; None takes those that the set was made of.
         teacher: File of the teacher that the set was made with, for a protocol under which it labels.
 
     Returns:
@@ -101,8 +106,8 @@ def evaluate(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        dataset=dataset, protocol=protocol, student=student, size=size, eval_seeds=eval_seeds,
-        teacher=teacher,
+        dataset=dataset, protocol=protocol, student=student, size=size, classes=classes,
+        eval_seeds=eval_seeds, teacher=teacher,
     )  # fmt: skip
     made = load(distilled) if isinstance(distilled, str | Path) else distilled
     paths = _paths(results="results" if results is None else results, data_dir=data_dir)
@@ -125,6 +130,7 @@ def run(
     budget: str | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
+    classes: Sequence[str] | None = None,
     teacher: str | Path | None = None,
     **fields: object,
 ) -> pd.DataFrame:
@@ -143,7 +149,8 @@ def run(
     """
     cell = CellSpec(
         method=method or "", dataset=dataset, ipc=ipc, protocol=protocol, student=student, size=size,
-        seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, params=fields, teacher=teacher,
+        classes=classes, seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, params=fields,
+        teacher=teacher,
     )  # fmt: skip
     return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
 

@@ -1,6 +1,6 @@
 """A cell of the board as a user names it, and the folders that it is read from and written to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class CellSpec:
         student: Name of the student network; None takes the default of the kind: convnet, or six for graphs.
         size: Side in pixels to which the images are resized.
         skip_unreadable: Whether to leave out images that cannot be read.
+        classes: Names of the classes to take, as a list or as text with commas between them; None takes all.
         seeds: Distillation seeds; None takes one for each set of the method's row.
         eval_seeds: Number of students for each set; None takes the protocol's number, or one student if the
             method's row has several sets.
@@ -61,13 +62,16 @@ class CellSpec:
     student: str | None = None
     size: int | None = None
     skip_unreadable: bool = False
+    classes: Sequence[str] | None = None
     seeds: tuple[int, ...] | None = None
     eval_seeds: int | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     teacher: str | Path | None = None
 
     def __post_init__(self) -> None:
-        """Names the method that the dataset is distilled with, if none is named."""
+        """Names the method that the dataset is distilled with, if none is named, and splits the classes."""
+        if isinstance(self.classes, str):
+            object.__setattr__(self, "classes", tuple(name.strip() for name in self.classes.split(",")))
         if not self.method:
             object.__setattr__(
                 self, "method", method_for(None if self.dataset is None else str(self.dataset))
@@ -77,7 +81,8 @@ class CellSpec:
     def title(self) -> str:
         ipc = "" if self.reference else f" ipc {self.ipc}"
         more = "".join(f", {name}" for name in (self.protocol, self.student) if name)
-        return f"{self.method} {self.data}{ipc}{more}"
+        classes = "" if self.classes is None else f"[{','.join(self.classes)}]"
+        return f"{self.method} {self.data}{classes}{ipc}{more}"
 
     @property
     def reference(self) -> bool:

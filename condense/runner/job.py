@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from condense.data import Dataset, load_dataset
+from condense.data import Dataset, load_dataset, whole_name
 from condense.distillation import Method, Recipe
 from condense.distillation.registry import build, changed, fitted
 from condense.errors import Refused, Remedy
@@ -127,12 +127,19 @@ def resolve(
 
 def _dataset(cell: CellSpec, paths: Paths, made: DistilledSet | None) -> Dataset:
     """Loads the dataset that a cell names, or else the one that a set was made of."""
-    name, size = cell.data, cell.size
-    if made is not None and cell.dataset is None:
-        name, _, side = made.content["dataset"]["name"].partition("@")
-        size = size or (int(side) if side else None)
+    name, size, classes = cell.data, cell.size, cell.classes
+    if made is not None:
+        used = made.content["dataset"]
+        whole = whole_name(used["name"])
+        if whole != used["name"] and classes is None:
+            classes = used["classes"]
+        if cell.dataset is None:
+            name, _, side = whole.partition("@")
+            size = size or (int(side) if side else None)
     try:
-        return load_dataset(name, data_dir=paths.data_dir, size=size, skip_unreadable=cell.skip_unreadable)
+        return load_dataset(
+            name, data_dir=paths.data_dir, size=size, skip_unreadable=cell.skip_unreadable, classes=classes
+        )
     except Refused as error:
         if made is None or cell.dataset is not None:
             raise

@@ -53,6 +53,8 @@ def _wanted(name: str, value: object) -> str | None:
     if name == "seeds":
         fine = isinstance(value, list) and all(type(seed) is int for seed in value)
         return None if fine else "a list of whole numbers"
+    if name == "classes" and isinstance(value, list):
+        return None if all(isinstance(one, str) for one in value) else "text, or a list of texts"
     others: dict[str, tuple[type, str]] = {
         "params": (dict, "a table"),
         "skip_unreadable": (bool, "a boolean"),

@@ -6,12 +6,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from condense import protocol as protocols
+from condense.protocol import Protocol, Stage
+from condense.records.record import read_records
+from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import Job, resolve
-from condense.runner.run import say_settings
+from condense.runner.reevaluate import reevaluate
+from condense.runner.run import run_cell, say_settings
+from condense.store import load
 
 Write = Callable[..., Path]
 Resolved = Callable[..., Job]
+
+
+@pytest.fixture(autouse=True)
+def tiny_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protocol of two epochs and one student."""
+    tiny = Protocol(name="tiny", stages=(Stage(epochs=2),), seeds=1)
+    monkeypatch.setattr(protocols, "PROTOCOLS", {**protocols.PROTOCOLS, "tiny": tiny})
 
 
 @pytest.fixture
@@ -65,3 +78,22 @@ def test_a_named_dataset_keeps_the_batches_that_its_records_were_made_with(resol
     job = resolved("digits", ipc=1)
     assert min(job.dataset.train.counts()) < 256
     assert job.method is not None and job.method.config()["batch_real"] == 256 and not job.fitted
+
+
+def test_a_set_of_some_classes_is_made_recorded_and_found_again(
+    written: Write, home: Path, tmp_path: Path
+) -> None:
+    paths = Paths(out=tmp_path / "sets", results=tmp_path / "results", data_dir=tmp_path)
+    given: dict[str, object] = {"method": "random_subset", "dataset": str(written(4, 3, 5)), "classes": "2,0"}
+    given |= {"seeds": (0,), "protocol": "tiny", "student": "mlp"}
+    (record,) = run_cell(CellSpec(**given), paths, Machine())  # type: ignore[arg-type]
+    assert record.dataset.name == "own[0,2]" and record.paper is None
+    assert any("1 of 3 classes were left out" in note for note in record.dataset.notes)
+    (folder,) = (tmp_path / "sets").iterdir()
+    assert folder.name.startswith("own[0,2]-random_subset-ipc1-seed0-")
+    made = load(folder)
+    assert made.content["dataset"]["classes"] == ["0", "2"]
+    again = CellSpec(dataset=str(given["dataset"]), protocol="tiny", student="convnet-w32", eval_seeds=1)
+    (other,) = reevaluate(made, again, paths, Machine())
+    assert other.dataset == record.dataset
+    assert len(read_records(tmp_path / "results")) == 2

@@ -7,7 +7,7 @@ directed edges, and f columns of node features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -78,6 +78,11 @@ class Graphs(Samples):
         """Returns the same graphs on another device."""
         moved = {name: array.to(device) for name, array in self.tensors().items()}
         return Graphs(**moved, num_classes=self.num_classes)
+
+    def only(self, labels: Sequence[int]) -> "Graphs":
+        """Returns the graphs of some classes: see `Samples.only`."""
+        positions, numbers = self._chosen(labels)
+        return replace(self.select(positions), labels=numbers, num_classes=len(labels))
 
     def select(self, indices: Int64[Tensor, " m"] | Sequence[int]) -> "Graphs":
         """Returns some of the graphs in the order of the indices; a repeated index repeats its graph.

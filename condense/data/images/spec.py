@@ -81,6 +81,11 @@ class Images(Samples):
         """Returns the same images on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
+    def only(self, labels: Sequence[int]) -> "Images":
+        """Returns the uint8 images of some classes: see `Samples.only`."""
+        positions, numbers = self._chosen(labels)
+        return Images.of(self.images[positions], numbers, len(labels))
+
     def in_space(self, space: PixelSpace) -> "Images":
         """Maps the uint8 images into a pixel space, as float32 on the same device.
 
