@@ -127,6 +127,10 @@ class Dataset:
         """SHA-256 of the splits' hashes, in the order of the fields."""
         return digest([split.hash for split in self.splits().values()])
 
+    def only(self, labels: Sequence[int]) -> Self:
+        """Returns the dataset with some of its classes: see `Samples.only`. Its name stays."""
+        raise NotImplementedError
+
     def splits(self) -> dict[str, Samples]:
         """Returns the splits by name, in the order of the fields."""
         return {name: split for name, split in vars(self).items() if isinstance(split, Samples)}

@@ -3,11 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from condense.data.base import Dataset
-from condense.data.images.sources import statistics
-from condense.data.images.spec import Images, ImageSpec
 from condense.errors import Refused, unknown
 from condense.files import digest
 
@@ -22,8 +20,7 @@ def with_classes(dataset: DatasetT, names: Sequence[str]) -> DatasetT:
     """Returns some classes of a dataset: in the dataset's order, numbered anew from 0.
 
     The result has a name of its own, such as ``cifar10[cat,dog]``, and thereby no published settings, no
-    published scores and no shipped teacher. The mean and the standard deviation of images are computed anew.
-    Augmentation and the features of nodes stay as they are. If all classes are named, the result is the dataset.
+    published scores and no shipped teacher. If all classes are named, the result is the dataset itself.
 
     Args:
         dataset: The dataset.
@@ -44,25 +41,17 @@ def with_classes(dataset: DatasetT, names: Sequence[str]) -> DatasetT:
     kept = [label for label, name in enumerate(spec.classes) if name in names]
     if len(kept) == spec.num_classes:
         return dataset
-    parts = {part: samples.only(kept) for part, samples in dataset.splits().items()}
-    for part, samples in parts.items():
-        if not len(samples):
-            reason = f"{spec.name} has no {spec.kind} of these classes in its split {part!r}"
-            raise Refused(reason, setting="classes", value=",".join(names))
-    chosen = tuple(spec.classes[label] for label in kept)
-    left = ", ".join(
-        f"{len(there) - len(parts[part])} of {len(there)} in {part}"
-        for part, there in dataset.splits().items()
+    part: Any = dataset.only(kept)
+    whole, parts = dataset.splits(), part.splits()
+    if empty := [name for name, samples in parts.items() if not len(samples)]:
+        reason = f"{spec.name} has no {spec.kind} of these classes in its split {empty[0]!r}"
+        raise Refused(reason, setting="classes", value=",".join(names))
+    counts = (f"{len(there) - len(parts[name])} of {len(there)} in {name}" for name, there in whole.items())
+    note = f"{spec.num_classes - len(kept)} of {spec.num_classes} classes were left out: {', '.join(counts)}"
+    told = replace(
+        part.spec, name=named(spec.name, part.spec.classes), named=False, notes=(*spec.notes, note)
     )
-    note = f"{spec.num_classes - len(kept)} of {spec.num_classes} classes were left out: {left} {spec.kind}"
-    chosen_spec = replace(
-        spec, name=named(spec.name, chosen), classes=chosen, named=False, notes=(*spec.notes, note)
-    )
-    if isinstance(chosen_spec, ImageSpec):
-        mean, std = statistics(cast(Images, parts["train"]).images)
-        chosen_spec = replace(chosen_spec, mean=mean, std=std)
-    make: Any = type(dataset)
-    found: DatasetT = make(chosen_spec, **parts)
+    found: DatasetT = replace(part, spec=told)
     return found
 
 

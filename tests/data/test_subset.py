@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from condense.data import GraphDataset, ImageDataset, load_dataset, whole_name, with_classes
-from condense.data.images.sources import statistics
+from condense.data.images.pixels import statistics
 from condense.data.subset import named
 from condense.distillation.registry import methods
 from condense.errors import Refused

@@ -144,3 +144,8 @@ class GraphDataset(Dataset):
     train: Graphs
     valid: Graphs
     test: Graphs
+
+    def only(self, labels: Sequence[int]) -> "GraphDataset":
+        """Returns some classes: see `Dataset.only`. The features of nodes keep their values."""
+        spec = replace(self.spec, classes=tuple(self.spec.classes[label] for label in labels))
+        return GraphDataset(spec, self.train.only(labels), self.valid.only(labels), self.test.only(labels))

@@ -18,7 +18,7 @@ from typing import Self
 import safetensors
 import safetensors.torch
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from condense.errors import Refused, Remedy, unknown
@@ -222,3 +222,23 @@ def from_description(description: Mapping[str, object]) -> PixelSpace:
     mean, std = description["mean"], description["std"]
     assert isinstance(mean, Sequence) and isinstance(std, Sequence)
     return affine(name, mean, std)
+
+
+def statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns each channel's mean and population standard deviation of pixels in [0, 1], to four decimals.
+
+    The sums are sums of integers, so they are exact on every machine. A constant channel gets the standard
+    deviation 1.
+    """
+    total: Int64[Tensor, " c"] = torch.zeros(images.shape[1], dtype=torch.int64)
+    squares = torch.zeros_like(total)
+    for start in range(0, len(images), 2048):
+        chunk = images[start : start + 2048].to(torch.int32)
+        total += chunk.sum((0, 2, 3))
+        squares += (chunk * chunk).sum((0, 2, 3))
+    count = images.numel() // images.shape[1]
+    mean = total.double() / count
+    variance = (squares.double() / count - mean * mean).clamp_min(0)
+    means = tuple(round(value / 255, 4) for value in mean.tolist())
+    stds = tuple(round(value / 255, 4) or 1.0 for value in variance.sqrt().tolist())
+    return means, stds

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int64, UInt8
-from torch import Tensor
 
 from condense.data.graphs.sources import GRAPH_NAMES
 from condense.data.images import folders
@@ -25,6 +23,7 @@ from condense.data.images.known import (
     KnownImages,
     imagenet,
 )
+from condense.data.images.pixels import statistics
 from condense.data.images.resize import require_size, resized
 from condense.data.images.spec import ImageDataset, Images, ImageSpec
 from condense.data.images.splits import notes_on_splits, require_content
@@ -265,23 +264,3 @@ def _check(raw: RawImages, classes: tuple[str, ...]) -> None:
         raise Refused(
             f"{raw.where} has no training image of the class {empty[0]!r} ({len(empty)} such classes)"
         )
-
-
-def statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Returns each channel's mean and population standard deviation of pixels in [0, 1], to four decimals.
-
-    The sums are sums of integers, so they are exact on every machine. A constant channel gets the standard
-    deviation 1.
-    """
-    total: Int64[Tensor, " c"] = torch.zeros(images.shape[1], dtype=torch.int64)
-    squares = torch.zeros_like(total)
-    for start in range(0, len(images), 2048):
-        chunk = images[start : start + 2048].to(torch.int32)
-        total += chunk.sum((0, 2, 3))
-        squares += (chunk * chunk).sum((0, 2, 3))
-    count = images.numel() // images.shape[1]
-    mean = total.double() / count
-    variance = (squares.double() / count - mean * mean).clamp_min(0)
-    means = tuple(round(value / 255, 4) for value in mean.tolist())
-    stds = tuple(round(value / 255, 4) or 1.0 for value in variance.sqrt().tolist())
-    return means, stds

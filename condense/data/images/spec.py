@@ -10,7 +10,7 @@ from torch import Tensor
 
 from condense.augment.dsa import has_flip
 from condense.data.base import Dataset, DatasetSpec, Samples
-from condense.data.images.pixels import SPACES, PixelSpace, affine, extremes, fitted_zca
+from condense.data.images.pixels import SPACES, PixelSpace, affine, extremes, fitted_zca, statistics
 from condense.errors import unknown
 from condense.files import hash_tensors
 
@@ -139,6 +139,14 @@ class ImageDataset(Dataset):
     spec: ImageSpec
     train: Images
     test: Images
+
+    def only(self, labels: Sequence[int]) -> "ImageDataset":
+        """Returns some classes: see `Dataset.only`. The mean and the standard deviation are computed anew."""
+        train = self.train.only(labels)
+        mean, std = statistics(train.images)
+        classes = tuple(self.spec.classes[label] for label in labels)
+        spec = replace(self.spec, classes=classes, mean=mean, std=std)
+        return ImageDataset(spec, train, self.test.only(labels))
 
     @cached_property
     def _zca(self) -> PixelSpace:

@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from condense.data import IMAGE_NAMES, load_images
-from condense.data.images import sources
+from condense.data.images import pixels, sources
 from condense.data.images.known import HASHES, KNOWN, SUBSETS, TINY_IMAGENET
 from condense.errors import Refused
 from condense.files import hash_tensors
@@ -134,7 +134,7 @@ def test_the_specification_of_an_own_file_follows_from_its_arrays(tmp_path: Path
 
 
 def test_constant_images_get_a_standard_deviation_above_zero() -> None:
-    assert sources.statistics(torch.full((2, 1, 4, 4), 51, dtype=torch.uint8)) == ((0.2,), (1.0,))
+    assert pixels.statistics(torch.full((2, 1, 4, 4), 51, dtype=torch.uint8)) == ((0.2,), (1.0,))
 
 
 def test_a_new_size_changes_the_specification_and_the_own_size_does_not() -> None:
