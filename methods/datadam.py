@@ -30,7 +30,6 @@ This implementation differs from the authors' code in these points:
   fails.
 - The images start from random real ones. For CIFAR the authors recommend images that they selected (``--init
   smart``).
-- Images are resampled with ``align_corners=True``, as in DM.
 - In networks other than ConvNets, a residual block counts as one layer by its output. A flat layer (as in
   LeNet or the MLP) is a single place, so its attention is always the same.
 

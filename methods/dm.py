@@ -14,7 +14,9 @@ This implementation differs from the authors' code in these points:
 - It makes ``iterations`` updates. The authors' loop makes one more, and reports the set before that update.
 - A class with fewer than ``batch_real`` images gives all of its images, some of them twice. The authors' code
   fails or takes a smaller batch.
-- Images are resampled with ``align_corners=True``, which was torch's default when the paper was written.
+
+The recipes name the README and the defaults of ``main_DM.py`` as their source. The README gives learning
+rates for the CIFARs alone; the recipes for MNIST are the defaults, at the paper's images per class.
 
 When not to use it: at one image per class, where gradient matching is stronger. With networks deeper than
 ConvNets, ``lr_images`` has to be 0.1 or 0.01 (the authors' advice).

@@ -8,12 +8,9 @@ else is DC.
 Paper: Zhao and Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021,
 https://arxiv.org/abs/2102.08259. Authors' code: VICO-UoE/DatasetCondensation, ``main.py --method DSA``.
 
-This implementation differs from the authors' code in the points that `condense.methods.dc` lists, and in two
-more:
-
-- Images are resampled with ``align_corners=True``, which was torch's default when the paper was written.
-- Every class has a draw of its own. The authors' code seeds by the clock, so that two classes may share a
-  draw.
+This implementation differs from the authors' code in the points that `condense.methods.dc` lists, and in
+that every class has a draw of its own. The authors' code seeds by the clock, so that two classes may share a
+draw.
 
 The paper reports the mean of 20 students on each of 5 sets; the protocol of the recipes trains 5 students on
 one set.

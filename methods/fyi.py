@@ -17,8 +17,11 @@ This implementation differs from the authors' code in these points:
 
 - The authors take ``flip`` out of the operations that DSA chooses from, and apply it in every batch, in
   matching, network training and evaluation. So their students see more augmentation than those of the methods
-  that they compare with. Here it is a setting, `FYI.flip_first`, and an augmentation of its own,
-  ``dsa-flip-first``. The published recipes have both, and the protocol hard-v1 has neither.
+  that they compare with. Here there are two settings, `FYI.flip_first` and, for the experts of trajectory
+  matching, `FYI.edited_experts`; students have an augmentation of its own, ``dsa-flip-first``. The published
+  recipes have all of it, and the protocol hard-v1 nothing.
+- Around MTT the authors' code takes TESLA's truncated gradient, and 10000 updates. Here both are the host's
+  settings, which the published recipe changes (`AS_RUN`); the exact gradient needs no more memory.
 - It wraps any method that learns its images through a view; theirs is built into DC, DSA, DM and MTT.
 
 When not to use it: where a mirror image belongs to another class or to none, as with digits and letters; or
@@ -26,7 +29,9 @@ where all images have one orientation. Fashion-MNIST's shoes all point the same 
 improve DM.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -38,6 +43,9 @@ from condense.distillation import ImageMethod, ImageRun, Recipe, Wrapper, regist
 from condense.errors import Refused
 from condense.protocol import Protocol
 from condense.store import ImageSet
+
+AS_RUN: Mapping[str, Mapping[str, Any]] = {"mtt": {"gradient": "tesla", "iterations": 10000}}
+"""Settings of hosts with experts in the authors' code, where they are not those of the host's authors."""
 
 
 class Mirrored:
@@ -61,15 +69,19 @@ class FYI(Wrapper):
         flip_first: Whether the host's augmentation applies the flip in every batch, followed by one of the
             other operations, as in the authors' code and in the recipes; otherwise the flip is one of the
             operations to choose from.
+        edited_experts: Whether a host's experts are trained under that augmentation too, as in the authors'
+            code; otherwise the host may share them with runs without this wrapper.
     """
 
     name = "fyi"
     wraps = "a method that matches synthetic images with real ones"
+    added = frozenset({"edited_experts"})
 
     flip_first: bool = False
+    edited_experts: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the fields, and that the host learns its images through a view.
+        """Checks the fields, that the host learns its images through a view, and that it has experts to edit.
 
         Raises:
             Refused: if a value is out of range, or the host cannot be wrapped.
@@ -77,12 +89,15 @@ class FYI(Wrapper):
         super().__post_init__()
         if not self.through_view:
             raise Refused(f"{self.title}: {self.name} wraps {self.wraps}, and {self.host.title} does not")
+        if self.edited_experts and "experts" not in self.links()[0].config():
+            raise self.refused("edited_experts", f"{self.host.title} trains no experts")
 
     @classmethod
     def published(cls, host: ImageMethod, protocol: Protocol, source: str) -> Recipe | None:
-        """Returns the host's recipe, evaluated with the edited augmentation, as in the authors' code."""
+        """Returns the host's recipe with `AS_RUN` and the edited augmentation, as in the authors' code."""
+        own = AS_RUN.get(host.name, {})
         return Recipe(
-            method=cls(host=host, flip_first=True),
+            method=cls(host=replace(host, **own), flip_first=True, edited_experts=host.name in AS_RUN),
             protocol=replace(protocol, augment=edited(protocol.augment)),
             source=f"{source}; around it, cvlab-yonsei/FYI",
         )
@@ -91,8 +106,13 @@ class FYI(Wrapper):
         """Runs the host on the doubled set."""
         if not run.spec.flips:
             run.warn(f"{self.title}: mirrored images of {run.spec.name} are of no class, and fyi shows them")
-        strategy = dsa.with_flip_first(run.strategy) if self.flip_first else run.strategy
-        return self.host.distill(train, run.with_view(Mirrored(), strategy=strategy))
+        edited = dsa.with_flip_first(run.strategy)
+        inner = run.with_view(
+            Mirrored(),
+            strategy=edited if self.flip_first else None,
+            expert_strategy=edited if self.edited_experts else None,
+        )
+        return self.host.distill(train, inner)
 
 
 def edited(augment: str) -> str:

@@ -33,8 +33,7 @@ This implementation differs from the authors' code in these points:
 - With the sampling network, a plateau of the loss halves the learning rate of the images once, not twice. (In
   the authors' code the schedule of the sampling network holds the images' optimiser as well.)
 - The stored pixels are clamped; theirs may lie a little outside [0, 1].
-- Students' images are resampled with ``align_corners=True``, and CIFAR-100 is normalised by its own
-  constants, not those of CIFAR-10.
+- Students see CIFAR-100 normalised by its own constants, not by those of CIFAR-10.
 - The matching of several layers (in networks of more than five blocks), the paper's soft labels, and the
   decode types "multi" and "bound", which no configuration file has, are not built.
 

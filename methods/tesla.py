@@ -20,6 +20,8 @@ these:
   gradient of their formula, and their learning rate by the whole. Here the gradient is that of the formula,
   and the recipes' ``lr_images`` is half of the rate in the authors' commands, so that the steps are the same.
 - The authors' soft labels work only for more than 50 images of ImageNet; with other sets that branch fails.
+- Of the differences that `condense.methods.mtt` lists, CIFAR-100's constants do not concern the recipe, which
+  whitens. With ``pixel_space=normalized``, multiply the authors' ``lr_images`` by `CIFAR100_STEP` as well.
 - With batch norm an expert labels images by the statistics of the batch. The authors' code uses running
   statistics that were never updated.
 - The protocol of the recipes trains five students on a set; theirs three.

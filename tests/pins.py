@@ -53,9 +53,26 @@ def method(name: str, dataset: str = "none", ipc: int = 1, kind: str = "images",
     return build(name, dataset, ipc, {key.replace("__", "."): v for key, v in params.items()}, kind)[0]
 
 
+CORRECTED: Mapping[tuple[str, str, int], Mapping[str, str]] = {
+    ("mtt", "cifar100", 10): {"lr_images": "1000"},
+    ("ast", "cifar100", 10): {"lr_images": "1000"},
+    ("ast", "cifar100", 50): {"lr_images": "1000"},
+    ("mtt+fyi", "cifar10", 10): {
+        "iterations": "5000", "gradient": "exact", "fyi__edited_experts": "false",
+    },
+}  # fmt: skip
+"""Of recipes that were corrected, the settings that they had when the literals were written down."""
+
+
 def key(name: str, dataset: str = "none", ipc: int = 1, kind: str = "images", **params: str) -> str:
-    """A run key of seed 0."""
-    return str(method(name, dataset, ipc, kind, **params).run_key(TRAIN, ipc, 0))
+    """A run key of seed 0; of a recipe that was corrected, with the settings that it had before."""
+    before = CORRECTED.get((name, dataset, ipc), {})
+    return str(method(name, dataset, ipc, kind, **before, **params).run_key(TRAIN, ipc, 0))
+
+
+def corrected_key(name: str, dataset: str, ipc: int) -> str:
+    """A run key of seed 0 of a recipe as it is."""
+    return str(method(name, dataset, ipc).run_key(TRAIN, ipc, 0))
 
 
 def seeded_key(name: str, ipc: int, seed: int) -> str:
@@ -78,12 +95,13 @@ def _without(config: Mapping[str, object], field: str) -> dict[str, object]:
 
 
 def recipes(name: str, kind: str) -> list[tuple[str, int, str, object, str]]:
-    """Of each published recipe: dataset, IPC, run key, protocol as JSON, source."""
+    """Of each published recipe: dataset, IPC, run key, protocol as JSON, source; see `CORRECTED`."""
     found: list[tuple[str, int, str, object, str]] = []
     for (dataset, ipc), recipe in sorted(methods(kind)[name].recipes.items()):
         assert isinstance(recipe, Recipe)
         protocol = recipe.protocol.to_json() if recipe.protocol else None
-        found.append((dataset, ipc, key(name, dataset, ipc, kind), protocol, recipe.source))
+        source = recipe.source.removesuffix("; lr_images there is for CIFAR-10's constants")
+        found.append((dataset, ipc, key(name, dataset, ipc, kind), protocol, source))
     return found
 
 

@@ -15,8 +15,8 @@ Deviations from the authors' code:
 
 - A draw is a value, `Drawn`, and comes from a given generator; the authors reseed the global generator before
   each parameter.
-- Affine grids use ``align_corners=True``, the behaviour of the PyTorch version that the authors used.
 - Images need not be square: shifts and windows are relative to each side, and rotations preserve angles.
+  (On square images ``align_corners`` changes nothing, since the maps are about the centre.)
 
 Every operation is differentiable with respect to the pixels. Pixels without a source become 0 in the pixel
 space of the images, usually the normalised one.

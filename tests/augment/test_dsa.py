@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from condense.augment import dsa
 from condense.augment.dsa import Drawn
@@ -13,6 +14,7 @@ from condense.errors import Refused
 
 ALMOST_ONE = 1 - 2**-24
 STRATEGY = "color_crop_cutout_flip_scale_rotate"
+NOT_ALIGNED = {"align_corners": False}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -122,6 +124,22 @@ def test_an_operation_equals_its_loop_over_pixels(op: str, size: tuple[int, int]
         for number in range(4):
             u = drawn.values[group, number % per_group].tolist()
             torch.testing.assert_close(result[group, number], NAIVE[op](x[group, number], u))
+
+
+@pytest.mark.parametrize("op", ["scale", "rotate"])
+def test_on_square_images_the_alignment_of_corners_changes_nothing(
+    op: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = images(2, 4, 3, 9, 9)
+    drawn = dsa.draw_ops(op, (9, 9), seeded(1), groups=2, per_group=4)
+    aligned = drawn(x)
+    for name in ("affine_grid", "grid_sample"):
+        original = getattr(functional, name)
+        monkeypatch.setattr(
+            functional, name, lambda *args, original=original, **named: original(*args, **named | NOT_ALIGNED)
+        )
+    assert not torch.equal(aligned, x)
+    torch.testing.assert_close(drawn(x), aligned, rtol=0, atol=1e-13)
 
 
 def test_groups_with_the_same_operation_do_not_influence_each_other() -> None:

@@ -182,8 +182,11 @@ def test_a_composition_is_built_left_to_right_and_named_so() -> None:
     host, wrapper = method.links()
     assert recipe is None and wrapper is method and method.host is host
     assert method.title == "dm+fyi" and [link["name"] for link in method.chain()] == ["dm", "fyi"]
-    assert host.config()["iterations"] == 7 and method.config() == {"flip_first": True}
-    assert method.settings() == host.config() | {"fyi.flip_first": True}
+    assert host.config()["iterations"] == 7 and method.config() == {
+        "flip_first": True,
+        "edited_experts": False,
+    }
+    assert method.settings() == host.config() | {"fyi.flip_first": True, "fyi.edited_experts": False}
     cls: type[Any] = methods()["dm"]
     own = cls(network="mlp", pixel_space="raw")
     around = type(method)(host=own)
@@ -217,7 +220,8 @@ def test_a_wrapper_without_a_recipe_cites_its_host_and_has_no_protocol() -> None
     assert build("dm+fkd", "digits", 10)[1] is None
     # Nothing was published around such a composition, so that a link around it has its defaults too.
     outer, twice = build("dm+fkd+fyi", "cifar10", 10)
-    assert outer.config() == {"flip_first": False} and twice is not None and twice.protocol is None
+    assert outer.config() == {"flip_first": False, "edited_experts": False}
+    assert twice is not None and twice.protocol is None
     assert twice.source == f"{recipe.source}; around it, fyi at its defaults"
     assert twice.cited_by(outer) == twice.source
 

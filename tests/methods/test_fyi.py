@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense.data import ImageDataset, Images
-from condense.distillation import IdentityView, ImageMethod, ImageRun, LearnableSet, distill
+from condense.data import ImageDataset, Images, ImageSpec
+from condense.distillation import ExpertTraining, IdentityView, ImageMethod, ImageRun, LearnableSet, distill
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused
 from condense.networks import build_network
 from condense.protocol import HARD_V1, dc_evaluation
 from condense.store import ImageSet
+from condense.training.expert_steps import Stacked
 
 FYI = wrappers()["fyi"]
 fyi = import_module(FYI.__module__)
@@ -187,4 +188,42 @@ def test_the_published_evaluation_changes_the_hosts_augmentation_alone(
 
 def test_without_a_recipe_the_hosts_defaults_and_augmentation_stay() -> None:
     method, recipe = build("dm+fyi", "toy", 10)
-    assert recipe is None and method.settings() == methods()["dm"]().config() | {"fyi.flip_first": False}
+    assert recipe is None and method.settings() == methods()["dm"]().config() | {
+        "fyi.flip_first": False, "fyi.edited_experts": False,
+    }  # fmt: skip
+
+
+def test_around_mtt_the_recipe_is_what_its_authors_ran() -> None:
+    host = methods()["mtt"].recipes["cifar10", 10].method.config()
+    method, recipe = build("mtt+fyi", "cifar10", 10)
+    assert recipe is not None and recipe.method == method
+    assert method.links()[0].config() == host | {"gradient": "tesla", "iterations": 10000}
+    assert method.links()[1].config() == {"flip_first": True, "edited_experts": True}
+    ftd = build("ftd+fyi", "cifar10", 10)[0]
+    assert ftd.links()[0] == methods()["ftd"].recipes["cifar10", 10].method
+    assert ftd.settings()["fyi.edited_experts"] is False
+
+
+@pytest.mark.parametrize(
+    ("edited", "strategy"), [("false", FULL), ("true", "flip+color_crop_cutout_scale_rotate")]
+)
+def test_experts_are_trained_under_the_edited_augmentation_if_that_is_asked_for(
+    edited: str, strategy: str, flipping: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    stepped = Stacked.__init__
+
+    def started(self: Stacked, training: ExpertTraining, spec: ImageSpec, *rest: object) -> None:
+        seen.append(spec.dsa)
+        stepped(self, training, spec, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Stacked, "__init__", started)
+    quick = {name: str(value) for name, value in methods()["mtt"].quick.items()} | {"iterations": "1"}
+    method, _ = build("mtt+fyi", "toy", 1, quick | {"fyi.edited_experts": edited})
+    made, _ = distill(method, flipping, ipc=1, cache=tmp_path)
+    assert set(seen) == {strategy} and made.content["dataset"]["dsa"] == FULL
+
+
+def test_over_a_method_without_experts_edited_experts_are_refused() -> None:
+    with pytest.raises(Refused, match=r"fyi\.edited_experts=True: dm trains no experts"):
+        build("dm+fyi", "toy", 1, {"fyi.edited_experts": True})

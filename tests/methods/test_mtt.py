@@ -10,7 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from condense.augment import dsa
 from condense.data import ImageDataset, Images
+from condense.data.images.known import KNOWN
 from condense.distillation import ExpertTraining, ImageRun, distill
+from condense.distillation.matching.trajectory import CIFAR100_STEP
 from condense.distillation.matching.unrolled import Unrolled
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -207,3 +209,15 @@ def test_the_recipes_are_the_authors_commands_and_use_the_learned_rate() -> None
     )
     assert (small["syn_steps"], small["max_start_epoch"], small["lr_lr"]) == (50, 2, 1e-7)
     assert (large["syn_steps"], large["batch_syn"], large["pixel_space"]) == (80, 125, "zca")
+
+
+def test_where_cifar100_is_not_whitened_its_pixels_move_as_far_as_the_authors() -> None:
+    ours, theirs = (torch.tensor(KNOWN[name].std).square() for name in ("cifar100", "cifar10"))
+    ratio = ours / theirs  # p = m + s x, so that dp = s dx = -lr s dL/dx = -lr s^2 dL/dp
+    assert [round(float(one), 2) for one in ratio] == [1.75, 1.65, 1.89]
+    assert float(theirs.mean() / ours.mean()) == pytest.approx(CIFAR100_STEP, abs=5e-4)
+    assert [round(float(one), 2) for one in CIFAR100_STEP * ratio] == [0.99, 0.94, 1.07]
+    rates = {cell: recipe.method.config()["lr_images"] for cell, recipe in MTT.recipes.items()}
+    assert rates["cifar100", 10] == 567.0 and rates["cifar100", 1] == rates["cifar100", 50] == 1000.0
+    said = [cell for cell, recipe in MTT.recipes.items() if "CIFAR-10's" in recipe.source]
+    assert said == [("cifar100", 10)]

@@ -53,27 +53,32 @@ class ImageRun(Run[ImageSpec]):
         space: The method's pixel space.
         view: The transformation through which the method sees its synthetic set.
         strategy: The operations that the method augments with (`condense.augment.dsa`).
+        expert_strategy: The operations that experts are trained with.
     """
 
     def __init__(self, settings: RunSettings[ImageSpec], space: PixelSpace) -> None:
         super().__init__(settings)
         spec = settings.spec
-        self.space, self.strategy = space, spec.dsa
+        self.space, self.strategy, self.expert_strategy = space, spec.dsa, spec.dsa
         self.view: View = IdentityView()
         self._normalized = affine("normalized", spec.mean, spec.std).to(self.device)
         self._teacher: Teacher | None = None
         self._shards = settings.folder / "replay"
 
-    def with_view(self, view: View, *, strategy: str | None = None) -> "ImageRun":
+    def with_view(
+        self, view: View, *, strategy: str | None = None, expert_strategy: str | None = None
+    ) -> "ImageRun":
         """Returns the same run with another view, for the method inside a wrapper.
 
         Args:
             view: What the wrapper does to the set, ahead of the present view, before the method sees it.
             strategy: The operations to augment with; None for the present ones.
+            expert_strategy: The operations to train experts with; None for the present ones.
         """
         inner = copy.copy(self)
         inner.view = ChainedView(view, self.view)
         inner.strategy = strategy or self.strategy
+        inner.expert_strategy = expert_strategy or self.expert_strategy
         return inner
 
     def normalize(self, images: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
@@ -126,7 +131,8 @@ class ImageRun(Run[ImageSpec]):
     def experts(self, training: ExpertTraining, count: int, epochs: int, train: Images) -> Experts:
         """Returns networks trained on real images, with a snapshot of each epoch: see `Experts`."""
         make = partial(
-            experts, training, count, epochs, train, self.spec, self.space.name,
+            experts, training, count, epochs, train, replace(self.spec, dsa=self.expert_strategy),
+            self.space.name,
             cache=self.cache, budget=self._budget, say=partial(print, file=sys.stderr, flush=True),
         )  # fmt: skip
         return self._charged(make)
