@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
@@ -34,45 +34,6 @@ def canonical(value: object, *, indent: int | None = None) -> str:
     """Returns a value as JSON with sorted keys and without NaN, so that equal values give equal texts."""
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(value, sort_keys=True, allow_nan=False, indent=indent, separators=separators)
-
-
-def parse_json(text: str | bytes, what: str) -> Any:
-    """Parses JSON, in which NaN and infinities are faults.
-
-    Args:
-        text: The JSON.
-        what: The text's place, for the refusal.
-
-    Raises:
-        Refused: if the text is not JSON.
-    """
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON number")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{what} is not JSON: {error}") from error
-
-
-def require_version(version: object, known: int, file: Path, form: str, thing: str) -> None:
-    """Refuses a file in another version of its format than this condense reads.
-
-    Args:
-        version: The version that the file names.
-        known: The version that can be read.
-        file: The file.
-        form: Name of the format.
-        thing: The file's content in a word: ``set`` or ``teacher``.
-    """
-    if type(version) is int and version > known:
-        raise Refused(
-            f"{file}: this {thing} is of version {version}; "
-            f"this condense reads version {known}: update condense"
-        )
-    if type(version) is not int or version != known:
-        raise Refused(f"{file}: {version!r} is no version of a {form}; this condense reads version {known}")
 
 
 def digest(value: object) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from condense.errors import Refused, unknown
 from condense.files import digest
+from condense.schema import Amount, Name, Positive, Whole, find_form_error
 
 PUBLISHED = "published"
 """The name of every protocol that is a paper's own."""
@@ -42,9 +43,9 @@ class Stage:
         momentum: Momentum in this stage; None takes the protocol's.
     """
 
-    epochs: int
-    scale: float = 1.0
-    momentum: float | None = None
+    epochs: Whole
+    scale: Amount = 1.0
+    momentum: Amount | None = None
 
     def to_json(self) -> dict[str, object]:
         """Returns the stage as JSON values, without a momentum of None."""
@@ -95,28 +96,28 @@ class Protocol:
         least_steps: Least number of optimiser steps: where the stages would make fewer, they are lengthened.
     """
 
-    name: str
+    name: Name
     optimizer: str = "sgd"
-    lr: float | None = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    batch: int = 256
+    lr: Amount | None = 0.01
+    momentum: Amount = 0.9
+    weight_decay: Amount = 5e-4
+    batch: Whole = 256
     stages: tuple[Stage, ...]
     reset: bool = False
     augment: str = "dsa"
-    cutmix: float | None = None
-    seeds: int = 5
+    cutmix: Amount | None = None
+    seeds: Whole = 5
     kind: str = "images"
     whole: bool | None = None
     schedule: str | None = None
-    warmup: int | None = None
+    warmup: Whole | None = None
     decay: str | None = None
-    mixup: float | None = None
+    mixup: Amount | None = None
     labels: str | None = None
-    temperature: float | None = None
+    temperature: Positive | None = None
     squared: bool | None = None
     teacher_mode: str | None = None
-    steps: int | None = None
+    steps: Whole | None = None
     select: str | None = None
     batches: int | None = None
     least_batch: int | None = None
@@ -209,6 +210,8 @@ class Protocol:
         Raises:
             Refused: If a field or its value is unknown to this version.
         """
+        if wrong := find_form_error(values, cls, "protocol"):
+            raise Refused(wrong)
         fields = {name: values[name] for name in values if name != "stages"}
         if strangers := set(fields) - set(cls.__dataclass_fields__):
             raise Refused(f"this version of condense does not know the protocol field {min(strangers)!r}")

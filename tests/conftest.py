@@ -20,6 +20,7 @@ from condense.files import digest
 from condense.protocol import GRAPH_V1, HARD_V1, Protocol
 from condense.records.record import DataUsed, Entry, MethodUsed, Paper, Record, SampleCounts, SetUsed
 from condense.resources import Budget
+from condense.store.manifest import ChainLinkPart
 
 Make = Callable[..., Record]
 
@@ -147,7 +148,9 @@ def make_record(
     kind: str = "set",
     copies: int = 1,
 ) -> Record:
-    chain = ({"name": method, "version": 1, "config": dict(config or {"lr_img": 1.0})},)
+    chain: tuple[ChainLinkPart, ...] = (
+        {"name": method, "version": 1, "config": dict(config or {"lr_img": 1.0})},
+    )
     images = 10 * ipc
     used = SetUsed(
         hash=digest([method, ipc, seed]),

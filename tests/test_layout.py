@@ -12,15 +12,17 @@ from condense.data import KIND_NAMES
 from condense.distillation.registry import methods
 from tests.source_code import ROOT, dotted, imports, name_of, sources
 
-BASE = {"errors", "files", "termination", "resources", "protocol"}
+BASE = {"errors", "files", "reading", "schema", "termination", "resources", "protocol"}
 DATA = BASE | {"augment", "data", "networks", "store"}
 LEARNING = DATA | {"training", "teachers"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "termination": {"errors"},
+    "reading": {"errors", "files"},
+    "schema": {"errors"},
     "resources": {"errors", "termination"},
-    "protocol": {"errors", "files"},
+    "protocol": {"errors", "files", "schema"},
     "augment": {"errors"},
     "data": {"errors", "files", "augment"},
     "networks": {"errors", "data"},
@@ -39,7 +41,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """The rooms of condense, and the other rooms that each of them may import."""
 
-TOP_LEVEL = {"__init__", "__main__", "plugin", "errors", "files", "protocol", "resources", "termination"}
+TOP_LEVEL = {
+    "__init__", "__main__", "plugin", "errors", "files", "protocol", "reading", "resources", "schema",
+    "termination",
+}  # fmt: skip
 """The modules of condense that lie in no package."""
 
 KIND_CLASSES = {

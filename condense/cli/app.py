@@ -148,10 +148,15 @@ def show(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) 
 
 @command()
 def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
-    """Recompute the content hash of a stored set and check everything that its manifest states."""
-    from condense.store import verify as check
+    """Recompute the hashes of a stored set, check all that its manifest states, and name what has no hash."""
+    from condense.store import examine
 
-    typer.echo(f"{path}: {check(path)}")
+    found = examine(path)
+    typer.echo(f"{path}: {found.hash}")
+    if found.unchecked:
+        typer.echo(f"no hash covers {', '.join(found.unchecked)}: the set is of an older version")
+    if found.unknown:
+        typer.echo(f"unknown to this version, and covered by the hash: {', '.join(found.unknown)}")
 
 
 @command(name="list")

@@ -7,17 +7,17 @@ older versions load for ever. A file of a later version, or one with a missing o
 a sentence that names the file and the key.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 from condense.errors import Refused, Remedy
 from condense.files import canonical, digest, locked, write_atomic
 from condense.protocol import Protocol
-from condense.records.json_fields import forms_of, read_fields, write_fields
+from condense.reading import parse_json, read_file
+from condense.schema import Amount, Name, Percent, Text, Whole, extra_keys, json_schema, read_form
 from condense.store.manifest import ChainLinkPart
 
 BASELINES = ("random_subset", "herding", "k_center")
@@ -29,6 +29,10 @@ NO_STUDENT = "none"
 
 FORMAT = "condense-record"
 VERSION = 1
+MAX_BYTES = 16 * 2**20
+"""Largest record that is read, in bytes; real ones are far smaller."""
+LEFT_OUT = {"teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "notes"}
+"""Fields that have no key when they are None or empty. Older records lack them, and stay as they are."""
 
 
 def evaluation_key(
@@ -70,14 +74,14 @@ class Entry:
         auc: Area under the ROC curve in percent; left out of the JSON for data that are scored by accuracy.
     """
 
-    seed: int
-    accuracy: float
-    seconds: float
-    device: str
-    threads: int
-    versions: Mapping[str, str]
-    time: str
-    auc: float | None = None
+    seed: Whole
+    accuracy: Percent
+    seconds: Amount
+    device: Text
+    threads: Whole
+    versions: Mapping[str, Text]
+    time: Name
+    auc: Percent | None = None
 
     @property
     def score(self) -> float:
@@ -97,11 +101,11 @@ class DataUsed:
         notes: What its loader left out, changed or chose; left out of the JSON if there is nothing.
     """
 
-    name: str
-    kind: str
-    train_hash: str
-    test_hash: str
-    notes: tuple[str, ...] = ()
+    name: Name
+    kind: Name
+    train_hash: Name
+    test_hash: Name
+    notes: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,18 +118,18 @@ class MethodUsed:
         source: Source of the settings, if they are a published recipe.
     """
 
-    name: str
-    chain: tuple[Annotated[Mapping[str, object], ChainLinkPart], ...]
-    source: str | None = None
+    name: Name
+    chain: tuple[ChainLinkPart, ...]
+    source: Text | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleCounts:
     """Numbers of samples: stored, trained on after decoding, and stored in each class."""
 
-    stored: int
-    effective: int
-    per_class: tuple[int, ...]
+    stored: Whole
+    effective: Whole
+    per_class: tuple[Whole, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,15 +150,15 @@ class SetUsed:
             which methods optimise graphs; left out for images.
     """
 
-    hash: str
-    bytes: Mapping[str, int]
+    hash: Name
+    bytes: Mapping[str, Whole]
     counts: SampleCounts
-    label: str
-    seconds: float | None
-    peak_bytes: int | None
-    device: str
-    rollbacks: int | None = None
-    dense_bytes: int | None = None
+    label: Name
+    seconds: Amount | None
+    peak_bytes: Whole | None
+    device: Text
+    rollbacks: Whole | None = None
+    dense_bytes: Whole | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,11 +173,11 @@ class Paper:
         protocol: Description of how it was measured.
     """
 
-    value: float
-    error: float | None
-    source: str
+    value: Percent
+    error: Percent | None
+    source: Text
     verified: bool
-    protocol: str
+    protocol: Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,20 +205,20 @@ class Record:
         entries: One entry for each trained student, in ascending order of evaluation seed.
     """
 
-    kind: str
-    key: str
+    kind: Name
+    key: Name
     dataset: DataUsed
     method: MethodUsed
-    ipc: int
-    seed: int
+    ipc: Whole
+    seed: Whole
     set: SetUsed | None
-    space: str
+    space: Name
     protocol: Protocol
-    student: str
-    teacher: str | None = None
-    teacher_bytes: int | None = None
-    teacher_accuracy: float | None = None
-    valid_bytes: int | None = None
+    student: Name
+    teacher: Name | None = None
+    teacher_bytes: Whole | None = None
+    teacher_accuracy: Percent | None = None
+    valid_bytes: Whole | None = None
     paper: Paper | None = None
     entries: tuple[Entry, ...] = ()
 
@@ -285,7 +289,7 @@ class Record:
 
     def to_json(self) -> dict[str, object]:
         """Returns the record as plain JSON values."""
-        return write_fields(self) | {
+        return _write(self) | {
             "format": FORMAT,
             "version": VERSION,
             "protocol": self.protocol.to_json(),
@@ -303,16 +307,18 @@ class Record:
         Raises:
             Refused: if it is of a later version, or a key is missing, unknown, or of the wrong type.
         """
-        head = values if isinstance(values, dict) else {}
-        if head.get("format", FORMAT) != FORMAT:
+        if not isinstance(values, dict):
+            raise Refused(f"{where} is not a JSON object")
+        if values.get("format", FORMAT) != FORMAT:
             raise Refused(f"{where} is not a {FORMAT}")
-        if (version := head.get("version", VERSION)) != VERSION:
+        if (version := values.get("version", VERSION)) != VERSION:
             raise Refused(f"{where} has version {version}; this condense reads version {VERSION}")
-        known = {"format": str, "version": int, "protocol": Mapping[str, object], "protocol_hash": str}
-        found = read_fields(forms_of(cls) | known, values, where)
-        del found["format"], found["version"]
-        found["protocol"] = _protocol(found["protocol"], found.pop("protocol_hash"), where)
-        record = cls(**found)
+        protocol = _protocol(values.get("protocol"), values.get("protocol_hash"), where)
+        record = read_form({**values, "protocol": protocol}, cls, f"{where}:")
+        known = record.to_json()
+        for extra, state in ((extra_keys(known, values), "missing"), (extra_keys(values, known), "unknown")):
+            if extra:
+                raise Refused(f"{where}: {extra[0]} is {state}")
         if record.kind not in ("set", "reference") or (record.kind == "set") != (record.set is not None):
             raise Refused(f"{where}: kind {record.kind!r} does not fit its set")
         seeds = [entry.seed for entry in record.entries]
@@ -323,13 +329,7 @@ class Record:
 
 def read_record(path: Path) -> Record:
     """Reads one record; refuses a file that cannot be read or holds no valid record."""
-    try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise Refused(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise Refused(f"{path} is not JSON: {error}") from error
-    return Record.from_json(values, str(path))
+    return Record.from_json(parse_json(read_file(path, MAX_BYTES), str(path)), str(path))
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -357,13 +357,37 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.@+-]", "_", name)
 
 
-def _protocol(values: Mapping[str, object], stated: str, where: str) -> Protocol:
+def record_schema() -> dict[str, Any]:
+    """Returns the JSON Schema of a record."""
+    schema = json_schema(Record)
+    whole = schema["$defs"]["Record"]
+    head = {
+        "format": {"const": FORMAT},
+        "version": {"const": VERSION},
+        "protocol_hash": {"type": "string"},
+    }
+    whole["properties"] |= head
+    whole["required"] += [*head]
+    return schema
+
+
+def _write(part: Any) -> dict[str, Any]:
+    """Returns a dataclass as plain JSON values; a field of `LEFT_OUT` that is None or empty has no key."""
+    return asdict(
+        part,
+        dict_factory=lambda pairs: {k: v for k, v in pairs if k not in LEFT_OUT or v not in (None, ())},
+    )
+
+
+def _protocol(values: object, stated: object, where: str) -> Protocol:
+    for key, value, form in (("protocol", values, dict), ("protocol_hash", stated, str)):
+        if not isinstance(value, form):
+            raise Refused(f"{where}: {key} is {'missing' if value is None else 'of a wrong type'}")
+    assert isinstance(values, dict) and isinstance(stated, str)
     try:
         protocol = Protocol.from_json(values)
     except Refused as error:
         raise Refused(f"{where}: {error}") from error
-    except (KeyError, TypeError, AssertionError) as error:
-        raise Refused(f"{where}: the protocol is incomplete") from error
     if protocol.hash != stated:
         raise Refused(f"{where}: its protocol has hash {protocol.hash[:8]}, not {stated[:8]} as it states")
     return protocol

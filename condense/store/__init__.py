@@ -10,6 +10,7 @@ from condense.store.images.decode import Compensated, MultiFormation, as_compens
 from condense.store.images.image_set import ImageSet
 from condense.store.images.manifest import ImageContent
 from condense.store.images.replay import Replay
+from condense.store.sealing import Verified, verify_folder
 from condense.store.targets import Hard, Soft, Target
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "Replay",
     "Soft",
     "Target",
+    "Verified",
     "as_compensators",
+    "examine",
     "formation",
     "load",
     "save",
@@ -67,9 +70,20 @@ def save(distilled: DistilledSet, path: Path | str) -> str:
 
 
 def verify(path: Path | str) -> str:
-    """Loads a stored set, checks the hash of each of its label files, and returns the content hash.
+    """Loads a stored set, checks every byte in its folder, and returns the content hash: see `examine`.
 
     Raises:
         Refused: if the set is invalid; the message names the file and what is wrong with it.
     """
-    return load(path).verify()
+    return examine(path).hash
+
+
+def examine(path: Path | str) -> Verified:
+    """Loads a stored set, checks every byte in its folder, and says what nothing vouches for.
+
+    Raises:
+        Refused: if the set is invalid; the message names the file and what is wrong with it.
+    """
+    loaded = load(path)
+    loaded.verify()
+    return verify_folder(Path(path), loaded.label_metadata())

@@ -23,6 +23,7 @@ from condense.store.manifest import (
     find_label_error,
     list_tensors,
 )
+from condense.store.sealing import sealed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -130,13 +131,11 @@ class DistilledSet(Dataset[Any], ABC):
             raise Refused(f"this set cannot be stored: {wrong}")
         stored = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
         content_hash = hash_tensors(stored, prefix=canonical(self.content))
-        provenance = {**self.provenance, "hash": content_hash}
-        files: dict[str, str | bytes] = {
-            MANIFEST: canonical({"content": self.content, "provenance": provenance}, indent=2) + "\n",
-            CARD: self._write_card(provenance),
-            GALLERY: self.gallery(),
-        }
-        write_set(Path(path), stored, files, self._label_files())
+        card = self._write_card({**self.provenance, "hash": content_hash})
+        beside = {CARD: card.encode(), GALLERY: self.gallery()}
+        provenance = sealed(self.provenance, content_hash, beside)
+        manifest = canonical({"content": self.content, "provenance": provenance}, indent=2) + "\n"
+        write_set(Path(path), stored, {MANIFEST: manifest.encode(), **beside}, self._label_files())
         return content_hash
 
     @classmethod
@@ -166,6 +165,10 @@ class DistilledSet(Dataset[Any], ABC):
         if wrong := self.find_inconsistency():
             raise Refused(f"this set contradicts itself: {wrong}")
         return self.hash
+
+    def label_metadata(self) -> dict[str, str]:
+        """Returns the metadata entry of each file of stored labels, by the file's name."""
+        return {}
 
     def card(self) -> str:
         """Returns the set's card: a README in Markdown for people who find the set without condense."""

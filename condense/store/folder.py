@@ -13,10 +13,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from condense.errors import Refused
-from condense.files import ASIDE, canonical, hash_tensors, locked, parse_json, require_version
+from condense.files import ASIDE, canonical, hash_tensors, locked
+from condense.reading import parse_json, read_file, require_version
+from condense.schema import find_form_error, json_schema
 from condense.store.graphs.manifest import GraphContent, find_graph_content_error
-from condense.store.images.manifest import ImageContent, find_image_content_error
-from condense.store.manifest import FORMAT, MAX_BYTES, VERSION, SetContent, TensorPart, find_form_error
+from condense.store.images.manifest import ImageContent, ReplayedContent, find_image_content_error
+from condense.store.manifest import FORMAT, MAX_BYTES, VERSION, SetContent, TensorPart
 
 MANIFEST = "set.json"
 DATA = "data.safetensors"
@@ -86,7 +88,7 @@ def require_replaceable(path: Path) -> None:
     known = (MANIFEST, DATA, CARD, GALLERY)
     if strangers := [n for n in names if n not in known and not fnmatchcase(n, "replay-*.safetensors")]:
         raise Refused(f"cannot write a set to {path}: it holds {strangers[0]}, which is no part of a set")
-    if MANIFEST not in names or f'"{FORMAT}"'.encode() not in _read_file(path / MANIFEST, MAX_BYTES):
+    if MANIFEST not in names or f'"{FORMAT}"'.encode() not in read_file(path / MANIFEST, MAX_BYTES):
         raise Refused(f"cannot write a set to {path}: it is there already and is no {FORMAT}")
 
 
@@ -128,13 +130,13 @@ def read_manifest(path: Path) -> tuple[SetContent, dict[str, object]]:
         Refused: if there is no manifest, or this version cannot read it.
     """
     file = path / MANIFEST
-    if not path.exists():
+    if not os.path.lexists(path):
         raise Refused(f"there is no folder {path}")
-    if not path.is_dir():
+    if os.path.isfile(path):
         raise Refused(f"{path} is a file; a set is a folder that holds {MANIFEST} and {DATA}")
-    if not file.exists():
+    if os.path.isdir(path) and os.access(path, os.X_OK) and not os.path.lexists(file):
         raise Refused(f"{path} is no {FORMAT}: there is no {MANIFEST} in it")
-    whole = parse_json(_read_file(file, MAX_BYTES), f"{file}")
+    whole = parse_json(read_file(file, MAX_BYTES), f"{file}")
     content = whole.get("content") if isinstance(whole, dict) else None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise Refused(f"{file} is not the manifest of a {FORMAT}")
@@ -156,23 +158,47 @@ FORMS: Mapping[str, tuple[type, Callable[[Any], str | None]]] = {
 """For each kind of set, the form of its content and the function that checks what the form leaves open."""
 
 
+def form_of(content: Mapping[str, object], kind: str) -> type:
+    """Returns the form that the content of a set of a kind has."""
+    label = content.get("label")
+    replayed = kind == "images" and isinstance(label, dict) and label.get("kind") == "replayed"
+    return ReplayedContent if replayed else FORMS[kind][0]
+
+
 def find_content_error(content: Mapping[str, object], kind: str) -> str | None:
     """Says why this version cannot read a content as one of a set of a kind, or returns None if it can."""
-    form, find_more = FORMS[kind]
-    if wrong := find_form_error(content, form, "content"):
+    if wrong := find_form_error(content, form_of(content, kind), "content"):
         return wrong
     if content["kind"] != kind:
         return f"content.kind is {content['kind']}, not {kind}"
-    return find_more(content)
+    return FORMS[kind][1](content)
+
+
+def set_schema() -> dict[str, Any]:
+    """Returns the JSON Schema of `set.json`."""
+    content = json_schema(ImageContent, ReplayedContent, GraphContent)
+    return {
+        "type": "object",
+        "required": ["content", "provenance"],
+        "properties": {
+            "content": {key: value for key, value in content.items() if key != "$defs"},
+            "provenance": {
+                "type": "object",
+                "required": ["hash"],
+                "properties": {"hash": {"type": "string"}},
+            },
+        },
+        "$defs": content["$defs"],
+    }
 
 
 def read_tensors(path: Path, listed: Sequence[TensorPart]) -> dict[str, Tensor]:
     """Reads a set's `data.safetensors`; refuses other tensors than those that the manifest lists."""
     file = path / DATA
-    if not file.exists():
+    if not os.path.lexists(file):
         raise Refused(f"{file} is missing")
     try:
-        tensors = load(_read_file(file))
+        tensors = load(read_file(file))
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise Refused(f"{file} is truncated or damaged: {error}") from error
     wanted = {part["name"]: part for part in listed}
@@ -188,17 +214,6 @@ def read_tensors(path: Path, listed: Sequence[TensorPart]) -> dict[str, Tensor]:
                 f"{MANIFEST} lists {part['dtype']} {part['shape']}"
             )
     return tensors
-
-
-def _read_file(file: Path, at_most: int | None = None) -> bytes:
-    try:
-        with open(file, "rb") as handle:
-            data = handle.read(-1 if at_most is None else at_most + 1)
-    except OSError as error:
-        raise Refused(f"cannot read {file}: {error.strerror or error}") from error
-    if at_most is not None and len(data) > at_most:
-        raise Refused(f"{file} is longer than {at_most // 2**20} MiB, which no set's is")
-    return data
 
 
 def _link_or_copy(file: Path, place: Path) -> None:

@@ -1,19 +1,20 @@
 """The parts that the manifest of every stored set has, and the checks that hold for sets of every kind.
 
 A manifest is the file `set.json`. The `TypedDict`s here, in `condense.store.images.manifest` and in
-`condense.store.graphs.manifest` are the only description of the format: `find_form_error` checks a file
+`condense.store.graphs.manifest` are the only description of the format: `condense.schema` checks a file
 against them. Keys that they do not name are kept and hashed like all others, so that a later version may add
-some.
+some; `condense verify` names them.
 """
 
 from collections.abc import Mapping
-from types import NoneType, UnionType
-from typing import NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, NotRequired, TypedDict
 
 import torch
 from jaxtyping import Int64
+from msgspec import Meta
 from torch import Tensor
-from typing_extensions import ReadOnly
+
+from condense.schema import Name, Positive, ReadOnly, Text, Whole
 
 FORMAT = "condense-set"
 VERSION = 1
@@ -24,49 +25,62 @@ MAX_BYTES = 16 * 2**20
 class DatasetPart(TypedDict):
     """The dataset that a set stands for; `train_hash` is the hash of its training samples."""
 
-    name: str
-    classes: list[str]
-    train_hash: str
+    name: Name
+    classes: Annotated[list[Text], Meta(min_length=1)]
+    train_hash: Name
 
 
 class CountsPart(TypedDict):
     """Numbers of samples: stored ones, those that a student trains on, and the stored ones of each class."""
 
-    stored: int
-    effective: int
-    per_class: list[int]
+    stored: Whole
+    effective: Whole
+    per_class: list[Whole]
 
 
 class LabelPart(TypedDict):
     """The kind of the labels; `teacher` is the content hash of the network that gave them, if one did."""
 
-    kind: str
-    temperature: float
-    teacher: str | None
+    kind: Name
+    temperature: Positive
+    teacher: Name | None
 
 
 class ChainLinkPart(TypedDict):
     """One method of a chain, with every hyper-parameter."""
 
-    name: str
-    version: int
+    name: Name
+    version: Whole
     config: dict[str, object]
 
 
 class MethodPart(TypedDict):
     """The method's name, its chain, and the source of its published recipe."""
 
-    name: str
+    name: Name
     chain: list[ChainLinkPart]
-    source: str | None
+    source: Text | None
 
 
 class TensorPart(TypedDict):
     """One tensor of `data.safetensors`."""
 
-    name: str
-    dtype: str
-    shape: list[int]
+    name: Name
+    dtype: Name
+    shape: list[Whole]
+
+
+class StagePart(TypedDict):
+    """A stage of a protocol; there may be more keys."""
+
+    epochs: Whole
+
+
+class ProtocolPart(TypedDict):
+    """A protocol in short; `condense.protocol.Protocol` checks the rest of it where it is used."""
+
+    name: Name
+    stages: list[StagePart]
 
 
 class SetContent(TypedDict):
@@ -75,62 +89,19 @@ class SetContent(TypedDict):
     `bytes` and `tensors` follow from the tensors: a `condense.store.base.DistilledSet` fills them in.
     """
 
-    format: str
-    version: int
-    kind: str
-    key: str
+    format: Name
+    version: Whole
+    kind: Name
+    key: Name
     dataset: ReadOnly[DatasetPart]
-    ipc: int
+    ipc: Whole
     counts: CountsPart
-    bytes: NotRequired[dict[str, int]]
-    label: LabelPart
-    protocol: dict[str, object] | None
+    bytes: NotRequired[dict[str, Whole]]
+    label: ReadOnly[LabelPart]
+    protocol: ProtocolPart | None
     method: MethodPart
-    seed: int
+    seed: Whole
     tensors: NotRequired[list[TensorPart]]
-
-
-def find_form_error(value: object, form: object, where: str) -> str | None:
-    """Says where a JSON value does not have a form, or returns None if it has.
-
-    Args:
-        value: The value, as `json.loads` returns it.
-        form: The type that the value should have: a `TypedDict`, list, dict, union or plain type.
-        where: The name of the value's place, for the answer.
-    """
-    if is_typeddict(form):
-        assert isinstance(form, type)
-        if not isinstance(value, dict):
-            return f"{where} is not an object"
-        for key, inner in get_type_hints(form).items():
-            if key not in value and key in form.__optional_keys__:  # type: ignore[attr-defined]
-                continue
-            if key not in value:
-                return f"{where}.{key} is missing"
-            if wrong := find_form_error(value[key], inner, f"{where}.{key}"):
-                return wrong
-        return None
-    if isinstance(form, UnionType):
-        answers = [find_form_error(value, inner, where) for inner in get_args(form)]
-        return None if None in answers else answers[0]
-    if get_origin(form) is list:
-        if not isinstance(value, list):
-            return f"{where} is not a list"
-        (inner,) = get_args(form)
-        found = (find_form_error(one, inner, f"{where}[{i}]") for i, one in enumerate(value))
-        return next(filter(None, found), None)
-    if get_origin(form) is dict:
-        if not isinstance(value, dict):
-            return f"{where} is not an object"
-        (_, inner) = get_args(form)
-        found = (find_form_error(one, inner, f"{where}.{key}") for key, one in value.items())
-        return next(filter(None, found), None)
-    names = {str: "a text", int: "a whole number", float: "a number", NoneType: "null", object: "a value"}
-    assert isinstance(form, type)
-    wanted = (int, float) if form is float else form
-    if not isinstance(value, wanted) or (form in (int, float) and isinstance(value, bool)):
-        return f"{where} is not {names[form]}"
-    return None
 
 
 def list_tensors(tensors: Mapping[str, Tensor]) -> list[TensorPart]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from condense.errors import Refused
-from condense.files import parse_json, require_version
+from condense.reading import parse_json, require_version
 
 FORMAT = "condense-teacher"
 VERSION = 1

@@ -140,7 +140,7 @@ def test_a_path_that_is_no_set_is_refused_with_its_name(tmp_path: Path) -> None:
         ('{"content": {"format": "condense-set", "version": 99}}', "reads version 1: update condense"),
         ('{"content": {"format": "condense-set", "version": true}}', "True is no version"),
         ('{"content": {"format": "condense-set", "version": 1}}', "provenance.hash is missing"),
-        (" " * (16 * 2**20 + 1), "is longer than 16 MiB"),
+        (" " * (16 * 2**20 + 1), "has 16777217 bytes, and at most 16777216 are read"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_refused(stored: Path, text: str, sentence: str) -> None:

@@ -106,7 +106,7 @@ def test_an_altered_byte_is_noticed(stored: Path) -> None:
         ("nodes", {"encoding": "sparse", "width": 7}, "unknown encoding of nodes 'sparse'"),
         ("nodes", {"encoding": "columns", "width": 8}, "width is 8, but the dataset's features are 7 wide"),
         ("edges", "up", "unknown direction of edges 'up'; known: both, to-parent"),
-        ("edges", None, "content.edges is not a text"),
+        ("edges", None, "content.edges is null, not a text"),
         ("dense_bytes", 1, "set.json: content.dense_bytes does not agree with the tensors"),
         ("bytes", {"graphs": 1}, "set.json: content.bytes does not agree with the tensors"),
         ("tensors", [], "holds a tensor '.*' that set.json does not list"),

@@ -1,7 +1,10 @@
 """The manifest of a stored set of graphs."""
 
-from typing import NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
+from msgspec import Meta
+
+from condense.schema import Name, ReadOnly, Whole
 from condense.store.manifest import DatasetPart, SetContent
 
 PARTS = ("graphs", "labels")
@@ -13,6 +16,8 @@ PART_OF = {
 """The tensors of version 1, each with the part that its bytes count under."""
 REQUIRED = ("nodes", "edges", "nodes_ptr", "edges_ptr", "labels")
 """The tensors that every set has."""
+MAX_WIDTH = 2**20
+"""Largest width of a node's features; those of real data are far narrower."""
 ENCODINGS = ("columns", "dense")
 EDGES = ("both", "to-parent")
 
@@ -20,8 +25,8 @@ EDGES = ("both", "to-parent")
 class GraphDatasetPart(DatasetPart):
     """The dataset of a set of graphs; `features` is the number of values of each column of node features."""
 
-    features: list[int]
-    split: str
+    features: Annotated[list[Annotated[int, Meta(ge=1, le=MAX_WIDTH)]], Meta(min_length=1)]
+    split: Name
 
 
 class NodesPart(TypedDict):
@@ -30,8 +35,8 @@ class NodesPart(TypedDict):
     `width` is the width of a student's input: the sum of the dataset's `features`.
     """
 
-    encoding: str
-    width: int
+    encoding: Name
+    width: Annotated[int, Meta(ge=1, le=MAX_WIDTH)]
 
 
 class GraphContent(SetContent):
@@ -43,10 +48,10 @@ class GraphContent(SetContent):
     tensors, and a `GraphSet` fills it in.
     """
 
-    dataset: GraphDatasetPart
+    dataset: ReadOnly[GraphDatasetPart]
     nodes: NodesPart
-    edges: str
-    dense_bytes: NotRequired[int]
+    edges: Name
+    dense_bytes: NotRequired[Whole]
 
 
 def find_graph_content_error(content: GraphContent) -> str | None:
@@ -56,8 +61,6 @@ def find_graph_content_error(content: GraphContent) -> str | None:
     nodes, features = content["nodes"], content["dataset"]["features"]
     if nodes["encoding"] not in ENCODINGS:
         return f"unknown encoding of nodes {nodes['encoding']!r}; known: {', '.join(ENCODINGS)}"
-    if not features or min(features) < 1:
-        return f"content.dataset.features is {features}, not a number of values for each column"
     if nodes["width"] != sum(features):
         return f"content.nodes.width is {nodes['width']}, but the dataset's features are {sum(features)} wide"
     if content["edges"] not in EDGES:

@@ -147,6 +147,9 @@ class ImageSet(DistilledSet):
             self.replay.verify()
         return super().verify()
 
+    def label_metadata(self) -> dict[str, str]:
+        return {} if self.replay is None else self.replay.metadata()
+
     def gallery(self) -> bytes:
         images = self.pixels() if self._has_colours else self.images.float()
         classes = self.content["dataset"]["classes"]

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import NotRequired, TypedDict, cast
+from typing import Annotated, NotRequired, TypedDict, cast
+
+from msgspec import Meta
 
 from condense.errors import Refused
 from condense.files import canonical
+from condense.schema import Amount, Name, Number, Percent, Positive, ReadOnly, Side, Text, Whole
 from condense.store.images.decode import Compensated, StepPart, step_from
-from condense.store.manifest import DatasetPart, LabelPart, SetContent, find_form_error
+from condense.store.manifest import DatasetPart, LabelPart, SetContent
 
 PARTS = ("images", "labels", "replay", "decoder", "auxiliary", "teacher")
 """Names under which a set's bytes are counted."""
@@ -23,20 +26,22 @@ PIXEL_SPACES = ("raw", "normalized", "zca")
 class ImageDatasetPart(DatasetPart):
     """The dataset of a set of images; `shape` is (c, h, w), `dsa` the operations of its augmentation."""
 
-    shape: list[int]
-    dsa: str
+    shape: Annotated[list[Side], Meta(min_length=3, max_length=3)]
+    dsa: Text
 
 
 class PixelsPart(TypedDict):
     """The pixel space, as `PixelSpace.describe` returns it.
 
-    There is a mean and a standard deviation for each channel unless the images are whitened; there may be
-    more keys.
+    There is a mean and a standard deviation for each channel, or, if the images are whitened, how they were.
     """
 
-    space: str
-    mean: NotRequired[list[float]]
-    std: NotRequired[list[float]]
+    space: Name
+    mean: NotRequired[list[Number]]
+    std: NotRequired[list[Positive]]
+    eps: NotRequired[Amount]
+    fitted_on: NotRequired[Name]
+    recompute: NotRequired[Text]
 
 
 class ReplayedLabelPart(LabelPart):
@@ -48,39 +53,39 @@ class ReplayedLabelPart(LabelPart):
     (`condense.augment.views`). `top_k` is the number of logits that are stored for each view, None for all.
     """
 
-    images: str
-    epochs: int
-    shards: int
-    batch: int
-    crop: str
-    cutmix: float
-    mixup: float | None
-    top_k: int | None
-    dtype: str
+    images: Name
+    epochs: Whole
+    shards: Whole
+    batch: Whole
+    crop: Text
+    cutmix: Amount
+    mixup: Amount | None
+    top_k: Whole | None
+    dtype: Name
 
 
 class ShardPart(TypedDict):
     """One file of stored labels; `hash` and `bytes` are those of its tensors."""
 
-    file: str
-    hash: str
-    bytes: int
+    file: Name
+    hash: Name
+    bytes: Whole
 
 
 class EncodingPart(TypedDict):
     """The compression of the images: ``png``, or ``jpeg`` with a quality from 1 to 100."""
 
-    format: str
-    quality: int | None
+    format: Name
+    quality: Whole | None
 
 
 class TeacherPart(TypedDict):
     """The network that a method inverted or chose its images with; accuracy is in percent, if known."""
 
-    hash: str
-    network: str
-    bytes: int
-    accuracy: float | None
+    hash: Name
+    network: Name
+    bytes: Whole
+    accuracy: Percent | None
 
 
 class HintsPart(TypedDict):
@@ -90,21 +95,28 @@ class HintsPart(TypedDict):
     take steps back.
     """
 
-    lr: float | None
-    augment: str
-    rollbacks: NotRequired[int]
+    lr: Amount | None
+    augment: Text
+    rollbacks: NotRequired[Whole]
 
 
 class ImageContent(SetContent):
     """The part of `set.json` that the content hash of a set of images covers."""
 
-    dataset: ImageDatasetPart
+    dataset: ReadOnly[ImageDatasetPart]
     pixels: PixelsPart
     decode: list[StepPart]
     hints: HintsPart
     replay: NotRequired[list[ShardPart]]
     encoding: NotRequired[EncodingPart]
     teacher: NotRequired[TeacherPart]
+
+
+class ReplayedContent(ImageContent):
+    """The same for a set that stores labels together with views of its images."""
+
+    label: ReplayedLabelPart
+    replay: list[ShardPart]  # type: ignore[misc] # it may be left out of other sets only
 
 
 def find_image_content_error(content: ImageContent) -> str | None:
@@ -115,8 +127,6 @@ def find_image_content_error(content: ImageContent) -> str | None:
         return wrong
     if (space := content["pixels"]["space"]) not in PIXEL_SPACES:
         return f"unknown pixel space {space!r}; known: {', '.join(PIXEL_SPACES)}"
-    if len(content["dataset"]["shape"]) != 3:
-        return "content.dataset.shape is not the shape (c, h, w) of an image"
     channels, pixels = content["dataset"]["shape"][:1], content["pixels"]
     statistics = [len(pixels.get("mean", [])), len(pixels.get("std", []))]
     if space != "zca" and statistics != channels * 2:
@@ -150,8 +160,6 @@ def _find_replay_error(content: ImageContent) -> str | None:
     label, shards = content["label"], content.get("replay")
     if label["kind"] != "replayed":
         return None if shards is None else f"there are stored labels, but the label kind is {label['kind']}"
-    if wrong := find_form_error(label, ReplayedLabelPart, "content.label"):
-        return wrong
     label = cast(ReplayedLabelPart, label)
     if shards is None or len(shards) != label["shards"]:
         return f"content.label.shards is {label['shards']}, but content.replay lists {len(shards or ())}"

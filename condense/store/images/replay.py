@@ -19,6 +19,7 @@ needed is read into memory.
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from torch import Tensor
 from condense.augment.views import Views
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
+from condense.reading import open_file
 from condense.store.images.manifest import PART_OF, ImageContent, ReplayedLabelPart, ShardPart
 
 METADATA = "replay"
@@ -159,6 +161,10 @@ class Replay:
         """The files of the shards."""
         return [self.folder / shard["file"] for shard in self.shards]
 
+    def metadata(self) -> dict[str, str]:
+        """Returns the metadata entry of each shard, by the name of its file."""
+        return {shard["file"]: shard_metadata(self.images, epoch) for epoch, shard in enumerate(self.shards)}
+
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[LabelledViews]:
         """Yields the batches of an epoch.
 
@@ -243,8 +249,9 @@ class Replay:
     def _open(self, shard: int) -> Iterator[Any]:
         """Opens the file of a shard and checks its header."""
         path = self.files[shard]
-        if not path.exists():
+        if not os.path.lexists(path):
             raise Refused(f"{path} is missing: the set has {len(self.shards)} files of labels")
+        open_file(path).close()  # refuses what is no plain file
         try:
             with safe_open(path, framework="pt") as file:
                 self._check_header(file, shard, path)

@@ -162,8 +162,8 @@ GOOD = {"name": "multi_formation", "version": 1, "factor": 2}
         ({"factor": 0}, "multi_formation: factor must be a whole number of at least 1, not 0"),
         ({"factor": 5}, "factor 5 cuts a side of 4"),
         ({"factor": 10**30}, "cuts a side of 4"),
-        ({"factor": 2.0}, r"content.decode\[0\].factor is not a whole number"),
-        ({"factor": None}, r"content.decode\[0\].factor is not a whole number"),
+        ({"factor": 2.0}, r"content.decode\[0\].factor is 2.0, not a whole number"),
+        ({"factor": None}, r"content.decode\[0\].factor is null, not a whole number"),
         ({"mode": "nearest"}, "one setting, factor; this step has factor, mode"),
     ],
 )

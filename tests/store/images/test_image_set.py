@@ -215,9 +215,13 @@ def test_the_hash_covers_every_value_of_the_manifest(make: Make) -> None:
         ({"pixels": {"space": "cmyk", "mean": [0.0], "std": [1.0]}}, "unknown pixel space 'cmyk'"),
         ({"pixels": {"space": "raw", "mean": [0.0], "std": [1.0]}}, "one number a channel"),
         ({"hints": {"augment": ""}}, "content.hints.lr is missing"),
-        ({"seed": "seven"}, "content.seed is not a whole number"),
-        ({"ipc": True}, "content.ipc is not a whole number"),
+        ({"seed": "seven"}, 'content.seed is "seven", not a whole number'),
+        ({"ipc": True}, "content.ipc is true, not a whole number"),
         ({"key": float("nan")}, "JSON"),
+        ({"protocol": {"name": "published"}}, "content.protocol.stages is missing"),
+        ({"protocol": {"name": "published", "stages": [{"epochs": "9"}]}}, r"stages\[0\].epochs is \"9\""),
+        ({"key": "x" * 3000}, "content.key is .*, not a text of length 255 or less"),
+        ({"ipc": -3}, "content.ipc is -3, not a whole number of at least 0"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused_with_the_place(

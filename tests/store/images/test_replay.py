@@ -320,7 +320,7 @@ def test_whitened_images_are_refused_until_they_are_normalised(make: Make, tmp_p
         ({"top_k": 3}, "content.label.top_k is 3, but there are 3 classes"),
         ({"dtype": "float8"}, "stored labels of float8 are unknown"),
         ({"kind": "hard"}, "there are stored labels, but the label kind is hard"),
-        ({"images": None}, "content.label.images is not a text"),
+        ({"images": None}, "content.label.images is null, not a text"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_about_labels_is_refused(

@@ -1,0 +1,142 @@
+"""Reads files that anybody may have written: within bounds, or with a sentence that says what is wrong."""
+
+import json
+import math
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from condense.errors import Refused
+from condense.files import first_line
+
+DEEPEST = 64
+"""The deepest nesting of JSON that is read."""
+BOMB = 2**27
+"""Bytes from which on a file must not unpack to more than `PACKED` times its size."""
+PACKED = 100
+"""How many times larger than its compressed form real data may be."""
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """Parses JSON in which every value can be used and written again.
+
+    Refused besides what is not JSON: numbers that are not finite or need more than 64 bits, keys that an
+    object has twice, halves of UTF-16 pairs, and nesting deeper than `DEEPEST`.
+
+    Args:
+        text: The JSON, as text or as UTF-8.
+        what: The text's place, for the refusal.
+
+    Raises:
+        Refused: if the text is not such JSON.
+    """
+    try:
+        decoded = text if isinstance(text, str) else text.decode()
+        values = json.loads(
+            decoded, parse_constant=_finite, parse_float=_finite, parse_int=_whole, object_pairs_hook=_once
+        )
+        if "\\ud" in decoded.lower():
+            json.dumps(values, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{what} is not JSON: {first_line(error)}") from error
+    level: Sequence[Any] = [values]
+    for _ in range(DEEPEST):
+        parts = [
+            one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)
+        ]
+        if not (level := [inner for part in parts for inner in part]):
+            return values
+    raise Refused(f"{what} is nested more than {DEEPEST} levels deep")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:40]} is no JSON number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**64:
+        raise ValueError(f"{text[:40]} needs more than 64 bits")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} is there twice")
+    return values
+
+
+def open_file(path: Path, at_most: int | None = None) -> BinaryIO:
+    """Opens a file for reading; every reader of files that a user names goes through here.
+
+    Args:
+        path: The file.
+        at_most: The largest size that is accepted, in bytes.
+
+    Raises:
+        Refused: if there is no file, it is something else (a folder, a device, a pipe: these could be
+            endless or wait for ever), it may not be read, or it is larger.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError as error:
+        raise Refused(f"there is no file {path}") from error
+    except OSError as error:
+        raise Refused(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a name that no file can have
+        raise Refused(f"there is no file {str(path)!r}: {error}") from error
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        kind = "a folder" if stat.S_ISDIR(about.st_mode) else "no plain file"
+        raise Refused(f"cannot read {path}: it is {kind}")
+    if at_most is not None and about.st_size > at_most:
+        os.close(handle)
+        raise Refused(f"cannot read {path}: it has {about.st_size} bytes, and at most {at_most} are read")
+    return os.fdopen(handle, "rb")
+
+
+def read_file(path: Path, at_most: int | None = None) -> bytes:
+    """Returns the content of a file: see `open_file`."""
+    with open_file(path, at_most) as file:
+        try:
+            return file.read(-1 if at_most is None else at_most)
+        except OSError as error:
+            raise Refused(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def require_plausible(unpacked: int, packed: int, what: str) -> None:
+    """Refuses compressed data that would unpack to far more than real data do, before they are unpacked.
+
+    Args:
+        unpacked: Bytes after unpacking.
+        packed: Bytes of the compressed data.
+        what: The data's name, for the refusal.
+    """
+    if unpacked > max(BOMB, PACKED * packed):
+        raise Refused(f"{what} holds {packed} bytes that would unpack to {unpacked}, which no data do")
+
+
+def require_version(version: object, known: int, file: Path, form: str, thing: str) -> None:
+    """Refuses a file in another version of its format than this condense reads.
+
+    Args:
+        version: The version that the file names.
+        known: The version that can be read.
+        file: The file.
+        form: Name of the format.
+        thing: The file's content in a word: ``set`` or ``teacher``.
+    """
+    if type(version) is int and version > known:
+        raise Refused(
+            f"{file}: this {thing} is of version {version}; "
+            f"this condense reads version {known}: update condense"
+        )
+    if type(version) is not int or version != known:
+        raise Refused(f"{file}: {version!r} is no version of a {form}; this condense reads version {known}")
