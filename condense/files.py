@@ -1,6 +1,7 @@
 """Canonical JSON, content hashes, atomic writes, locks, and the folders that files are kept in."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -139,6 +140,14 @@ def locked_if_free(path: Path) -> Iterator[bool]:
         yield free
 
 
+def tidy(path: Path) -> None:
+    """Removes what killed processes have left of a finished file or folder, which nobody locks any more."""
+    with suppress(OSError):
+        if any(path.parent.glob(f".{glob.escape(path.name)}.*")):
+            with locked_if_free(path):
+                pass
+
+
 class _Orphaned(Exception):
     """A lock file was removed by its holder between its opening and its locking: it locks nothing."""
 
@@ -207,7 +216,8 @@ class _Lock:
 def _sweep(path: Path) -> None:
     """Removes what killed processes have left half written of a path, beside it and, in a folder, below it.
 
-    A folder that was moved aside for a new one gets its name back if the new one never came.
+    A folder that was moved aside for a new one gets its name back if the new one never came. Lock files of
+    things that are named after the path, ``.NAME.*.lock``, go if nobody holds them.
     """
     left = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part")
     parts: list[Path] = []
@@ -222,6 +232,10 @@ def _sweep(path: Path) -> None:
                 shutil.rmtree(part)
             else:
                 part.unlink()
+    with suppress(OSError):
+        for lock in list(path.parent.glob(f".{glob.escape(path.name)}.*.lock")):
+            with locked_if_free(lock.with_name(lock.name.removeprefix(".").removesuffix(".lock"))):
+                pass
 
 
 def require_writable(folder: Path) -> None:

@@ -172,6 +172,16 @@ def test_only_leftovers_of_the_same_thing_are_swept(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "thing" / "deep").iterdir()] == ["snapshots.part"]
 
 
+def test_lock_files_of_killed_processes_go_with_the_next_run(tmp_path: Path) -> None:
+    for name in (".thing.lock", ".thing.7.lock", ".thing.8.lock"):
+        (tmp_path / name).write_text("")
+    with held(tmp_path / "thing.8", tmp_path):
+        files.tidy(tmp_path / "thing")
+        assert {path.name for path in tmp_path.glob(".*")} == {".thing.8.lock"}
+    files.tidy(tmp_path / "thing")
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_folder_moved_aside_by_a_killed_process_comes_back(tmp_path: Path) -> None:
     aside = tmp_path / ".set.abcdefgh.part" / files.ASIDE
     aside.mkdir(parents=True)

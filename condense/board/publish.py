@@ -42,8 +42,8 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         entries = read_results(results)
         write_atomic(board, render(entries))
         page, present, text = _readme(results, entries)
-        if present != text:
-            with locked(page, what=f"writes {page}"):
+        with locked(page, what=f"writes {page}"):
+            if present != text:
                 write_atomic(page, text)
         if plots:
             with locked(drawn, what=f"draws {drawn}"):

@@ -11,7 +11,7 @@ import torch
 
 from condense.data import Dataset
 from condense.evaluation.kinds import Setup, Trial, kind_of
-from condense.files import digest, locked, locked_if_free
+from condense.files import digest, locked, locked_if_free, tidy
 from condense.protocol import Protocol
 from condense.records.published import lookup
 from condense.records.record import (
@@ -104,6 +104,7 @@ def _is_full(record: Record, seeds: Sequence[int], results: Path | None) -> bool
     full = all(record.has(seed) for seed in seeds)
     if full and results is not None:
         say(f"up to date: {record.path(results)}")
+        tidy(record.path(results))
     return full
 
 

@@ -12,7 +12,7 @@ from condense.distillation.engine import clean, distill, run_lock
 from condense.errors import Refused, Remedy
 from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate_set, say, tell_notes
 from condense.evaluation.kinds import kind_of
-from condense.files import locked, locked_if_free
+from condense.files import locked, tidy
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
 from condense.runner.baselines import beside, of_equal_bytes
@@ -89,6 +89,8 @@ def run_job(job: Job, machine: Machine) -> list[Record]:
             if found is not None and results is not None and not missing:
                 where = folder if folder.exists() else "not kept here (distilling makes it again)"
                 say(f"up to date: {found.path(results)}; its set: {where}")
+                tidy(found.path(results))
+                tidy(folder)
                 records.append(found)
                 continue
             if made is None:
@@ -113,16 +115,16 @@ def make_set(job: Job, seed: int, machine: Machine) -> tuple[DistilledSet, Path]
         with locked(folder, what=f"makes {folder}", budget=machine.budget):
             if not folder.exists():
                 return _distilled(job, seed, machine), folder
-    with locked_if_free(folder):  # removes what was left when its maker was killed
-        stored = load(folder)
-        if stored.content["key"] != job.key(seed):
-            raise Refused(
-                f"{folder} holds the set of another run; move it away",
-                remedies=[Remedy(settings={"out": None}, effect="stores sets elsewhere")],
-            )
-        kind_of(job.dataset).require_same_teacher(stored, method, job.dataset, folder)
-        clean(job.key(seed))
-        return stored, folder
+    tidy(folder)
+    stored = load(folder)
+    if stored.content["key"] != job.key(seed):
+        raise Refused(
+            f"{folder} holds the set of another run; move it away",
+            remedies=[Remedy(settings={"out": None}, effect="stores sets elsewhere")],
+        )
+    kind_of(job.dataset).require_same_teacher(stored, method, job.dataset, folder)
+    clean(job.key(seed))
+    return stored, folder
 
 
 def _distilled(job: Job, seed: int, machine: Machine) -> DistilledSet:

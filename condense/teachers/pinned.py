@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from condense.errors import Refused, Remedy
-from condense.files import canonical, home, locked
+from condense.files import canonical, home, locked, tidy
 from condense.teachers.teacher import Teacher, load_teacher
 
 
@@ -146,7 +146,9 @@ def require_pinnable(dataset_name: str, train_hash: str, training: Mapping[str, 
 def keep_teacher(teacher: Teacher, cache: Path) -> None:
     """Stores a teacher by its hash, for `find_teacher`."""
     path = _kept(teacher.hash, cache)
-    if teacher.header is not None and not path.exists():
+    if path.exists():
+        tidy(path)
+    elif teacher.header is not None:
         teacher.save(path)
 
 

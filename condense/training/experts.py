@@ -18,7 +18,7 @@ from torch import Tensor
 
 from condense.data import Images, ImageSpec
 from condense.errors import Refused
-from condense.files import digest, locked, locked_if_free
+from condense.files import digest, locked, locked_if_free, tidy
 from condense.resources import Budget, PeakMemory
 from condense.training.expert_files import (
     Damaged,
@@ -118,10 +118,12 @@ def experts(
                 at_once = job.announce(missing, say)
                 for group in _groups(missing, at_once):
                     found |= job.train(group)
-    elif any(folder.glob(_work("*"))):
-        with locked_if_free(folder) as free:
-            if free:
-                _remove_finished(folder)
+    else:
+        tidy(folder)
+        if any(folder.glob(_work("*"))):
+            with locked_if_free(folder) as free:
+                if free:
+                    _remove_finished(folder)
     stored = tuple(one for one in found.values() if one is not None)
     return Experts(stored, epochs, train.images.device)
 

@@ -22,7 +22,7 @@ from jaxtyping import Int64
 from condense.data.graphs.files import PARTS, RawGraphs, read_graphs
 from condense.data.graphs.spec import GraphDataset, GraphSpec
 from condense.errors import Refused, unknown
-from condense.files import data_folder, digest, first_line, home, locked, require_writable
+from condense.files import data_folder, digest, first_line, home, locked, require_writable, tidy
 
 MUTAG = Path(__file__).with_name("MUTAG.zip")
 
@@ -122,6 +122,7 @@ def _located(name: str, data_dir: Path) -> Path:
     for folder in (data_dir, downloads):
         for path in (folder / f"{known.folder}.zip", folder / known.folder):
             if path.exists():
+                tidy(path)
                 return path
     by_hand = f"place it by hand as {data_dir / known.folder}.zip (from {known.url})"
     try:

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from condense.errors import Refused, Remedy, unknown
-from condense.files import digest, home, locked, write_atomic
+from condense.files import digest, home, locked, tidy, write_atomic
 
 SPACES = ("raw", "normalized", "zca")
 """Names of the pixel spaces."""
@@ -185,6 +185,7 @@ def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
     """Returns the whitening of training images; fits it once and then loads it from the home folder."""
     path = home() / "zca" / digest({"fitted_on": fitted_on, "eps": ZCA_EPS, "version": 1}) / "zca.safetensors"
     if (found := _stored_zca(path, fitted_on)) is not None:
+        tidy(path)
         return found.to(images.device)
     with locked(path, what="fits the whitening of the same images"):
         if (found := _stored_zca(path, fitted_on)) is not None:
