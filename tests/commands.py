@@ -35,11 +35,13 @@ def _command(arguments: list[str], folder: str, log: str, settings: dict[str, st
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     sys.argv = ["condense", *arguments]
+    from dataclasses import replace
+
     from condense import protocol
     from condense.__main__ import main
 
     tiny = protocol.Protocol(name="tiny", stages=(protocol.Stage(epochs=2),), seeds=240)
-    graphs = protocol.replace(protocol.GRAPH_V1, name="tiny-graph", steps=2, seeds=240)
+    graphs = replace(protocol.GRAPH_V1, name="tiny-graph", steps=2, seeds=240)
     protocol.PROTOCOLS = {**protocol.PROTOCOLS, tiny.name: tiny, graphs.name: graphs}
     main()
 
