@@ -77,7 +77,7 @@ def test_threads_keep_each_other_out(tmp_path: Path) -> None:
             seen.append(len(inside))
             inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -222,7 +222,7 @@ def test_without_locks_of_the_system_a_file_is_the_lock(
 
     with locked(tmp_path / "thing", what="works"):
         assert (tmp_path / ".thing.lock").exists()
-        asking = threading.Thread(target=ask)
+        asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         asking.join()
     assert free == [False] and not list(tmp_path.iterdir())

@@ -64,7 +64,7 @@ def test_the_budget_ends_the_wait_for_anothers_student(made: Make, tmp_path: Pat
             claimed.set()
             over.wait()
 
-    thread = threading.Thread(target=other)
+    thread = threading.Thread(target=other, daemon=True)
     thread.start()
     claimed.wait()
     machine = Machine(budget=Budget(0.05))
