@@ -58,6 +58,13 @@ class Options:
         str | None,
         typer.Option(help="Take only these classes, with commas between their names; default all."),
     ] = None
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            "--augment",
+            help="Augmentation of the images: operations such as color_crop_flip, or none.",
+        ),
+    ] = None
     param: Annotated[
         list[str] | None,
         typer.Option(help="A field of the method, key=value; of a wrapper, fyi.key=value; repeatable."),
@@ -89,7 +96,7 @@ class Options:
 
         return CellSpec(
             method=reference or self.method or "", ipc=self.ipc, dataset=self.dataset, size=self.size,
-            skip_unreadable=self.skip_unreadable, classes=self.classes,
+            skip_unreadable=self.skip_unreadable, classes=self.classes, augment=self.augment,
             seeds=None if self.seed is None else (self.seed,),
             params=params_of(self.param), teacher=self.teacher, protocol=self.protocol, student=self.student,
             eval_seeds=self.eval_seeds,

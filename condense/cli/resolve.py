@@ -12,7 +12,7 @@ from condense.errors import Refused, Remedy
 if TYPE_CHECKING:
     from condense.runner.cell import CellSpec
 
-DATA = ("dataset", "size", "skip_unreadable", "classes", "data_dir")
+DATA = ("dataset", "size", "skip_unreadable", "classes", "augment", "data_dir")
 """The settings that say which data are used."""
 
 PLACEHOLDERS = {
@@ -35,9 +35,8 @@ def params_of(texts: list[str] | None) -> Mapping[str, object]:
 def data_options(cell: "CellSpec") -> dict[str, object]:
     """Returns the settings that say which data a cell uses, for `sentence`."""
     classes = None if cell.classes is None else ",".join(cell.classes)
-    return {
-        "dataset": cell.data, "size": cell.size, "skip_unreadable": cell.skip_unreadable, "classes": classes,
-    }  # fmt: skip
+    shared = ("size", "skip_unreadable", "augment")
+    return {"dataset": cell.data, "classes": classes} | {name: getattr(cell, name) for name in shared}
 
 
 def sentence(error: Refused, given: Mapping[str, object]) -> str:
@@ -67,7 +66,9 @@ def _remedy(remedy: Remedy, given: Mapping[str, object]) -> str:
     settings = dict(remedy.settings)
     if remedy.command is not None and "dataset" in settings:
         # Without a dataset of the user's own, that of the remedy has the size in its name.
-        names = DATA if given.get("dataset") is not None else ("skip_unreadable", "classes", "data_dir")
+        shared = ("skip_unreadable", "classes", "augment", "data_dir")
+        names = DATA if given.get("dataset") is not None else shared
+        settings["dataset"] = str(settings["dataset"]).removesuffix(f"~{given.get('augment')}")
         settings |= {name: value for name in names if (value := given.get(name)) not in (None, False)}
     words = [_placed(name, value) for name, value in settings.items()]
     if remedy.command is not None:

@@ -46,6 +46,11 @@ class DatasetSpec:
         """Number of classes."""
         return len(self.classes)
 
+    @property
+    def given(self) -> dict[str, object]:
+        """Choices about the data that enter the keys of runs and references, by name; empty for most data."""
+        return {}
+
 
 def _printable(text: str) -> str:
     """Returns a text as one line, in which characters that cannot be printed are escaped."""

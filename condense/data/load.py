@@ -5,6 +5,7 @@ from pathlib import Path
 
 from condense.data.base import Dataset
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
+from condense.data.images.augmentation import with_augment
 from condense.data.images.sources import IMAGE_NAMES, load_images
 from condense.data.subset import with_classes
 from condense.errors import Refused
@@ -20,6 +21,7 @@ def load_dataset(
     size: int | None = None,
     skip_unreadable: bool = False,
     classes: Sequence[str] | None = None,
+    augment: str | None = None,
 ) -> Dataset:
     """Loads a dataset of either kind, with `load_images` or, if `holds_graphs`, with `load_graphs`.
 
@@ -29,13 +31,15 @@ def load_dataset(
         size: Side in pixels to resize images to.
         skip_unreadable: Whether to leave out images that cannot be read.
         classes: Names of the classes to take, see `with_classes`; None takes all.
+        augment: Augmentation of the images, see `with_augment`; None takes the usual one.
 
     Raises:
-        Refused: If there is no such dataset, it is damaged, it holds graphs and ``size`` or
+        Refused: If there is no such dataset, it is damaged, it holds graphs and ``size``, ``augment`` or
             ``skip_unreadable`` is given, or it lacks one of the classes.
     """
-    whole = _whole(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
-    return whole if classes is None else with_classes(whole, classes)
+    data = _whole(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
+    data = data if classes is None else with_classes(data, classes)
+    return data if augment is None else with_augment(data, augment)
 
 
 def _whole(name_or_path: str, *, data_dir: Path | None, size: int | None, skip_unreadable: bool) -> Dataset:

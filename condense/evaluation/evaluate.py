@@ -75,7 +75,10 @@ def evaluate_reference(
     dataset, kind = setup.dataset, kind_of(setup.dataset)
     record = Record(
         kind="reference",
-        key=digest({"reference": name, "version": 1, "train": dataset.train.hash}),
+        key=digest(
+            {"reference": name, "version": 1, "train": dataset.train.hash}
+            | ({"given": given} if (given := dataset.spec.given) else {})
+        ),
         dataset=data_used(dataset),
         method=MethodUsed(name=name, chain=()),
         ipc=0,

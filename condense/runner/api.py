@@ -26,7 +26,9 @@ def distill(
     budget: str | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
+    skip_unreadable: bool = False,
     classes: Sequence[str] | None = None,
+    augment: str | None = None,
     teacher: str | Path | None = None,
     **fields: object,
 ) -> DistilledSet:
@@ -47,6 +49,8 @@ def distill(
         data_dir: Folder with the files of datasets.
         size: Side in pixels to which the images are resized.
         classes: Names of the classes to take; None takes all.
+        skip_unreadable: Whether to leave out images that cannot be read.
+        augment: Augmentation of the images, such as ``color_crop`` or ``none``; None takes that of the data.
         teacher: File of the teacher that the method takes.
         **fields: Hyper-parameters of the method; of a wrapper by ``**{"fyi.flip_first": True}``.
 
@@ -58,8 +62,8 @@ def distill(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        method=method or "", dataset=dataset, ipc=ipc, size=size, classes=classes, seeds=(seed,),
-        params=fields, teacher=teacher,
+        method=method or "", dataset=dataset, ipc=ipc, size=size, skip_unreadable=skip_unreadable,
+        classes=classes, augment=augment, seeds=(seed,), params=fields, teacher=teacher,
     )  # fmt: skip
     paths = _paths(home() / "sets" if out is None else out, data_dir=data_dir)
     ((made, _),) = distil_cell(cell, paths, machine_named(device, budget))
@@ -78,7 +82,9 @@ def evaluate(
     budget: str | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
+    skip_unreadable: bool = False,
     classes: Sequence[str] | None = None,
+    augment: str | None = None,
     teacher: str | Path | None = None,
 ) -> pd.DataFrame:
     """Trains students from scratch on a set and tests them.
@@ -96,6 +102,8 @@ def evaluate(
         data_dir: As in `distill`.
         size: As in `distill`.
         classes: As in `distill`; None takes those that the set was made of.
+        skip_unreadable: As in `distill`.
+        augment: As in `distill`; None takes that of the set.
         teacher: File of the teacher that the set was made with, for a protocol under which it labels.
 
     Returns:
@@ -106,8 +114,8 @@ def evaluate(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        dataset=dataset, protocol=protocol, student=student, size=size, classes=classes,
-        eval_seeds=eval_seeds, teacher=teacher,
+        dataset=dataset, protocol=protocol, student=student, size=size, skip_unreadable=skip_unreadable,
+        classes=classes, augment=augment, eval_seeds=eval_seeds, teacher=teacher,
     )  # fmt: skip
     made = load(distilled) if isinstance(distilled, str | Path) else distilled
     paths = _paths(results="results" if results is None else results, data_dir=data_dir)
@@ -130,7 +138,9 @@ def run(
     budget: str | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
+    skip_unreadable: bool = False,
     classes: Sequence[str] | None = None,
+    augment: str | None = None,
     teacher: str | Path | None = None,
     **fields: object,
 ) -> pd.DataFrame:
@@ -149,8 +159,8 @@ def run(
     """
     cell = CellSpec(
         method=method or "", dataset=dataset, ipc=ipc, protocol=protocol, student=student, size=size,
-        classes=classes, seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, params=fields,
-        teacher=teacher,
+        skip_unreadable=skip_unreadable, classes=classes, augment=augment,
+        seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, params=fields, teacher=teacher,
     )  # fmt: skip
     return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
 

@@ -48,6 +48,8 @@ class CellSpec:
         size: Side in pixels to which the images are resized.
         skip_unreadable: Whether to leave out images that cannot be read.
         classes: Names of the classes to take, as a list or as text with commas between them; None takes all.
+        augment: Augmentation of the images (operations of `condense.augment.dsa`, or ``none``); None takes
+            the usual one of the data.
         seeds: Distillation seeds; None takes one for each set of the method's row.
         eval_seeds: Number of students for each set; None takes the protocol's number, or one student if the
             method's row has several sets.
@@ -63,6 +65,7 @@ class CellSpec:
     size: int | None = None
     skip_unreadable: bool = False
     classes: Sequence[str] | None = None
+    augment: str | None = None
     seeds: tuple[int, ...] | None = None
     eval_seeds: int | None = None
     params: Mapping[str, object] = field(default_factory=dict)
@@ -82,7 +85,8 @@ class CellSpec:
         ipc = "" if self.reference else f" ipc {self.ipc}"
         more = "".join(f", {name}" for name in (self.protocol, self.student) if name)
         classes = "" if self.classes is None else f"[{','.join(self.classes)}]"
-        return f"{self.method} {self.data}{classes}{ipc}{more}"
+        augment = "" if self.augment is None else f"~{self.augment}"
+        return f"{self.method} {self.data}{classes}{augment}{ipc}{more}"
 
     @property
     def reference(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from condense.data import Dataset, load_dataset, whole_name
+from condense.data import Dataset, ImageSpec, load_dataset, whole_name, without_augment
 from condense.distillation import Method, Recipe
 from condense.distillation.registry import build, changed, fitted
 from condense.errors import Refused, Remedy
@@ -67,7 +67,7 @@ class Job:
     @property
     def given(self) -> Mapping[str, object]:
         """Choices about the data that enter the run key, by name: see `RunSettings.given`."""
-        return {}
+        return self.dataset.spec.given
 
     def key(self, seed: int) -> str:
         """Returns the run key of the set with a distillation seed."""
@@ -127,18 +127,26 @@ def resolve(
 
 def _dataset(cell: CellSpec, paths: Paths, made: DistilledSet | None) -> Dataset:
     """Loads the dataset that a cell names, or else the one that a set was made of."""
-    name, size, classes = cell.data, cell.size, cell.classes
+    name, size, classes, augment = cell.data, cell.size, cell.classes, cell.augment
     if made is not None:
-        used = made.content["dataset"]
-        whole = whole_name(used["name"])
-        if whole != used["name"] and classes is None:
+        used: Mapping[str, Any] = {**made.content["dataset"]}
+        usual = without_augment(used["name"], used.get("dsa"))
+        if usual != used["name"] and augment is None:
+            augment = used["dsa"]
+        whole = whole_name(usual)
+        if whole != usual and classes is None:
             classes = used["classes"]
         if cell.dataset is None:
             name, _, side = whole.partition("@")
             size = size or (int(side) if side else None)
     try:
         return load_dataset(
-            name, data_dir=paths.data_dir, size=size, skip_unreadable=cell.skip_unreadable, classes=classes
+            name,
+            data_dir=paths.data_dir,
+            size=size,
+            skip_unreadable=cell.skip_unreadable,
+            classes=classes,
+            augment=augment,
         )
     except Refused as error:
         if made is None or cell.dataset is not None:
@@ -155,6 +163,13 @@ def _check_same_data(made: DistilledSet, dataset: Dataset) -> None:
         raise Refused(
             f"the set was made of {used['name']} with training split {used['train_hash'][:8]}; "
             f"{dataset.spec.name} has {found[:8]}"
+        )
+    dsa = {**used}.get("dsa")
+    if isinstance(dataset.spec, ImageSpec) and dsa != dataset.spec.dsa:
+        raise Refused(
+            f"the set was made of {used['name']} with the augmentation {dsa}; {dataset.spec.name} has "
+            f"{dataset.spec.dsa}",
+            remedies=[Remedy(settings={"augment": dsa}, effect="takes that of the set")],
         )
 
 

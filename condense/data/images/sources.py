@@ -12,6 +12,7 @@ import torch
 from condense.data.graphs.sources import GRAPH_NAMES
 from condense.data.images import folders
 from condense.data.images.arrays import RawImages, download, read_digits, read_npz
+from condense.data.images.augmentation import on_strategy, usual_strategy
 from condense.data.images.known import (
     COUNTS,
     FULL,
@@ -181,7 +182,7 @@ def _known_file(path: Path, size: int | None) -> ImageDataset:
         return _known(name, KNOWN[name], replace(raw, notes=(*raw.notes, note)), size)
     own = f"{name}-{digest(list(hashes))[:8]}"
     note = f"{path} is not {name} ({why}): called {own}, without published settings and numbers"
-    return _own(own, replace(raw, notes=(note, *raw.notes)), size)
+    return _own(own, replace(raw, notes=(note, *raw.notes)), size, renamed=True)
 
 
 def _starts(hashes: Sequence[str]) -> str:
@@ -196,8 +197,12 @@ def _free_name(path: Path) -> str:
     return name
 
 
-def _own(name: str, raw: RawImages, size: int | None) -> ImageDataset:
-    """Builds a user's dataset; its specification follows from its arrays."""
+def _own(name: str, raw: RawImages, size: int | None, *, renamed: bool = False) -> ImageDataset:
+    """Builds a user's dataset; its specification follows from its arrays.
+
+    The augmentation is a part of keys where older versions took another one: for images that lost a known
+    name, and for grey ones with three channels.
+    """
     shapes = [tuple(images.shape[1:]) for images in (raw.train_images, raw.test_images)]
     if shapes[0] != shapes[1]:
         raise Refused(
@@ -208,16 +213,16 @@ def _own(name: str, raw: RawImages, size: int | None) -> ImageDataset:
     if raw.classes is None and top >= len(raw.train_labels):
         raise Refused(f"{raw.where} has labels up to {top}, but only {len(raw.train_labels)} training images")
     classes = raw.classes or tuple(str(label) for label in range(top + 1))
-    known = KnownImages(
-        classes=classes, shape=(channels, height, width), dsa=FULL if channels == 3 else NO_FLIP
-    )
+    strategy, reason = usual_strategy(raw.train_images)
+    known = KnownImages(classes=classes, shape=(channels, height, width), dsa=strategy)
     extents = Counter({(width, height): len(raw.train_images) + len(raw.test_images)})
     resizing = [] if size is None else on_resizing(extents, (size, size))
     raw = replace(raw, classes=classes, notes=(*raw.notes, *resizing))
     data = _dataset(name, raw, known, size, named=False)
     require_content(data.train.images, raw.where)
-    notes = (*raw.notes, *notes_on_splits(data.train, data.test, classes))
-    return replace(data, spec=replace(data.spec, notes=notes))
+    notes = (*raw.notes, *notes_on_splits(data.train, data.test, classes), on_strategy(strategy, reason))
+    keyed = renamed or strategy != (FULL if channels == 3 else NO_FLIP)
+    return replace(data, spec=replace(data.spec, notes=notes, dsa_in_keys=keyed))
 
 
 def _dataset(name: str, raw: RawImages, known: KnownImages, size: int | None, *, named: bool) -> ImageDataset:

@@ -27,6 +27,8 @@ class ImageSpec(DatasetSpec):
         mean: Mean of each channel over the training images, for pixels in [0, 1].
         std: Population standard deviation of each channel, for pixels in [0, 1].
         dsa: Strategy of differentiable augmentation: operations joined by ``_``.
+        dsa_in_keys: Whether the strategy is a part of keys: the user chose it, or it does not follow from the
+            number of channels, as it did before keys could hold it.
     """
 
     kind: str = "images"
@@ -34,6 +36,7 @@ class ImageSpec(DatasetSpec):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dsa: str
+    dsa_in_keys: bool = False
     protocol: str = "hard-v1"
 
     @property
@@ -52,6 +55,11 @@ class ImageSpec(DatasetSpec):
     def flips(self) -> bool:
         """Whether a mirror image belongs to the same class; for digits it does not."""
         return has_flip(self.dsa)
+
+    @property
+    def given(self) -> dict[str, object]:
+        """The augmentation, if it is a part of keys."""
+        return {"augment": self.dsa} if self.dsa_in_keys else {}
 
     def extremes(self, device: torch.device) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
         """Returns the values of black and white in normalised pixels, for each channel."""
