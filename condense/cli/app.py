@@ -111,7 +111,7 @@ def teach(
     pin: Annotated[bool, typer.Option("--pin", help="Make it the fixed teacher of the data.")] = False,
 ) -> None:
     """Train a teacher: for --teacher, or, if pinned, for protocols under which a teacher labels."""
-    from condense.data import load_images, with_augment, with_classes
+    from condense.data import load_images, with_classes
     from condense.evaluation.evaluate import tell_notes
     from condense.teachers import pin as pin_it
     from condense.teachers.training import check_teaching, teach, teacher_training
@@ -124,7 +124,7 @@ def teach(
     if (classes := options.cell().classes) is not None:
         data = with_classes(data, classes)
     if options.augment is not None:
-        data = with_augment(data, options.augment)
+        data = data.augmented(options.augment)
     training = teacher_training(network, epochs=epochs, lr=lr, batch=batch)
     check_teaching(training, data, out, pin)
     tell_notes(data)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from condense.errors import Refused
 from condense.files import digest
 
 KIND_NAMES = ("images", "graphs")
@@ -45,6 +46,11 @@ class DatasetSpec:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    @property
+    def augmentation(self) -> str | None:
+        """Strategy of differentiable augmentation; None if the samples are not augmented."""
+        return None
 
     @property
     def given(self) -> dict[str, object]:
@@ -131,6 +137,21 @@ class Dataset:
     def hash(self) -> str:
         """SHA-256 of the splits' hashes, in the order of the fields."""
         return digest([split.hash for split in self.splits().values()])
+
+    def augmented(self, strategy: str) -> Self:
+        """Returns the dataset with an augmentation that the user chose.
+
+        The choice enters the run keys, and the result has a name of its own, such as ``digits~none``: it has
+        no published settings and scores, and stands in tables of its own.
+
+        Args:
+            strategy: Operations of `condense.augment.dsa`, or ``none``.
+
+        Raises:
+            Refused: If the samples are not augmented, or an operation is unknown.
+        """
+        reason = f"{self.spec.name} holds {self.spec.kind}, which are not augmented"
+        raise Refused(reason, setting="augment", value=strategy)
 
     def only(self, labels: Sequence[int]) -> Self:
         """Returns the dataset with some of its classes: see `Samples.only`. Its name stays."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from condense.data.base import Dataset
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
-from condense.data.images.augmentation import with_augment
 from condense.data.images.sources import IMAGE_NAMES, load_images
 from condense.data.subset import with_classes
 from condense.errors import Refused
@@ -31,7 +30,7 @@ def load_dataset(
         size: Side in pixels to resize images to.
         skip_unreadable: Whether to leave out images that cannot be read.
         classes: Names of the classes to take, see `with_classes`; None takes all.
-        augment: Augmentation of the images, see `with_augment`; None takes the usual one.
+        augment: Augmentation of the images, see `Dataset.augmented`; None takes the usual one.
 
     Raises:
         Refused: If there is no such dataset, it is damaged, it holds graphs and ``size``, ``augment`` or
@@ -39,7 +38,7 @@ def load_dataset(
     """
     data = _whole(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
     data = data if classes is None else with_classes(data, classes)
-    return data if augment is None else with_augment(data, augment)
+    return data if augment is None else data.augmented(augment)
 
 
 def _whole(name_or_path: str, *, data_dir: Path | None, size: int | None, skip_unreadable: bool) -> Dataset:

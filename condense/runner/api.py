@@ -21,15 +21,15 @@ def distill(
     ipc: int = 1,
     *,
     seed: int = 0,
-    out: str | Path | None = None,
-    device: str = "auto",
-    budget: str | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
     classes: Sequence[str] | None = None,
     augment: str | None = None,
     teacher: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    budget: str | None = None,
     **fields: object,
 ) -> DistilledSet:
     """Distils a dataset.
@@ -43,15 +43,15 @@ def distill(
             or ``mutag`` for a method that distils graphs.
         ipc: Images or graphs per class.
         seed: Seed of the distillation.
+        data_dir: Folder with the files of datasets.
+        size: Side in pixels to which the images are resized.
+        skip_unreadable: Whether to leave out images that cannot be read.
+        classes: Names of the classes to take; None takes all.
+        augment: Augmentation of the images, such as ``color_crop`` or ``none``; None takes that of the data.
+        teacher: File of the teacher that the method takes.
         out: Folder for sets; None stores the set in the cache alone.
         device: ``cpu``, ``cuda``, or ``auto``: a GPU if there is one.
         budget: Time limit such as ``9m``. The same call goes on from there.
-        data_dir: Folder with the files of datasets.
-        size: Side in pixels to which the images are resized.
-        classes: Names of the classes to take; None takes all.
-        skip_unreadable: Whether to leave out images that cannot be read.
-        augment: Augmentation of the images, such as ``color_crop`` or ``none``; None takes that of the data.
-        teacher: File of the teacher that the method takes.
         **fields: Hyper-parameters of the method; of a wrapper by ``**{"fyi.flip_first": True}``.
 
     Returns:
@@ -76,16 +76,16 @@ def evaluate(
     student: str | None = None,
     protocol: str | None = None,
     dataset: str | Path | None = None,
-    eval_seeds: int | None = None,
-    results: str | Path | None = None,
-    device: str = "auto",
-    budget: str | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
     classes: Sequence[str] | None = None,
     augment: str | None = None,
     teacher: str | Path | None = None,
+    eval_seeds: int | None = None,
+    results: str | Path | None = None,
+    device: str = "auto",
+    budget: str | None = None,
 ) -> pd.DataFrame:
     """Trains students from scratch on a set and tests them.
 
@@ -95,16 +95,16 @@ def evaluate(
         protocol: Evaluation protocol; None takes the dataset's default, ``published`` the one of the paper
             that the set's settings come from.
         dataset: The dataset; None finds it by the name that the set holds.
+        data_dir: As in `distill`.
+        size: As in `distill`.
+        skip_unreadable: As in `distill`.
+        classes: As in `distill`; None takes those that the set was made of.
+        augment: As in `distill`; None takes that of the set.
+        teacher: File of the teacher that the set was made with, for a protocol under which it labels.
         eval_seeds: Number of students; None takes the protocol's number.
         results: Folder for records; None records nothing.
         device: As in `distill`.
         budget: As in `distill`.
-        data_dir: As in `distill`.
-        size: As in `distill`.
-        classes: As in `distill`; None takes those that the set was made of.
-        skip_unreadable: As in `distill`.
-        augment: As in `distill`; None takes that of the set.
-        teacher: File of the teacher that the set was made with, for a protocol under which it labels.
 
     Returns:
         A table with one row for each student, with the columns of `results`.

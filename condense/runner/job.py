@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from condense.data import Dataset, ImageSpec, load_dataset, whole_name, without_augment
+from condense.data import Dataset, load_dataset, unmarked, whole_name
 from condense.distillation import Method, Recipe
 from condense.distillation.registry import build, changed, fitted
 from condense.errors import Refused, Remedy
@@ -130,7 +130,7 @@ def _dataset(cell: CellSpec, paths: Paths, made: DistilledSet | None) -> Dataset
     name, size, classes, augment = cell.data, cell.size, cell.classes, cell.augment
     if made is not None:
         used: Mapping[str, Any] = {**made.content["dataset"]}
-        usual = without_augment(used["name"], used.get("dsa"))
+        usual = unmarked(used["name"], used.get("dsa"))
         if usual != used["name"] and augment is None:
             augment = used["dsa"]
         whole = whole_name(usual)
@@ -165,10 +165,10 @@ def _check_same_data(made: DistilledSet, dataset: Dataset) -> None:
             f"{dataset.spec.name} has {found[:8]}"
         )
     dsa = {**used}.get("dsa")
-    if isinstance(dataset.spec, ImageSpec) and dsa != dataset.spec.dsa:
+    if dsa != dataset.spec.augmentation:
         raise Refused(
             f"the set was made of {used['name']} with the augmentation {dsa}; {dataset.spec.name} has "
-            f"{dataset.spec.dsa}",
+            f"{dataset.spec.augmentation}",
             remedies=[Remedy(settings={"augment": dsa}, effect="takes that of the set")],
         )
 

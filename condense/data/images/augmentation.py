@@ -1,18 +1,11 @@
 """Which augmentation a user's images get, and how a user chooses another one."""
 
-from dataclasses import replace
-from typing import TypeVar
-
 from jaxtyping import UInt8
 from torch import Tensor
 
 from condense.augment.dsa import has_flip, parse
-from condense.data.base import Dataset
 from condense.data.images.known import FULL, NO_FLIP
-from condense.data.images.spec import ImageDataset
 from condense.errors import Refused
-
-DatasetT = TypeVar("DatasetT", bound=Dataset)
 
 NOTE = "augmentation "
 """How the note on the augmentation begins."""
@@ -33,46 +26,26 @@ def usual_strategy(images: UInt8[Tensor, "n c h w"]) -> tuple[str, str]:
     return FULL if flips else NO_FLIP, f"{there} of {len(images)} training images are {what}"
 
 
-def on_strategy(strategy: str, reason: str) -> str:
+def on_strategy(strategy: str, reason: str = "as chosen") -> str:
     """Returns the note on an augmentation."""
     return f"{NOTE}{strategy}, {'with' if has_flip(strategy) else 'without'} flips: {reason}"
 
 
-def with_augment(dataset: DatasetT, strategy: str) -> DatasetT:
-    """Returns a dataset with an augmentation that the user chose.
-
-    The choice enters the run keys, and the result has a name of its own, such as ``digits~none``: it has no
-    published settings and scores, and stands in tables of its own.
-
-    Args:
-        dataset: The dataset.
-        strategy: Operations of `condense.augment.dsa`, or ``none``.
-
-    Raises:
-        Refused: If the dataset holds graphs, or an operation is unknown.
-    """
-    spec = dataset.spec
-    if not isinstance(dataset, ImageDataset):
-        reason = f"{spec.name} holds {spec.kind}, which are not augmented"
-        raise Refused(reason, setting="augment", value=strategy)
+def require_strategy(strategy: str) -> None:
+    """Refuses a chosen augmentation that is not made of operations of `condense.augment.dsa`."""
+    if strategy == "":
+        raise Refused("write none for no augmentation", setting="augment", value=strategy)
     try:
-        known = strategy != "" and parse(strategy) is not None
+        parse(strategy)
     except Refused as error:
         raise Refused(error.reason, setting="augment", value=strategy) from error
-    if not known:
-        raise Refused("write none for no augmentation", setting="augment", value=strategy)
-    notes = [note for note in spec.notes if not note.startswith(NOTE)]
-    chosen = replace(
-        dataset.spec,
-        name=f"{spec.name}{MARK}{strategy}",
-        named=False,
-        dsa=strategy,
-        dsa_in_keys=True,
-        notes=(*notes, on_strategy(strategy, "as chosen")),
-    )
-    return replace(dataset, spec=chosen)
 
 
-def without_augment(name: str, strategy: str | None) -> str:
-    """Returns the name of the dataset that `with_augment` was given; ``strategy`` is the set's."""
+def marked(name: str, strategy: str) -> str:
+    """Returns the name of a dataset with an augmentation that a user chose, such as ``digits~none``."""
+    return f"{name}{MARK}{strategy}"
+
+
+def unmarked(name: str, strategy: str | None) -> str:
+    """Returns the name of a dataset without the augmentation, if that is a part of it: see `marked`."""
     return name if strategy is None else name.removesuffix(f"{MARK}{strategy}")

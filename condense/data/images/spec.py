@@ -10,6 +10,7 @@ from torch import Tensor
 
 from condense.augment.dsa import has_flip
 from condense.data.base import Dataset, DatasetSpec, Samples
+from condense.data.images.augmentation import NOTE, marked, on_strategy, require_strategy
 from condense.data.images.pixels import SPACES, PixelSpace, affine, extremes, fitted_zca, statistics
 from condense.errors import unknown
 from condense.files import hash_tensors
@@ -55,6 +56,11 @@ class ImageSpec(DatasetSpec):
     def flips(self) -> bool:
         """Whether a mirror image belongs to the same class; for digits it does not."""
         return has_flip(self.dsa)
+
+    @property
+    def augmentation(self) -> str:
+        """The strategy ``dsa``."""
+        return self.dsa
 
     @property
     def given(self) -> dict[str, object]:
@@ -147,6 +153,13 @@ class ImageDataset(Dataset):
     spec: ImageSpec
     train: Images
     test: Images
+
+    def augmented(self, strategy: str) -> "ImageDataset":
+        """Returns the images with an augmentation that the user chose: see `Dataset.augmented`."""
+        require_strategy(strategy)
+        notes = (*(note for note in self.spec.notes if not note.startswith(NOTE)), on_strategy(strategy))
+        chosen = replace(self.spec, name=marked(self.spec.name, strategy), dsa=strategy, notes=notes)
+        return replace(self, spec=replace(chosen, named=False, dsa_in_keys=True))
 
     def only(self, labels: Sequence[int]) -> "ImageDataset":
         """Returns some classes: see `Dataset.only`. The mean and the standard deviation are computed anew."""
