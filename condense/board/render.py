@@ -64,11 +64,14 @@ SHORT = {
 ±: half the 95 % interval over sets, or over students of one set; [paper's number], †: unverified; -: not run
 images: stored, or stored->decoded""",
     "student": """\
-ROC-AUC ± half-width / accuracy, or the accuracy if there are more than two classes
+{measure}
 ±: half the 95 % interval over sets, or over students of one set
 [paper's number], †: unverified; -: not run""",
 }
 """The legend of a table in the terminal, by what its columns are."""
+
+MEASURES = {True: "ROC-AUC ± half-width / accuracy", False: "accuracy ± half-width"}
+"""What the cells of a table of graphs show, by whether the graphs have a ROC curve."""
 
 
 def render(entries: pd.DataFrame) -> str:
@@ -110,7 +113,7 @@ def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, 
         names = (key.dataset, key.protocol, key.student or student, key.space)
         return names == (dataset, protocol, student, space)
 
-    texts, legend = [], SHORT["ipc"]
+    texts, legend, measures = [], SHORT["ipc"], dict[str, None]()
     hashes = entries[entries["dataset"] == dataset][["train_hash", "test_hash"]]
     several = len(hashes.drop_duplicates()) > 1
 
@@ -121,13 +124,15 @@ def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, 
         if wanted(table.key):
             texts.append(f"{named(table.key)}: {heading(table)}\n\n{grid(*_ranked(table, []))}")
             legend = SHORT[table.layout.across]
+            cells = [cell for row in table.rows for cell in row.cells.values()]
+            measures |= {MEASURES[cell.accuracy is not None]: None for cell in cells}
     for rows in published(entries).values():
         if mine := [(key, row) for key, row in rows if wanted(key)]:
             head = f"{named(mine[0][0])}: published, each under its own paper's protocol"
             texts.append(f"{head}\n\n{grid(*_unranked(mine, []))}")
     if not texts:
         return f"no records of {dataset} under {protocol} with {student} in {space} pixels\n"
-    return "\n".join(texts) + f"\n{legend}\n"
+    return "\n".join(texts) + f"\n{legend.format(measure=' or '.join(measures))}\n"
 
 
 def is_current(board: Path, entries: pd.DataFrame) -> bool:

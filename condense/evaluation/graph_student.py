@@ -173,16 +173,19 @@ def rated(logits: Float[Tensor, "g k"], labels: Int64[Tensor, " g"]) -> tuple[fl
         labels: Class ids.
 
     Returns:
-        The accuracy, and the area under the curve: None unless there are two classes and both occur.
+        The accuracy, and the area under the curve: None unless there are two classes.
 
     Raises:
-        Refused: if a logit is not finite.
+        Refused: if a logit is not finite, or all graphs are of one of two classes: they have no curve, and no
+            other measure takes its place.
     """
     from sklearn.metrics import roc_auc_score
 
     require_finite(logits.isfinite().all())
     accuracy = 100.0 * int((logits.argmax(1) == labels).sum()) / len(labels)
-    if logits.shape[1] != 2 or bool((labels == labels[0]).all()):
+    if logits.shape[1] != 2:
         return accuracy, None
+    if bool((labels == labels[0]).all()):
+        raise Refused(f"all {len(labels)} graphs are of the class {int(labels[0])}: they have no ROC curve")
     difference = logits[:, 1].double() - logits[:, 0].double()
     return accuracy, 100.0 * float(roc_auc_score(labels.numpy(), difference.numpy()))

@@ -52,16 +52,22 @@ FEATURES: Mapping[str, Callable[[Graphs, int], Float[Tensor, "g d"]]] = {
 def majority(dataset: Dataset) -> Outcome:
     """Answers every test sample with the largest class of the training split, the first of equals."""
     started = time.perf_counter()
-    counts = torch.bincount(dataset.train.labels.cpu(), minlength=dataset.spec.num_classes)
-    logits = torch.zeros_like(counts, dtype=torch.float64)
-    logits[counts.argmax()] = 1
+    logits = torch.zeros(dataset.spec.num_classes, dtype=torch.float64)
+    logits[_largest(dataset)] = 1
     return _outcome(logits.expand(len(dataset.test), -1), dataset, started)
 
 
 def majority_of_images(dataset: Dataset) -> Outcome:
     """Returns `majority` without the ROC-AUC, by which images are not compared."""
-    outcome = majority(dataset)
-    return Outcome(outcome.accuracy, outcome.seconds)
+    started = time.perf_counter()
+    right = int((dataset.test.labels == _largest(dataset)).sum())
+    return Outcome(100.0 * right / len(dataset.test), time.perf_counter() - started)
+
+
+def _largest(dataset: Dataset) -> int:
+    """Returns the id of the class with the most training samples, the first of equals."""
+    counts = dataset.train.counts()
+    return counts.index(max(counts))
 
 
 def logistic(name: str, dataset: GraphDataset) -> Outcome:

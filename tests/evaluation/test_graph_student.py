@@ -297,6 +297,7 @@ def test_graphs_are_ranked_by_logits_where_probabilities_saturate() -> None:
             rated(torch.full((2, 2), bad), torch.tensor([1, 0]))
 
 
-def test_there_is_no_curve_for_three_classes_or_for_one() -> None:
+def test_there_is_no_curve_for_three_classes_and_graphs_of_one_of_two_are_refused() -> None:
     assert rated(torch.eye(3), torch.arange(3)) == (100.0, None)
-    assert rated(torch.eye(2), torch.zeros(2, dtype=torch.long)) == (50.0, None)
+    with pytest.raises(Refused, match="all 2 graphs are of the class 0: they have no ROC curve"):
+        rated(torch.eye(2), torch.zeros(2, dtype=torch.long))

@@ -10,19 +10,25 @@ torch_geometric (the extra ``graph``).
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
-from jaxtyping import Int64
 
-from condense.data.graphs.files import PARTS, RawGraphs, read_graphs
+from condense.data.graphs.files import RawGraphs, read_graphs
 from condense.data.graphs.spec import GraphDataset, GraphSpec
+from condense.data.graphs.splits import (
+    PARTS,
+    notes_on_splits,
+    require_classes,
+    seeded_split,
+    split_hash,
+    stratified_split,
+)
 from condense.errors import Refused, unknown
-from condense.files import data_folder, digest, first_line, home, locked, require_writable, tidy
+from condense.files import data_folder, first_line, home, locked, require_writable, tidy
 
 MUTAG = Path(__file__).with_name("MUTAG.zip")
 
@@ -73,6 +79,9 @@ KNOWN_GRAPHS: Mapping[str, KnownGraphs] = {
 GRAPH_NAMES = tuple(KNOWN_GRAPHS)
 """Names of the graph datasets that `load_graphs` knows."""
 
+FEW_ONE_WAY = 0.1
+"""Share of edges above which edges that are listed in one direction only seem to have directions."""
+
 NAME_OF_FOLDER = {known.folder: name for name, known in KNOWN_GRAPHS.items()}
 
 
@@ -85,15 +94,18 @@ def load_graphs(name_or_path: str, *, data_dir: Path | None = None) -> GraphData
     - A path of a folder or zip file in TUDataset's or OGB's layout. If it has the name of a known dataset's
       folder, it is loaded as that dataset.
 
-    OGB's datasets keep their own splits; the others are split by `seeded_split`. The labels in a file are
-    numbered in ascending order to become class ids.
+    OGB's datasets keep their own splits. The other named ones are split by `seeded_split`, and a user's own
+    by `stratified_split` unless the files hold a split. The labels in a file are numbered in ascending order
+    to become class ids. Two sources whose graphs differ in nothing but what is left out have the same hash,
+    since all that is made of them is the same; the notes of the specification say what was left out.
 
     Args:
         name_or_path: Name or path of the dataset.
         data_dir: Folder with the files of named datasets; None takes `condense.files.data_folder`.
 
     Raises:
-        Refused: If there is no such dataset, or its files are damaged or contradict each other.
+        Refused: If there is no such dataset, its files are damaged or contradict each other, its edges seem
+            to have directions, or a split lacks a class.
     """
     path = Path(name_or_path)
     if name_or_path in KNOWN_GRAPHS:
@@ -110,7 +122,7 @@ def load_graphs(name_or_path: str, *, data_dir: Path | None = None) -> GraphData
             f"{path} has the name of a known dataset, whose files are called "
             f"{KNOWN_GRAPHS[stem.lower()].folder}: rename it, so that results are not mixed up"
         )
-    return _dataset(stem, read_graphs(path))
+    return _own(stem, read_graphs(path))
 
 
 def _located(name: str, data_dir: Path) -> Path:
@@ -170,51 +182,52 @@ def _listed(labels: tuple[int, ...]) -> str:
     return f"{few} and {len(labels) - 5} more" if len(labels) > 5 else few
 
 
-def seeded_split(count: int) -> dict[str, Int64[np.ndarray, " _"]]:
-    """Splits graphs at random: a tenth to test, a tenth to validate (both rounded up), the rest to train.
+def _own(name: str, raw: RawGraphs) -> GraphDataset:
+    """Builds a dataset of a user's own, and notes how it was split and what its splits share.
 
-    The random order is ``torch.randperm(count)`` with seed 0 on the CPU. Its first tenth becomes the test
-    split and its second tenth the validation split, as in the scripts of Mirage and DosCond for TUDataset.
-
-    Returns:
-        The positions of each split's graphs, ascending.
+    Raises:
+        Refused: If the edges seem to have directions, which networks here do not see.
     """
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
-    tenth = -(-count // 10)
-    parts = {"train": order[2 * tenth :], "valid": order[tenth : 2 * tenth], "test": order[:tenth]}
-    return {part: np.sort(index) for part, index in parts.items()}
-
-
-def split_hash(split: Mapping[str, Int64[np.ndarray, " _"]]) -> str:
-    """Returns the SHA-256 of the positions in each split."""
-    return digest({part: index.tolist() for part, index in split.items()})
+    counts = raw.edge_counts
+    if raw.both_ways and counts.one_way > FEW_ONE_WAY * counts.edges:
+        raise Refused(
+            f"{counts.one_way} of {counts.edges} edges in {raw.where} are listed in one direction only, and "
+            "graphs have no directions here: if these mean nothing, list each edge in both"
+        )
+    data = _dataset(name, raw)
+    parts = {part: getattr(data, part) for part in PARTS}
+    notes = list(raw.notes)
+    if raw.split is None:
+        notes.append(
+            f"the test split is a tenth of each class drawn at random, {len(data.test)} of "
+            f"{len(raw.graphs)} graphs; the validation split is another"
+        )
+    notes += notes_on_splits(parts, data.spec.classes)
+    return replace(data, spec=replace(data.spec, notes=tuple(notes)))
 
 
 def _dataset(name: str, raw: RawGraphs) -> GraphDataset:
     """Splits the graphs and specifies the dataset."""
-    graphs, where = raw.graphs, raw.where
+    graphs, where, named = raw.graphs, raw.where, name in KNOWN_GRAPHS
     if len(raw.classes) < 2:
         raise Refused(f"{where} has only one class, {raw.classes[0]}; a classifier needs at least two")
-    split = raw.split or seeded_split(len(graphs))
-    recorded = KNOWN_GRAPHS[name].split if name in KNOWN_GRAPHS else None
+    classes = tuple(str(label) for label in raw.classes)
+    drawn = "seeded" if named else "seeded-v2"
+    split = raw.split or (seeded_split(len(graphs)) if named else stratified_split(graphs.labels.numpy()))
+    recorded = KNOWN_GRAPHS[name].split if named else None
     if recorded is not None and split_hash(split)[:16] != recorded:
         raise Refused(f"torch {torch.__version__} draws another split of {name} than the recorded one")
     if empty := [part for part in PARTS if not len(split[part])]:
         raise Refused(f"{where} has {len(graphs)} graphs, which leaves none for the split {empty[0]!r}")
     parts = {part: graphs.select(torch.from_numpy(split[part])) for part in PARTS}
-    missing = [raw.classes[label] for label, count in enumerate(parts["train"].counts()) if not count]
-    if missing:
-        raise Refused(
-            f"{where} has no training graph of the class {missing[0]} ({len(missing)} such classes)"
-        )
+    require_classes(parts, classes, where)
     spec = GraphSpec(
         name=name,
-        named=name in KNOWN_GRAPHS,
-        classes=tuple(str(label) for label in raw.classes),
+        named=named,
+        classes=classes,
         features=tuple((graphs.node_features.amax(0) + 1).tolist()),
         node_labels=int(graphs.node_labels.max()) + 1,
         edge_values=raw.edge_values,
-        split="seeded" if raw.split is None else "official",
-        notes=raw.notes,
+        split=drawn if raw.split is None else "official",
     )
     return GraphDataset(spec, **parts)

@@ -26,8 +26,8 @@ class GraphSpec(DatasetSpec):
         features: Number of values of each column of node features: the largest value of all graphs plus one.
         node_labels: Number of different feature tuples; node labels go from 0 to this number minus one.
         edge_values: Tuple of edge features that each edge label stands for; empty if edges have no features.
-        split: ``official`` (OGB's scaffold split) or ``seeded``
-            (`condense.data.graphs.sources.seeded_split`).
+        split: ``official`` (OGB's scaffold split, or that of the files), ``seeded`` or ``seeded-v2``
+            (`condense.data.graphs.splits.seeded_split`, and `stratified_split` of the same module).
     """
 
     kind: str = "graphs"

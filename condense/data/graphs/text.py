@@ -7,8 +7,8 @@ second. An error names the file and the line.
 import gzip
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -34,31 +34,39 @@ class Files:
 
     Attributes:
         where: The folder or zip file.
-        names: Full name of each file.
+        places: Full names of each file, ascending; of several with one name the last is read.
         read_bytes: Returns the content of a file, given its full name.
+        read: Names of the files that were read so far.
     """
 
     where: Path
-    names: Mapping[str, str]
+    places: Mapping[str, Sequence[str]]
     read_bytes: Callable[[str], bytes]
+    read: set[str] = field(default_factory=set)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Full name of the file that is read for each name."""
+        return {name: places[-1] for name, places in self.places.items()}
 
     def __contains__(self, name: str) -> bool:
-        return name in self.names
+        return name in self.places
 
-    def rows(self, name: str, columns: int | None = None) -> Int64[np.ndarray, "n c"]:
+    def rows(self, name: str, columns: int | None = None, more: str = "") -> Int64[np.ndarray, "n c"]:
         """Reads a table of whole numbers from a file, which may be compressed (``.gz``); see `integers`.
 
         Raises:
             Refused: If the file is missing or damaged, or holds anything else.
         """
-        if name not in self.names:
+        if name not in self:
             raise Refused(f"{self.where} holds no file {name}")
         try:
-            text = self.read_bytes(self.names[name])
+            self.read.add(name)
+            text = self.read_bytes(self.places[name][-1])
             text = gzip.decompress(text) if name.endswith(".gz") else text
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise Refused(f"{name} in {self.where} is damaged: {error}") from error
-        return integers(text, f"{name} in {self.where}", columns)
+        return integers(text, f"{name} in {self.where}", columns, more)
 
     def column(self, name: str) -> Int64[np.ndarray, " n"]:
         """Reads a file with one whole number per line."""
@@ -83,11 +91,14 @@ def open_files(path: Path) -> Files:
     return Files(path, _by_last_part(archive.namelist()), archive.read)
 
 
-def _by_last_part(names: Iterable[str]) -> dict[str, str]:
-    return {PurePosixPath(name).name: name for name in sorted(names)}
+def _by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(name for name in names if not name.endswith("/")):
+        found.setdefault(PurePosixPath(name).name, []).append(name)
+    return found
 
 
-def integers(text: bytes, what: str, columns: int | None = None) -> Int64[np.ndarray, "n c"]:
+def integers(text: bytes, what: str, columns: int | None = None, more: str = "") -> Int64[np.ndarray, "n c"]:
     """Parses whole numbers that are separated by commas, with one row per line.
 
     Blanks beside commas and at the ends of lines are ignored, and so are empty lines at the end of the text.
@@ -96,6 +107,7 @@ def integers(text: bytes, what: str, columns: int | None = None) -> Int64[np.nda
         text: ASCII digits, minus signs, commas and ends of lines.
         what: Name of the file, for error messages.
         columns: Numbers per row; by default as many as in the first row.
+        more: What the refusal of a value adds.
 
     Raises:
         Refused: If a row has another length, or a value is not a whole number of at most 18 digits.
@@ -109,13 +121,13 @@ def integers(text: bytes, what: str, columns: int | None = None) -> Int64[np.nda
     while start < len(text):
         end = text.find(b"\n", start + PIECE)
         piece = text[start : end if end >= 0 else len(text)]
-        parts.append(_piece(piece, what, width, line))
+        parts.append(_piece(piece, what, width, line, more))
         start += len(piece) + 1
         line += len(parts[-1])
     return np.concatenate(parts)
 
 
-def _piece(text: bytes, what: str, width: int, line: int) -> Int64[np.ndarray, "n c"]:
+def _piece(text: bytes, what: str, width: int, line: int, more: str) -> Int64[np.ndarray, "n c"]:
     """Parses complete lines of a text; ``line`` is the number of the first."""
     text = _dense(text + b"\n")
     codes = np.frombuffer(text, np.uint8)
@@ -134,7 +146,7 @@ def _piece(text: bytes, what: str, width: int, line: int) -> Int64[np.ndarray, "
         at = int(wrong.argmax())
         value = text[starts[at] - negative[at] : ends[at]].decode("ascii", "replace")
         line += text.count(b"\n", 0, int(ends[at]))
-        raise Refused(f"line {line} of {what} holds {value[:24]!r}, which is not a whole number")
+        raise Refused(f"line {line} of {what} holds {value[:24]!r}, which is not a whole number{more}")
     closes = codes[ends] == LINE_END
     if len(ends) % width or closes.sum() * width != len(ends) or not closes[width - 1 :: width].all():
         counts = np.diff(np.flatnonzero(closes), prepend=-1)

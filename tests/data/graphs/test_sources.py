@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from condense.data import GRAPH_NAMES, load_graphs
-from condense.data.graphs.sources import KNOWN_GRAPHS, MUTAG, seeded_split, split_hash
+from condense.data.graphs.sources import KNOWN_GRAPHS, MUTAG
+from condense.data.graphs.splits import seeded_split, split_hash, stratified_split
 from condense.errors import Refused
 
 MOLBACE = Path(__file__).with_name("ogbg_molbace.zip")
@@ -23,7 +24,9 @@ MOLBACE = Path(__file__).with_name("ogbg_molbace.zip")
 def paths_of(count: int = 30, classes: int = 2, name: str = "X") -> dict[str, str]:
     """Writes TUDataset's files of graphs with one edge each, whose classes alternate."""
     return {
-        f"{name}_A.txt": "".join(f"{2 * at + 1}, {2 * at + 2}\n" for at in range(count)),
+        f"{name}_A.txt": "".join(
+            f"{2 * at + 1}, {2 * at + 2}\n{2 * at + 2}, {2 * at + 1}\n" for at in range(count)
+        ),
         f"{name}_graph_indicator.txt": "".join(f"{at + 1}\n{at + 1}\n" for at in range(count)),
         f"{name}_graph_labels.txt": "".join(f"{at % classes}\n" for at in range(count)),
     }
@@ -147,10 +150,10 @@ def test_a_failed_download_tells_where_to_place_the_file(
 
 def test_the_specification_of_own_graphs_follows_from_their_files(tmp_path: Path) -> None:
     data = load_graphs(str(written(tmp_path / "pairs", paths_of(classes=3))))
-    assert (data.spec.name, data.spec.classes, data.spec.split) == ("pairs", ("0", "1", "2"), "seeded")
+    assert (data.spec.name, data.spec.classes, data.spec.split) == ("pairs", ("0", "1", "2"), "seeded-v2")
     assert (data.spec.features, data.spec.node_labels, data.spec.edge_values) == ((2,), 1, ((),))
     assert [len(part) for part in (data.train, data.valid, data.test)] == [24, 3, 3]
-    split = seeded_split(30)
+    split = stratified_split(np.arange(30) % 3)
     for part in ("train", "valid", "test"):
         assert torch.equal(getattr(data, part).labels, torch.from_numpy(split[part] % 3))
 
@@ -160,8 +163,9 @@ def test_the_hash_of_a_dataset_depends_on_its_split(tmp_path: Path) -> None:
         return "".join(f"{one}\n" for one in index).encode()
 
     hashes = set()
-    for number, first in enumerate((0, 1)):
-        split = {"train": range(2, 1513), "valid": [first], "test": [1 - first]}
+    for number, (valid, test) in enumerate((("valid", "test"), ("test", "valid"))):
+        rest = [position for position in range(1513) if position % 10 > 1]
+        split = {"train": rest, valid: range(0, 1513, 10), test: range(1, 1513, 10)}
         changes: dict[str, bytes | None] = {
             f"{part}.csv.gz": gzip.compress(list_of(index)) for part, index in split.items()
         }
@@ -206,7 +210,12 @@ def test_a_named_dataset_must_have_its_labels_and_its_split(tmp_path: Path) -> N
     [
         (30, 1, "has only one class, 0"),
         (2, 2, "has 2 graphs, which leaves none for the split 'train'"),
-        (30, 30, r"has no training graph of the class \d+ \(6 such classes\)"),
+        (30, 30, "has 30 graphs, which leaves none for the split 'train'"),
+        (
+            40,
+            14,
+            r"the train split of .* has no graph of 2 of 14 classes: 12, 13 \(class 12 has 2 graphs in all\)",
+        ),
     ],
 )
 def test_classes_that_cannot_be_learned_are_refused(
