@@ -71,7 +71,7 @@ def distill(options: Options) -> None:
         typer.echo(folder)
 
 
-@command(*DATA, *JUDGING, "teacher", *MACHINE)
+@command(*DATA, "undirected", *JUDGING, "teacher", *MACHINE)
 def evaluate(
     options: Options,
     path: Annotated[Path | None, typer.Argument(help="Folder of a stored set.")] = None,

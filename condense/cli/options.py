@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from condense.resources import Machine
     from condense.runner.cell import CellSpec, Paths
 
-MAKING = ("method", "ipc", *DATA, "seed", "param", "teacher", "out")
+MAKING = ("method", "ipc", *DATA, "undirected", "seed", "param", "teacher", "out")
 JUDGING = ("protocol", "student", "eval_seeds", "results")
 MACHINE = ("budget", "device")
 
@@ -53,6 +53,12 @@ class Options:
     size: Annotated[int | None, typer.Option(help="Resize the images to N x N pixels.")] = None
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that are not images.")
+    ] = False
+    undirected: Annotated[
+        bool,
+        typer.Option(
+            "--undirected", help="Take each edge of graphs in both directions, however it is listed."
+        ),
     ] = False
     classes: Annotated[
         str | None,
@@ -96,8 +102,8 @@ class Options:
 
         return CellSpec(
             method=reference or self.method or "", ipc=self.ipc, dataset=self.dataset, size=self.size,
-            skip_unreadable=self.skip_unreadable, classes=self.classes, augment=self.augment,
-            seeds=None if self.seed is None else (self.seed,),
+            skip_unreadable=self.skip_unreadable, undirected=self.undirected, classes=self.classes,
+            augment=self.augment, seeds=None if self.seed is None else (self.seed,),
             params=params_of(self.param), teacher=self.teacher, protocol=self.protocol, student=self.student,
             eval_seeds=self.eval_seeds,
         )  # fmt: skip

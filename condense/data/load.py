@@ -19,6 +19,7 @@ def load_dataset(
     data_dir: Path | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
+    undirected: bool = False,
     classes: Sequence[str] | None = None,
     augment: str | None = None,
 ) -> Dataset:
@@ -29,27 +30,33 @@ def load_dataset(
         data_dir: Folder with the files of named datasets.
         size: Side in pixels to resize images to.
         skip_unreadable: Whether to leave out images that cannot be read.
+        undirected: Whether edges of graphs that seem to have directions may lose them: see `load_graphs`.
         classes: Names of the classes to take, see `with_classes`; None takes all.
         augment: Augmentation of the images, see `Dataset.augmented`; None takes the usual one.
 
     Raises:
         Refused: If there is no such dataset, it is damaged, it holds graphs and ``size``, ``augment`` or
-            ``skip_unreadable`` is given, or it lacks one of the classes.
+            ``skip_unreadable`` is given, or images and ``undirected`` is, or it lacks one of the classes.
     """
-    data = _whole(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
+    data = _whole(name_or_path, data_dir, size, skip_unreadable, undirected)
     data = data if classes is None else with_classes(data, classes)
     return data if augment is None else data.augmented(augment)
 
 
-def _whole(name_or_path: str, *, data_dir: Path | None, size: int | None, skip_unreadable: bool) -> Dataset:
+def _whole(
+    name_or_path: str, data_dir: Path | None, size: int | None, skip_unreadable: bool, undirected: bool
+) -> Dataset:
     if not holds_graphs(name_or_path):
+        if undirected:
+            reason = f"{name_or_path} holds no graphs, and images have no edges"
+            raise Refused(reason, setting="undirected", value=True)
         return load_images(name_or_path, data_dir=data_dir, size=size, skip_unreadable=skip_unreadable)
     if size is not None:
         reason = f"{name_or_path} holds graphs, which have no pixels to resize"
         raise Refused(reason, setting="size", value=size)
     if skip_unreadable:
         raise Refused(f"{name_or_path} holds graphs, not images", setting="skip_unreadable", value=True)
-    return load_graphs(name_or_path, data_dir=data_dir)
+    return load_graphs(name_or_path, data_dir=data_dir, undirected=undirected)
 
 
 def holds_graphs(name_or_path: str) -> bool:

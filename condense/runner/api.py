@@ -24,6 +24,7 @@ def distill(
     data_dir: str | Path | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
+    undirected: bool = False,
     classes: Sequence[str] | None = None,
     augment: str | None = None,
     teacher: str | Path | None = None,
@@ -46,6 +47,7 @@ def distill(
         data_dir: Folder with the files of datasets.
         size: Side in pixels to which the images are resized.
         skip_unreadable: Whether to leave out images that cannot be read.
+        undirected: Whether edges of graphs that seem to have directions may lose them.
         classes: Names of the classes to take; None takes all.
         augment: Augmentation of the images, such as ``color_crop`` or ``none``; None takes that of the data.
         teacher: File of the teacher that the method takes.
@@ -63,7 +65,8 @@ def distill(
     """
     cell = CellSpec(
         method=method or "", dataset=dataset, ipc=ipc, size=size, skip_unreadable=skip_unreadable,
-        classes=classes, augment=augment, seeds=(seed,), params=fields, teacher=teacher,
+        undirected=undirected, classes=classes, augment=augment, seeds=(seed,), params=fields,
+        teacher=teacher,
     )  # fmt: skip
     paths = _paths(home() / "sets" if out is None else out, data_dir=data_dir)
     ((made, _),) = distil_cell(cell, paths, machine_named(device, budget))
@@ -79,6 +82,7 @@ def evaluate(
     data_dir: str | Path | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
+    undirected: bool = False,
     classes: Sequence[str] | None = None,
     augment: str | None = None,
     teacher: str | Path | None = None,
@@ -98,6 +102,7 @@ def evaluate(
         data_dir: As in `distill`.
         size: As in `distill`.
         skip_unreadable: As in `distill`.
+        undirected: As in `distill`.
         classes: As in `distill`; None takes those that the set was made of.
         augment: As in `distill`; None takes that of the set.
         teacher: File of the teacher that the set was made with, for a protocol under which it labels.
@@ -115,7 +120,7 @@ def evaluate(
     """
     cell = CellSpec(
         dataset=dataset, protocol=protocol, student=student, size=size, skip_unreadable=skip_unreadable,
-        classes=classes, augment=augment, eval_seeds=eval_seeds, teacher=teacher,
+        undirected=undirected, classes=classes, augment=augment, eval_seeds=eval_seeds, teacher=teacher,
     )  # fmt: skip
     made = load(distilled) if isinstance(distilled, str | Path) else distilled
     paths = _paths(results="results" if results is None else results, data_dir=data_dir)
@@ -139,6 +144,7 @@ def run(
     data_dir: str | Path | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
+    undirected: bool = False,
     classes: Sequence[str] | None = None,
     augment: str | None = None,
     teacher: str | Path | None = None,
@@ -159,7 +165,7 @@ def run(
     """
     cell = CellSpec(
         method=method or "", dataset=dataset, ipc=ipc, protocol=protocol, student=student, size=size,
-        skip_unreadable=skip_unreadable, classes=classes, augment=augment,
+        skip_unreadable=skip_unreadable, undirected=undirected, classes=classes, augment=augment,
         seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, params=fields, teacher=teacher,
     )  # fmt: skip
     return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))

@@ -47,6 +47,7 @@ class CellSpec:
         student: Name of the student network; None takes the default of the kind: convnet, or six for graphs.
         size: Side in pixels to which the images are resized.
         skip_unreadable: Whether to leave out images that cannot be read.
+        undirected: Whether edges of graphs that seem to have directions may lose them.
         classes: Names of the classes to take, as a list or as text with commas between them; None takes all.
         augment: Augmentation of the images (operations of `condense.augment.dsa`, or ``none``); None takes
             the usual one of the data.
@@ -64,6 +65,7 @@ class CellSpec:
     student: str | None = None
     size: int | None = None
     skip_unreadable: bool = False
+    undirected: bool = False
     classes: Sequence[str] | None = None
     augment: str | None = None
     seeds: tuple[int, ...] | None = None

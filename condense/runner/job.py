@@ -145,6 +145,7 @@ def _dataset(cell: CellSpec, paths: Paths, made: DistilledSet | None) -> Dataset
             data_dir=paths.data_dir,
             size=size,
             skip_unreadable=cell.skip_unreadable,
+            undirected=cell.undirected,
             classes=classes,
             augment=augment,
         )

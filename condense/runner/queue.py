@@ -58,6 +58,7 @@ def _wanted(name: str, value: object) -> str | None:
     others: dict[str, tuple[type, str]] = {
         "params": (dict, "a table"),
         "skip_unreadable": (bool, "a boolean"),
+        "undirected": (bool, "a boolean"),
     }
     others |= dict.fromkeys(("ipc", "size", "eval_seeds"), (int, "a whole number"))
     wanted, words = others.get(name, (str, "text"))

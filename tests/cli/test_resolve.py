@@ -14,6 +14,7 @@ from condense.errors import Refused, Remedy
         ("size", None, "--size: "),
         ("data_dir", "my data", "--data-dir 'my data': "),
         ("skip_unreadable", True, "--skip-unreadable: "),
+        ("undirected", True, "--undirected: "),
         ("baselines", False, "--no-baselines: "),
         ("params.lr", 0.0, "--param lr=0.0: "),
         ("params.fyi.flip_first", True, "--param fyi.flip_first=true: "),

@@ -60,6 +60,7 @@ def test_a_list_stands_for_one_cell_an_item_in_order(tmp_path: Path) -> None:
         ("[[cell]]\nipc = true", "ipc = True is not a whole number"),
         ("[[cell]]\nmethod = 3", "method = 3 is not text"),
         ("[[cell]]\nskip_unreadable = 1", "skip_unreadable = 1 is not a boolean"),
+        ("[[cell]]\nundirected = 1", "undirected = 1 is not a boolean"),
         ("[[cell]]\nseeds = 3", "seeds = 3 is not a list of whole numbers"),
         ("[[cell]]\nparams = 'iterations=3'", "params = 'iterations=3' is not a table"),
     ],

@@ -27,7 +27,7 @@ from condense.data.graphs.splits import (
     split_hash,
     stratified_split,
 )
-from condense.errors import Refused, unknown
+from condense.errors import Refused, Remedy, unknown
 from condense.files import data_folder, first_line, home, locked, require_writable, tidy
 
 MUTAG = Path(__file__).with_name("MUTAG.zip")
@@ -85,7 +85,7 @@ FEW_ONE_WAY = 0.1
 NAME_OF_FOLDER = {known.folder: name for name, known in KNOWN_GRAPHS.items()}
 
 
-def load_graphs(name_or_path: str, *, data_dir: Path | None = None) -> GraphDataset:
+def load_graphs(name_or_path: str, *, data_dir: Path | None = None, undirected: bool = False) -> GraphDataset:
     """Loads a graph dataset.
 
     - A name of `GRAPH_NAMES`: ``mutag`` is part of the package. For any other name, ``FOLDER.zip`` and then
@@ -102,6 +102,7 @@ def load_graphs(name_or_path: str, *, data_dir: Path | None = None) -> GraphData
     Args:
         name_or_path: Name or path of the dataset.
         data_dir: Folder with the files of named datasets; None takes `condense.files.data_folder`.
+        undirected: Whether edges may be listed in one direction in TUDataset's layout: the direction is lost.
 
     Raises:
         Refused: If there is no such dataset, its files are damaged or contradict each other, its edges seem
@@ -122,7 +123,7 @@ def load_graphs(name_or_path: str, *, data_dir: Path | None = None) -> GraphData
             f"{path} has the name of a known dataset, whose files are called "
             f"{KNOWN_GRAPHS[stem.lower()].folder}: rename it, so that results are not mixed up"
         )
-    return _own(stem, read_graphs(path))
+    return _own(stem, read_graphs(path), undirected)
 
 
 def _located(name: str, data_dir: Path) -> Path:
@@ -182,17 +183,18 @@ def _listed(labels: tuple[int, ...]) -> str:
     return f"{few} and {len(labels) - 5} more" if len(labels) > 5 else few
 
 
-def _own(name: str, raw: RawGraphs) -> GraphDataset:
+def _own(name: str, raw: RawGraphs, undirected: bool) -> GraphDataset:
     """Builds a dataset of a user's own, and notes how it was split and what its splits share.
 
     Raises:
         Refused: If the edges seem to have directions, which networks here do not see.
     """
     counts = raw.edge_counts
-    if raw.both_ways and counts.one_way > FEW_ONE_WAY * counts.edges:
+    if raw.both_ways and not undirected and counts.one_way > FEW_ONE_WAY * counts.edges:
         raise Refused(
             f"{counts.one_way} of {counts.edges} edges in {raw.where} are listed in one direction only, and "
-            "graphs have no directions here: if these mean nothing, list each edge in both"
+            "graphs have no directions here",
+            remedies=[Remedy(settings={"undirected": True}, effect="takes each edge in both directions")],
         )
     data = _dataset(name, raw)
     parts = {part: getattr(data, part) for part in PARTS}

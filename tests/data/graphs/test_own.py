@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from condense.data import load_graphs
+from condense.data import load_dataset, load_graphs
 from condense.data.graphs.files import WIDEST, read_graphs
 from condense.data.graphs.sources import MUTAG
 from condense.data.graphs.splits import PARTS, stratified_split
@@ -53,8 +53,17 @@ def test_a_class_that_is_the_direction_of_the_edges_is_refused(tmp_path: Path) -
     class_of = [label for label, size in zip(own.labels, own.sizes, strict=True) for _ in range(size)]
     turned = [arc if class_of[arc[0]] else arc[::-1] for arc in forward]
     count = len(forward)
-    with pytest.raises(Refused, match=f"{count} of {count} edges in .*own are listed in one direction only"):
-        load_graphs(replace(own, arcs=turned).written(tmp_path / "own"))
+    folder = replace(own, arcs=turned).written(tmp_path / "own")
+    with pytest.raises(
+        Refused, match=f"{count} of {count} edges in .*own are listed in one direction only"
+    ) as no:
+        load_dataset(folder)
+    assert str(no.value).endswith("; undirected=True takes each edge in both directions")
+    data = load_dataset(folder, undirected=True)
+    assert f"{count} of {count} edges are listed in one direction and used in both" in data.spec.notes
+    assert data.hash == load_graphs(own.written(tmp_path / "both")).hash
+    with pytest.raises(Refused, match="undirected=True: digits holds no graphs, and images have no edges"):
+        load_dataset("digits", undirected=True)
 
 
 def test_self_loops_and_repeated_edges_are_counted_and_their_graphs_are_the_same(tmp_path: Path) -> None:
