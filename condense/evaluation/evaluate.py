@@ -1,5 +1,6 @@
 """Evaluation of a set or a reference: each student that is tested is added to a record at once."""
 
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ import torch
 
 from condense.data import Dataset
 from condense.evaluation.kinds import Setup, Trial, kind_of
-from condense.files import digest, locked, locked_if_free, tidy
+from condense.evaluation.student import Outcome
+from condense.files import digest, home, locked, locked_if_free, tidy
 from condense.protocol import Protocol
 from condense.records.published import lookup
 from condense.records.record import (
@@ -93,7 +95,7 @@ def evaluate_reference(
     if _is_full(record, seeds, results):
         return record
     if (fit := kind.references.get(name)) is not None:
-        return _entered(record, seeds, lambda seed: fit(dataset), results, machine)
+        return _entered(record, seeds, lambda *_: fit(dataset), results, machine)
     return _entered(record, seeds, kind.trial(None, setup, None, machine), results, machine)
 
 
@@ -148,7 +150,28 @@ def _with_student(
     record: Record, seed: int, trial: Trial, results: Path | None, device: torch.device
 ) -> Record:
     """Trains a student and returns the record with its result, as it is stored by then."""
-    outcome = trial(seed)
+    with _unfinished(record, seed, device) as folder:
+        return _recorded(record, seed, trial(seed, folder), results, device)
+
+
+@contextmanager
+def _unfinished(record: Record, seed: int, device: torch.device) -> Iterator[Path | None]:
+    """Yields the folder of a student that is not recorded yet; None if another process trains the same one.
+
+    The folder is removed once the block has ended without an exception.
+    """
+    trained_on = record.set and record.set.hash
+    name = digest([record.evaluation_key(seed), trained_on, device_name(device)])[:32]
+    folder = home() / "students" / name
+    with locked_if_free(folder) as free:
+        yield folder if free else None
+        if free:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _recorded(
+    record: Record, seed: int, outcome: Outcome, results: Path | None, device: torch.device
+) -> Record:
     entry = Entry(
         seed=seed,
         accuracy=outcome.accuracy,

@@ -31,8 +31,8 @@ from condense.store import GraphSet, ImageSet
 from condense.store.graphs.codec import as_pairs, narrowed
 from condense.teachers import Teacher, fixed, keep_teacher, read_teacher
 
-Trial = Callable[[int], Outcome]
-"""Trains and tests the student of an evaluation seed."""
+Trial = Callable[[int, Path | None], Outcome]
+"""Trains and tests the student of an evaluation seed; its own folder, if it is given, keeps checkpoints."""
 
 DatasetT = TypeVar("DatasetT", bound=Dataset)
 MethodT = TypeVar("MethodT")
@@ -91,7 +91,7 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
     def trial(
         self, made: SetT | None, setup: Setup[DatasetT], teacher: Teacher | None, machine: Machine
     ) -> Trial:
-        """Returns the function that trains the student of a seed on a set and tests it.
+        """Returns the function that trains the student of a seed on a set and tests it: see `Trial`.
 
         Without a set the students are trained on the whole training split.
         """

@@ -109,7 +109,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[ImageStudent]:
     """What is handed to the training of students, which is left out."""
     seen: list[ImageStudent] = []
 
-    def noted(student: ImageStudent, seed: int) -> Outcome:
+    def noted(student: ImageStudent, seed: int, folder: Path | None) -> Outcome:
         seen.append(student)
         return Outcome(50.0, 0.0)
 

@@ -25,7 +25,7 @@ def trained(record: Record, results: Path, seeds: range = SEEDS, workers: int = 
     ends: list[Record] = []
 
     def work(worker: int) -> None:
-        def trial(seed: int) -> Outcome:
+        def trial(seed: int, folder: Path | None) -> Outcome:
             time.sleep(0.03)
             done.append((worker, seed))
             return Outcome(50.0 + seed, 0.1)
@@ -69,7 +69,7 @@ def test_the_budget_ends_the_wait_for_anothers_student(made: Make, tmp_path: Pat
     claimed.wait()
     machine = Machine(budget=Budget(0.05))
     with pytest.raises(Stopped, match="while another process trains convnet 0 for .*json"):
-        evaluate._entered(record, range(2), lambda seed: Outcome(1.0, 0.1), tmp_path, machine)
+        evaluate._entered(record, range(2), lambda *_: Outcome(1.0, 0.1), tmp_path, machine)
     over.set()
     thread.join()
     assert [entry.seed for entry in read_record(record.path(tmp_path)).entries] == [1]
@@ -80,7 +80,7 @@ def test_of_two_results_of_one_student_the_first_stays_and_this_is_said(
 ) -> None:
     record = made(accuracies=())
 
-    def overtaken(seed: int) -> Outcome:
+    def overtaken(seed: int, folder: Path | None) -> Outcome:
         replace(record, entries=(entry(seed, 60.0),)).write(tmp_path)
         return Outcome(61.0, 0.1)
 
