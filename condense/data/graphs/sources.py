@@ -45,6 +45,7 @@ class KnownGraphs:
         url: Address of its zip file.
         graphs: Number of graphs.
         nodes: Number of nodes of all graphs together.
+        hash: First 16 digits of the dataset's hash, as all records of it have it.
         classes: Labels in its file, ascending.
         split: First 16 digits of the seeded split's hash (`split_hash`); None if its split is official.
     """
@@ -53,28 +54,34 @@ class KnownGraphs:
     url: str
     graphs: int
     nodes: int
+    hash: str
     classes: tuple[int, ...] = (0, 1)
     split: str | None = None
 
 
-def _tu(folder: str, graphs: int, nodes: int, classes: tuple[int, ...], split: str) -> KnownGraphs:
+def _tu(
+    folder: str, graphs: int, nodes: int, classes: tuple[int, ...], split: str, digits: str
+) -> KnownGraphs:
     url = f"{TU}/{folder}.zip"
-    return KnownGraphs(folder=folder, url=url, graphs=graphs, nodes=nodes, classes=classes, split=split)
+    return KnownGraphs(
+        folder=folder, url=url, graphs=graphs, nodes=nodes, classes=classes, split=split, hash=digits
+    )
 
 
-def _ogb(name: str, graphs: int, nodes: int) -> KnownGraphs:
-    return KnownGraphs(folder=f"ogbg_mol{name}", url=f"{OGB}/{name}.zip", graphs=graphs, nodes=nodes)
+def _ogb(name: str, graphs: int, nodes: int, digits: str) -> KnownGraphs:
+    url = f"{OGB}/{name}.zip"
+    return KnownGraphs(folder=f"ogbg_mol{name}", url=url, graphs=graphs, nodes=nodes, hash=digits)
 
 
 KNOWN_GRAPHS: Mapping[str, KnownGraphs] = {
-    "mutag": _tu("MUTAG", 188, 3371, (-1, 1), "788323f538d85718"),
-    "nci1": _tu("NCI1", 4110, 122747, (0, 1), "cc3f162d47b05e45"),
-    "proteins": _tu("PROTEINS", 1113, 43471, (1, 2), "0f5899b239526209"),
-    "dd": _tu("DD", 1178, 334925, (1, 2), "c34ed91550c898f4"),
-    "imdb-binary": _tu("IMDB-BINARY", 1000, 19773, (0, 1), "cb8b1fdbd81ce02d"),
-    "molbace": _ogb("bace", 1513, 51577),
-    "molbbbp": _ogb("bbbp", 2039, 49068),
-    "molhiv": _ogb("hiv", 41127, 1049163),
+    "mutag": _tu("MUTAG", 188, 3371, (-1, 1), "788323f538d85718", "5b695018568308c1"),
+    "nci1": _tu("NCI1", 4110, 122747, (0, 1), "cc3f162d47b05e45", "7d0ec7ee64737076"),
+    "proteins": _tu("PROTEINS", 1113, 43471, (1, 2), "0f5899b239526209", "f0ec9d5ba24d0908"),
+    "dd": _tu("DD", 1178, 334925, (1, 2), "c34ed91550c898f4", "6f4de5da9e09a381"),
+    "imdb-binary": _tu("IMDB-BINARY", 1000, 19773, (0, 1), "cb8b1fdbd81ce02d", "34e7423734b64fc2"),
+    "molbace": _ogb("bace", 1513, 51577, "df7cd02e90876965"),
+    "molbbbp": _ogb("bbbp", 2039, 49068, "0e1c5bc2ce8f388d"),
+    "molhiv": _ogb("hiv", 41127, 1049163, "fb26e13b79a741bd"),
 }
 GRAPH_NAMES = tuple(KNOWN_GRAPHS)
 """Names of the graph datasets that `load_graphs` knows."""
@@ -175,7 +182,13 @@ def _known(name: str, raw: RawGraphs) -> GraphDataset:
         )
     if known.split is None and raw.split is None:
         raise Refused(f"{raw.where} holds no file train.csv.gz: {name} has an official split")
-    return _dataset(name, raw)
+    data = _dataset(name, raw)
+    if not data.hash.startswith(known.hash):
+        raise Refused(
+            f"{raw.where} holds other graphs than {name} (data hash {data.hash[:8]}, not {known.hash[:8]}): "
+            "rename it, so that results are not mixed up"
+        )
+    return data
 
 
 def _listed(labels: tuple[int, ...]) -> str:

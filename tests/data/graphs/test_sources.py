@@ -192,6 +192,17 @@ def test_other_data_under_a_known_name_are_refused(tmp_path: Path) -> None:
         load_graphs(str(written(tmp_path / "NCI1", paths_of(name="NCI1"))))
 
 
+def test_a_named_dataset_must_have_its_graphs(tmp_path: Path) -> None:
+    with zipfile.ZipFile(MUTAG) as held, zipfile.ZipFile(tmp_path / "MUTAG.zip", "w") as copy:
+        for name in held.namelist():
+            text = held.read(name)
+            # the first atom of all, which is carbon (0), becomes nitrogen (1)
+            copy.writestr(name, b"1" + text[1:] if name.endswith("node_labels.txt") else text)
+    sentence = "MUTAG.zip holds other graphs than mutag .data hash [0-9a-f]{8}, not 5b695018.: rename it"
+    with pytest.raises(Refused, match=sentence):
+        load_graphs(str(tmp_path / "MUTAG.zip"))
+
+
 def test_a_named_dataset_must_have_its_labels_and_its_split(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "split").mkdir()
