@@ -6,7 +6,9 @@ Two more protocols are known there, under which students cost next to nothing: `
 import json
 import multiprocessing
 import os
+import signal
 import sys
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,6 +29,28 @@ def _server() -> ForkServerContext:
 SERVER = _server()
 
 
+KILL_AT = "TESTS_KILL_AT"
+"""The setting that lets a command kill itself at its n-th change of the disk, counted from 0."""
+CHANGES = ("replace", "rename", "unlink", "rmdir", "fsync", "link")
+"""The functions of `os` that count as changes of the disk."""
+
+
+def _kill_at(number: int) -> None:
+    """Lets the process kill itself ahead of its n-th change of the disk."""
+    left = iter(range(number, -1, -1))
+
+    def ahead_of(change: Callable[..., object]) -> Callable[..., object]:
+        def changed(*arguments: object, **named: object) -> object:
+            if next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return change(*arguments, **named)
+
+        return changed
+
+    for name in CHANGES:
+        setattr(os, name, ahead_of(getattr(os, name)))
+
+
 def _command(arguments: list[str], folder: str, log: str, settings: dict[str, str]) -> None:
     """Runs the command in a folder; what it prints goes to a file."""
     os.environ.update(settings)
@@ -35,6 +59,8 @@ def _command(arguments: list[str], folder: str, log: str, settings: dict[str, st
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     sys.argv = ["condense", *arguments]
+    if KILL_AT in settings:
+        _kill_at(int(settings[KILL_AT]))
     from dataclasses import replace
 
     from condense import protocol
@@ -60,11 +86,11 @@ class Place:
         self._started = 0
         folder.mkdir(parents=True)
 
-    def start(self, *arguments: str) -> BaseProcess:
-        """Starts a command."""
+    def start(self, *arguments: str, **settings: str) -> BaseProcess:
+        """Starts a command, with settings of its own."""
         log = self.folder.with_name(f"{self.folder.name}-{self._started}.log")
         self._started += 1
-        given = (list(arguments), str(self.folder), str(log), self.settings)
+        given = (list(arguments), str(self.folder), str(log), self.settings | settings)
         process = SERVER.Process(target=_command, args=given)
         process.start()
         return process

@@ -1,15 +1,16 @@
 """Many processes at once, and processes that are killed at any instant: nothing is lost, nothing is left."""
 
 import random
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 from condense.evaluation.evaluate import grown
 from condense.records.record import Record, read_record
-from tests.commands import SERVER, Place
+from tests.commands import KILL_AT, SERVER, Place
 from tests.conftest import make_entry, make_record
 
 STUDENT = ("--student", "mlp", "--protocol", "tiny", "--no-baselines")
@@ -137,17 +138,45 @@ def kill_again_and_again(method: str, tmp_path: Path, kills: int, rng: random.Ra
             assert killed, place.told()
             done += 1
         place.run(*command(method))
-        assert place.results() == whole.results(), place.told()
-        place.run(*command(method))
-        assert place.tree() == whole.tree(), place.told()
+        assert place.results() == whole.results() and place.tree() == whole.tree(), place.told()
     print(f"{method}: {done} kills in {trial} trials, {seconds:.1f} s in peace")
 
 
-@pytest.mark.parametrize(("method", "seed"), [("mtt", 0), ("dm+fkd", 1)])
-def test_a_command_that_is_killed_ends_with_the_same_results_and_files(
-    tmp_path: Path, method: str, seed: int
-) -> None:
-    kill_again_and_again(method, tmp_path, kills=4, rng=random.Random(seed))
+def test_a_command_killed_at_random_ends_with_the_same_results_and_files(tmp_path: Path) -> None:
+    kill_again_and_again("dm+fkd", tmp_path, kills=4, rng=random.Random(0))
+
+
+def kill_at_changes(method: str, tmp_path: Path, changes: Iterable[int]) -> int:
+    """Kills a command ahead of chosen changes of the disk, each in a place of its own.
+
+    Returns:
+        The number of kills; the first change that the command does not come to ends the list.
+    """
+    whole = Place(tmp_path / "whole")
+    whole.run(*command(method))
+    for kills, number in enumerate(changes):
+        place = Place(tmp_path / f"killed-{number}")
+        process = place.start(*command(method), **{KILL_AT: str(number)})
+        process.join()
+        if process.exitcode == 0:
+            return kills
+        assert process.exitcode == -signal.SIGKILL, place.told()
+        place.run(*command(method))
+        assert place.results() == whole.results(), f"change {number}: {place.told()}"
+        assert place.tree() == whole.tree(), f"change {number}: {place.told()}"
+    return len(list(changes))
+
+
+def test_a_command_killed_while_it_writes_ends_with_the_same_files(tmp_path: Path) -> None:
+    assert kill_at_changes("mtt", tmp_path, (6, 13, 32, 45)) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["mtt", "dm+fkd", "rded", "mirage"])
+def test_kills_ahead_of_any_change_of_the_disk_change_and_leave_nothing(tmp_path: Path, method: str) -> None:
+    kills = kill_at_changes(method, tmp_path, range(1000))
+    print(f"{method}: killed ahead of each of {kills} changes of the disk")
+    assert kills > 20
 
 
 @pytest.mark.slow
