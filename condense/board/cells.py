@@ -72,6 +72,12 @@ class TableCell:
         return fmean(self._units("accuracy")) if scored else None
 
     @property
+    def size_correlation(self) -> float | None:
+        """Mean correlation of the students' scores with the numbers of nodes; None if none is known."""
+        known = [entry.size_correlation for entry in self.entries if entry.size_correlation is not None]
+        return fmean(known) if known else None
+
+    @property
     def half(self) -> float | None:
         return half_width(self.units)
 

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from condense.board.cells import TableCell
 from condense.board.tables import Row
 from condense.protocol import PUBLISHED
-from condense.records.record import Paper
+from condense.records.record import NO_STUDENT, Paper
 
 
 def score(cell: TableCell) -> str:
@@ -153,6 +154,24 @@ def _figures(value: float) -> str:
     if value >= 100 or value == int(value):
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2g}"
+
+
+def size_correlations(row: Row, pooled: Sequence[str]) -> str:
+    """Returns the mean correlation with the number of nodes for each kind of pooling: ``-0.92 / 0.10``.
+
+    Args:
+        row: The row; one of a reference that trains no network has a single number.
+        pooled: The kinds of pooling, with which the names of students end.
+    """
+    known = {str(name): cell.size_correlation for name, cell in row.cells.items()}
+    if NO_STUDENT in known:
+        return _mean([known[NO_STUDENT]])
+    return " / ".join(_mean([known[name] for name in known if name.endswith(pool)]) for pool in pooled)
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    told = [value for value in values if value is not None]
+    return f"{fmean(told):.2f}" if told else "-"
 
 
 def dense_bytes(cell: TableCell) -> str:

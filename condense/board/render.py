@@ -17,6 +17,7 @@ from condense.board.format import (
     score_and_paper,
     seconds,
     settings_text,
+    size_correlations,
     sizes,
     sources_text,
     teacher_text,
@@ -55,6 +56,9 @@ finds any other change. `plots/` shows the same numbers as curves.
   number of graphs that a set stores, `dense bytes` the size they would have as float32 features with a dense
   adjacency matrix, `IPC` the number of graphs per class that the method was allowed. `num_nodes`,
   `num_edges` and `label_histogram` are logistic regressions on these features.
+- `size ρ` is Spearman's rank correlation of a student's scores (differences of the two logits) of the test
+  graphs with their numbers of nodes, first the mean over the students that pool by the sum, then over those
+  that pool by the mean. Near 1 or -1 a student has learned little else than to tell large graphs from small.
 - To reproduce a row, run `condense run --dataset D --method M --ipc I --protocol P --student S --seed N`,
   with `--param field=value` for every setting below the table that is not a default.
 """
@@ -151,10 +155,11 @@ def _ranked(table: Table, sources: list[str]) -> tuple[list[str], list[list[str]
     layout, students = table.layout, table.layout.across == "student"
     columns = table.columns or (EVERYWHERE[students],)
     papers = any(entry.paper is not None for entry in table.entries)
+    sizes_told = any(entry.size_correlation is not None for entry in table.entries)
     names = [str(name) if students else f"IPC {name}" if name else "any IPC" for name in columns]
     head = ["method", "IPC" if students else "label", *(name + " [paper]" * papers for name in names)]
     head += ["sets x students", layout.samples, "bytes", *["dense bytes"] * layout.dense]
-    head += ["distil s", "peak MiB"]
+    head += [f"size ρ, {' / '.join(layout.pooled)}"] * sizes_told + ["distil s", "peak MiB"]
     rows = []
     for row in _with_blanks(table):
         cells = [row.at(column) for column in columns]
@@ -164,7 +169,9 @@ def _ranked(table: Table, sources: list[str]) -> tuple[list[str], list[list[str]
         texts += [str(row.ipc or "-") if students else row.labels or "-"]
         texts += [score_and_paper(cell) if cell else "-" for cell in cells]
         texts += [joined(units, told), joined(counts, sets), sizes(sets, layout.samples)]
-        texts += [joined(dense_bytes, sets)] * layout.dense + [joined(seconds, sets), joined(mebibytes, sets)]
+        texts += [joined(dense_bytes, sets)] * layout.dense
+        texts += [size_correlations(row, layout.pooled)] * sizes_told
+        texts += [joined(seconds, sets), joined(mebibytes, sets)]
         texts += [numbered([paper for cell in told if cell for paper in cell.papers], sources)] * papers
         rows.append(texts)
     return head + ["source"] * papers, rows

@@ -20,7 +20,7 @@ BEGIN = "<!-- what the board says: written by condense leaderboard -->"
 END = "<!-- end of what the board says -->"
 
 JUDGED, COUNTING, RANDOM = "mirage", "num_nodes", "random_subset"
-PROTOCOL = "graph-v1"
+PROTOCOL = "graph-v2"
 POOLINGS = ("sum", "mean")
 HEAD = ["dataset", "IPC", "node count"] + [
     f"{name}, {pooling}" for pooling in POOLINGS for name in ("Mirage", "random", "whole set")

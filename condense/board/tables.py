@@ -40,6 +40,7 @@ class Layout:
         order: The order of the columns; those that are not named follow in their own.
         references: The references that have a row in every table, in order.
         dense: Whether a set has a size as dense floats.
+        pooled: The kinds of pooling, by which the students' correlation with the number of nodes is told.
     """
 
     across: Literal["ipc", "student"]
@@ -47,6 +48,7 @@ class Layout:
     order: tuple[Column, ...] = ()
     references: tuple[str, ...]
     dense: bool = False
+    pooled: tuple[str, ...] = ()
 
     def columns(self, names: Iterable[Column]) -> tuple[Column, ...]:
         """Returns the columns in order, without those of cells that stand in every column."""
@@ -62,6 +64,7 @@ LAYOUTS = {
         order=("gcn-sum", "gcn-mean", "gat-sum", "gat-mean", "gin-sum", "gin-mean"),
         references=("majority", "num_nodes", "num_edges", "label_histogram", WHOLE),
         dense=True,
+        pooled=("sum", "mean"),
     ),
 }
 """The layout of each kind of data."""

@@ -181,6 +181,7 @@ def _recorded(
         versions=versions(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         auc=outcome.auc,
+        size_correlation=outcome.size_correlation,
     )
     record = record.with_entry(entry)
     auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "

@@ -12,7 +12,7 @@ from typing import Protocol as Interface
 from typing import runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -20,7 +20,7 @@ from condense.data import Graphs, GraphSpec
 from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused
 from condense.evaluation.epochs import Epochs
-from condense.evaluation.student import Student, make_optimizer
+from condense.evaluation.student import Score, Student, make_optimizer
 from condense.networks import GraphNetwork, build_graph_network, in_graph_chunks
 from condense.protocol import Protocol
 from condense.training.loop import Loop, State
@@ -119,15 +119,15 @@ class GraphStudent(Student[GraphNetwork]):
             loop.log(loss=loss)
             if protocol.select is not None and ((step + 1) % EVERY == 0 or step + 1 == protocol.steps):
                 assert self.valid is not None
-                accuracy, auc = score(network, self.valid, self.spec)
-                found, best = accuracy if auc is None else auc, state["best"]
+                tested, best = score(network, self.valid, self.spec), state["best"]
+                found = tested.accuracy if tested.auc is None else tested.auc
                 assert isinstance(best, float)
                 if found > best:
                     state["best"] = found
                     kept.load_state_dict(network.state_dict())
         return kept
 
-    def score(self, network: GraphNetwork) -> tuple[float, float | None]:
+    def score(self, network: GraphNetwork) -> Score:
         return score(network, self.test, self.spec)
 
 
@@ -157,23 +157,27 @@ def _epochs(
     return Epochs(lambda _: iter([(batch, weighting)]), 1, generator)
 
 
-def score(network: GraphNetwork, graphs: Graphs, spec: GraphSpec) -> tuple[float, float | None]:
-    """Returns the accuracy and the ROC-AUC of a network on graphs, in percent, as in `rated`."""
-    logits, labels = in_graph_chunks(network, graphs, spec.features).cpu(), graphs.labels.cpu()
-    return rated(logits, labels)
+def score(network: GraphNetwork, graphs: Graphs, spec: GraphSpec) -> Score:
+    """Returns the score of a network on graphs, as in `rated`."""
+    logits = in_graph_chunks(network, graphs, spec.features)
+    return rated(logits.cpu(), graphs.labels.cpu(), graphs.nodes_ptr.diff().cpu())
 
 
-def rated(logits: Float[Tensor, "g k"], labels: Int64[Tensor, " g"]) -> tuple[float, float | None]:
-    """Returns the accuracy and the ROC-AUC of logits, in percent.
+def rated(
+    logits: Float[Tensor, "g k"], labels: Int64[Tensor, " g"], sizes: Int64[Tensor, " g"] | None = None
+) -> Score:
+    """Returns the accuracy, and for two classes the ROC-AUC and the correlation with the graphs' sizes.
 
-    The ROC curve ranks by the difference of the two logits: unlike probabilities, it does not saturate.
+    The score of a sample is the difference of its two logits: unlike probabilities, it does not saturate.
 
     Args:
-        logits: One row for each graph, on the CPU.
+        logits: One row for each sample, on the CPU.
         labels: Class ids.
+        sizes: Number of nodes of each graph; None for other samples.
 
     Returns:
-        The accuracy, and the area under the curve: None unless there are two classes.
+        The accuracy in percent; the area under the curve, which is None unless there are two classes; and the
+        `rank_correlation` of scores and sizes, if there are two classes.
 
     Raises:
         Refused: if a logit is not finite, or all graphs are of one of two classes: they have no curve, and no
@@ -184,8 +188,23 @@ def rated(logits: Float[Tensor, "g k"], labels: Int64[Tensor, " g"]) -> tuple[fl
     require_finite(logits.isfinite().all())
     accuracy = 100.0 * int((logits.argmax(1) == labels).sum()) / len(labels)
     if logits.shape[1] != 2:
-        return accuracy, None
+        return Score(accuracy)
     if bool((labels == labels[0]).all()):
         raise Refused(f"all {len(labels)} graphs are of the class {int(labels[0])}: they have no ROC curve")
     difference = logits[:, 1].double() - logits[:, 0].double()
-    return accuracy, 100.0 * float(roc_auc_score(labels.numpy(), difference.numpy()))
+    auc = 100.0 * float(roc_auc_score(labels.numpy(), difference.numpy()))
+    return Score(accuracy, auc, None if sizes is None else rank_correlation(difference, sizes))
+
+
+def rank_correlation(first: Shaped[Tensor, " n"], second: Shaped[Tensor, " n"]) -> float | None:
+    """Returns Spearman's rank correlation of two lists of n numbers, from -1 to 1.
+
+    It is Pearson's correlation of the ranks; equal numbers share the mean of their ranks. If all numbers of
+    a list are equal, there is none.
+    """
+    from scipy.stats import rankdata
+
+    ranks = torch.stack([torch.from_numpy(rankdata(values.numpy())) for values in (first, second)])
+    if bool((ranks == ranks[:, :1]).all(1).any()):
+        return None
+    return float(torch.corrcoef(ranks)[0, 1].clamp(-1, 1))

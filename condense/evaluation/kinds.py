@@ -209,7 +209,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
 class GraphKind(Kind[GraphDataset, GraphMethod, GraphSet]):
     """Graphs, whose students see multi-hot nodes and the labels that a set stores."""
 
-    name, method, dataset, whole, space = "graphs", "mirage", "mutag", "graph-whole-v1", "multi-hot"
+    name, method, dataset, whole, space = "graphs", "mirage", "mutag", "graph-whole-v2", "multi-hot"
     students = GRAPH_NETWORKS
     references = {"majority": majority, **{name: partial(logistic, name) for name in FEATURES}}
 

@@ -88,8 +88,9 @@ def logistic(name: str, dataset: GraphDataset) -> Outcome:
 
 
 def _outcome(logits: Float[Tensor, "g k"], dataset: Dataset, started: float) -> Outcome:
-    accuracy, auc = rated(logits, dataset.test.labels.cpu())
-    return Outcome(accuracy, time.perf_counter() - started, auc)
+    test = dataset.test
+    sizes = test.nodes_ptr.diff().cpu() if isinstance(test, Graphs) else None
+    return Outcome.of(rated(logits, test.labels.cpu(), sizes), time.perf_counter() - started)
 
 
 def _fitted(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, TypeVar, runtime_checkable
 from typing import Protocol as Interface
 
 import torch
@@ -96,19 +96,36 @@ class WholeImages:
             yield self.train.images[chosen], Hard(self.train.labels[chosen])
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one student.
+class Score(NamedTuple):
+    """What a test says about a network.
 
     Attributes:
-        accuracy: Test accuracy in percent.
-        seconds: Time of training and testing, over all restarts.
+        accuracy: Accuracy in percent.
         auc: Area under the ROC curve in percent, for graphs of two classes.
+        size_correlation: Rank correlation of the network's scores of graphs with their numbers of nodes.
+    """
+
+    accuracy: float
+    auc: float | None = None
+    size_correlation: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one student: the parts of a `Score`, and the seconds of training and testing.
+
+    The seconds are those over all restarts.
     """
 
     accuracy: float
     seconds: float
     auc: float | None = None
+    size_correlation: float | None = None
+
+    @classmethod
+    def of(cls, score: Score, seconds: float) -> "Outcome":
+        """Returns the outcome of a training and test that took some seconds."""
+        return cls(score.accuracy, seconds, score.auc, score.size_correlation)
 
 
 def _groups(network: nn.Module, protocol: Protocol) -> list[dict[str, object]]:
@@ -180,12 +197,12 @@ class Student(ABC, Generic[N]):
         keep_freed_memory()
         self.check()
         try:
-            accuracy, auc = self.score(self.train(self.build(rng), loop))
+            score = self.score(self.train(self.build(rng), loop))
         except Refused:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-        return Outcome(accuracy, loop.seconds, auc)
+        return Outcome.of(score, loop.seconds)
 
     @property
     @abstractmethod
@@ -213,8 +230,8 @@ class Student(ABC, Generic[N]):
         """
 
     @abstractmethod
-    def score(self, network: N) -> tuple[float, float | None]:
-        """Returns the test accuracy and the ROC-AUC in percent; the latter may be None."""
+    def score(self, network: N) -> Score:
+        """Returns the network's score on the test samples."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -276,8 +293,8 @@ class ImageStudent(Student[Network]):
             loop.log(loss=train_step(network, optimizer, images, target))
         return network
 
-    def score(self, network: Network) -> tuple[float, float | None]:
-        return accuracy(network, self.test.images, self.test.labels), None
+    def score(self, network: Network) -> Score:
+        return Score(accuracy(network, self.test.images, self.test.labels))
 
 
 def _set_momentum(optimizer: Optimizer, momentum: float) -> None:

@@ -18,7 +18,7 @@ DTYPES = (
     | {"teacher_bytes": "Int64", "teacher_accuracy": "float64"}
     | {"paper": "float64", "paper_error": "float64", "paper_source": "string", "paper_protocol": "string"}
     | {"paper_verified": "boolean", "eval_seed": "int64"}
-    | {name: "float64" for name in ("accuracy", "auc", "score", "seconds")}
+    | {name: "float64" for name in ("accuracy", "auc", "size_correlation", "score", "seconds")}
     | {"device": "string", "threads": "int64", "versions": "string", "time": "string"}
     | {name: "string" for name in ("run_key", "record_key", "evaluation_key")}
 )
@@ -43,7 +43,8 @@ def results(folder: Path) -> pd.DataFrame:
       ``teacher`` (hash), ``teacher_bytes``, ``teacher_accuracy``: how the student was trained.
     - ``paper``, ``paper_error``, ``paper_source``, ``paper_protocol``, ``paper_verified``: a published score.
     - ``eval_seed``, ``accuracy``, ``auc``, ``score`` (the AUC if there is one, else the accuracy), all in
-      percent; ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``: the entry.
+      percent; ``size_correlation`` (of a student's scores of graphs with their numbers of nodes);
+      ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``: the entry.
     - ``run_key``, ``record_key`` (shared by all entries of a record), ``evaluation_key``: the hashes.
 
     Args:

@@ -17,7 +17,7 @@ from condense.errors import Refused, Remedy
 from condense.files import canonical, digest, locked, write_atomic
 from condense.protocol import Protocol
 from condense.reading import parse_json, read_file
-from condense.schema import Amount, Name, Percent, Text, Whole, extra_keys, json_schema, read_form
+from condense.schema import Amount, Correlation, Name, Percent, Text, Whole, extra_keys, json_schema, read_form
 from condense.store.manifest import ChainLinkPart
 
 BASELINES = ("random_subset", "herding", "k_center")
@@ -31,7 +31,10 @@ FORMAT = "condense-record"
 VERSION = 1
 MAX_BYTES = 16 * 2**20
 """Largest record that is read, in bytes; real ones are far smaller."""
-LEFT_OUT = {"teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "notes"}
+LEFT_OUT = {
+    "teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "size_correlation",
+    "notes",
+}  # fmt: skip
 """Fields that have no key when they are None or empty. Older records lack them, and stay as they are."""
 
 
@@ -72,6 +75,8 @@ class Entry:
         versions: Versions of the libraries by name.
         time: Time at which the test ended, ISO 8601 in UTC.
         auc: Area under the ROC curve in percent; left out of the JSON for data that are scored by accuracy.
+        size_correlation: Spearman's rank correlation, over the test graphs, of the student's scores (the
+            difference of both logits) with the number of nodes; left out if it is unknown or not defined.
     """
 
     seed: Whole
@@ -82,6 +87,7 @@ class Entry:
     versions: Mapping[str, Text]
     time: Name
     auc: Percent | None = None
+    size_correlation: Correlation | None = None
 
     @property
     def score(self) -> float:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -10,9 +11,10 @@ from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused, Stopped
 from condense.evaluation import GraphStudent, WholeGraphs
 from condense.evaluation import graph_student as module
-from condense.evaluation.graph_student import _epochs, rated, score
+from condense.evaluation.graph_student import _epochs, rank_correlation, rated, score
+from condense.evaluation.student import Score
 from condense.networks import GraphNetwork, build_graph_network
-from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1, HARD_V1
+from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_V2, GRAPH_WHOLE_V1, HARD_V1
 from condense.resources import Budget
 from condense.store import GraphSet
 from tests.store.graph_sets import content
@@ -44,7 +46,7 @@ def students(monkeypatch: pytest.MonkeyPatch) -> list[GraphNetwork]:
     """Every student that is tested, in order."""
     tested = []
 
-    def seen(network: GraphNetwork, graphs: Graphs, spec: GraphSpec) -> tuple[float, float | None]:
+    def seen(network: GraphNetwork, graphs: Graphs, spec: GraphSpec) -> Score:
         tested.append(network)
         return score(network, graphs, spec)
 
@@ -187,13 +189,11 @@ def test_a_set_as_large_as_a_batch_is_taken_whole_and_never_drawn() -> None:
     assert torch.equal(before, rng.get_state())
 
 
-def scripted(
-    monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float | None]]
-) -> tuple[list[Graphs], list[Tensor]]:
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[Score]) -> tuple[list[Graphs], list[Tensor]]:
     """Scores in their order in place of the students' own, and what was asked for."""
     graphs, seen, left = [], [], iter(scores)
 
-    def told(network: GraphNetwork, asked: Graphs, spec: GraphSpec) -> tuple[float, float | None]:
+    def told(network: GraphNetwork, asked: Graphs, spec: GraphSpec) -> Score:
         graphs.append(asked)
         seen.append(weights(network).clone())
         return next(left)
@@ -207,7 +207,7 @@ def test_a_protocol_that_selects_tests_the_first_best_of_every_tenth_step(
     monkeypatch: pytest.MonkeyPatch, auc: bool
 ) -> None:
     marks = [50.0, 70.0, 70.0, 60.0, 99.0]
-    scores: list[tuple[float, float | None]] = [(0.0, mark) if auc else (mark, None) for mark in marks]
+    scores = [Score(0.0, mark, mark / 100) if auc else Score(mark) for mark in marks]
     graphs, seen = scripted(monkeypatch, scores)
     outcome = GraphStudent(
         source=SET,
@@ -218,13 +218,14 @@ def test_a_protocol_that_selects_tests_the_first_best_of_every_tenth_step(
         network="gcn-mean",
     ).outcome(0)
     assert [one is MUTAG.valid for one in graphs] == [True, True, True, True, False]
-    assert graphs[-1] is MUTAG.test and (outcome.accuracy, outcome.auc) == scores[-1]
+    assert graphs[-1] is MUTAG.test
+    assert (outcome.accuracy, outcome.auc, outcome.size_correlation) == scores[-1]
     assert torch.equal(seen[4], seen[1]) and not torch.equal(seen[1], seen[2])
     torch.testing.assert_close(seen[0], naive(10, "gcn-mean", 0), rtol=1e-3, atol=1e-5)
 
 
 def test_any_other_protocol_leaves_the_validation_graphs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs, _ = scripted(monkeypatch, [(1.0, None)])
+    graphs, _ = scripted(monkeypatch, [Score(1.0)])
     GraphStudent(
         source=SET,
         test=MUTAG.test,
@@ -283,7 +284,7 @@ def test_the_auc_counts_ordered_pairs_and_half_of_the_equal_ones() -> None:
     labels = torch.randint(0, 2, (40,), generator=rng)
     gap = logits[:, 1] - logits[:, 0]
     pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in gap[labels == 1] for b in gap[labels == 0]]
-    accuracy, auc = rated(logits, labels)
+    accuracy, auc, _ = rated(logits, labels)
     assert auc == pytest.approx(100 * sum(pairs) / len(pairs))
     assert accuracy == pytest.approx(100 * float((logits.argmax(1) == labels).double().mean()))
 
@@ -291,13 +292,51 @@ def test_the_auc_counts_ordered_pairs_and_half_of_the_equal_ones() -> None:
 def test_graphs_are_ranked_by_logits_where_probabilities_saturate() -> None:
     logits = torch.tensor([[0.0, 300.0], [0.0, 200.0]])
     assert logits.softmax(1)[0, 1] == logits.softmax(1)[1, 1]
-    assert rated(logits, torch.tensor([1, 0])) == (50.0, 100.0)
+    assert rated(logits, torch.tensor([1, 0]))[:2] == (50.0, 100.0)
     for bad in (torch.nan, torch.inf):
         with pytest.raises(Refused, match="a trained network has diverged: its logits are not finite"):
             rated(torch.full((2, 2), bad), torch.tensor([1, 0]))
 
 
 def test_there_is_no_curve_for_three_classes_and_graphs_of_one_of_two_are_refused() -> None:
-    assert rated(torch.eye(3), torch.arange(3)) == (100.0, None)
+    assert rated(torch.eye(3), torch.arange(3), torch.arange(3)) == (100.0, None, None)
     with pytest.raises(Refused, match="all 2 graphs are of the class 0: they have no ROC curve"):
         rated(torch.eye(2), torch.zeros(2, dtype=torch.long))
+
+
+@pytest.mark.parametrize("values", [40, 3], ids=["few ties", "many ties"])
+def test_the_rank_correlation_is_that_of_mean_ranks_counted_by_hand(values: int) -> None:
+    rng = torch.Generator().manual_seed(values)
+    first, second = (torch.randint(0, values, (30,), generator=rng) for _ in range(2))
+
+    def ranks(numbers: Tensor) -> Tensor:
+        below = (numbers[None] < numbers[:, None]).sum(1)
+        equal = (numbers[None] == numbers[:, None]).sum(1)
+        return below + (equal + 1).double() / 2
+
+    a, b = (ranks(numbers) - ranks(numbers).mean() for numbers in (first, second))
+    found = rank_correlation(first.double(), second)
+    assert found == pytest.approx(float((a * b).sum() / (a.norm() * b.norm())))
+    assert found == pytest.approx(spearmanr(first, second).statistic)
+    assert rank_correlation(first.double().exp(), second) == pytest.approx(found)
+
+
+def test_equal_order_has_the_rank_correlation_one_and_constants_have_none() -> None:
+    rising = torch.tensor([1.0, 2.0, 4.0, 4.0])
+    assert rank_correlation(rising, rising.long() * 3) == pytest.approx(1.0)
+    assert rank_correlation(-rising, rising) == pytest.approx(-1.0)
+    assert rank_correlation(rising, torch.ones(4)) is None and rank_correlation(torch.ones(4), rising) is None
+    assert rank_correlation(rising[:1], rising[:1]) is None
+
+
+def test_a_students_scores_are_correlated_with_the_test_graphs_sizes(students: list[GraphNetwork]) -> None:
+    sizes = MUTAG.test.nodes_ptr.diff()
+    logits = torch.stack([torch.zeros(len(sizes)), -(sizes.float() ** 2)], 1)
+    assert rated(logits, MUTAG.test.labels, sizes).size_correlation == pytest.approx(-1.0)
+    protocol = replace(GRAPH_V2, steps=2)
+    student = GraphStudent(source=SET, test=MUTAG.test, spec=SPEC, protocol=protocol, network="gcn-sum")
+    outcome = student.outcome(0)
+    with torch.no_grad():
+        found = students[0](batch_of(MUTAG.test, SPEC.features))
+    expected = spearmanr(found[:, 1] - found[:, 0], sizes).statistic
+    assert outcome.size_correlation == pytest.approx(expected, abs=1e-6)

@@ -24,6 +24,8 @@ def test_the_number_of_nodes_separates_the_classes_of_mutag_as_measured() -> Non
     outcome = reference("num_nodes", MUTAG)
     assert outcome.auc == pytest.approx(95.51, abs=0.01)
     assert reference("num_edges", MUTAG).auc == pytest.approx(94.87, abs=0.01)
+    assert outcome.size_correlation == pytest.approx(1.0)
+    assert reference("majority", MUTAG).size_correlation is None
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ class GraphSpec(DatasetSpec):
     node_labels: int
     edge_values: tuple[tuple[int, ...], ...]
     split: str
-    protocol: str = "graph-v1"
+    protocol: str = "graph-v2"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
