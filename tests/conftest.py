@@ -17,7 +17,7 @@ import torch
 
 from condense.data import GraphDataset, ImageDataset, load_graphs, load_images
 from condense.files import digest
-from condense.protocol import GRAPH_V1, HARD_V1, Protocol
+from condense.protocol import GRAPH_V2, HARD_V1, Protocol
 from condense.records.record import DataUsed, Entry, MethodUsed, Paper, Record, SampleCounts, SetUsed
 from condense.resources import Budget
 from condense.store.manifest import ChainLinkPart
@@ -198,7 +198,7 @@ def graphs(made: Make) -> Make:
     """A function that makes a record of graphs: AUC, and accuracy ten below it."""
 
     def make(method: str = "mirage", aucs: Sequence[float] = (70.0, 72.0), **given: Any) -> Record:
-        plain = {"student": "gcn-sum", "protocol": GRAPH_V1, "space": "multi-hot"}
+        plain = {"student": "gcn-sum", "protocol": GRAPH_V2, "space": "multi-hot"}
         record = made(method, accuracies=[auc - 10 for auc in aucs], **(plain | given))
         used = record.set and replace(
             record.set, bytes={"graphs": 300 * record.ipc, "labels": 4}, dense_bytes=2000 * record.ipc

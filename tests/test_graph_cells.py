@@ -11,7 +11,7 @@ from condense import protocol as protocols
 from condense.distillation.registry import methods
 from condense.errors import Refused, Stopped
 from condense.networks import GRAPH_NETWORKS
-from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1
+from condense.protocol import GRAPH_SELECT_V2, GRAPH_V2, GRAPH_WHOLE_V2
 from condense.records.record import Record, read_records
 from condense.resources import Budget, Machine
 from condense.runner.baselines import baselines, beside, of_equal_bytes
@@ -28,7 +28,7 @@ Given = dict[str, object]
 @pytest.fixture(autouse=True)
 def tiny_protocols(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The protocols for graphs with two steps and two seeds, and a home of the test's own."""
-    short = [replace(one, steps=2, seeds=2) for one in (GRAPH_V1, GRAPH_SELECT_V1, GRAPH_WHOLE_V1)]
+    short = [replace(one, steps=2, seeds=2) for one in (GRAPH_V2, GRAPH_SELECT_V2, GRAPH_WHOLE_V2)]
     known = {**protocols.PROTOCOLS, **{one.name: one for one in short}}
     monkeypatch.setattr(protocols, "PROTOCOLS", known)
 
@@ -78,7 +78,7 @@ def test_a_draw_of_random_graphs_has_a_student_of_its_own_in_each_network(places
 
 
 def test_a_record_holds_the_bytes_of_validation_graphs_that_select(places: Paths) -> None:
-    (record,) = run(places, method="mirage", student="gcn-sum", protocol="graph-select-v1")
+    (record,) = run(places, method="mirage", student="gcn-sum", protocol="graph-select-v2")
     assert record.valid_bytes and record.protocol.select == "valid"
 
 
@@ -87,7 +87,7 @@ def test_the_whole_training_set_has_a_record_for_each_student(
 ) -> None:
     whole = run(places, method="whole", dataset="mutag")
     assert [record.student for record in whole] == list(GRAPH_NETWORKS)
-    assert {record.protocol.name for record in whole} == {"graph-whole-v1"}
+    assert {record.protocol.name for record in whole} == {"graph-whole-v2"}
     (nodes,) = run(places, method="num_nodes")
     assert nodes.student == "none" and nodes.kind == "reference" and nodes.dataset.name == "mutag"
     assert [entry.auc for entry in nodes.entries] == [pytest.approx(95.51, abs=0.01)]
@@ -106,7 +106,7 @@ def test_a_stored_set_of_graphs_is_evaluated_with_all_students(places: Paths) ->
     assert first in records
     with pytest.raises(Refused, match="hard-v1 judges images; mutag holds graphs"):
         reevaluate(made, replace(plain, protocol="hard-v1"), places, Machine())
-    with pytest.raises(Refused, match="teacher='a.pt': under graph-v1 a set's own teacher labels nothing"):
+    with pytest.raises(Refused, match="teacher='a.pt': under graph-v2 a set's own teacher labels nothing"):
         reevaluate(made, replace(plain, teacher="a.pt"), places, Machine())
     with pytest.raises(Refused, match="the set was made of mutag with training split"):
         reevaluate(made, replace(plain, dataset="digits"), places, Machine())
@@ -161,21 +161,21 @@ def test_no_coreset_of_images_is_cut_to_a_number_of_bytes(places: Paths, toy_fil
         ({"protocol": "hard-v1"}, "hard-v1 judges images; mutag holds graphs"),
         ({"protocol": "soft-v1"}, "soft-v1 judges images; mutag holds graphs"),
         (
-            {"protocol": "graph-whole-v1"},
-            "mirage mutag ipc 1, graph-whole-v1: graph-whole-v1 judges references",
+            {"protocol": "graph-whole-v2"},
+            "mirage mutag ipc 1, graph-whole-v2: graph-whole-v2 judges references",
         ),
-        ({"method": "dm", "protocol": "graph-v1"}, "graph-v1 judges graphs; digits holds images"),
-        ({"eval_seeds": 3}, "eval_seeds=3: graph-v1 has the seeds 0 to 1"),
+        ({"method": "dm", "protocol": "graph-v2"}, "graph-v2 judges graphs; digits holds images"),
+        ({"eval_seeds": 3}, "eval_seeds=3: graph-v2 has the seeds 0 to 1"),
         ({"ipc": 0}, "ipc=0: at least one graph per class is needed"),
         ({"method": "num_nodes", "dataset": "digits"}, "num_nodes is a reference for graphs"),
         ({"method": "num_nodes", "student": "gcn-sum"}, "student='gcn-sum': num_nodes trains no network"),
         (
-            {"method": "num_nodes", "protocol": "graph-v1"},
-            "num_nodes is judged by reference-v1, not by graph-v1",
+            {"method": "num_nodes", "protocol": "graph-v2"},
+            "num_nodes is judged by reference-v1, not by graph-v2",
         ),
         (
             {"method": "whole", "dataset": "mutag", "protocol": "reference-v1"},
-            "the whole training set is judged by graph-whole-v1, not by reference-v1",
+            "the whole training set is judged by graph-whole-v2, not by reference-v1",
         ),
         ({"method": "whole", "dataset": "mutag", "protocol": "whole-v1"}, "whole-v1 judges images; mutag"),
     ],

@@ -134,6 +134,14 @@ PROTOCOLS = {
     "graph-select-v1": '{"augment":"none","batch":512,"kind":"graphs","lr":0.001,"momentum":0.9,'
     '"name":"graph-select-v1","optimizer":"adam","reset":false,"seeds":10,"select":"valid","stages":[],'
     '"steps":300,"weight_decay":0.01}',
+    "graph-v2": '{"augment":"none","batch":512,"kind":"graphs","lr":0.001,"momentum":0.9,"name":"graph-v2",'
+    '"optimizer":"adam","reset":false,"seeds":10,"stages":[],"steps":500,"weight_decay":0.0}',
+    "graph-whole-v2": '{"augment":"none","batch":128,"kind":"graphs","lr":0.001,"momentum":0.9,'
+    '"name":"graph-whole-v2","optimizer":"adam","reset":false,"seeds":3,"stages":[],"steps":2000,'
+    '"weight_decay":0.0,"whole":true}',
+    "graph-select-v2": '{"augment":"none","batch":512,"kind":"graphs","lr":0.001,"momentum":0.9,'
+    '"name":"graph-select-v2","optimizer":"adam","reset":false,"seeds":10,"select":"valid",'
+    '"stages":[],"steps":500,"weight_decay":0.0}',
     "reference-v1": '{"augment":"none","batch":0,"kind":"any","momentum":0.0,"name":"reference-v1",'
     '"optimizer":"lbfgs","reset":false,"seeds":1,"stages":[],"steps":10000,"weight_decay":1.0,"whole":true}',
 }
@@ -147,6 +155,9 @@ HASHES = {
     "graph-v1": "82bf1b482c90e7518c5b3ecfdfb00bc9a3616fef8fd200f7d51cbb320afdbddc",
     "graph-whole-v1": "f405e78f3440b7e2966988de29057984a13ff90304a6c431fa549a991c338a35",
     "graph-select-v1": "6bf335a4e45d4fee2b9ae461fb6f0bb6eece22d7bd8ace0de8f97cf440b0d258",
+    "graph-v2": "db4b9806a0fb535ba58a269e17a52dc9419a43e24e6f43645461d4698da229c2",
+    "graph-whole-v2": "c32c914037e6543f5a48dfa636c74e06fe21a827a6525a09b89dfb4975fc6ca2",
+    "graph-select-v2": "3dd93f0c118affc62971865d6819c0cd468a00a5aaffcf28ddf6fec1ec9ced18",
     "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
 }
 

@@ -8,8 +8,11 @@ import torch
 from condense.errors import Refused
 from condense.protocol import (
     GRAPH_SELECT_V1,
+    GRAPH_SELECT_V2,
     GRAPH_V1,
+    GRAPH_V2,
     GRAPH_WHOLE_V1,
+    GRAPH_WHOLE_V2,
     HARD_V1,
     OPTIMIZERS,
     PROTOCOLS,
@@ -33,6 +36,9 @@ HASHES = {
     "graph-v1": "82bf1b482c90e7518c5b3ecfdfb00bc9a3616fef8fd200f7d51cbb320afdbddc",
     "graph-whole-v1": "f405e78f3440b7e2966988de29057984a13ff90304a6c431fa549a991c338a35",
     "graph-select-v1": "6bf335a4e45d4fee2b9ae461fb6f0bb6eece22d7bd8ace0de8f97cf440b0d258",
+    "graph-v2": "db4b9806a0fb535ba58a269e17a52dc9419a43e24e6f43645461d4698da229c2",
+    "graph-whole-v2": "c32c914037e6543f5a48dfa636c74e06fe21a827a6525a09b89dfb4975fc6ca2",
+    "graph-select-v2": "3dd93f0c118affc62971865d6819c0cd468a00a5aaffcf28ddf6fec1ec9ced18",
     "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
 }
 """Hashes of the protocols. A protocol with another hash needs another name."""
@@ -124,6 +130,15 @@ def test_the_protocols_for_graphs_have_the_designed_values() -> None:
     assert GRAPH_SELECT_V1.to_json() == GRAPH_V1.to_json() | select
 
 
+def test_the_second_protocols_for_graphs_decay_no_weights() -> None:
+    changed = {"weight_decay": 0.0, "steps": 500}
+    assert GRAPH_V2.to_json() == GRAPH_V1.to_json() | changed | {"name": "graph-v2"}
+    whole = {"name": "graph-whole-v2", "weight_decay": 0.0}
+    assert GRAPH_WHOLE_V2.to_json() == GRAPH_WHOLE_V1.to_json() | whole
+    select = {"name": "graph-select-v2", "select": "valid"}
+    assert GRAPH_SELECT_V2.to_json() == GRAPH_V2.to_json() | select
+
+
 def test_references_evaluate_any_kind_of_data_with_one_seed() -> None:
     assert (REFERENCE_V1.kind, REFERENCE_V1.seeds, REFERENCE_V1.whole) == ("any", 1, True)
     assert (REFERENCE_V1.optimizer, REFERENCE_V1.weight_decay) == ("lbfgs", 1.0)
@@ -145,6 +160,9 @@ def test_references_evaluate_any_kind_of_data_with_one_seed() -> None:
         GRAPH_V1,
         GRAPH_WHOLE_V1,
         GRAPH_SELECT_V1,
+        GRAPH_V2,
+        GRAPH_WHOLE_V2,
+        GRAPH_SELECT_V2,
         REFERENCE_V1,
         replace(HARD_V1, stages=(Stage(epochs=3), Stage(epochs=4, scale=0.5, momentum=0.8))),
         replace(HARD_V1, schedule="half-cosine", warmup=5, mixup=0.8, labels="own", temperature=30.0,

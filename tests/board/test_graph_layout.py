@@ -9,7 +9,7 @@ from typing import Any
 from condense.board.plots import draw_plots
 from condense.board.render import HEAD, render, table_for
 from condense.board.tables import gather
-from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1, dc_evaluation
+from condense.protocol import GRAPH_SELECT_V2, GRAPH_WHOLE_V2, REFERENCE_V1, dc_evaluation
 from condense.records.frame import frame
 from condense.records.record import Paper, Record
 from tests.board import markdown
@@ -78,14 +78,14 @@ def test_baselines_and_references_have_rows_without_being_run(graphs: Make) -> N
 
 def test_references_join_every_protocol_and_column_that_they_fit(graphs: Make) -> None:
     records = [
-        graphs(), graphs(student="gin-sum"), graphs(protocol=GRAPH_SELECT_V1),
+        graphs(), graphs(student="gin-sum"), graphs(protocol=GRAPH_SELECT_V2),
         reference(graphs, "num_nodes", (95.5,)),
-        reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V1, student="gin-sum"),
+        reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V2, student="gin-sum"),
     ]  # fmt: skip
-    first, second = sorted(gather(frame(records)), key=lambda table: table.key.protocol == "graph-v1")
+    first, second = sorted(gather(frame(records)), key=lambda table: table.key.protocol == "graph-v2")
     for table in (first, second):
         assert [row.method for row in table.rows if row.reference] == ["num_nodes", "whole"]
-    text = table_for(frame(records), "mutag", "graph-v1", "gcn-sum", "multi-hot")
+    text = table_for(frame(records), "mutag", "graph-v2", "gcn-sum", "multi-hot")
     assert rows(text)["num_nodes -"][:3] == ["95.5 (n=1) / 85.5"] * 2 + ["- x 1"]
     assert rows(text)["whole training set -"][:2] == ["-", "88.0 (n=1) / 78.0"]
     assert "ROC-AUC" in text and "graph-select" not in text
@@ -94,9 +94,9 @@ def test_references_join_every_protocol_and_column_that_they_fit(graphs: Make) -
 def test_references_without_sets_have_tables_of_their_own(graphs: Make) -> None:
     records = [
         reference(graphs, "num_nodes", (95.5,)),
-        reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V1, student="gin-sum"),
+        reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V2, student="gin-sum"),
     ]
-    assert [table.key.protocol for table in gather(frame(records))] == ["graph-whole-v1", "reference-v1"]
+    assert [table.key.protocol for table in gather(frame(records))] == ["graph-whole-v2", "reference-v1"]
     assert "95.5 (n=1)" in render(frame(records)) and "88.0 (n=1)" in render(frame(records))
 
 
@@ -125,7 +125,7 @@ def test_the_accuracy_is_the_score_without_an_auc(graphs: Make) -> None:
 
 
 def test_validation_graphs_count_among_the_bytes(graphs: Make) -> None:
-    record = replace(graphs(protocol=GRAPH_SELECT_V1), valid_bytes=1234)
+    record = replace(graphs(protocol=GRAPH_SELECT_V2), valid_bytes=1234)
     assert "300 B + 4 B + 1.2 kB validation" in rows(render(frame([record])))["mirage 1"]
 
 
@@ -166,7 +166,7 @@ def test_a_table_of_graphs_has_two_plots(graphs: Make, tmp_path: Path) -> None:
     ]  # fmt: skip
     paths = draw_plots(frame(records), tmp_path)
     assert [path.name for path in paths] == [
-        "mutag-graph-v1-multi-hot-ipc.png", "mutag-graph-v1-multi-hot-bytes.png"
+        "mutag-graph-v2-multi-hot-ipc.png", "mutag-graph-v2-multi-hot-bytes.png"
     ]  # fmt: skip
     first = paths[0].read_bytes()
     assert draw_plots(frame(records[::-1]), tmp_path) == paths and paths[0].read_bytes() == first

@@ -7,7 +7,7 @@ import pytest
 
 from condense.board.summary import BEGIN, END, inserted, summary
 from condense.errors import Refused
-from condense.protocol import GRAPH_SELECT_V1, GRAPH_WHOLE_V1, REFERENCE_V1
+from condense.protocol import GRAPH_SELECT_V2, GRAPH_WHOLE_V2, REFERENCE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 
@@ -22,7 +22,7 @@ def reference(graphs: Make, name: str, auc: float, **given: object) -> Record:
 def test_the_summary_is_empty_without_mirage_or_the_node_count(graphs: Make) -> None:
     count = reference(graphs, "num_nodes", 60.0)
     assert summary(frame([count])) == summary(frame([graphs()])) == summary(frame([])) == ""
-    assert summary(frame([count, graphs(protocol=GRAPH_SELECT_V1)])) == ""
+    assert summary(frame([count, graphs(protocol=GRAPH_SELECT_V2)])) == ""
     assert summary(frame([count, graphs()])) != ""
 
 
@@ -60,7 +60,7 @@ def test_the_table_compares_the_largest_ipc_with_the_whole_set(graphs: Make) -> 
         graphs(student="gcn-sum", aucs=(70.0,)),
         graphs(student="gcn-sum", aucs=(80.0,), ipc=10),
         graphs(student="gin-sum", aucs=(90.0,), ipc=10),
-        reference(graphs, "whole", 95.0, protocol=GRAPH_WHOLE_V1, student="gcn-sum"),
+        reference(graphs, "whole", 95.0, protocol=GRAPH_WHOLE_V2, student="gcn-sum"),
         graphs(student="gin-mean", aucs=(60.0,), ipc=10),
     ]
     # Of the sum networks the whole set has one: the others' means are of that one too.

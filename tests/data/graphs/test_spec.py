@@ -104,7 +104,7 @@ def test_mutag_comes_with_the_package_and_its_hash_is_pinned(mutag: GraphDataset
     assert sum(len(part.edge_labels) for part in parts) == 2 * 3721
     assert [sum(part.counts()[label] for part in parts) for label in (0, 1)] == [63, 125]
     spec = mutag.spec
-    assert (spec.kind, spec.protocol, spec.split) == ("graphs", "graph-v1", "seeded")
+    assert (spec.kind, spec.protocol, spec.split) == ("graphs", "graph-v2", "seeded")
     assert spec.classes == ("-1", "1") and spec.num_classes == 2
     assert (spec.features, spec.node_labels, len(spec.edge_values)) == ((7,), 7, 4)
 
