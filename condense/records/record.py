@@ -17,7 +17,17 @@ from condense.errors import Refused, Remedy
 from condense.files import canonical, digest, locked, write_atomic
 from condense.protocol import Protocol
 from condense.reading import parse_json, read_file
-from condense.schema import Amount, Correlation, Name, Percent, Text, Whole, extra_keys, json_schema, read_form
+from condense.schema import (
+    Amount,
+    Correlation,
+    Name,
+    Percent,
+    Text,
+    Whole,
+    extra_keys,
+    json_schema,
+    read_form,
+)
 from condense.store.manifest import ChainLinkPart
 
 BASELINES = ("random_subset", "herding", "k_center")

@@ -1,4 +1,4 @@
-"""The study behind graph-v2: it reads training graphs alone, and a long training contains the shorter ones."""
+"""The study behind graph-v2: it reads training graphs alone, and long trainings contain shorter ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,21 +9,23 @@ import torch
 
 from condense.benchmarks import graph_protocol as study
 from condense.benchmarks.graph_protocol import Training, page, parted, planned, read, scored
-from condense.data import load_graphs
+from condense.data import Graphs, load_graphs
 from condense.evaluation.graph_student import GraphStudent
 from condense.protocol import GRAPH_V1, GRAPH_V2, GRAPH_WHOLE_V2
 
 MUTAG = load_graphs("mutag")
 
 
-class Unread:
+class Unread(Graphs):
     """A split that must not be read."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__"):
+            return super().__getattribute__(name)
         raise AssertionError(f"the study reads {name} of a split that is not for it")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The study after 2 and 4 steps."""
     monkeypatch.setattr(study, "STEPS", (2, 4))
@@ -34,14 +36,16 @@ def test_the_training_graphs_are_parted_by_class_and_no_graph_is_in_both() -> No
     kept, held = parted(train)
     every = torch.cat([kept.node_labels, held.node_labels])
     assert torch.equal(every.sort().values, train.node_labels)
-    assert held.counts() == [-(-count // 5) for count in train.counts()]
+    assert list(held.counts()) == [-(-count // 5) for count in train.counts()]
 
 
 @pytest.mark.parametrize("source", study.SOURCES)
 def test_the_study_reads_neither_test_nor_validation_graphs(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: None
 ) -> None:
-    unread: Any = Unread()
+    unread = Unread.__new__(Unread)
+    with pytest.raises(AssertionError, match="reads labels of a split"):
+        len(unread)
     monkeypatch.setattr(study, "load_graphs", lambda name: replace(MUTAG, valid=unread, test=unread))
     one = Training("mutag", source, "gcn-sum", 0.0, 0)
     (line,) = study.study([one], tmp_path / "scores.jsonl", tmp_path)
@@ -50,7 +54,7 @@ def test_the_study_reads_neither_test_nor_validation_graphs(
     assert list(study.study([one], tmp_path / "scores.jsonl", tmp_path)) == []
 
 
-def test_a_students_scores_on_the_way_are_those_of_shorter_protocols(tmp_path: Path) -> None:
+def test_scores_on_the_way_are_those_of_shorter_protocols(tmp_path: Path, short: None) -> None:
     kept, held = parted(MUTAG.train)
     data, one = replace(MUTAG, train=kept), Training("mutag", "mirage", "gin-mean", 1e-4, 1)
     found = scored(one, data, held, tmp_path)
@@ -63,9 +67,15 @@ def test_a_students_scores_on_the_way_are_those_of_shorter_protocols(tmp_path: P
 
 
 def test_the_page_has_the_means_of_both_poolings_and_the_paired_differences() -> None:
+    cells = (("gcn-sum", 0.0, 60.0), ("gcn-sum", 0.01, 50.0), ("gin-mean", 0.0, 40.0))
     scores = {
-        Training("mutag", "mirage", student, decay, seed): {300: 50.0, 500: auc + seed, 1000: 70.0, 2000: 80.0}
-        for student, decay, auc in (("gcn-sum", 0.0, 60.0), ("gcn-sum", 0.01, 50.0), ("gin-mean", 0.0, 40.0))
+        Training("mutag", "mirage", student, decay, seed): {
+            300: 50.0,
+            500: auc + seed,
+            1000: 70.0,
+            2000: 80.0,
+        }
+        for student, decay, auc in cells
         for seed in (0, 1)
     }
     told = page(scores)

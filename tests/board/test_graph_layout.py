@@ -170,3 +170,29 @@ def test_a_table_of_graphs_has_two_plots(graphs: Make, tmp_path: Path) -> None:
     ]  # fmt: skip
     first = paths[0].read_bytes()
     assert draw_plots(frame(records[::-1]), tmp_path) == paths and paths[0].read_bytes() == first
+
+
+def correlated(record: Record, *values: float | None) -> Record:
+    entries = zip(record.entries, values, strict=True)
+    return replace(record, entries=tuple(replace(one, size_correlation=value) for one, value in entries))
+
+
+def test_a_row_shows_for_each_pooling_how_far_scores_follow_the_size(graphs: Make) -> None:
+    records = [
+        correlated(graphs(student="gcn-sum"), -0.5, -1.0),
+        correlated(graphs(student="gin-sum"), -0.25, -0.25),
+        correlated(graphs(student="gat-mean"), 0.1, None),
+        correlated(reference(graphs, "num_nodes", (95.5,)), 1.0),
+        reference(graphs, "majority", (50.0,)),
+        correlated(graphs("random_subset", student="gat-mean"), 0.5, 0.25),
+    ]
+    found = rows(render(frame(records)))
+    place = found["method IPC"].index("size ρ, sum / mean")
+    shown = {name: cells[place] for name, cells in found.items()}
+    assert (shown["mirage 1"], shown["*random_subset* 1"]) == ("-0.50 / 0.10", "- / 0.38")
+    assert (shown["num_nodes -"], shown["majority -"]) == ("1.00", "-")
+    assert shown["num_edges -"] == "- / -"
+
+
+def test_a_table_without_any_correlation_has_no_column_for_it(graphs: Make) -> None:
+    assert not [name for name in rows(render(frame([graphs()])))["method IPC"] if name.startswith("size")]
