@@ -84,13 +84,14 @@ def logistic(name: str, dataset: GraphDataset) -> Outcome:
     deviation[deviation == 0] = 1
     labels = dataset.train.labels.cpu().numpy()
     logits = _fitted((x - mean) / deviation, labels, (unseen - mean) / deviation)
-    return _outcome(torch.from_numpy(logits), dataset, started)
+    return _outcome(torch.from_numpy(logits), dataset, started, dataset.test.nodes_ptr.diff().cpu())
 
 
-def _outcome(logits: Float[Tensor, "g k"], dataset: Dataset, started: float) -> Outcome:
-    test = dataset.test
-    sizes = test.nodes_ptr.diff().cpu() if isinstance(test, Graphs) else None
-    return Outcome.of(rated(logits, test.labels.cpu(), sizes), time.perf_counter() - started)
+def _outcome(
+    logits: Float[Tensor, "g k"], dataset: Dataset, started: float, sizes: Int64[Tensor, " g"] | None = None
+) -> Outcome:
+    score = rated(logits, dataset.test.labels.cpu(), sizes)
+    return Outcome.of(score, time.perf_counter() - started)
 
 
 def _fitted(
