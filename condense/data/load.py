@@ -6,6 +6,7 @@ from pathlib import Path
 from condense.data.base import Dataset
 from condense.data.graphs.sources import GRAPH_NAMES, load_graphs
 from condense.data.images.sources import IMAGE_NAMES, load_images
+from condense.data.notes import is_leftover
 from condense.data.subset import with_classes
 from condense.errors import Refused
 
@@ -65,4 +66,5 @@ def holds_graphs(name_or_path: str) -> bool:
         return False
     path = Path(name_or_path)
     named = name_or_path in GRAPH_NAMES or path.suffix == ".zip"
-    return named or any(any(path.glob(pattern)) for pattern in EDGE_FILES)
+    files = (file for pattern in EDGE_FILES for file in path.glob(pattern))
+    return named or any(not is_leftover(file.name) for file in files)

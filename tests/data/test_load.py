@@ -46,3 +46,10 @@ def test_impossible_requests_are_refused(name: str, options: dict[str, object], 
 def test_the_loader_of_images_refuses_graphs() -> None:
     with pytest.raises(Refused, match="mutag holds graphs, but images are needed here"):
         load_images("mutag")
+
+
+def test_what_macos_leaves_of_graphs_makes_no_folder_of_graphs(tmp_path: Path) -> None:
+    (tmp_path / "._MUTAG_A.txt").write_bytes(b"Mac OS X")
+    assert not holds_graphs(str(tmp_path))
+    (tmp_path / "MUTAG_A.txt").write_text("1, 2")
+    assert holds_graphs(str(tmp_path))
