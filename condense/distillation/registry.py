@@ -188,7 +188,7 @@ def parse(method: Method, name: str, value: object) -> object:
     types = alternatives(hints[name])
     try:
         found = _from_text(value, types) if isinstance(value, str) else _of_type(value, types)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         of = " | ".join("None" if one is NoneType else one.__name__ for one in types)
         reason = f"{method.name}'s {name} is of type {of}"
         raise Refused(reason, setting=method.setting(name), value=value) from error

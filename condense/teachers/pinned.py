@@ -6,6 +6,7 @@ teacher that a run has used is kept there as well, by its hash, so that the run'
 it.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -144,11 +145,17 @@ def require_pinnable(dataset_name: str, train_hash: str, training: Mapping[str, 
 
 
 def keep_teacher(teacher: Teacher, cache: Path) -> None:
-    """Stores a teacher by its hash, for `find_teacher`."""
+    """Stores a teacher by its hash, for `find_teacher`, in place of a damaged file if there is one."""
     path = _kept(teacher.hash, cache)
     if path.exists():
-        tidy(path)
-    elif teacher.header is not None:
+        try:
+            _as_named(teacher.hash, path, "cpu")
+        except Refused as error:
+            print(f"{error}; it is written again", file=sys.stderr, flush=True)
+        else:
+            tidy(path)
+            return
+    if teacher.header is not None:
         teacher.save(path)
 
 

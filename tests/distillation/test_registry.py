@@ -155,6 +155,7 @@ def test_a_typed_value_is_taken_as_it_is(field: str, given: object, value: objec
         ("count", True),
         ("count", None),
         ("rate", float("nan")),
+        ("rate", 10**400),
         ("fast", 1),
         ("mode", 7),
         ("limit", 1.5),

@@ -159,3 +159,19 @@ def test_a_kept_teacher_that_was_altered_is_refused(
     Teacher.of(replace(header, accuracy=1.0), trained.state_dict(), "cpu").save(path)
     with pytest.raises(Refused, match=f"{path.name} is damaged: its content has the hash"):
         find_teacher(teacher.hash)
+
+
+def test_a_run_with_the_teacher_at_hand_mends_its_damaged_file(
+    home: Path, teacher: Teacher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep_teacher(teacher, home)
+    (path,) = (home / "teachers" / "kept").iterdir()
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1] ^= 1
+    for damaged in (bytes(flipped), whole[:100], b""):
+        path.write_bytes(damaged)
+        keep_teacher(teacher, home)
+        assert path.read_bytes() == whole
+        assert capsys.readouterr().err.endswith("; it is written again\n")
+        assert find_teacher(teacher.hash).hash == teacher.hash

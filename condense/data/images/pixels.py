@@ -8,6 +8,7 @@ calls kornia). For training pixels with the covariance U diag(S) U^T it is
 (x - mean) U diag(1 / sqrt(S + eps)) U^T with eps = 0.1, so the whitened variances are S / (S + eps), not 1.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -22,7 +23,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from condense.errors import Refused, Remedy, unknown
-from condense.files import digest, home, locked, tidy, write_atomic
+from condense.files import digest, hash_tensors, home, locked, tidy, write_atomic
 
 SPACES = ("raw", "normalized", "zca")
 """Names of the pixel spaces."""
@@ -188,21 +189,32 @@ def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
         tidy(path)
         return found.to(images.device)
     with locked(path, what="fits the whitening of the same images"):
-        if (found := _stored_zca(path, fitted_on)) is not None:
+        if (found := _stored_zca(path, fitted_on, told=True)) is not None:
             return found.to(images.device)
         space = Zca.fit(images, fitted_on)
         tensors = {"mean": space.mean, "matrix": space.matrix, "inverse": space.inverse}
         on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomic(path, safetensors.torch.save(on_cpu))
+        write_atomic(path, safetensors.torch.save(on_cpu, metadata={"hash": hash_tensors(on_cpu)}))
     return space
 
 
-def _stored_zca(path: Path, fitted_on: str) -> Zca | None:
-    """Reads a stored whitening; returns None if there is none, or the file is damaged."""
+def _stored_zca(path: Path, fitted_on: str, *, told: bool = False) -> Zca | None:
+    """Reads a stored whitening; returns None if there is none, or the file is damaged, which may be told.
+
+    The files of older versions hold no hash.
+    """
+    if not path.exists():
+        return None
     try:
-        stored = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            stored = {name: file.get_tensor(name) for name in ("mean", "matrix", "inverse")}
+        if metadata and metadata != {"hash": hash_tensors(stored)}:
+            raise ValueError("hash")
         return Zca(stored["mean"], stored["matrix"], stored["inverse"], fitted_on)
-    except (OSError, KeyError, safetensors.SafetensorError):
+    except (OSError, ValueError, safetensors.SafetensorError):
+        if told:
+            print(f"{path} is damaged: the whitening is fitted again", file=sys.stderr, flush=True)
         return None
 
 

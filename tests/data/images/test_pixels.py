@@ -91,7 +91,7 @@ def test_decoding_whitened_images_restores_even_constant_pixels() -> None:
 
 
 def test_a_fitted_whitening_is_stored_and_refitted_if_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CONDENSE_HOME", str(tmp_path))
     images = made()
@@ -100,9 +100,14 @@ def test_a_fitted_whitening_is_stored_and_refitted_if_damaged(
     with monkeypatch.context() as patch:
         patch.setattr(pixels.Zca, "fit", None)  # a second fit would fail
         assert torch.equal(pixels.fitted_zca(images, "one").matrix, first.matrix)
-    file.write_bytes(file.read_bytes()[:100])
-    assert torch.equal(pixels.fitted_zca(images, "one").inverse, first.inverse)
-    assert file.stat().st_size > 100
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1] ^= 1
+    for damaged in (whole[:100], bytes(flipped), b""):
+        file.write_bytes(damaged)
+        assert torch.equal(pixels.fitted_zca(images, "one").inverse, first.inverse)
+        assert capsys.readouterr().err == f"{file} is damaged: the whitening is fitted again\n"
+        assert file.read_bytes() == whole
 
 
 def test_images_too_large_to_whiten_are_refused() -> None:
