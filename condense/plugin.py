@@ -1,7 +1,9 @@
 """What a method, a wrapper or a student network in a package of its own imports.
 
 A method is a frozen dataclass that derives from `ImageMethod` or `GraphMethod` and defines ``distill``. Its
-package names it as an entry point of the group ``condense.methods``. `CONTRIBUTING.md` shows an example.
+package names it as an entry point of the group ``condense.methods``. A student network is built by a function
+``(shape, num_classes) -> Network``, which its package names as an entry point of the group
+``condense.networks``. `CONTRIBUTING.md` shows examples.
 """
 
 from condense.data import Graphs, GraphSpec, Images, ImageSpec
@@ -14,7 +16,7 @@ from condense.distillation.method import GraphMethod, ImageMethod, Recipe, recip
 from condense.distillation.registry import register
 from condense.distillation.wrapper import Wrapper
 from condense.errors import Refused, Remedy, unknown
-from condense.networks import GraphNetwork, Network, initialise_
+from condense.networks import GraphNetwork, Network, TooSmall, initialise_
 from condense.protocol import Protocol, Stage
 from condense.store import GraphSet, ImageSet
 from condense.teachers import Teacher
@@ -26,6 +28,6 @@ __all__ = [
     "ChainedView", "DecodedView", "ExpertTraining", "Experts", "GraphMethod", "GraphNetwork", "GraphRun",
     "GraphSet", "GraphSpec", "GraphTraining", "Graphs", "IdentityView", "ImageMethod", "ImageRun", "ImageSet",
     "ImageSpec", "Images", "LearnableSet", "Network", "Protocol", "Recipe", "Refused", "Remedy", "Stage",
-    "Teacher", "TeacherMethod", "Training", "View", "Wrapper", "feature_extractor", "initialise_", "recipes",
-    "register", "unknown",
+    "Teacher", "TeacherMethod", "TooSmall", "Training", "View", "Wrapper", "feature_extractor",
+    "initialise_", "recipes", "register", "unknown",
 ]  # fmt: skip

@@ -196,9 +196,9 @@ class AST(MTT):
         for label in range(run.spec.num_classes):
             members = train.of_class(label)
             logits = predict(network, last, train.images[members])
-            nearest = representative(logits, run.ipc, draw_integer(0, 2**31, run.rng))
+            nearest = representative(logits, run.counts[label], draw_integer(0, 2**31, run.rng))
             chosen.append(members[nearest.to(members.device)])
-        syn = LearnableSet(train.images[torch.cat(chosen)], run.spec.num_classes, run.view)
+        syn = LearnableSet(train.images[torch.cat(chosen)], run.counts, run.view)
         return Learned(syn, self.lr_student)
 
     def segment(self, experts: Experts, places: Sequence[slice], rng: torch.Generator) -> Segment:

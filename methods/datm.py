@@ -170,8 +170,11 @@ class DATM(MTT):
         network = run.network()
         k, last = run.spec.num_classes, experts.epochs
         if self.init == "correct":
-            chosen = [recognised(train, label, run.ipc, experts, network, run.rng) for label in range(k)]
-            syn = LearnableSet(train.images[torch.cat(chosen)], k, run.view)
+            chosen = [
+                recognised(train, label, count, experts, network, run.rng)
+                for label, count in enumerate(run.counts)
+            ]
+            syn = LearnableSet(train.images[torch.cat(chosen)], run.counts, run.view)
         else:
             syn = super().initial(train, experts, run).syn
         seen = syn.all()[0].detach()  # (copies * n, c, h, w)

@@ -137,7 +137,9 @@ class DC(ImageMethod):
                 augment = dsa.siamese(strategy, size, run.spec.num_classes, run.rng).to(run.device)
                 real = augment(train.draw(self.batch_real, run.rng))  # (k, b, c, h, w)
                 synthetic = augment(syn.by_class())  # (k, i, c, h, w)
-                loss, gradient = match(network, real, synthetic.detach(), METRICS[self.metric])
+                loss, gradient = match(
+                    network, real, synthetic.detach(), METRICS[self.metric], present=syn.present
+                )
                 optimizer.zero_grad()
                 torch.autograd.backward(synthetic, gradient)
                 optimizer.step()

@@ -22,6 +22,7 @@ When not to use it: at one image per class, where gradient matching is stronger.
 ConvNets, ``lr_images`` has to be 0.1 or 0.01 (the authors' advice).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -80,10 +81,12 @@ class DM(ImageMethod):
             initialise_(network, run.rng)
             augment = dsa.siamese(run.strategy, size, run.spec.num_classes, run.rng).to(run.device)
             real = augment(train.draw(self.batch_real, run.rng)).flatten(0, 1)  # (k * b, c, h, w)
-            target = class_means(network_in_chunks(network, describe, real), run.spec.num_classes)  # (k, d)
-            images = augment(syn.by_class()).flatten(0, 1)  # (k * i, c, h, w)
+            sizes = (self.batch_real,) * run.spec.num_classes
+            target = class_means(network_in_chunks(network, describe, real), sizes)  # (k, d)
+            shown = augment(syn.by_class())  # (k, i, c, h, w)
+            images = shown.flatten(0, 1) if syn.present is None else shown[syn.present]  # (n, c, h, w)
             learned = torch.cat([describe(images[part]) for part in chunks(images, network)])
-            loss = (class_means(learned, run.spec.num_classes) - target).square().sum()
+            loss = (class_means(learned, syn.seen_counts) - target).square().sum()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
@@ -95,9 +98,11 @@ class DM(ImageMethod):
         return network.features(images)
 
 
-def class_means(rows: Float[Tensor, "n d"], num_classes: int) -> Float[Tensor, "k d"]:
-    """Returns the mean of each class's rows, which lie class by class, equally many of each."""
-    return rows.view(num_classes, -1, rows.shape[1]).mean(1)
+def class_means(rows: Float[Tensor, "n d"], sizes: Sequence[int]) -> Float[Tensor, "k d"]:
+    """Returns the mean of each class's rows, which lie class after class, as many of each as its size."""
+    if len(set(sizes)) == 1:
+        return rows.view(len(sizes), -1, rows.shape[1]).mean(1)
+    return torch.stack([of_class.mean(0) for of_class in torch.split(rows, list(sizes))])
 
 
 DM.recipes = recipes(

@@ -115,6 +115,11 @@ class DosCond(GraphMethod):
         """True: the synthetic graphs start as real ones."""
         return True
 
+    @property
+    def why_equal(self) -> str | None:
+        """Why it makes equally many graphs of each class: the gradients of all classes are one tensor."""
+        return None if self.joint else "their gradients are computed side by side (joint = false)"
+
     def distill(self, train: Graphs, run: GraphRun) -> GraphSet:
         """Matches one gradient a step (Algorithm 1 of the paper)."""
         k = run.spec.num_classes
@@ -130,7 +135,7 @@ class DosCond(GraphMethod):
         )
         # groups: classes that share a gradient, labels: (groups, n / groups)
         groups = [list(range(k))] if self.joint else [[label] for label in range(k)]
-        labels = torch.arange(k, device=run.device).repeat_interleave(run.ipc).view(len(groups), -1)
+        labels = run.labels().view(len(groups), -1)
         members = [[train.of_class(label) for label in group] for group in groups]
         batches = RealBatches(train, run.spec.features, self.layers, mean=self.pooling == "mean")
         real = RealGradients(batches, members, self.batch_real, self.error, run.rng)
@@ -202,7 +207,7 @@ def initial(train: Graphs, run: GraphRun, size: int) -> tuple[Float[Tensor, "n m
             raise Refused(reason, setting=nodes, value=size, remedies=[remedy])
         order = small[torch.randperm(len(small), generator=run.rng)]
         # deviation: too few small graphs are repeated; the authors' code fails
-        chosen.append(order.repeat(-(-run.ipc // len(small)))[: run.ipc])
+        chosen.append(order.repeat(-(-run.counts[label] // len(small)))[: run.counts[label]])
     return padded(train.select(torch.cat(chosen)), run.spec.features, size)
 
 

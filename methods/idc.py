@@ -45,7 +45,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from condense.augment import dsa
@@ -56,8 +56,8 @@ from condense.distillation import (
     ImageMethod,
     ImageRun,
     LearnableSet,
+    View,
     register,
-    tiled,
 )
 from condense.distillation.matching.gradient import Distance, Gradient, match
 from condense.distillation.matching.turns import Turns
@@ -162,7 +162,7 @@ class IDC(ImageMethod):
         """Runs Algorithm 1 of the paper."""
         decode = formation(self.factor, run.spec.shape[1:], self.name)
         view = ChainedView(DecodedView(decode[0]), run.view) if decode else run.view
-        syn = LearnableSet(self._initial(train, run), run.spec.num_classes, view)
+        syn = self._initial(train, run, view)
         turns = Turns(syn, lr=self.lr_images * run.ipc / BASE_IPC, momentum=self.momentum)
         network = run.network()
         require_convolutions(network, self.network)
@@ -184,15 +184,16 @@ class IDC(ImageMethod):
         images = syn.images.detach().clamp(0, 1)  # deviation: clamped at the end too
         return run.distilled(images, syn.labels, augment=f"dsa:{self.augment}", decode=decode)
 
-    def _initial(self, train: Images, run: ImageRun) -> Float[Tensor, "n c h w"]:
+    def _initial(self, train: Images, run: ImageRun, view: View) -> LearnableSet:
         """Makes the images that learning starts from."""
         if self.init == "mix":
-            return tiled(train.draw(run.ipc * self.factor**2, run.rng), self.factor)
+            return LearnableSet.mixed(train, run, self.factor, view)
         if self.init == "random":
-            return train.draw(run.ipc, run.rng).flatten(0, 1)
-        shape = (run.spec.num_classes * run.ipc, *run.spec.shape)
-        noise = torch.randn(shape, generator=run.rng).to(run.device)
-        return (noise / 4 + 0.5).clamp(0, 1)
+            images = train.draw_counts(run.counts, run.rng)
+        else:
+            noise = torch.randn((sum(run.counts), *run.spec.shape), generator=run.rng).to(run.device)
+            images = (noise / 4 + 0.5).clamp(0, 1)
+        return LearnableSet(images, run.counts, view)
 
     def _match(
         self, network: Network, syn: LearnableSet, turns: Turns, train: Images, run: ImageRun
@@ -202,11 +203,13 @@ class IDC(ImageMethod):
         augment = dsa.siamese(self.augment, size, run.spec.num_classes, run.rng).to(run.device)
         real = augment(run.normalize(train.draw(self.batch_real, run.rng)))  # (k, b, c, h, w)
         turns.wait()
-        decoded = sampled(syn.by_class(), self.batch_syn, run.rng)
+        decoded, present = sampled(syn.by_class(), syn.present, self.batch_syn, run.rng)
         synthetic = augment(run.normalize(decoded))  # (k, i, c, h, w), i <= batch_syn
         # Side by side, the classes would share the running statistics of a batch norm.
         together = False if network.mixes_samples else None
-        loss, gradient = match(network, real, synthetic.detach(), METRICS[self.metric], together=together)
+        loss, gradient = match(
+            network, real, synthetic.detach(), METRICS[self.metric], present=present, together=together
+        )
         turns.take(torch.autograd.grad(synthetic, syn.images, gradient)[0])
         return loss
 
@@ -222,19 +225,30 @@ class IDC(ImageMethod):
 
 
 def sampled(
-    images: Float[Tensor, "k m c h w"], most: int, generator: torch.Generator
-) -> Float[Tensor, "k b c h w"]:
+    images: Float[Tensor, "k m c h w"],
+    present: Bool[Tensor, "k m"] | None,
+    most: int,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "k b c h w"], Bool[Tensor, "k b"] | None]:
     """Returns random images of each class, or all of them if there are few; differentiable.
 
     Args:
         images: The images of each class.
+        present: Which of them are images of the set, and no padding; None if all are.
         most: Largest number b of images to take of each class.
         generator: A CPU generator.
+
+    Returns:
+        The images, and which of them are no padding.
     """
     if images.shape[1] <= most:
-        return images
-    orders = torch.rand(images.shape[:2], generator=generator).argsort(1)[:, :most].to(images.device)
-    return images[torch.arange(len(images), device=images.device)[:, None], orders]
+        return images, present
+    drawn = torch.rand(images.shape[:2], generator=generator)
+    if present is not None:
+        drawn = torch.where(present.cpu(), drawn, torch.inf)  # padding comes last
+    orders = drawn.argsort(1)[:, :most].to(images.device)
+    taken = images[torch.arange(len(images), device=images.device)[:, None], orders]
+    return taken, None if present is None else present.gather(1, orders)
 
 
 def between_convolutions(

@@ -54,7 +54,7 @@ from condense.data import Images
 from condense.distillation import ImageRun, TeacherMethod, Training, register
 from condense.distillation.inversion.invert import Inversion, invert_shared
 from condense.errors import Remedy
-from condense.networks import build_network
+from condense.networks import build_network, full_name
 from condense.store import Compensated, ImageSet, as_compensators
 from condense.teachers import Teacher
 
@@ -97,9 +97,11 @@ class INFER(TeacherMethod):
     static_labels: bool = True
 
     def __post_init__(self) -> None:
-        """Refuses networks that contradict each other or the teacher."""
+        """Refuses networks that contradict each other or the teacher; gives them their full names."""
         super().__post_init__()
-        names = self._names()
+        names = [full_name(name) for name in self._names()]
+        if names:
+            object.__setattr__(self, "networks", "+".join(names))
         if "" in names or len(set(names)) < len(names):
             raise self.refused("networks", "it has to name different networks, joined by +")
         if names and self.teacher != "trained":
@@ -116,6 +118,11 @@ class INFER(TeacherMethod):
     def needs_real(self) -> bool:
         """True: the set contains real images."""
         return True
+
+    @property
+    def why_equal(self) -> str:
+        """Why it makes equally many images of each class: a base set has one of each."""
+        return "a base set holds one image of each class, and its compensators are added to all of them"
 
     def structures(self) -> tuple[str, ...]:
         """Returns the names of the M networks."""

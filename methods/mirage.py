@@ -177,26 +177,26 @@ class Mirage(GraphMethod):
                 for of_class, support, name in zip(classes, supports, run.spec.classes, strict=True)
             ]
         elif self.exclusive:
-            chosen = choose_exclusive(classes, run.ipc, cap=self.cap)
+            chosen = choose_exclusive(classes, run.counts, cap=self.cap)
         else:
-            chosen = [choose(of_class, run.ipc) for of_class in classes]
+            chosen = [choose(of_class, count) for of_class, count in zip(classes, run.counts, strict=True)]
         found = exclusive(chosen, classes) if self.exclusive else [one.itemsets for one in chosen]
         for label, (name, itemsets) in enumerate(zip(run.spec.classes, found, strict=True)):
             if not itemsets:
                 raise _nothing(name, classes[label], chosen[label])
-            kept, count = itemsets[: run.ipc], classes[label].count
+            kept, count = itemsets[: run.counts[label]], classes[label].count
             least = min(itemset.support for itemset in kept)
             if thresholds is None and least < rare(count):
                 run.warn(
                     f"mirage: the {len(kept)} itemsets of class {name!r} go down to a support of {least} of "
                     f"{count} graphs, which is hardly frequent (thresholds = {AUTO})"
                 )
-            if thresholds is not None and len(itemsets) > run.ipc:
+            if thresholds is not None and len(itemsets) > run.counts[label]:
                 run.warn(
-                    f"mirage: {len(itemsets)} itemsets of class {name!r} are frequent; the {run.ipc} of "
-                    f"largest support are kept (ipc = {run.ipc})"
+                    f"mirage: {len(itemsets)} itemsets of class {name!r} are frequent; the {len(kept)} "
+                    f"of largest support are kept (ipc = {run.ipc})"
                 )
-        return [itemsets[: run.ipc] for itemsets in found]
+        return [itemsets[:count] for itemsets, count in zip(found, run.counts, strict=True)]
 
     def _weights(self, kept: Sequence[Sequence[Itemset]], device: torch.device) -> Weights:
         """Returns the weights of the itemsets of all classes; None if all are to have the same."""

@@ -49,7 +49,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from torch.optim import SGD, AdamW, Optimizer
@@ -205,11 +205,11 @@ class NCFM(ImageMethod):
                 shown = self._shown(run)
                 real = shown(train.draw(batch_real, run.rng, [label])[0])  # (b, c, h, w)
                 target = normalize(features_in_chunks(network, real))  # (b, d)
-                learned = normalize(network.features(shown(of_class(syn, label)[0])))  # (i, d)
+                learned = normalize(network.features(shown(syn.of_class(label)[0])))  # (i, d)
                 gap = cf_loss(target, learned, psi(noise), self.alpha, self.beta)  # eq. 8
                 matching = matching + update(SCALE * gap, players) / k
             for label in range(k) if self.calib_weight else ():
-                images, labels = of_class(syn, label)
+                images, labels = syn.of_class(label)
                 loss = cross_entropy(trained(self._shown(run)(images)), labels)
                 calibration = calibration + update(self.calib_weight * loss, [optimizer]) / k
             plateau.step(float(matching + calibration))  # the only wait for the device
@@ -264,12 +264,6 @@ def characteristic(
     """Returns the real and the imaginary part of the mean of exp(i <t, x>) over the rows x, for each t."""
     angles = frequencies @ x.T  # (f, n)
     return angles.cos().mean(1), angles.sin().mean(1)
-
-
-def of_class(syn: LearnableSet, label: int) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
-    """Returns the images of one class through the view, and their labels."""
-    first = label * syn.ipc
-    return syn.minibatch(torch.arange(first, first + syn.ipc, device=syn.images.device))
 
 
 def update(loss: Float[Tensor, ""], optimizers: list[Optimizer]) -> Float[Tensor, ""]:

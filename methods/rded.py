@@ -81,13 +81,15 @@ class RDED(TeacherMethod):
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Chooses and tiles the crops class by class; the labels are made at evaluation."""
-        spec, wanted = run.spec, run.ipc * self.factor**2
-        size, counts = (spec.height, spec.width), train.counts()
-        self._check(run, wanted, counts)
+        spec, counts = run.spec, train.counts()
+        size = (spec.height, spec.width)
+        self._check(run, counts)
         teacher = run.teacher(self.teacher, self.training(), train)
-        images = torch.empty(spec.num_classes * run.ipc, *spec.shape, device=run.device)
+        labels = run.labels()
+        images = torch.empty(len(labels), *spec.shape, device=run.device)
         tile = (size[0] // self.factor, size[1] // self.factor)
         for label in run.steps(spec.num_classes, {"images": images}):
+            wanted = run.counts[label] * self.factor**2
             # pool: (n, c, h, w), boxes: (m, n, 4), m crops of each of the n images
             pool = train.draw(min(max(self.pool, wanted), counts[label]), run.rng, [label])[0]
             # deviation: crops have the image's aspect ratio; the authors' are square
@@ -97,17 +99,19 @@ class RDED(TeacherMethod):
             loss, best = cross_entropies(teacher, pool, boxes, label, tile).min(0)
             chosen = loss.argsort(stable=True)[:wanted]
             crops = resample.resampled(pool[chosen], boxes[best[chosen], chosen], tile)
-            images[label * run.ipc : (label + 1) * run.ipc] = mosaics(crops, self.factor, size)
-        labels = torch.arange(spec.num_classes).repeat_interleave(run.ipc)
+            images[labels == label] = mosaics(crops, self.factor, size)
         return run.distilled(images, labels, augment="none", as_bytes=True, encode=self.encode)
 
-    def _check(self, run: ImageRun, wanted: int, counts: tuple[int, ...]) -> None:
+    def _check(self, run: ImageRun, counts: tuple[int, ...]) -> None:
         """Refuses more tiles than a class has images or a side has pixels."""
-        spec, smallest = run.spec, min(range(len(counts)), key=counts.__getitem__)
-        if wanted > counts[smallest]:
+        spec = run.spec
+        spare = [there - count * self.factor**2 for there, count in zip(counts, run.counts, strict=True)]
+        if (least := min(spare)) < 0:
+            label = spare.index(least)
             reason = (
-                f"rded takes {wanted} images of each class for {run.ipc} images of {self.factor} x "
-                f"{self.factor} tiles; {spec.classes[smallest]!r} of {spec.name} has {counts[smallest]}"
+                f"rded takes {counts[label] - least} images of a class for {run.counts[label]} images of "
+                f"{self.factor} x {self.factor} tiles; {spec.classes[label]!r} of {spec.name} has "
+                f"{counts[label]}"
             )
             raise Refused(reason, setting="ipc", value=run.ipc)
         if self.factor > (side := min(spec.height, spec.width)):

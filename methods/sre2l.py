@@ -41,8 +41,6 @@ teacher at the ``bn_weight`` of a shallow one, because the batch-norm loss grows
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from condense.data import Images
 from condense.distillation import ImageRun, TeacherMethod, register
 from condense.distillation.inversion.invert import Inversion, PassNetwork, from_images, from_noise, invert
@@ -105,13 +103,12 @@ class SRe2L(TeacherMethod):
         """Gets the teacher (squeeze) and inverts it into images (recover)."""
         teacher = run.teacher(self.teacher, self.training(), train)
         real = self.init == "real"
-        start = from_images(train.draw(run.ipc, run.rng)) if real else from_noise(run.spec.shape)
+        start = from_images(train.draw(max(run.counts), run.rng)) if real else from_noise(run.spec.shape)
         # deviation: pixels are rounded when they are stored; the authors truncate them
         images = invert(
             run, teacher.network, self.inversion(), start, block=self.block, pass_network=self.pass_network()
         )
-        labels = torch.arange(run.spec.num_classes).repeat_interleave(run.ipc)
-        return run.distilled(images, labels, augment="none", as_bytes=True, encode=self.encode)
+        return run.distilled(images, run.labels(), augment="none", as_bytes=True, encode=self.encode)
 
     def inversion(self) -> Inversion:
         """Returns the settings of the inversion."""

@@ -138,9 +138,50 @@ def test_a_set_holds_at_most_the_nominal_graphs_of_each_class(case: Case, ipc: i
     counts = torch.bincount(made.labels, minlength=2).tolist()
     assert counts == made.content["counts"]["per_class"] and made.content["ipc"] == ipc
     assert all(1 <= count <= ipc for count in counts)
-    assert counts == [ipc, ipc] or not method.fills  # type: ignore[attr-defined]
+    assert counts == [ipc, ipc] or not method.fills
     assert made.find_inconsistency() is None
     assert bool(torch.isfinite(made.batch().nodes).all() and (made.weighting > 0).all())
+
+
+COUNTS = {"images": [3, 1, 2, 1, 1, 1, 1, 4, 1, 1], "graphs": [1, 3]}
+"""Samples of each class, with some classes of more than others."""
+
+
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_a_set_holds_the_samples_of_each_class_that_are_asked_for_or_is_refused(
+    case: Case, tmp_path: Path
+) -> None:
+    method, asked = case.method(), COUNTS[case.kind]
+    given: dict[str, Any] = {"ipc": case.ipc, "cache": case.cache, "given": {"counts": asked}}
+    if method.why_equal is not None:
+        with pytest.raises(Refused, match=f"{case.name} makes equally many {case.kind} of each class: "):
+            distill(method, case.dataset, **given)
+        return
+    made, run = distill(method, case.dataset, **given)
+    run.done()
+    counts = made.content["counts"]
+    assert counts["per_class"] == torch.bincount(made.labels, minlength=len(asked)).tolist()
+    assert counts["per_class"] == asked or not method.fills
+    assert all(there <= most for there, most in zip(counts["per_class"], asked, strict=True))
+    assert counts["asked"] == asked and made.find_inconsistency() is None
+    made.save(tmp_path / "set")
+    record = record_of(load(tmp_path / "set"), case.dataset, SHORT, "mlp")
+    assert record.asked == tuple(asked) and record.paper is None and "-by-class-" in record.title
+    assert record.key == method.run_key(case.dataset.train.hash, case.ipc, 0, {"counts": asked})
+
+
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_counts_of_ipc_of_each_class_give_the_same_samples(case: Case) -> None:
+    method, plain = case.method(), case.made()
+    if method.why_equal is not None:
+        return
+    counts = [case.ipc] * plain.num_classes
+    made, run = distill(method, case.dataset, ipc=case.ipc, cache=case.cache, given={"counts": counts})
+    run.done()
+    tensors = made.tensors()
+    assert tensors.keys() == plain.tensors().keys()
+    assert all(torch.equal(tensors[name], there) for name, there in plain.tensors().items())
+    assert made.content["key"] != plain.content["key"]
 
 
 @pytest.mark.parametrize("case", every(), indirect=True)

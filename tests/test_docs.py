@@ -5,14 +5,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.main import get_command
 
 from condense.cli.app import app
 from condense.data import ImageDataset
 from condense.distillation import distill
 from condense.distillation.registry import build, methods, registered, wrappers
+from condense.networks import TooSmall
+from condense.networks.plugins import find_network_error
 from condense.protocol import HARD_V1, PROTOCOLS, Stage
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +40,7 @@ def commands() -> list[str]:
 
 def test_the_pages_show_commands_and_blocks_at_all() -> None:
     assert len(commands()) > 10
-    assert [len(blocks(page, "python")) for page in PAGES] == [3, 1, 0]
+    assert [len(blocks(page, "python")) for page in PAGES] == [3, 2, 0]
 
 
 @pytest.mark.parametrize("command", commands())
@@ -133,3 +137,13 @@ def test_the_method_of_ones_own_package_is_found_and_makes_a_set(
     for label in range(3):
         mean = images[toy.train.of_class(label)].mean(0)
         assert (everything.images[label] - mean).abs().max() < 1e-5
+
+
+def test_the_network_of_ones_own_package_is_a_network_that_condense_can_train() -> None:
+    room: dict[str, Any] = {}
+    exec(blocks(CONTRIBUTING, "python")[1], room)
+    with torch.device("meta"):
+        network = room["two_convs"]((1, 8, 8), 3)
+        assert find_network_error(network, (1, 8, 8), 3) is None
+        with pytest.raises(TooSmall):
+            room["two_convs"]((1, 2, 2), 3)

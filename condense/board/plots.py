@@ -1,5 +1,6 @@
 """The leaderboard as plots: each table's scores against IPC and against bytes."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -19,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from condense.board.cells import TableCell
 from condense.board.format import unit_for
 from condense.board.tables import Key, Row, Table, gather
-from condense.files import write_atomic
+from condense.files import digest, write_atomic
 from condense.records.record import WHOLE, safe_name
 
 Against = Literal["ipc", "bytes"]
@@ -58,6 +59,7 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
 
 def _name(key: Key, full: bool) -> str:
     parts = [key.dataset, key.protocol, key.student, key.space]
+    parts += [f"by-class-{digest(json.loads(key.asked))[:8]}"] if key.asked else []
     if full:
         parts += [part[:8] for part in (key.train_hash, key.test_hash, key.protocol_hash, key.teacher)]
     return safe_name("-".join(part for part in parts if part))

@@ -59,6 +59,9 @@ finds any other change. `plots/` shows the same numbers as curves.
 - `size ρ` is Spearman's rank correlation of a student's scores (differences of the two logits) of the test
   graphs with their numbers of nodes, first the mean over the students that pool by the sum, then over those
   that pool by the mean. Near 1 or -1 a student has learned little else than to tell large graphs from small.
+- `NAME[A,B]` are the classes A and B of the dataset NAME (`--dataset NAME --classes A,B`). A table titled
+  `IPC by class` holds sets whose classes have numbers of samples of their own (`--ipc-per-class`,
+  `--imbalanced`), the same in all of its rows; the IPC of its columns is that of all other classes.
 - To reproduce a row, run `condense run --dataset D --method M --ipc I --protocol P --student S --seed N`,
   with `--param field=value` for every setting below the table that is not a default.
 """
@@ -208,9 +211,10 @@ def _unranked(rows: Sequence[tuple[Key, Row]], sources: list[str]) -> tuple[list
         cell = row.cells[key.student]
         told = [paper_text(paper, error=True) for paper in cell.papers]
         gaps = [f"{cell.mean - paper.value:+.1f}" for paper in cell.papers]
+        ipc = f"{row.ipc}{key.by_class.replace(', IPC', '')}"
         labels = f"teacher {key.teacher[:8]}" if key.teacher else row.labels
         texts.append(
-            [row.name, key.student, key.space, labels, str(row.ipc), score(cell), " or ".join(told) or "-"]
+            [row.name, key.student, key.space, labels, ipc, score(cell), " or ".join(told) or "-"]
             + [" or ".join(gaps) or "-", units(cell), counts(cell), key.protocol_hash[:8]]
             + [numbered(cell.papers, sources)]
         )

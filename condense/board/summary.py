@@ -50,7 +50,7 @@ def summary(entries: pd.DataFrame) -> str:
     Args:
         entries: Rows of `condense.records.frame.results` in any order.
     """
-    tables = [table for table in gather(entries) if table.key.protocol == PROTOCOL]
+    tables = [table for table in gather(entries) if table.key.protocol == PROTOCOL and not table.key.asked]
     compared = [(table, found) for table in tables if (found := _comparisons(table))]
     if not compared:
         return ""

@@ -1,7 +1,8 @@
 """Entries of records gathered into tables: which results may be compared, and in which order they stand.
 
 A table holds results on one dataset (the same hashes of both splits) under one protocol (the same hash), in
-one pixel space, with one teacher; only these are compared. A table of images has one student network and a
+one pixel space, with one teacher; only these are compared. Sets whose classes have numbers of samples of
+their own stand apart, with those of the same numbers. A table of images has one student network and a
 column for each IPC. A table of graphs has a column for each student network and a row for each IPC. A
 reference that trains on the whole training set has a protocol of its own; it joins every table of its data,
 student and pixel space. A reference that trains no network joins every table of its dataset.
@@ -19,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from condense.board.cells import TableCell
+from condense.files import digest
 from condense.protocol import PUBLISHED
 from condense.records.frame import settings
 from condense.records.record import BASELINES, NO_STUDENT, WHOLE
@@ -71,7 +73,10 @@ LAYOUTS = {
 
 
 class Key(NamedTuple):
-    """What all results of a table have in common; the student is empty where students are the columns."""
+    """What all results of a table have in common; the student is empty where students are the columns.
+
+    `asked` holds the samples of each class as JSON, if they are not IPC of each.
+    """
 
     dataset: str
     train_hash: str
@@ -81,6 +86,7 @@ class Key(NamedTuple):
     student: str
     space: str
     teacher: str
+    asked: str = ""
 
     @property
     def data(self) -> tuple[str, str, str]:
@@ -88,10 +94,18 @@ class Key(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The protocol with the start of its hash, the student, the pixel space and the teacher."""
+        """The protocol with the start of its hash, the student, the pixel space, the teacher, the counts."""
         student = f", {self.student}, {self.space} pixels" if self.student else ""
         teacher = f", teacher {self.teacher[:8]}" if self.teacher else ""
-        return f"{self.protocol} ({self.protocol_hash[:8]}){student}{teacher}"
+        return f"{self.protocol} ({self.protocol_hash[:8]}){student}{teacher}{self.by_class}"
+
+    @property
+    def by_class(self) -> str:
+        """The range of the samples of each class and the start of their hash; empty for IPC of each."""
+        if not self.asked:
+            return ""
+        counts = json.loads(self.asked)
+        return f", IPC by class from {min(counts)} to {max(counts)} ({digest(counts)[:8]})"
 
 
 KEY = [field if field != "student" else "table_student" for field in Key._fields]
@@ -235,7 +249,12 @@ def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
     student = shown["student"].where(single.astype(bool), "")
     known = shown.astype(object).where(shown.notna(), None)
     entry = pd.Series(list(known.itertuples(index=False, name="Entry")), dtype=object)
-    shown = shown.assign(teacher=shown["teacher"].fillna(""), table_student=student, entry=entry)
+    shown = shown.assign(
+        teacher=shown["teacher"].fillna(""),
+        asked=shown["asked"].fillna(""),
+        table_student=student,
+        entry=entry,
+    )
     return shown[[*KEY, "kind", "student", "reference", "whole", "method", "chain", "ipc", "entry"]]
 
 

@@ -164,7 +164,7 @@ def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]
 @command(name="list")
 def list_() -> None:
     """List the methods, datasets, networks and protocols."""
-    from condense.networks import GRAPH_NETWORKS, NETWORKS
+    from condense.networks import GRAPH_NETWORKS, network_names
     from condense.protocol import PROTOCOLS, PUBLISHED
     from condense.runner.api import list_datasets, list_methods
 
@@ -174,7 +174,7 @@ def list_() -> None:
         typer.echo(f"{word:9} {name}{suffix[kind]}: {description}")
     for name, kind in list_datasets().itertuples(index=False):
         typer.echo(f"dataset   {name}{suffix[kind]}")
-    for kind, names in (("images", NETWORKS), ("graphs", GRAPH_NETWORKS)):
+    for kind, names in (("images", network_names()), ("graphs", GRAPH_NETWORKS)):
         for name in names:
             typer.echo(f"network   {name}{suffix[kind]}")
     for name in [*PROTOCOLS, PUBLISHED]:

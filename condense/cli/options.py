@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from condense.resources import Machine
     from condense.runner.cell import CellSpec, Paths
 
-MAKING = ("method", "ipc", *DATA, "undirected", "seed", "param", "teacher", "out")
+MAKING = (
+    "method", "ipc", "ipc_per_class", "imbalanced", *DATA, "undirected", "seed", "param", "teacher", "out",
+)  # fmt: skip
 JUDGING = ("protocol", "student", "eval_seeds", "results")
 MACHINE = ("budget", "device")
 
@@ -28,6 +30,16 @@ class Options:
         typer.Option(help="Method to distil with (see condense list): dm, dm+fyi, mirage...; default dm."),
     ] = None
     ipc: Annotated[int, typer.Option(help="Images, or graphs, per class.")] = 1
+    ipc_per_class: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV file with the line class,count and a line for each class whose number is not --ipc."
+        ),
+    ] = None
+    imbalanced: Annotated[
+        str | None,
+        typer.Option(help="`keep` takes all samples of the classes that have fewer than they should give."),
+    ] = None
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -101,7 +113,8 @@ class Options:
         from condense.runner.cell import CellSpec
 
         return CellSpec(
-            method=reference or self.method or "", ipc=self.ipc, dataset=self.dataset, size=self.size,
+            method=reference or self.method or "", ipc=self.ipc, ipc_per_class=self.ipc_per_class,
+            imbalanced=self.imbalanced, dataset=self.dataset, size=self.size,
             skip_unreadable=self.skip_unreadable, undirected=self.undirected, classes=self.classes,
             augment=self.augment, seeds=None if self.seed is None else (self.seed,),
             params=params_of(self.param), teacher=self.teacher, protocol=self.protocol, student=self.student,

@@ -4,7 +4,7 @@ A method says in which order samples are picked within a class: by a `Pick`. How
 here: ``ipc`` of each class, or, for graphs, as many as fit a number of bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -34,10 +34,9 @@ def uniform(generator: torch.Generator) -> Pick:
     return pick
 
 
-def picked(train: Samples, budget: int, pick: Pick) -> Int64[Tensor, " n"]:
-    """Returns the positions of ``budget`` picked samples of each class, class after class."""
-    classes = map(train.of_class, range(train.num_classes))
-    return torch.cat([pick(members, budget) for members in classes])
+def picked(train: Samples, counts: Sequence[int], pick: Pick) -> Int64[Tensor, " n"]:
+    """Returns the positions of as many picked samples of each class as its count, class after class."""
+    return torch.cat([pick(train.of_class(label), count) for label, count in enumerate(counts)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ class ImageCoreset(ImageMethod):
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Picks the images of each class."""
-        return run.selected(train, picked(train, run.ipc, self.pick(train, run)))
+        return run.selected(train, picked(train, run.counts, self.pick(train, run)))
 
     def pick(self, train: Images, run: ImageRun) -> Pick:
         """Returns how images are picked within a class."""
@@ -87,11 +86,16 @@ class GraphCoreset(GraphMethod):
 
     needs_real = fills
 
+    @property
+    def why_equal(self) -> str | None:
+        """Why it cannot make a number of graphs of each class: the room says how many there are."""
+        return "room says how many graphs there are" if self.room else None
+
     def distill(self, train: Graphs, run: GraphRun) -> GraphSet:
         """Picks ``ipc`` graphs of each class, or as many as there is room for."""
         pick = self.pick(train, run)
         if not self.room:
-            return run.selected(train, picked(train, run.ipc, pick))
+            return run.selected(train, picked(train, run.counts, pick))
         classes = map(train.of_class, range(train.num_classes))
         orders = [pick(members, _most_graphs(train, members, self.room)).tolist() for members in classes]
         order = [graph for turn in zip_longest(*orders) for graph in turn if graph is not None]

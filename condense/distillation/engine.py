@@ -1,15 +1,17 @@
 """How a method is run on a dataset."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
 
 from condense.distillation.method import DatasetT, Method, Recipe, RunT, SamplesT, SetT
-from condense.distillation.run import RunSettings, run_folder
+from condense.distillation.run import COUNTS, RunSettings, run_folder
+from condense.errors import Refused
 from condense.files import home, locked, locked_if_free, require_writable
 from condense.resources import Machine, keep_freed_memory
+from condense.store import DistilledSet
 from condense.training.checkpoint import Checkpoints
 
 
@@ -46,12 +48,16 @@ def distill(
         Stopped: if the time limit is reached; the same call goes on from there.
     """
     cache, teachers = cache or home(), teachers or {}
-    method.check(dataset, ipc, teachers=teachers, cache=cache)
+    counts = cast(Sequence[int] | None, (given or {}).get(COUNTS))
+    method.require(dataset, ipc, counts, teachers=teachers, cache=cache)
     keep_freed_memory()
+    source = recipe.cited_by(method) if recipe else None
+    if source is not None and counts is not None:
+        source += f"; other numbers of {dataset.spec.kind} per class"
     settings = RunSettings(
         title=method.title,
         chain=method.chain(),
-        source=recipe.cited_by(method) if recipe else None,
+        source=source,
         protocol=recipe.protocol if recipe else None,
         network=cast(str | None, method.settings().get("network")),
         remedy=method.remedy,
@@ -66,7 +72,15 @@ def distill(
     )
     with run_lock(settings.key, settings.title, settings.machine, cache):
         train, run = method.start(dataset, settings)
-        return method.distill(train, run), run
+        made = method.distill(train, run)
+    if counts is not None and method.fills:
+        per_class = cast(DistilledSet, made).content["counts"]["per_class"]
+        if per_class != list(counts):
+            raise Refused(
+                f"{method.title} has made {per_class} samples of the classes, not {list(counts)}: it "
+                "does not go by run.counts, so that every class needs the same number"
+            )
+    return made, run
 
 
 def run_lock(

@@ -15,10 +15,12 @@ from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
 from condense.distillation.run import RunSettings, run_key
 from condense.errors import Refused, Remedy, unknown
-from condense.networks import build_network
+from condense.networks import build_network, full_name
 from condense.protocol import Protocol
 from condense.store import GraphSet, ImageSet
 from condense.teachers import FIXED, require_fixed
+
+KEEP = Remedy(settings={"imbalanced": "keep"}, effect="takes all samples of the classes that have fewer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,42 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         if self.needs_real and stored > counts[smallest]:
             name, there = spec.classes[smallest], counts[smallest]
             reason = f"class {name!r} of {spec.name} has {there} training {spec.kind}"
-            raise Refused(reason, setting="ipc", value=ipc)
+            raise Refused(reason, setting="ipc", value=ipc, remedies=[KEEP])
+
+    def require(
+        self, dataset: DatasetT, ipc: int, counts: Sequence[int] | None = None, *,
+        teachers: Mapping[str, Path], cache: Path,
+    ) -> None:  # fmt: skip
+        """Refuses what `check` refuses, and numbers of samples of each class that the method cannot make.
+
+        Args:
+            dataset: As for `check`.
+            ipc: As for `check`.
+            counts: Samples of each class, at least one; None means ``ipc`` of each.
+            teachers: As for `check`.
+            cache: As for `check`.
+        """
+        spec = dataset.spec
+        if counts is not None and (why := self.why_equal) is not None:
+            raise Refused(f"{self.title} makes equally many {spec.kind} of each class: {why}")
+        self.check(dataset, min(counts or [ipc]), teachers=teachers, cache=cache)
+        there_are = dataset.train.counts()
+        for name, asked, there in zip(spec.classes, counts or [0] * len(there_are), there_are, strict=True):
+            if self.needs_real and asked > there:
+                raise Refused(
+                    f"class {name!r} of {spec.name} has {there} training {spec.kind}, not {asked}",
+                    remedies=[KEEP],
+                )
+
+    @property
+    def fills(self) -> bool:
+        """Whether its sets hold all samples of each class that are asked for, and not fewer."""
+        return True
+
+    @property
+    def why_equal(self) -> str | None:
+        """Why its sets hold equally many samples of each class; None if they need not."""
+        return None
 
     @property
     def needs_real(self) -> bool:
@@ -278,8 +315,9 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     pixel_space: str = "normalized"
 
     def __post_init__(self) -> None:
-        """Refuses what `Method` refuses, and an unknown pixel space."""
+        """Refuses what `Method` refuses, and an unknown pixel space; gives the network its full name."""
         super().__post_init__()
+        object.__setattr__(self, "network", full_name(self.network))
         if self.pixel_space not in SPACES:
             raise unknown("pixel space", self.pixel_space, SPACES)
 
@@ -307,11 +345,6 @@ class GraphMethod(Method[GraphDataset, Graphs, GraphRun, GraphSet]):
     """A way to make a few graphs out of many. Subclasses' fields are their hyper-parameters."""
 
     kind = "graphs"
-
-    @property
-    def fills(self) -> bool:
-        """Whether its sets hold exactly ``ipc`` items of each class; one that does not says what it holds."""
-        return True
 
     def start(self, dataset: GraphDataset, settings: RunSettings[Any]) -> tuple[Graphs, GraphRun]:
         """Moves the training graphs to the run's device and makes the run."""

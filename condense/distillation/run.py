@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from condense.data import DatasetSpec
@@ -16,6 +17,9 @@ from condense.protocol import Protocol as Evaluation
 from condense.resources import Machine, device_name, versions
 from condense.store.manifest import FORMAT, VERSION, ChainLinkPart
 from condense.training.loop import Loop, State
+
+COUNTS = "counts"
+"""The name under which `RunSettings.given` holds the samples of each class, if they are not `ipc` of each."""
 
 Spec = TypeVar("Spec", bound=DatasetSpec)
 
@@ -67,7 +71,7 @@ class RunSettings(Generic[Spec]):
         remedy: What the user can do when the loss is not finite.
         spec: Description of the dataset.
         train_hash: SHA-256 of the training split.
-        ipc: Samples per class to make.
+        ipc: Nominal samples per class.
         seed: Seed of the distillation.
         given: Choices about the data that a user may make and that enter the run key only where they are
             made, as JSON values by name; empty for almost all runs.
@@ -97,6 +101,12 @@ class RunSettings(Generic[Spec]):
         return run_key(self.chain, self.train_hash, self.ipc, self.seed, self.given)
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        """Samples of each class to make: `ipc`, unless ``counts`` are given."""
+        counts = cast(Sequence[int] | None, self.given.get(COUNTS))
+        return (self.ipc,) * self.spec.num_classes if counts is None else tuple(counts)
+
+    @property
     def folder(self) -> Path:
         """The run's own folder in the cache."""
         return run_folder(self.key, self.cache)
@@ -107,7 +117,8 @@ class Run(Generic[Spec]):
 
     Attributes:
         spec: Description of the dataset.
-        ipc: Samples per class to make.
+        ipc: Nominal samples per class.
+        counts: Samples of each class to make.
         rng: The only source of randomness, a generator on the CPU; draws are moved to the device.
         device: The device to compute on.
         cache: Folder for what is shared between runs.
@@ -115,6 +126,7 @@ class Run(Generic[Spec]):
 
     def __init__(self, settings: RunSettings[Spec]) -> None:
         self.spec, self.ipc, self.cache = settings.spec, settings.ipc, settings.cache
+        self.counts = settings.counts
         self.device, self._budget = settings.machine.device, settings.machine.budget
         self.rng = torch.Generator().manual_seed(settings.seed)
         self._settings = settings
@@ -128,6 +140,11 @@ class Run(Generic[Spec]):
     ) -> Iterator[int]:
         """Yields the steps of a method's loop: see `condense.training.loop.Loop.steps`."""
         return self._loop.steps(n, state, phase, passing=passing)
+
+    def labels(self) -> Int64[Tensor, " n"]:
+        """Returns the class ids of `counts` samples of each class, class after class, on the device."""
+        counts = torch.tensor(self.counts, device=self.device)
+        return torch.arange(len(counts), device=self.device).repeat_interleave(counts)
 
     def log(self, **values: Tensor | float) -> None:
         """Records a step's loss and other values: see `condense.training.loop.Loop.log`."""
@@ -164,7 +181,8 @@ class Run(Generic[Spec]):
                 "train_hash": settings.train_hash,
             },
             "ipc": self.ipc,
-            "counts": {"stored": len(labels), "effective": len(labels), "per_class": counts},
+            "counts": {"stored": len(labels), "effective": len(labels), "per_class": counts}
+            | ({"asked": list(self.counts)} if COUNTS in settings.given else {}),
             "label": {"kind": "hard", "temperature": 1.0, "teacher": None},
             "protocol": settings.protocol.to_json() if settings.protocol else None,
             "method": {"name": settings.title, "chain": list(settings.chain), "source": settings.source},

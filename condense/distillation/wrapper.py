@@ -62,6 +62,11 @@ class Wrapper(ImageMethod):
         """Whether the host keeps or starts from ``ipc`` real samples of each class."""
         return self.host.needs_real
 
+    @property
+    def why_equal(self) -> str | None:
+        """Why the host makes equally many samples of each class; None if it need not."""
+        return self.host.why_equal
+
     def per_class(self, ipc: int, num_classes: int) -> int:
         """Returns how many samples of each class the host stores."""
         return self.host.per_class(ipc, num_classes)

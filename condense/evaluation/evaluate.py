@@ -204,6 +204,7 @@ def record_of(
     content, provenance, kind = made.content, made.provenance, kind_of(dataset)
     method, hints = content["method"], {**content}.get("hints", {})
     counts = content["counts"]
+    asked = tuple(counts.get("asked", ()))
     stored = protocol.labels == "stored"
     return Record(
         kind="set",
@@ -232,7 +233,8 @@ def record_of(
         teacher_bytes=teacher.nbytes if teacher else None,
         teacher_accuracy=teacher.accuracy if teacher else None,
         valid_bytes=kind.valid_bytes(dataset, protocol),
-        paper=paper(dataset, method["name"], content["ipc"], student),
+        paper=None if asked else paper(dataset, method["name"], content["ipc"], student),
+        asked=asked,
     )
 
 

@@ -23,7 +23,13 @@ from condense.evaluation.labels import LabelsOf, labelled_by, labelling_teacher,
 from condense.evaluation.references import FEATURES, Reference, logistic, majority, majority_of_images
 from condense.evaluation.student import ImageSource, ImageStudent, Outcome, WholeImages
 from condense.files import home
-from condense.networks import GRAPH_NETWORKS, NETWORKS, build_graph_network, build_network
+from condense.networks import (
+    GRAPH_NETWORKS,
+    build_graph_network,
+    build_network,
+    full_name,
+    network_names,
+)
 from condense.protocol import Protocol
 from condense.records.record import WHOLE
 from condense.resources import Machine
@@ -215,7 +221,7 @@ class GraphKind(Kind[GraphDataset, GraphMethod, GraphSet]):
 
     def check_student(self, student: str, dataset: GraphDataset) -> None:
         spec = dataset.spec
-        if student in NETWORKS:
+        if full_name(student) in network_names():
             raise of_other_kind(student, "images", dataset)
         build_graph_network(
             student, sum(spec.features), spec.num_classes, torch.Generator(), torch.device("cpu")

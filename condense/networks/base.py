@@ -64,6 +64,15 @@ class Network(nn.Module):
         logits: Tensor = self.classifier(self.features(x))
         return logits
 
+    def draw_others_(self, generator: torch.Generator) -> None:
+        """Draws, in place, parameters and buffers that are not of a convolution, linear layer or norm: none.
+
+        A network that has some overrides this; `initialise_` calls it last.
+
+        Args:
+            generator: A CPU generator, to which all draws have to go.
+        """
+
     @cached_property
     def bounds(self) -> tuple[float | None, ...]:
         """Bounds b of the uniform distributions U(-b, b) that `parameters()` are drawn from.
@@ -110,6 +119,7 @@ def initialise_(net: Network, generator: torch.Generator) -> None:
     for module in net.modules():
         if isinstance(module, nn.GroupNorm | nn.BatchNorm2d):
             module.reset_parameters()
+    net.draw_others_(generator)
 
 
 def in_chunks(

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -10,6 +10,8 @@ from condense.errors import Refused, unknown
 from condense.networks.base import Network, initialise_
 from condense.networks.classic import alexnet, lenet, mlp, vgg11
 from condense.networks.convnet import convnet
+from condense.networks.graph import GRAPH_NETWORKS
+from condense.networks.plugins import builder, plugins
 from condense.networks.resnet import resnet18, resnet34, resnet50
 from condense.networks.stack import TooSmall
 
@@ -51,7 +53,7 @@ def build_network(
     """Builds a network with freshly drawn parameters, in training mode.
 
     Args:
-        name: Name of the network, one of `NETWORKS`.
+        name: Name of the network, one of `NETWORKS` or of another package's (`condense.networks.plugins`).
         shape: (c, h, w) of the images.
         num_classes: Number k of logits.
         generator: A CPU generator that the parameters are drawn from.
@@ -60,32 +62,73 @@ def build_network(
     Raises:
         Refused: If there is no network of that name, or the images are too small for it.
     """
-    if name not in NETWORKS:
-        raise unknown("network", name, NETWORKS)
+    make = _builder(name)
     try:
         with torch.device("meta"):
-            net = NETWORKS[name](shape, num_classes)
+            net = make(shape, num_classes)
     except TooSmall:
         least = smallest_side(name)
-        raise Refused(
-            f"{name} needs images of at least {least} x {least} pixels; these are {shape[1]} x {shape[2]}"
-        ) from None
+        needed = "larger images" if least is None else f"images of at least {least} x {least} pixels"
+        raise Refused(f"{name} needs {needed}; these are {shape[1]} x {shape[2]}") from None
     net.to_empty(device=device)
     initialise_(net, generator)
     return net
 
 
-def smallest_side(name: str) -> int:
-    """Returns the smallest side in pixels from which on all square images are large enough for a network."""
+def network_names() -> tuple[str, ...]:
+    """Returns the full names of all image networks: those of `NETWORKS`, then those of other packages."""
+    return (*NETWORKS, *_others())
+
+
+def full_name(name: str) -> str:
+    """Returns the name by which keys and records know a network: for another package's, its full name.
+
+    A name that nobody knows is returned as it is.
+    """
+    if name in NETWORKS:
+        return name
+    return next((full for full in _others() if full.partition("@")[0] == name), name)
+
+
+@cache
+def _others() -> tuple[str, ...]:
+    """Returns the full names of other packages' networks; refuses one that has the name of an own one."""
+    for full in plugins():
+        if full.partition("@")[0] in (*NETWORKS, *GRAPH_NETWORKS):
+            raise Refused(f"{full} has the name of a network of condense; its package has to rename it")
+    return tuple(plugins())
+
+
+def _builder(name: str) -> Builder:
+    full = full_name(name)
+    if full in NETWORKS:
+        return NETWORKS[full]
+    if full in _others():
+        return builder(full)
+    short, at, package = name.partition("@")
+    if not at:
+        raise unknown("network", name, [known.partition("@")[0] for known in network_names()])
+    there = full_name(short)
+    found = f"; {there} is" if there != short else ""
+    raise Refused(f"the network {short!r} of {package} is not installed here{found}")
+
+
+def smallest_side(name: str) -> int | None:
+    """Returns the smallest side from which on all square images are large enough for a network.
+
+    It is in pixels; None if it is above 128.
+    """
+    make = _builder(name)
 
     def fits(side: int) -> bool:
         try:
             with torch.device("meta"):
-                NETWORKS[name]((3, side, side), 2)
+                make((3, side, side), 2)
         except TooSmall:
             return False
         return True
 
     # 28 is padded to 32 and may fit where 29 does not; any other side fits if a smaller one fits.
     sides = [side for side in range(1, 129) if side != 28]
-    return sides[bisect_left(sides, True, key=fits)]
+    least = bisect_left(sides, True, key=fits)
+    return sides[least] if least < len(sides) else None

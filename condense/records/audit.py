@@ -51,6 +51,8 @@ def _facts_in(record: Record) -> Iterator[tuple[str, object]]:
     yield from ((f"bytes of {part}", count) for part, count in used.bytes.items() if count)
     yield from (("count stored", used.counts.stored), ("count effective", used.counts.effective))
     yield "count per_class", list(used.counts.per_class)
+    if record.asked:
+        yield "count asked", list(record.asked)
     yield "label kind", used.label
     yield "steps taken back", used.rollbacks
     yield "bytes as dense floats", used.dense_bytes

@@ -10,7 +10,7 @@ from condense.records.record import Record, read_records
 
 DTYPES = (
     {name: "string" for name in ("dataset", "kind", "train_hash", "test_hash", "method", "settings", "chain")}
-    | {"source": "string", "ipc": "int64", "seed": "int64", "reference": "bool"}
+    | {"source": "string", "ipc": "int64", "asked": "string", "seed": "int64", "reference": "bool"}
     | {"set_hash": "string", "label": "string", "stored": "Int64", "effective": "Int64", "bytes": "Int64"}
     | {"dense_bytes": "Int64", "rollbacks": "Int64", "distil_seconds": "float64", "peak_bytes": "Int64"}
     | {"distil_device": "string", "protocol": "string", "protocol_hash": "string", "whole": "bool"}
@@ -32,8 +32,9 @@ def results(folder: Path) -> pd.DataFrame:
 
     - ``dataset``, ``kind`` (images or graphs), ``train_hash``, ``test_hash``: the data.
     - ``method``, ``settings`` (``field=value`` as text), ``chain`` (the same as JSON, for each wrapper too),
-      ``source`` (of a published recipe), ``ipc``, ``seed`` (of the distillation), ``reference`` (whether
-      there is no distilled set; ``ipc`` is 0 then).
+      ``source`` (of a published recipe), ``ipc``, ``asked`` (JSON: the samples of each class that were asked
+      for, if they are not ``ipc`` of each), ``seed`` (of the distillation), ``reference`` (whether there is
+      no distilled set; ``ipc`` is 0 then).
     - ``set_hash``, ``label`` (kind of labels), ``stored`` and ``effective`` (numbers of samples stored, and
       trained on), ``bytes``, ``bytes_PART`` for each part that a set of the table has (``validation`` is the
       data that select the students' best step), ``dense_bytes``, ``rollbacks``,
@@ -93,6 +94,7 @@ def _rows(record: Record) -> list[dict[str, object]]:
         "protocol_hash": protocol.hash,
         "whole": bool(protocol.whole),
         "stored_labels": protocol.labels == "stored",
+        "asked": canonical(record.asked) if record.asked else None,
         "run_key": record.key,
         "record_key": record.evaluation_key(),
     }

@@ -7,6 +7,7 @@ older versions load for ever. A file of a later version, or one with a missing o
 a sentence that names the file and the key.
 """
 
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -37,13 +38,16 @@ WHOLE = "whole"
 NO_STUDENT = "none"
 """The name of the student in the record of a reference that trains no network, such as the majority class."""
 
+BY_CLASS = "-by-class"
+"""What follows the IPC in names of files and folders if the classes have other numbers of samples."""
+
 FORMAT = "condense-record"
 VERSION = 1
 MAX_BYTES = 16 * 2**20
 """Largest record that is read, in bytes; real ones are far smaller."""
 LEFT_OUT = {
     "teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "size_correlation",
-    "notes",
+    "notes", "asked",
 }  # fmt: skip
 """Fields that have no key when they are None or empty. Older records lack them, and stay as they are."""
 
@@ -208,6 +212,7 @@ class Record:
         dataset: The dataset.
         method: The method chain.
         ipc: Nominal samples per class; 0 for a reference.
+        asked: Samples of each class that were asked for; left out of the JSON if they are ``ipc`` of each.
         seed: Distillation seed.
         set: The distilled set; None for a reference.
         space: Pixel space in which students are trained and tested.
@@ -236,6 +241,7 @@ class Record:
     teacher_accuracy: Percent | None = None
     valid_bytes: Whole | None = None
     paper: Paper | None = None
+    asked: tuple[Whole, ...] = ()
     entries: tuple[Entry, ...] = ()
 
     def evaluation_key(self, seed: int | None = None) -> str:
@@ -268,7 +274,10 @@ class Record:
     @property
     def title(self) -> str:
         """The start of the file's name: method, IPC, distillation seed, protocol and student."""
-        return f"{self.method.name}-ipc{self.ipc}-seed{self.seed}-{self.protocol.name}-{self.student}"
+        by_class = BY_CLASS if self.asked else ""
+        return (
+            f"{self.method.name}-ipc{self.ipc}{by_class}-seed{self.seed}-{self.protocol.name}-{self.student}"
+        )
 
     def path(self, folder: Path) -> Path:
         """Returns the path of its file, whose name ends in the start of its evaluation key."""
@@ -337,6 +346,9 @@ class Record:
                 raise Refused(f"{where}: {extra[0]} is {state}")
         if record.kind not in ("set", "reference") or (record.kind == "set") != (record.set is not None):
             raise Refused(f"{where}: kind {record.kind!r} does not fit its set")
+        stored = record.set.counts.per_class if record.set else ()
+        if record.asked and (len(record.asked) != len(stored) or any(map(operator.gt, stored, record.asked))):
+            raise Refused(f"{where}: the samples asked of each class do not fit those of its set")
         seeds = [entry.seed for entry in record.entries]
         if seeds != sorted(set(seeds)):
             raise Refused(f"{where}: evaluation seeds {seeds} are not ascending and distinct")

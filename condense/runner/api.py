@@ -1,6 +1,6 @@
 """The Python API: the work of the commands as functions, for notebooks and scripts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +20,8 @@ def distill(
     dataset: str | Path | None = None,
     ipc: int = 1,
     *,
+    ipc_per_class: Mapping[str, int] | str | Path | None = None,
+    imbalanced: str | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
     size: int | None = None,
@@ -43,6 +45,9 @@ def distill(
         dataset: Name (see `list_datasets`), .npz file, or folder of images or graphs. None takes ``digits``,
             or ``mutag`` for a method that distils graphs.
         ipc: Images or graphs per class.
+        ipc_per_class: Images or graphs of some classes by the classes' names, or a CSV file of them with the
+            head ``class,count``.
+        imbalanced: ``keep`` takes all samples of the classes that have fewer than they should give.
         seed: Seed of the distillation.
         data_dir: Folder with the files of datasets.
         size: Side in pixels to which the images are resized.
@@ -64,9 +69,9 @@ def distill(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        method=method or "", dataset=dataset, ipc=ipc, size=size, skip_unreadable=skip_unreadable,
-        undirected=undirected, classes=classes, augment=augment, seeds=(seed,), params=fields,
-        teacher=teacher,
+        method=method or "", dataset=dataset, ipc=ipc, ipc_per_class=ipc_per_class, imbalanced=imbalanced,
+        size=size, skip_unreadable=skip_unreadable, undirected=undirected, classes=classes, augment=augment,
+        seeds=(seed,), params=fields, teacher=teacher,
     )  # fmt: skip
     paths = _paths(home() / "sets" if out is None else out, data_dir=data_dir)
     ((made, _),) = distil_cell(cell, paths, machine_named(device, budget))
@@ -133,6 +138,8 @@ def run(
     dataset: str | Path | None = None,
     ipc: int = 1,
     *,
+    ipc_per_class: Mapping[str, int] | str | Path | None = None,
+    imbalanced: str | None = None,
     seed: int | None = None,
     student: str | None = None,
     protocol: str | None = None,
@@ -164,9 +171,10 @@ def run(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        method=method or "", dataset=dataset, ipc=ipc, protocol=protocol, student=student, size=size,
-        skip_unreadable=skip_unreadable, undirected=undirected, classes=classes, augment=augment,
-        seeds=None if seed is None else (seed,), eval_seeds=eval_seeds, params=fields, teacher=teacher,
+        method=method or "", dataset=dataset, ipc=ipc, ipc_per_class=ipc_per_class, imbalanced=imbalanced,
+        protocol=protocol, student=student, size=size, skip_unreadable=skip_unreadable,
+        undirected=undirected, classes=classes, augment=augment, seeds=None if seed is None else (seed,),
+        eval_seeds=eval_seeds, params=fields, teacher=teacher,
     )  # fmt: skip
     return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
 

@@ -87,6 +87,5 @@ def of_equal_bytes(job: Job, records: Sequence[Record]) -> list[Job]:
         return []
     rows = [row for row in baselines(job.cell) if row.method in able]
     room = {ROOM: str(max(sizes))}
-    return [
-        resolve(replace(row, params={**row.params, **room}), job.paths, dataset=job.dataset) for row in rows
-    ]
+    cells = [replace(row, params={**row.params, **room}, ipc_per_class=None, imbalanced=None) for row in rows]
+    return [resolve(row, job.paths, dataset=job.dataset) for row in cells]

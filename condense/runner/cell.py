@@ -6,13 +6,16 @@ from pathlib import Path
 
 import torch
 
-from condense.errors import Refused
+from condense.errors import Refused, unknown
 from condense.evaluation.kinds import KINDS, data_for, method_for
 from condense.records.record import WHOLE
 from condense.resources import Budget, Machine
 
 REFERENCES = tuple(dict.fromkeys([WHOLE, *(name for kind in KINDS.values() for name in kind.references)]))
 """The names of all rows without a set."""
+
+KEEP_ALL = "keep"
+"""The value of `CellSpec.imbalanced` that takes all samples of a class that has too few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,10 @@ class CellSpec:
             ``dm``, or ``mirage`` for a dataset of graphs.
         dataset: Name or path; None takes ``digits``, or ``mutag`` for a method that distils graphs.
         ipc: Samples per class.
+        ipc_per_class: Samples of some classes by the classes' names, or a CSV file of them with the head
+            ``class,count``; all other classes have ``ipc``.
+        imbalanced: ``keep`` takes all samples of the classes that have fewer than they should give; None
+            refuses them.
         protocol: Name; None takes the dataset's default, ``published`` that of the published settings.
         student: Name of the student network; None takes the default of the kind: convnet, or six for graphs.
         size: Side in pixels to which the images are resized.
@@ -61,6 +68,8 @@ class CellSpec:
     method: str = ""
     dataset: str | Path | None = None
     ipc: int = 1
+    ipc_per_class: Mapping[str, int] | str | Path | None = None
+    imbalanced: str | None = None
     protocol: str | None = None
     student: str | None = None
     size: int | None = None
@@ -75,6 +84,8 @@ class CellSpec:
 
     def __post_init__(self) -> None:
         """Names the method that the dataset is distilled with, if none is named, and splits the classes."""
+        if self.imbalanced not in (None, KEEP_ALL):
+            raise unknown("treatment of small classes", self.imbalanced, [KEEP_ALL], setting="imbalanced")
         if isinstance(self.classes, str):
             object.__setattr__(self, "classes", tuple(name.strip() for name in self.classes.split(",")))
         if not self.method:
@@ -84,7 +95,8 @@ class CellSpec:
 
     @property
     def title(self) -> str:
-        ipc = "" if self.reference else f" ipc {self.ipc}"
+        by_class = " (by class)" if self.ipc_per_class is not None or self.imbalanced else ""
+        ipc = "" if self.reference else f" ipc {self.ipc}{by_class}"
         more = "".join(f", {name}" for name in (self.protocol, self.student) if name)
         classes = "" if self.classes is None else f"[{','.join(self.classes)}]"
         augment = "" if self.augment is None else f"~{self.augment}"

@@ -12,12 +12,15 @@ from typing import Any
 from condense.data import Dataset, load_dataset, unmarked, whole_name
 from condense.distillation import Method, Recipe
 from condense.distillation.registry import build, changed, fitted
+from condense.distillation.run import COUNTS
 from condense.errors import Refused, Remedy
 from condense.evaluation.kinds import KINDS, Setup, kind_of, require_fit
 from condense.files import home, require_writable
+from condense.networks import full_name
 from condense.protocol import PUBLISHED, REFERENCE_V1, Protocol, named_protocol
-from condense.records.record import NO_STUDENT, WHOLE
+from condense.records.record import BY_CLASS, NO_STUDENT, WHOLE
 from condense.runner.cell import CellSpec, Paths
+from condense.runner.counts import counts_of
 from condense.store import DistilledSet
 
 
@@ -35,6 +38,7 @@ class Job:
         labeller: Hash of the dataset's fixed teacher if it labels under the protocol.
         teachers: The files of the teachers that the method's settings name by their hashes.
         fitted: Fields of the method that were lowered to the size of the smallest class; see `fitted`.
+        counts: Samples of each class, if they are not ``ipc`` of each.
         results: Folder for records; None writes none.
     """
 
@@ -47,6 +51,7 @@ class Job:
     labeller: str | None = None
     teachers: Mapping[str, Path] = field(default_factory=dict)
     fitted: Mapping[str, object] = field(default_factory=dict)
+    counts: tuple[int, ...] | None = None
     results: Path | None = None
 
     @property
@@ -67,7 +72,8 @@ class Job:
     @property
     def given(self) -> Mapping[str, object]:
         """Choices about the data that enter the run key, by name: see `RunSettings.given`."""
-        return self.dataset.spec.given
+        counts = {} if self.counts is None else {COUNTS: list(self.counts)}
+        return {**self.dataset.spec.given, **counts}
 
     def key(self, seed: int) -> str:
         """Returns the run key of the set with a distillation seed."""
@@ -77,7 +83,8 @@ class Job:
     def folder(self, seed: int) -> Path:
         """Returns the folder of the set with a distillation seed."""
         assert self.method is not None
-        name = f"{self.dataset.spec.name}-{self.method.title}-ipc{self.cell.ipc}"
+        ipc = f"ipc{self.cell.ipc}{'' if self.counts is None else BY_CLASS}"
+        name = f"{self.dataset.spec.name}-{self.method.title}-{ipc}"
         return self.paths.out / f"{name}-seed{seed}-{self.key(seed)[:8]}"
 
 
@@ -190,13 +197,14 @@ def _with_method(job: Job) -> Job:
     teachers: Mapping[str, Path] = {}
     if cell.teacher is not None:
         method, teachers = kind_of(dataset).with_teacher(method, Path(cell.teacher), dataset)
-    method.check(dataset, cell.ipc, teachers=teachers, cache=home())
+    counts = counts_of(cell, dataset)
+    method.require(dataset, cell.ipc, counts, teachers=teachers, cache=home())
     # The named datasets have records whose keys hold these fields as they are.
     lowered = {} if spec.named else fitted(method, min(dataset.train.counts()), cell.params)
     method = changed(method, lowered)
     if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
         raise Refused("a seed is a whole number from 0", setting="seed", value=bad[0])
-    return replace(job, method=method, recipe=recipe, teachers=teachers, fitted=lowered)
+    return replace(job, method=method, recipe=recipe, teachers=teachers, fitted=lowered, counts=counts)
 
 
 def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
@@ -235,7 +243,7 @@ def _students(job: Job) -> tuple[str, ...]:
     students: tuple[str, ...] = kind.students if cell.student is None else (cell.student,)
     for student in students:
         kind.check_student(student, job.dataset)
-    return students
+    return tuple(map(full_name, students))
 
 
 def _labeller(job: Job, protocol: Protocol, made: DistilledSet | None) -> str | None:

@@ -53,12 +53,15 @@ def _wanted(name: str, value: object) -> str | None:
     if name == "seeds":
         fine = isinstance(value, list) and all(type(seed) is int for seed in value)
         return None if fine else "a list of whole numbers"
+    if name == "ipc_per_class" and isinstance(value, dict):
+        return None  # `counts_of` checks what it holds
     if name == "classes" and isinstance(value, list):
         return None if all(isinstance(one, str) for one in value) else "text, or a list of texts"
     others: dict[str, tuple[type, str]] = {
         "params": (dict, "a table"),
         "skip_unreadable": (bool, "a boolean"),
         "undirected": (bool, "a boolean"),
+        "ipc_per_class": (str, "text, or a table of whole numbers"),
     }
     others |= dict.fromkeys(("ipc", "size", "eval_seeds"), (int, "a whole number"))
     wanted, words = others.get(name, (str, "text"))

@@ -149,7 +149,7 @@ def blank_records(job: Job, seed: int) -> list[Record]:
             kind="set", key=job.key(seed), dataset=data_used(job.dataset), ipc=job.cell.ipc, seed=seed,
             method=MethodUsed(name=job.method.title, chain=()), set=None, student=setup.student,
             space=kind.space_of_method(job.method, setup.protocol), protocol=setup.protocol,
-            teacher=job.labeller,
+            teacher=job.labeller, asked=job.counts or (),
         )
         for setup in job.setups
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
-from condense.store.card import main_rows, summary_html
+from condense.store.card import ipc_text, main_rows, summary_html
 from condense.store.folder import CARD, DATA, GALLERY, MANIFEST, find_content_error, read_set, write_set
 from condense.store.manifest import (
     SetContent,
@@ -178,7 +178,8 @@ class DistilledSet(Dataset[Any], ABC):
         content, counts = self.content, self.content["counts"]
         return (
             f"{type(self).__name__}({content['method']['name']} on {content['dataset']['name']}, "
-            f"ipc {content['ipc']}: {counts['stored']} {self.kind} stored, {counts['effective']} trained on, "
+            f"ipc {ipc_text(content)}: {counts['stored']} {self.kind} stored, "
+            f"{counts['effective']} trained on, "
             f"{sum(self.nbytes().values())} bytes, hash {self.hash[:12]})"
         )
 

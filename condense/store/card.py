@@ -46,6 +46,12 @@ class CardText:
     reader_note: str
 
 
+def ipc_text(content: SetContent) -> str:
+    """Returns the IPC: ``10``, or ``10 (by class: 1 to 12)`` if samples of each class were asked for."""
+    asked = content["counts"].get("asked")
+    return f"{content['ipc']}" + (f" (by class: {min(asked)} to {max(asked)})" if asked else "")
+
+
 def main_rows(content: SetContent, content_hash: str) -> Rows:
     """Returns the rows that matter most: what was distilled, how, into how much."""
     dataset, counts = content["dataset"], content["counts"]
@@ -56,7 +62,7 @@ def main_rows(content: SetContent, content_hash: str) -> Rows:
         ("Method", content["method"]["name"]),
         (
             f"{content['kind'].capitalize()} per class",
-            f"{content['ipc']}, {counts['stored']} stored, {counts['effective']} trained on",
+            f"{ipc_text(content)}, {counts['stored']} stored, {counts['effective']} trained on",
         ),
         ("Bytes", f"{parts}; {sum(sizes.values())} in all"),
         ("Label kind", content["label"]["kind"]),

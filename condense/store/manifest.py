@@ -31,11 +31,15 @@ class DatasetPart(TypedDict):
 
 
 class CountsPart(TypedDict):
-    """Numbers of samples: stored ones, those that a student trains on, and the stored ones of each class."""
+    """Numbers of samples: stored ones, those that a student trains on, and the stored ones of each class.
+
+    `asked` are those of each class that the user asked for, where they are not `ipc` of each.
+    """
 
     stored: Whole
     effective: Whole
     per_class: list[Whole]
+    asked: NotRequired[list[Whole]]
 
 
 class LabelPart(TypedDict):
@@ -135,6 +139,12 @@ def find_count_error(content: SetContent, labels: Int64[Tensor, " n"], effective
         return f"content.counts.effective is {counts['effective']}, but {stored} {kind} make {effective}"
     if counts["per_class"] != torch.bincount(labels, minlength=len(content["dataset"]["classes"])).tolist():
         return "content.counts.per_class does not agree with the labels"
+    asked = counts.get("asked")
+    if asked is not None and (
+        len(asked) != len(counts["per_class"])
+        or any(not 1 <= there <= most for there, most in zip(counts["per_class"], asked, strict=True))
+    ):
+        return "content.counts.asked does not agree with content.counts.per_class"
     return None
 
 

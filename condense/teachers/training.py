@@ -7,7 +7,7 @@ import torch
 from condense.data import ImageDataset, ImageSpec
 from condense.errors import Refused, Remedy
 from condense.files import home, require_writable
-from condense.networks import Network, build_network
+from condense.networks import Network, build_network, full_name
 from condense.resources import Machine
 from condense.teachers.header import Header
 from condense.teachers.pinned import require_pinnable
@@ -33,7 +33,7 @@ def teacher_training(
         seed: Seed of everything that is drawn.
     """
     return Training(
-        network=network, epochs=epochs, lr=lr, batch=batch, momentum=0.9, weight_decay=5e-4,
+        network=full_name(network), epochs=epochs, lr=lr, batch=batch, momentum=0.9, weight_decay=5e-4,
         augment="crop-flip", cosine=True, held_out=0.05, seed=seed,
     )  # fmt: skip
 

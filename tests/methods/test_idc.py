@@ -132,7 +132,7 @@ def test_a_match_through_decoding_and_augmentation_equals_a_naive_one(
     net, start, run = network(), pixels(6, 2, 8, 8), surroundings()
     train = Images(pixels(30, 2, 8, 8, seed=1), torch.arange(30) % 3, "", 3)
     stored, velocity, expected = start.clone(), drawn(6, 2, 8, 8, seed=3), 0.0
-    syn = LearnableSet(start, 3, ChainedView(DecodedView(MultiFormation(2)), IdentityView()))
+    syn = LearnableSet(start, (2,) * 3, ChainedView(DecodedView(MultiFormation(2)), IdentityView()))
     turns = idc.Turns(syn, lr=0.1, momentum=0.5)
     turns.velocity.copy_(velocity)
     for label in range(3):  # a class's turn
@@ -149,12 +149,12 @@ def test_a_match_through_decoding_and_augmentation_equals_a_naive_one(
 def test_of_many_decoded_images_distinct_random_ones_are_matched() -> None:
     images = torch.arange(3 * 20.0).view(3, 20, 1, 1, 1).requires_grad_()
     rng = torch.Generator().manual_seed(0)
-    chosen = idc.sampled(images, 8, rng)
+    chosen, _ = idc.sampled(images, None, 8, rng)
     (counts,) = torch.autograd.grad(chosen.sum(), images)
     assert chosen.shape == (3, 8, 1, 1, 1) and set(counts.flatten().tolist()) == {0, 1}
     assert counts.sum((1, 2, 3, 4)).tolist() == [8, 8, 8]
     assert not torch.equal(counts[0], counts[1])
-    assert idc.sampled(images, 20, rng) is images
+    assert idc.sampled(images, None, 20, rng)[0] is images
 
 
 class Enough(Exception):
@@ -285,7 +285,7 @@ def test_with_batch_norm_classes_are_matched_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    before(monkeypatch, idc, "match", lambda *_, together: asked.append(together))
+    before(monkeypatch, idc, "match", lambda *_, together, **__: asked.append(together))
     for name in ("convnet-w32", "convnet-w32-bn"):
         distilled(tmp_path, {"network": name, "iterations": "1", "matches": "1"})
     assert asked == [None, False]

@@ -63,7 +63,7 @@ def distilled(
 
 def start_of(toy: ImageDataset, rng: torch.Generator) -> Tensor:
     """Returns the initial images of a run: two of each class, of 2 x 2 tiles each."""
-    run = stand_in(ImageRun, ipc=2, rng=rng, spec=toy.spec, device=torch.device("cpu"))
+    run = stand_in(ImageRun, counts=(2, 2, 2), rng=rng, spec=toy.spec, device=torch.device("cpu"))
     train = toy.train.in_space(toy.space("raw"))
     return LearnableSet.mixed(train, run, 2, DecodedView(MultiFormation(2))).images.detach()
 
@@ -200,13 +200,13 @@ def test_pixels_leave_zero_and_one_only_until_the_next_iteration(
     toy: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    of_class: Callable[..., tuple[Tensor, Tensor]] = ncfm.of_class
+    of_class: Callable[..., tuple[Tensor, Tensor]] = LearnableSet.of_class
 
     def noted(syn: LearnableSet, label: int) -> tuple[Tensor, Tensor]:
         seen.append(float((syn.images.detach() - 0.5).abs().max()))
         return of_class(syn, label)
 
-    monkeypatch.setattr(ncfm, "of_class", noted)
+    monkeypatch.setattr(LearnableSet, "of_class", noted)
     distilled(toy, cache, {"iterations": 3, "lr_images": 0.5})
     assert max(seen[::6]) <= 0.5 and min(max(seen[turn : turn + 6]) for turn in (0, 6, 12)) > 0.7
 

@@ -135,6 +135,11 @@ class Images(Samples):
         batch = self.images.index_select(0, index)
         return batch.view(len(positions), per_class, *self.images.shape[1:])
 
+    def draw_counts(self, counts: Sequence[int], generator: torch.Generator) -> Float[Tensor, "n c h w"]:
+        """Draws as many images of each class as its count, class after class: see `draw`."""
+        drawn = [self.draw(count, generator, [label])[0] for label, count in enumerate(counts)]
+        return torch.cat(drawn)
+
     def _drawn(self, label: int, count: int, generator: torch.Generator) -> Int64[Tensor, " b"]:
         """Draws positions of a class's images."""
         members = self._positions[label]

@@ -104,29 +104,33 @@ def choose(transactions: Transactions, budget: int) -> Chosen:
         floor //= 2
 
 
-def choose_exclusive(transactions: Sequence[Transactions], budget: int, *, cap: int = CAP) -> list[Chosen]:
+def choose_exclusive(
+    transactions: Sequence[Transactions], budgets: Sequence[int], *, cap: int = CAP
+) -> list[Chosen]:
     """Chooses itemsets of each class, to which `exclusive` still has to be applied.
 
-    The budget of `choose` is doubled for all classes until `exclusive` leaves each class as many itemsets as
-    are wanted, or the class has no more.
+    The budgets of `choose` are doubled for all classes until `exclusive` leaves each class as many itemsets
+    as are wanted, or the class has no more.
 
     Args:
         transactions: The transactions of each class.
-        budget: Number of exclusive itemsets that are wanted of each class.
+        budgets: Number of exclusive itemsets that are wanted of each class.
         cap: Largest number of itemsets that are chosen of a class.
     """
-    chosen_of_each = budget
+    factor = 1
     while True:
-        chosen = [choose(of_class, chosen_of_each) for of_class in transactions]
+        chosen = [
+            choose(of_class, factor * budget) for of_class, budget in zip(transactions, budgets, strict=True)
+        ]
         left = exclusive(chosen, transactions)
         # A class whose itemsets have all been chosen gains nothing from a larger budget.
         gains = any(
-            len(itemsets) < budget and len(of_class.itemsets) == chosen_of_each
-            for itemsets, of_class in zip(left, chosen, strict=True)
+            len(itemsets) < budget and len(of_class.itemsets) == factor * budget
+            for itemsets, of_class, budget in zip(left, chosen, budgets, strict=True)
         )
-        if not gains or 2 * chosen_of_each > cap:
+        if not gains or 2 * factor * max(budgets) > cap:
             return chosen
-        chosen_of_each *= 2
+        factor *= 2
 
 
 def exclusive(chosen: Sequence[Chosen], transactions: Sequence[Transactions]) -> list[list[Itemset]]:

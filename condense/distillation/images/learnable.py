@@ -1,7 +1,9 @@
 """The set that a method learns: images as a leaf tensor, which the method sees through a view."""
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -11,53 +13,84 @@ from condense.distillation.images.view import View
 
 
 class LearnableSet:
-    """Images that are learned, class-major: ``ipc`` of class 0, then of class 1, and so on.
+    """Images that are learned, class after class.
 
     Args:
-        images: Initial images (k * ipc, c, h, w), which are copied.
-        num_classes: Number of classes, k.
+        images: Initial images, sorted by class, which are copied.
+        counts: Number of images of each of the k classes.
         view: How the method sees the images.
 
     Attributes:
         images: The leaf tensor that gradients flow into.
-        labels: Class ids (k * ipc,).
+        labels: Class ids.
+        counts: As given.
     """
 
-    def __init__(self, images: Float[Tensor, "n c h w"], num_classes: int, view: View) -> None:
+    def __init__(self, images: Float[Tensor, "n c h w"], counts: Sequence[int], view: View) -> None:
         self.images = images.detach().clone().contiguous().requires_grad_()
-        self.num_classes = num_classes
-        self.ipc = len(images) // num_classes
-        self.labels = torch.arange(num_classes, device=images.device).repeat_interleave(self.ipc)
+        self.counts = tuple(counts)
+        sizes = torch.tensor(self.counts, device=images.device)
+        self.labels = torch.arange(len(sizes), device=images.device).repeat_interleave(sizes)
         self.view = view
 
     @classmethod
     def noise(cls, run: ImageRun) -> "LearnableSet":
         """Starts from standard normal pixels in the method's pixel space."""
-        shape = (run.spec.num_classes * run.ipc, *run.spec.shape)
-        images = torch.randn(shape, generator=run.rng).to(run.device)
-        return cls(images, run.spec.num_classes, run.view)
+        images = torch.randn((sum(run.counts), *run.spec.shape), generator=run.rng).to(run.device)
+        return cls(images, run.counts, run.view)
 
     @classmethod
     def real(cls, train: Images, run: ImageRun) -> "LearnableSet":
         """Starts from random training images, each used at most once."""
-        images = train.draw(run.ipc, run.rng)
-        return cls(images.flatten(0, 1).to(run.device), run.spec.num_classes, run.view)
+        return cls(train.draw_counts(run.counts, run.rng).to(run.device), run.counts, run.view)
 
     @classmethod
     def mixed(cls, train: Images, run: ImageRun, factor: int, view: View) -> "LearnableSet":
         """Starts from images that are made of factor x factor random training images: see `tiled`."""
-        images = tiled(train.draw(run.ipc * factor**2, run.rng), factor)
-        return cls(images.to(run.device), run.spec.num_classes, view)
+        drawn = [
+            tiled(train.draw(count * factor**2, run.rng, [label]), factor)
+            for label, count in enumerate(run.counts)
+        ]
+        return cls(torch.cat(drawn).to(run.device), run.counts, view)
+
+    @property
+    def seen_counts(self) -> tuple[int, ...]:
+        """Number of images of each class that the view shows."""
+        return tuple(self.view.copies * count for count in self.counts)
+
+    @property
+    def present(self) -> Bool[Tensor, "k i"] | None:
+        """Which places of `by_class` hold images; None if all do, because the classes have equally many."""
+        if len(set(self.counts)) == 1:
+            return None
+        places = torch.arange(max(self.seen_counts), device=self.images.device)
+        return places < torch.tensor(self.seen_counts, device=self.images.device)[:, None]
 
     def all(self) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
         """Returns all images and labels, seen through the view."""
         return self.view(self.images, self.labels)
 
     def by_class(self) -> Float[Tensor, "k i c h w"]:
-        """Returns all images, seen through the view, by class; i is ``ipc`` times the view's copies."""
+        """Returns all images, seen through the view, by class; i is the largest of `seen_counts`.
+
+        In a class of fewer images, the first one is repeated in the places that `present` says are empty.
+        """
         seen, _ = self.all()
-        rows = seen.view(self.view.copies, self.num_classes, self.ipc, *seen.shape[1:])
-        return rows.transpose(0, 1).flatten(1, 2)
+        copies, most = self.view.copies, max(self.counts)
+        if self.present is None:
+            rows = seen.view(copies, len(self.counts), most, *seen.shape[1:])
+            return rows.transpose(0, 1).flatten(1, 2)
+        rows = seen.view(copies, -1, *seen.shape[1:])
+        classes = []
+        for images in torch.split(rows, list(self.counts), 1):
+            flat = images.flatten(0, 1)
+            classes.append(torch.cat([flat, flat[:1].expand(copies * most - len(flat), -1, -1, -1)]))
+        return torch.stack(classes)
+
+    def of_class(self, label: int) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
+        """Returns the images of one class, seen through the view, and their labels."""
+        first = sum(self.counts[:label])
+        return self.minibatch(torch.arange(first, first + self.counts[label], device=self.images.device))
 
     def minibatch(self, indices: Int[Tensor, " b"]) -> tuple[Float[Tensor, "m c h w"], Int[Tensor, " m"]]:
         """Returns the images and labels at some positions, seen through the view."""

@@ -136,7 +136,9 @@ def invert(
     block: int,
     pass_network: PassNetwork | None = None,
 ) -> Float[Tensor, "n c h w"]:
-    """Learns one image of each class in each of ``run.ipc`` passes.
+    """Learns one image of each class in each pass; there are as many passes as images of the largest class.
+
+    A class of fewer images keeps those of its first passes, and takes part in the others too.
 
     Args:
         run: The run. One number is drawn from its generator, which seeds the generators of all passes.
@@ -154,8 +156,9 @@ def invert(
         Refused: if the network has no batch norm.
         Stopped: when the budget has run out.
     """
-    plan = _Plan(start, block, run.ipc, None, pass_network)
-    return _learned(run, network, settings, plan, "recover")
+    plan = _Plan(start, block, max(run.counts), None, pass_network)
+    made = _learned(run, network, settings, plan, "recover")
+    return torch.cat([images[:count] for images, count in zip(made, run.counts, strict=True)])
 
 
 def invert_shared(
@@ -178,7 +181,7 @@ def invert_shared(
         return torch.zeros(1, *run.spec.shape)
 
     plan = _Plan(zero, run.spec.num_classes, base.shape[1], base, None)
-    return _learned(run, network, settings, plan, phase)
+    return _learned(run, network, settings, plan, phase)[0]
 
 
 def passes_per_forward(device: torch.device, pixels: int) -> int:
@@ -244,7 +247,7 @@ def _learned(run: ImageRun, network: Network, settings: Inversion, plan: _Plan, 
         if at + 1 == settings.iterations:
             there = slice(classes.start, classes.start + images.shape[1])
             made[there, passes.start : passes.stop] = images.transpose(0, 1).cpu()
-    return made.flatten(0, 1)
+    return made
 
 
 class _Sweep:

@@ -8,7 +8,7 @@ for any distance between two gradients. The distances are in the methods: `conde
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
@@ -36,6 +36,7 @@ def match(
     synthetic: Float[Tensor, "k i c h w"],
     distance: Distance,
     *,
+    present: Bool[Tensor, "k i"] | None = None,
     together: bool | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "k i c h w"]]:
     """Computes the matching loss and its gradient with respect to the synthetic images.
@@ -48,6 +49,7 @@ def match(
         real: The real images of each class.
         synthetic: The synthetic images of each class.
         distance: The distance between the two gradients of a class.
+        present: Which synthetic images count; None for all of them.
         together: Whether all classes are computed side by side (True) or one after the other (False); None
             chooses by the device.
 
@@ -56,38 +58,49 @@ def match(
     """
     weights = {name: parameter.detach() for name, parameter in network.named_parameters()}
 
-    def cross(weights: dict[str, Tensor], images: Tensor, label: Tensor) -> Tensor:
-        return cross_entropy(functional_call(network, weights, (images,)), label.expand(len(images)))
+    def cross(weights: dict[str, Tensor], images: Tensor, label: Tensor, share: Tensor | None) -> Tensor:
+        """Returns the mean cross-entropy, or if the images have shares of it, their sum."""
+        logits, labels = functional_call(network, weights, (images,)), label.expand(len(images))
+        if share is None:
+            return cross_entropy(logits, labels)
+        return (share * cross_entropy(logits, labels, reduction="none")).sum()
 
-    def alone(real: Tensor, synthetic: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    def alone(
+        real: Tensor, synthetic: Tensor, label: Tensor, share: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Matches one class; real images go through the network in chunks."""
         leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
         wanted = list(leaves.values())
         target = [torch.zeros_like(weight) for weight in wanted]
         for part in chunks(real, network):
-            share = (part.stop - part.start) / len(real)
-            piece = torch.autograd.grad(share * cross(leaves, real[part], label), wanted)
+            weight = (part.stop - part.start) / len(real)
+            piece = torch.autograd.grad(weight * cross(leaves, real[part], label, None), wanted)
             target = [total + value for total, value in zip(target, piece, strict=True)]
         images = synthetic.detach().requires_grad_()
-        learned = torch.autograd.grad(cross(leaves, images, label), wanted, create_graph=True)
+        learned = torch.autograd.grad(cross(leaves, images, label, share), wanted, create_graph=True)
         loss = distance(target, learned)
         return loss.detach(), torch.autograd.grad(loss, images)[0]
 
-    def beside_others(real: Tensor, synthetic: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    def beside_others(
+        real: Tensor, synthetic: Tensor, label: Tensor, share: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Matches one class by transforms that `vmap` can run for all classes at once."""
-        target = list(grad(cross)(weights, real, label).values())
+        target = list(grad(cross)(weights, real, label, None).values())
 
         def gap(images: Tensor) -> Tensor:
-            return distance(target, list(grad(cross)(weights, images, label).values()))
+            return distance(target, list(grad(cross)(weights, images, label, share).values()))
 
         gradient, loss = grad_and_value(gap)(synthetic)
         return loss, gradient
 
     labels = torch.arange(len(real), device=real.device)
+    given = [real, synthetic, labels]
+    if present is not None:
+        given.append(present / present.sum(1, keepdim=True))
     if together if together is not None else real.device.type != "cpu":
-        losses, gradients = vmap(beside_others, chunk_size=GPU_CLASSES)(real, synthetic, labels)
+        losses, gradients = vmap(beside_others, chunk_size=GPU_CLASSES)(*given)
     else:
-        done = [alone(*one) for one in zip(real, synthetic, labels, strict=True)]
+        done = [alone(*one) for one in zip(*given, strict=True)]
         losses, gradients = (torch.stack(values) for values in zip(*done, strict=True))
     return losses.sum(), gradients
 

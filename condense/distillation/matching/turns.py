@@ -28,13 +28,13 @@ class Turns:
     def __init__(self, syn: LearnableSet, *, lr: float, momentum: float) -> None:
         self.images, self.lr, self.momentum = syn.images.detach(), lr, momentum
         self.velocity = torch.zeros_like(self.images)
-        powers = torch.full((syn.num_classes,), momentum, dtype=torch.float64).cumprod(0)
+        powers = torch.full((len(syn.counts),), momentum, dtype=torch.float64).cumprod(0)
         # For t = 0 .. k - 1 steps of coasting: m^t, and m + ... + m^t.
         self._shrinks = self._column(torch.cat([torch.ones(1), powers[:-1]]), syn)
         self._drifts = self._column(torch.cat([torch.zeros(1), powers[:-1].cumsum(0)]), syn)
 
     def _column(self, values: Float[Tensor, " k"], syn: LearnableSet) -> Float[Tensor, "n 1 1 1"]:
-        column = values.repeat_interleave(syn.ipc).view(-1, 1, 1, 1)
+        column = values.repeat_interleave(torch.tensor(syn.counts)).view(-1, 1, 1, 1)
         return column.to(self.images.device, self.images.dtype)
 
     def wait(self) -> None:

@@ -151,10 +151,10 @@ def chosen(found: list[list[Itemset]], *thresholds: int) -> list[Chosen]:
 def test_exclusive_itemsets_are_sought_until_enough_are_left_or_the_cap_is_met() -> None:
     # The most frequent items, 0 and 1, are in both classes; 2 to 5 are in the first class alone.
     one, two = held(rows_of("012 013 014 015 01 0")), held(rows_of("01 01 0"))
-    found = choose_exclusive([one, two], 2)
+    found = choose_exclusive([one, two], (2, 2))
     assert [len(itemsets) for itemsets in exclusive(found, [one, two])] == [2, 0]
     assert len(found[0].itemsets) == 4 and len(found[1].itemsets) == 2
-    assert len(choose_exclusive([one, two], 2, cap=3)[0].itemsets) == 2
+    assert len(choose_exclusive([one, two], (2, 2), cap=3)[0].itemsets) == 2
 
 
 def test_what_is_frequent_in_another_class_is_left_out() -> None:

@@ -37,7 +37,7 @@ def numbered(count: int) -> Tensor:
 
 def test_the_images_are_a_leaf_of_their_own_ordered_by_class() -> None:
     given = numbered(6)
-    syn = LearnableSet(given, 3, IdentityView())
+    syn = LearnableSet(given, (2,) * 3, IdentityView())
     assert syn.images.is_leaf and syn.images.requires_grad and syn.labels.tolist() == [0, 0, 1, 1, 2, 2]
     with torch.no_grad():
         syn.images.zero_()
@@ -59,7 +59,7 @@ def test_a_real_start_takes_images_of_the_right_classes_each_once(run: ImageRun,
 
 
 def test_a_plain_view_shows_the_images_themselves() -> None:
-    syn = LearnableSet(numbered(6), 3, IdentityView())
+    syn = LearnableSet(numbered(6), (2,) * 3, IdentityView())
     images, labels = syn.all()
     assert images is syn.images and labels is syn.labels
     assert torch.equal(syn.by_class(), syn.images.view(3, 2, 1, 2, 2))
@@ -68,7 +68,7 @@ def test_a_plain_view_shows_the_images_themselves() -> None:
 
 
 def test_a_view_with_copies_puts_each_copy_into_the_row_of_its_class() -> None:
-    syn = LearnableSet(numbered(6), 3, Mirrored())
+    syn = LearnableSet(numbered(6), (2,) * 3, Mirrored())
     rows = syn.by_class()
     assert rows.shape == (3, 4, 1, 2, 2)
     for label, row in enumerate(rows):
@@ -86,7 +86,7 @@ def test_gradients_flow_through_every_access_into_the_leaf(view: IdentityView | 
     weight = torch.randn(1, 2, 2, generator=torch.Generator().manual_seed(0))
     back = weight + weight.flip(-1) if view.copies == 2 else weight
     for access in ("all", "by_class", "minibatch"):
-        syn = LearnableSet(numbered(6), 3, view)
+        syn = LearnableSet(numbered(6), (2,) * 3, view)
         if access == "by_class":
             seen = syn.by_class()
         elif access == "all":
@@ -124,3 +124,20 @@ def test_a_tile_is_an_image_of_its_class_by_its_nearest_pixels(run: ImageRun, to
             places += same.tolist()
     assert len(set(places)) == 24  # each image fills at most one tile
     assert syn.all()[0].shape == (24, 1, 8, 8) and syn.images.is_leaf
+
+
+@pytest.mark.parametrize("view", [IdentityView(), Mirrored()])
+def test_classes_of_different_sizes_are_padded_and_only_their_own_images_are_present(
+    view: IdentityView | Mirrored,
+) -> None:
+    syn, counts = LearnableSet(numbered(6), (1, 3, 2), view), (1, 3, 2)
+    rows, present = syn.by_class(), syn.present
+    assert present is not None and rows.shape[:2] == present.shape == (3, 3 * view.copies)
+    assert present.sum(1).tolist() == [view.copies * count for count in counts] == list(syn.seen_counts)
+    for label, row in enumerate(rows):
+        images, labels = syn.of_class(label)
+        assert torch.equal(row[present[label]], images) and labels.tolist() == [label] * len(images)
+    torch.autograd.backward(rows[present].sum())
+    assert syn.images.grad is not None and torch.equal(
+        syn.images.grad, torch.full((6, 1, 2, 2), float(view.copies))
+    )

@@ -88,7 +88,7 @@ def test_gradients_through_a_chain_are_those_of_finite_differences() -> None:
 
 
 def test_a_learnable_set_shows_decoded_images_by_every_access() -> None:
-    step, syn = MultiFormation(2), LearnableSet(images(6), 3, DecodedView(MultiFormation(2)))
+    step, syn = MultiFormation(2), LearnableSet(images(6), (2,) * 3, DecodedView(MultiFormation(2)))
     seen, labels = syn.all()
     assert torch.equal(seen, step(syn.images)) and torch.equal(labels, syn.labels.repeat(4))
     rows = syn.by_class()

@@ -53,6 +53,31 @@ def test_the_loss_and_its_pixel_gradient_equal_a_naive_derivation(together: bool
     torch.testing.assert_close(gradient, pixels, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_padding_of_small_classes_has_no_part_in_a_match(together: bool) -> None:
+    net, real, synthetic = network(), drawn(3, 40, 1, 8, 8), drawn(3, 4, 1, 8, 8, seed=1)
+    counts = (1, 4, 2)
+    present = torch.arange(4) < torch.tensor(counts)[:, None]
+    loss, gradient = match(net, real, synthetic, layerwise_cosine, present=present, together=together)
+    own = [images[:count] for images, count in zip(synthetic, counts, strict=True)]
+    leaves = [images.clone().requires_grad_() for images in own]
+    expected = torch.zeros((), dtype=torch.float64)
+    for label, images in enumerate(leaves):
+        sides = [
+            torch.autograd.grad(
+                cross_entropy(net(batch), torch.full((len(batch),), label)),
+                list(net.parameters()),
+                create_graph=True,
+            )
+            for batch in (real[label], images)
+        ]
+        expected = expected + layerwise_cosine(*sides)
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-10, atol=0)
+    for found, here, pixels in zip(gradient, present, torch.autograd.grad(expected, leaves), strict=True):
+        torch.testing.assert_close(found[here], pixels, rtol=1e-9, atol=1e-12)
+        assert not found[~here].any()
+
+
 def test_matching_in_chunks_equals_matching_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     net, real, synthetic = network(), drawn(3, 11, 1, 8, 8), drawn(3, 2, 1, 8, 8, seed=1)
     whole = match(net, real, synthetic, layerwise_cosine)

@@ -27,7 +27,7 @@ def seen_by_a_student(
 ) -> list[tuple[list[int], list[int], Tensor, Tensor]]:
     """What a student sees of seven images of three classes: numbers, rounded down, then labels and pixels."""
     numbers = torch.arange(7.0).view(7, 1, 1, 1).expand(7, 1, 8, 8)
-    syn = LearnableSet(numbers[:6], 3, view)
+    syn = LearnableSet(numbers[:6], (2,) * 3, view)
     syn.images = (numbers + 0.01 * torch.arange(8)).contiguous()
     syn.labels = torch.arange(7) % 3
     learned = Learned(syn, 0.1, torch.eye(7, 3) if soft else None)

@@ -29,7 +29,7 @@ def test_all_turns_at_once_are_the_steps_of_one_optimiser_class_by_class(
             loss(leaf[own], target[own]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
-    syn = LearnableSet(start, classes, IdentityView())
+    syn = LearnableSet(start, (2,) * classes, IdentityView())
     turns = Turns(syn, lr=0.1, momentum=momentum)
     for target in targets:
         turns.wait()
