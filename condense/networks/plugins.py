@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from condense.errors import Refused
-from condense.files import first_line
 from condense.networks.base import Network
 from condense.networks.stack import TooSmall
 
@@ -72,7 +71,7 @@ def builder(full: str) -> Callable[..., Network]:
         except (Refused, TooSmall):
             raise
         except Exception as error:
-            reason = f"the network {full} cannot be built for images of {shape}: {first_line(error)}"
+            reason = f"the network {full} cannot be built for images of {shape}: {error}"
             raise Refused(reason) from error
         if wrong := find_network_error(made, shape, num_classes):
             raise Refused(f"the network {full}: {wrong}")
