@@ -74,7 +74,12 @@ def test_a_round_trains_the_network_between_matches_and_not_after_the_last(
 
     def noting(name: str) -> Callable[..., object]:
         function = getattr(dc, name)
-        return lambda *arguments: events.append(name) or function(*arguments)  # type: ignore[func-returns-value]
+
+        def noted(*arguments: object, **named: object) -> object:
+            events.append(name)
+            return function(*arguments, **named)
+
+        return noted
 
     for name in ("match", "train_step"):
         monkeypatch.setattr(dc, name, noting(name))
