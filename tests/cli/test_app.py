@@ -103,7 +103,10 @@ def test_bad_input_is_refused_in_one_sentence_before_anything_is_written(
         ("--eval-seeds 0", "--eval-seeds 0: hard-v1 has the seeds 0 to 4"),
         ("--eval-seeds 6", "--eval-seeds 6: hard-v1 has the seeds 0 to 4"),
         ("--results a-file/results", "cannot write to a-file/results: a-file is not a folder"),
-        ("--method dc --ipc 21 --baselines", "20 training images; --no-baselines leaves the baselines out"),
+        (
+            "--method dc --ipc 21 --baselines",
+            "takes all samples of the classes that have fewer; --no-baselines ",
+        ),
     ],
 )
 def test_a_bad_evaluation_is_refused_before_the_distillation_starts(
