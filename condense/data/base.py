@@ -16,6 +16,9 @@ from condense.files import digest
 KIND_NAMES = ("images", "graphs")
 """The kinds of data."""
 
+LONGEST = 800
+"""Largest number of characters of a note before those that cannot be printed are escaped."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
@@ -59,8 +62,9 @@ class DatasetSpec:
 
 
 def _printable(text: str) -> str:
-    """Returns a text as one line, in which characters that cannot be printed are escaped."""
+    """Returns a text as one line of `LONGEST` characters, with escapes for those that cannot be printed."""
     line = " ".join(text.split())
+    line = line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 

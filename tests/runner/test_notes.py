@@ -90,3 +90,5 @@ def test_a_note_is_one_line_that_can_be_stored_whatever_files_are_called() -> No
     )
     (note,) = spec.notes
     assert note == r"left out: \udcff b\x1b.png"
+    (cut,) = replace(spec, notes=("a" * 20_000,)).notes
+    assert len(cut) == 800 and cut.endswith("aaa...")
