@@ -182,6 +182,14 @@ SET_RECORDS = {
         "f814b79eec60f2aef87d7cf66ac9b2d778b23ab5e2b8475fbb9b03d4ff837a0f",
         "results/mutag/mirage-ipc2-seed0-graph-select-v1-gin-mean-f814b79e.json",
     ),
+    ("mirage", "graph-v2", "gcn-sum"): (
+        "f40123d2e55c2336ab873b950097eb7dde48f63ce90904d6524c3c166797dbf8",
+        "results/mutag/mirage-ipc2-seed0-graph-v2-gcn-sum-f40123d2.json",
+    ),
+    ("mirage", "graph-select-v2", "gin-mean"): (
+        "ba9c7462ca78ea23782c69c7361904ed53aecedee43e25dd7a2fd5936d402acf",
+        "results/mutag/mirage-ipc2-seed0-graph-select-v2-gin-mean-ba9c7462.json",
+    ),
 }
 """Evaluation key and place of the records of sets, by method, protocol and student."""
 
@@ -201,6 +209,10 @@ REFERENCES = {
     ("num_nodes", "reference-v1", "none"): (
         "d80a2404067ba8f539f6eccd0a751c610e4436a04eae0faf1445576222cabf63",
         "results/mutag/num_nodes-ipc0-seed0-reference-v1-none-d80a2404.json",
+    ),
+    ("whole", "graph-whole-v2", "gat-sum"): (
+        "f9d23fc39db45e7352d19ba1c5efa5d23c1b98e90070868a92beda69acfd5554",
+        "results/mutag/whole-ipc0-seed0-graph-whole-v2-gat-sum-f9d23fc3.json",
     ),
 }
 """The same of rows without a set."""
