@@ -1,10 +1,14 @@
 """Entry point of the ``condense`` command: a command that ends early prints why and returns an exit code."""
 
+import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from condense.errors import Refused, Stopped, Terminated
-from condense.termination import sigterm_as_budget
+
+NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "failed to map segment", "start new thread")
+"""What messages say where memory ran out; libraries raise plain errors then, some while they are imported."""
 
 
 def main() -> None:
@@ -13,43 +17,69 @@ def main() -> None:
     Exit codes: 0 done, 2 refused (one sentence on standard error), 3 stopped by the budget or by SIGTERM,
     130 interrupted.
     """
-    import typer
-
-    from condense.cli.app import app
-    from condense.cli.resolve import sentence
-
     given: dict[str, object] = {}  # the options of the command, which it fills in
     try:
-        # In standalone mode typer would print its usage with every refusal and swallow interrupts.
-        with sigterm_as_budget():
-            code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False, obj=given)
+        code = _run(given)
+        sys.stdout.flush()  # a full disk behind it is noticed here, not when nobody can tell any more
     except Refused as error:
+        from condense.cli.resolve import sentence
+
         _end(sentence(error, given), 2)
     except (Stopped, Terminated) as error:
         _end(str(error), 3)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        if _too_large(error):
-            told = (str(error).strip().splitlines() or ["too large"])[0]
-            _end(f"out of memory ({told}): ask for less, or use a larger machine", 2)
-        # A refusal by typer's parser; the class of these is in no public module of typer.
-        if not hasattr(error, "format_message"):
+        if (told := _told(error)) is None:
             raise
-        _end(error.format_message(), 2)
+        _end(told, 2)
     if code == 130:
         _end("interrupted; the same command goes on from the last checkpoint", 130)
     sys.exit(code)
 
 
+def _run(given: dict[str, object]) -> int:
+    import typer
+
+    from condense.cli.app import app
+    from condense.termination import sigterm_as_budget
+
+    try:
+        # In standalone mode typer would print its usage with every refusal and swallow interrupts.
+        with sigterm_as_budget():
+            return int(app(args=sys.argv[1:] or ["--help"], standalone_mode=False, obj=given) or 0)
+    except typer.Abort:
+        return 130
+
+
+def _told(error: Exception) -> str | None:
+    """Returns the sentence about an error of the parser or of the system, or None for a fault of condense."""
+    if hasattr(error, "format_message"):  # typer's parser; the class of these is in no public module of typer
+        return " ".join(str(error.format_message()).split())
+    line = (str(error).strip().splitlines() or ["too large"])[0]
+    if _too_large(error):
+        return f"out of memory ({line}): ask for less, or use a larger machine"
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename if error.filename is not None else "a file or the output"
+        return f"cannot use {place}: {error.strerror}"
+    return None
+
+
 def _too_large(error: Exception) -> bool:
     """Tells whether memory ran out; for a CPU, torch raises a plain RuntimeError."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    plain = isinstance(error, RuntimeError | ImportError | OSError)
+    return named or (plain and any(one in str(error).lower() for one in NO_MEMORY))
 
 
 def _end(sentence: str, code: int) -> NoReturn:
-    print(f"condense: {sentence}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"condense: {sentence}", file=sys.stderr, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # what cannot be written is dropped, or Python would tell of it at the very end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 

@@ -263,7 +263,15 @@ def home() -> Path:
     """
     if chosen := os.environ.get("CONDENSE_HOME"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condense"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "condense"
+    try:
+        return Path.home() / ".cache" / "condense"
+    except RuntimeError as error:
+        raise Refused(
+            "nobody knows the home folder of this user: let CONDENSE_HOME name a folder for downloads, "
+            "trained networks and checkpoints"
+        ) from error
 
 
 def data_folder(chosen: Path | None) -> Path:

@@ -1,10 +1,14 @@
 """Reads files that anybody may have written: within bounds, or with a sentence that says what is wrong."""
 
+import gzip
 import json
 import math
 import os
 import stat
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -102,6 +106,14 @@ def open_file(path: Path, at_most: int | None = None) -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
+def read_text(path: Path, at_most: int | None = None) -> str:
+    """Returns the content of a file of UTF-8 text: see `open_file`."""
+    try:
+        return read_file(path, at_most).decode()
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path} is no UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
 def read_file(path: Path, at_most: int | None = None) -> bytes:
     """Returns the content of a file: see `open_file`."""
     with open_file(path, at_most) as file:
@@ -109,6 +121,49 @@ def read_file(path: Path, at_most: int | None = None) -> bytes:
             return file.read(-1 if at_most is None else at_most)
         except OSError as error:
             raise Refused(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def refused_if_damaged(what: str) -> Iterator[None]:
+    """Refuses what a foreign decoder stumbles over in its block: it may raise anything for a damaged file.
+
+    Args:
+        what: The start of the sentence, before the error: ``"x.npz is not an intact zip file"``.
+    """
+    try:
+        yield
+    except (Refused, MemoryError):
+        raise
+    except Exception as error:
+        raise Refused(f"{what}: {first_line(error)[:200]}") from error
+
+
+def open_zip(file: BinaryIO, where: str, form: str) -> zipfile.ZipFile:
+    """Opens a zip file for reading.
+
+    Args:
+        file: What `open_file` returned.
+        where: Its name, for the refusal.
+        form: What it should be: ``"an intact zip file"``.
+    """
+    with refused_if_damaged(f"{where} is not {form}"):
+        return zipfile.ZipFile(file)
+
+
+def read_member(archive: zipfile.ZipFile, name: str, what: str) -> bytes:
+    """Returns the content of a file in a zip file, within the bounds of `require_plausible`."""
+    info = archive.getinfo(name)
+    require_plausible(info.file_size, info.compress_size, what)
+    with refused_if_damaged(f"{what} is damaged"):
+        return archive.read(info)
+
+
+def gunzip(data: bytes, what: str) -> bytes:
+    """Returns what gzip compressed, within the bounds of `require_plausible`."""
+    with refused_if_damaged(f"{what} is damaged"), gzip.GzipFile(fileobj=BytesIO(data)) as file:
+        unpacked = file.read(max(BOMB, PACKED * len(data)) + 1)
+    require_plausible(len(unpacked), len(data), what)
+    return unpacked
 
 
 def require_plausible(unpacked: int, packed: int, what: str) -> None:

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "resources": {"errors", "termination"},
     "protocol": {"errors", "files", "schema"},
     "augment": {"errors"},
-    "data": {"errors", "files", "augment"},
+    "data": {"errors", "files", "reading", "augment"},
     "networks": {"errors", "data"},
     "store": BASE | {"augment", "data"},
     "training": DATA,

@@ -15,11 +15,17 @@ from condense.networks.graph import (
     graph_chunks,
     in_graph_chunks,
 )
-from condense.networks.registry import NETWORKS, build_network, full_name, network_names
+from condense.networks.registry import (
+    NETWORKS,
+    build_network,
+    full_name,
+    network_names,
+    network_tensors,
+)
 from condense.networks.stack import TooSmall
 
 __all__ = [
     "CHUNK", "GRAPH_NETWORKS", "NETWORKS", "GraphNetwork", "Network", "TooSmall", "build_graph_network",
     "build_network", "features_in_chunks", "full_name", "graph_chunks", "in_chunks", "in_graph_chunks",
-    "initialise_", "network_in_chunks", "network_names",
+    "initialise_", "network_in_chunks", "network_names", "network_tensors",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 
 import torch
+from torch import Tensor
 
 from condense.errors import Refused, unknown
 from condense.networks.base import Network, initialise_
@@ -62,17 +63,29 @@ def build_network(
     Raises:
         Refused: If there is no network of that name, or the images are too small for it.
     """
+    net = _without_memory(name, shape, num_classes)
+    net.to_empty(device=device)
+    initialise_(net, generator)
+    return net
+
+
+def network_tensors(name: str, shape: tuple[int, int, int], num_classes: int) -> dict[str, Tensor]:
+    """Returns the state of a network as tensors without memory, which have only a type and a shape.
+
+    The arguments and refusals are those of `build_network`.
+    """
+    return dict(_without_memory(name, shape, num_classes).state_dict())
+
+
+def _without_memory(name: str, shape: tuple[int, int, int], num_classes: int) -> Network:
     make = _builder(name)
     try:
         with torch.device("meta"):
-            net = make(shape, num_classes)
+            return make(shape, num_classes)
     except TooSmall:
         least = smallest_side(name)
         needed = "larger images" if least is None else f"images of at least {least} x {least} pixels"
         raise Refused(f"{name} needs {needed}; these are {shape[1]} x {shape[2]}") from None
-    net.to_empty(device=device)
-    initialise_(net, generator)
-    return net
 
 
 def network_names() -> tuple[str, ...]:

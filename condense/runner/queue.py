@@ -1,11 +1,20 @@
 """Queues: TOML files that list cells of the board, the most important ones first."""
 
+import math
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 from condense.errors import Refused, unknown
+from condense.reading import read_text, refused_if_damaged
 from condense.runner.cell import CellSpec
+
+MAX_BYTES = 2**20
+"""Largest queue that is read, in bytes."""
+MAX_CELLS = 100_000
+"""Largest number of cells of a queue."""
+LISTS = ("dataset", "method", "ipc", "student")
+"""Fields of a cell that may be a list, which stands for one cell for each item."""
 
 
 def read_queue(path: Path) -> list[CellSpec]:
@@ -17,29 +26,33 @@ def read_queue(path: Path) -> list[CellSpec]:
     Raises:
         Refused: if the file is missing or is not TOML, or a table holds an unknown field or a wrong value.
     """
-    try:
-        tables = tomllib.loads(path.read_text()).get("cell", [])
-    except OSError as error:
-        raise Refused(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} is not TOML: {error}") from error
+    with refused_if_damaged(f"{path} is not TOML"):
+        tables = tomllib.loads(read_text(path, MAX_BYTES)).get("cell", [])
     if not isinstance(tables, list) or not tables:
         raise Refused(f"{path} holds no [[cell]]")
+    if (count := sum(map(_count, tables))) > MAX_CELLS:
+        raise Refused(f"{path} stands for {count} cells; a queue has at most {MAX_CELLS}")
     return [cell for table in tables for cell in _cells(table, path)]
+
+
+def _count(table: object) -> int:
+    """Returns the number of cells that a table stands for."""
+    lists = [table.get(name) for name in LISTS] if isinstance(table, dict) else []
+    return math.prod(len(one) for one in lists if isinstance(one, list))
 
 
 def _cells(table: object, path: Path) -> list[CellSpec]:
     if not isinstance(table, dict):
-        raise Refused(f"{path}: cell = {table!r} is not a table; write [[cell]]")
+        raise Refused(f"{path}: cell = {repr(table)[:60]} is not a table; write [[cell]]")
     known = [field.name for field in fields(CellSpec)]
     if strange := [name for name in table if name not in known]:
         raise unknown(f"field of a cell in {path}:", strange[0], known)
-    for name in ("dataset", "method", "ipc", "student"):
+    for name in LISTS:
         if isinstance(several := table.get(name), list):
             return [cell for value in several for cell in _cells({**table, name: value}, path)]
     for name, value in table.items():
         if wanted := _wanted(name, value):
-            raise Refused(f"{path}: {name} = {value!r} is not {wanted}")
+            raise Refused(f"{path}: {name} = {repr(value)[:60]} is not {wanted}")
     values = dict(table)
     if "seeds" in values:
         values["seeds"] = tuple(values["seeds"])
@@ -51,7 +64,7 @@ def _cells(table: object, path: Path) -> list[CellSpec]:
 def _wanted(name: str, value: object) -> str | None:
     """Returns what a field's value should be, in words, if it is something else."""
     if name == "seeds":
-        fine = isinstance(value, list) and all(type(seed) is int for seed in value)
+        fine = isinstance(value, list) and all(type(seed) is int and abs(seed) < 2**63 for seed in value)
         return None if fine else "a list of whole numbers"
     if name == "ipc_per_class" and isinstance(value, dict):
         return None  # `counts_of` checks what it holds
@@ -65,4 +78,5 @@ def _wanted(name: str, value: object) -> str | None:
     }
     others |= dict.fromkeys(("ipc", "size", "eval_seeds"), (int, "a whole number"))
     wanted, words = others.get(name, (str, "text"))
-    return None if type(value) is wanted else words
+    fits = type(value) is wanted and not (isinstance(value, int) and abs(value) >= 2**63)
+    return None if fits else words

@@ -7,6 +7,8 @@ shapes if the names differ; so the networks of other code bases fit, such as tor
 stem of `condense.networks.resnet`.
 """
 
+import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from torch import Tensor
 from condense.data import ImageSpec
 from condense.errors import Refused, Remedy
 from condense.files import hash_tensors
-from condense.networks import build_network
+from condense.networks import network_tensors
+from condense.reading import BOMB, open_file, open_zip, refused_if_damaged, require_plausible
 from condense.teachers.header import Header
 from condense.teachers.teacher import COUNTER, KEY, Teacher, load_teacher
 
@@ -41,8 +44,7 @@ def read_teacher(path: Path, device: torch.device | str = "cpu", *, network: str
     Raises:
         Refused: if the file is damaged, or its tensors are not those of the network.
     """
-    if not path.is_file():
-        raise Refused(f"there is no file {path}")
+    open_file(path).close()
     if path.suffix == ".safetensors":
         if KEY in _metadata(path):
             return load_teacher(path, device)
@@ -56,7 +58,7 @@ def read_teacher(path: Path, device: torch.device | str = "cpu", *, network: str
         network=network, dataset=None, classes=spec.classes, shape=spec.shape, mean=spec.mean, std=spec.std,
         train_hash=None, accuracy=None, training={"foreign": hash_tensors(state)},
     )  # fmt: skip
-    ours = build_network(network, spec.shape, spec.num_classes, torch.Generator()).state_dict()
+    ours = network_tensors(network, spec.shape, spec.num_classes)
     wanted = {name: value.shape for name, value in ours.items() if not name.endswith(COUNTER)}
     return Teacher.of(header, _matched(state, wanted, ordered, f"{path} does not hold a {network}"), device)
 
@@ -93,16 +95,22 @@ def _metadata(path: Path) -> Mapping[str, str]:
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
+    with refused_if_damaged(f"{path} cannot be read"), safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}
 
 
 def _of_torch(path: Path) -> dict[str, Tensor]:
     """Reads the state dict of a PyTorch file without executing anything."""
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds, one of them the pickle module's own
-        raise Refused(f"{path} cannot be read as plain tensors, and nothing else is read") from error
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if zipfile.is_zipfile(file):
+            with open_zip(file, str(path), "a PyTorch file") as archive:
+                require_plausible(sum(one.file_size for one in archive.infolist()), size, str(path))
+        file.seek(0)
+        try:
+            held = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # of many kinds, one of them the pickle module's own
+            raise Refused(f"{path} cannot be read as plain tensors, and nothing else is read") from error
     for key in ("state_dict", "model"):  # where training scripts put it
         if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
             held = held[key]
@@ -111,4 +119,11 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
         raise Refused(
             f"{path} holds no state dict: a mapping from names to tensors, by itself or as state_dict"
         )
-    return {str(name): value for name, value in held.items()}
+    state = {str(name): value for name, value in held.items()}
+    for name, value in state.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise Refused(f"{path}: {name} is no plain tensor, which holds each of its numbers")
+    # A tensor may repeat numbers without holding them; some repeat all of another, as tied weights do.
+    if sum(value.numel() * value.element_size() for value in state.values()) > max(BOMB, 4 * size):
+        raise Refused(f"{path} declares tensors that are larger than the file")
+    return state

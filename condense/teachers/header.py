@@ -11,6 +11,8 @@ from condense.reading import parse_json, require_version
 
 FORMAT = "condense-teacher"
 VERSION = 1
+MAX_SIDE = 2048
+"""Largest side of the images of a teacher, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +81,15 @@ class Header:
 
 
 def _text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
+    return isinstance(value, str) and 0 < len(value) <= 10_000
 
 
 def _number(value: object, above: float = -math.inf) -> bool:
     return isinstance(value, int | float) and type(value) is not bool and above < value < math.inf
+
+
+def _side(value: object) -> bool:
+    return type(value) is int and 0 < value <= MAX_SIDE
 
 
 def _list(value: object, fits: Callable[[object], bool]) -> bool:
@@ -94,7 +100,7 @@ _FORMS: Mapping[str, Callable[[Any], bool]] = {
     "network": _text,
     "dataset": lambda value: value is None or _text(value),
     "classes": lambda value: _list(value, _text) and len(value) > 1,
-    "shape": lambda value: _list(value, lambda side: type(side) is int and side > 0) and len(value) == 3,
+    "shape": lambda value: _list(value, _side) and len(value) == 3,
     "mean": lambda value: _list(value, _number),
     "std": lambda value: _list(value, lambda scale: _number(scale, above=0)),
     "train_hash": lambda value: value is None or _text(value),

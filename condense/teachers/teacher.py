@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from condense.data import ImageSpec
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors, locked, write_atomic
-from condense.networks import Network, build_network, network_in_chunks
+from condense.networks import Network, build_network, network_in_chunks, network_tensors
+from condense.reading import open_file
 from condense.teachers.header import Header
 
 KEY = "teacher"
@@ -102,8 +103,7 @@ def load_teacher(path: Path, device: torch.device | str = "cpu") -> Teacher:
     Raises:
         Refused: if the file does not hold a complete teacher of a known network.
     """
-    if not path.is_file():
-        raise Refused(f"there is no file {path}")
+    open_file(path).close()
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -215,9 +215,12 @@ def stored(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
 
 
 def _assembled(header: Header, tensors: Mapping[str, Tensor], device: torch.device | str) -> Teacher:
-    network = build_network(header.network, header.shape, len(header.classes), torch.Generator(), device)
-    state = network.state_dict()
-    expected = {name: value for name, value in state.items() if not name.endswith(COUNTER)}
+    shape, classes = header.shape, len(header.classes)
+    expected = {  # compared before the network itself takes any memory
+        name: value
+        for name, value in network_tensors(header.network, shape, classes).items()
+        if not name.endswith(COUNTER)
+    }
     if odd := sorted(expected.keys() ^ tensors.keys()):
         state_of = "is missing" if odd[0] in expected else f"is no tensor of {header.network}"
         raise Refused(f"the tensor {odd[0]} {state_of}")
@@ -229,7 +232,8 @@ def _assembled(header: Header, tensors: Mapping[str, Tensor], device: torch.devi
             )
         if not bool(torch.isfinite(tensors[name]).all()):
             raise Refused(f"the tensor {name} holds a number that is not finite")
-    network.load_state_dict({**state, **tensors})
+    network = build_network(header.network, shape, classes, torch.Generator(), device)
+    network.load_state_dict({**network.state_dict(), **tensors})
     network.eval().requires_grad_(False)
     return Teacher(
         network=network,

@@ -4,9 +4,6 @@ Many numbers are parsed at once with NumPy, so that the 9 million numbers of mol
 second. An error names the file and the line.
 """
 
-import gzip
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,6 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from condense.errors import Refused
+from condense.reading import gunzip, open_file, open_zip, read_file, read_member
 
 MAX_DIGITS = 18
 """Largest number of digits of a number, so that it fits into 64 bits."""
@@ -60,13 +58,10 @@ class Files:
         """
         if name not in self:
             raise Refused(f"{self.where} holds no file {name}")
-        try:
-            self.read.add(name)
-            text = self.read_bytes(self.places[name][-1])
-            text = gzip.decompress(text) if name.endswith(".gz") else text
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise Refused(f"{name} in {self.where} is damaged: {error}") from error
-        return integers(text, f"{name} in {self.where}", columns, more)
+        what = f"{name} in {self.where}"
+        self.read.add(name)
+        text = self.read_bytes(self.places[name][-1])
+        return integers(gunzip(text, what) if name.endswith(".gz") else text, what, columns, more)
 
     def column(self, name: str) -> Int64[np.ndarray, " n"]:
         """Reads a file with one whole number per line."""
@@ -81,14 +76,11 @@ def open_files(path: Path) -> Files:
     """
     if path.is_dir():
         found = (str(file) for pattern in PATTERNS for file in path.glob(pattern) if file.is_file())
-        return Files(path, _by_last_part(found), lambda name: Path(name).read_bytes())
-    if not path.is_file():
-        raise Refused(f"there is no file or folder {path}")
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise Refused(f"{path} is not an intact zip file: {error}") from error
-    return Files(path, _by_last_part(archive.namelist()), archive.read)
+        return Files(path, _by_last_part(found), lambda name: read_file(Path(name)))
+    archive = open_zip(open_file(path), f"{path}", "an intact zip file")
+    return Files(
+        path, _by_last_part(archive.namelist()), lambda name: read_member(archive, name, f"{name} in {path}")
+    )
 
 
 def _by_last_part(names: Iterable[str]) -> dict[str, list[str]]:

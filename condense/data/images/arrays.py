@@ -1,7 +1,7 @@
 """Reads image datasets that are arrays: ``.npz`` files, scikit-learn's digits, torchvision's downloads."""
 
+import math
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,10 @@ from condense.data.images.known import KnownImages
 from condense.data.notes import few
 from condense.errors import Refused
 from condense.files import first_line, home, locked, require_writable
+from condense.reading import open_file, open_zip, refused_if_damaged, require_plausible
 
+MAX_HEADER = 1000
+"""Longest header of an array that is parsed; that of images has about 100 characters."""
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 LAYOUT = "train_images and test_images (N, H, W, C) uint8, train_labels and test_labels (N,) integers from 0"
 
@@ -53,26 +56,36 @@ def read_npz(path: Path) -> RawImages:
     Raises:
         Refused: If the file is missing or damaged, or does not contain these arrays.
     """
-    if not path.is_file():
-        raise Refused(f"there is no file {path}")
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
+    with open_file(path) as handle:
+        if handle.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
             raise Refused(f"{path} is one array, not an .npz file with {LAYOUT}")
-        with file:
+        with open_zip(handle, f"{path}", "an intact .npz file") as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             for key in KEYS:
-                if key not in file.files:
-                    raise Refused(
-                        f"{path} holds no {key!r}, only {', '.join(sorted(file.files)) or 'nothing'}"
-                    )
-            arrays = {key: file[key] for key in KEYS}
-            others = sorted(set(file.files) - set(KEYS))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise Refused(f"{path} is not an intact .npz file: {first_line(error)}") from error
+                if key not in members:
+                    raise Refused(f"{path} holds no {key!r}, only {few(sorted(members)) or 'nothing'}")
+            with refused_if_damaged(f"{path} is not an intact .npz file"):
+                arrays = {key: _array(archive, members[key], f"{key} in {path}") for key in KEYS}
+            others = sorted(set(members) - set(KEYS))
     checks = (_images, _labels, _images, _labels)
     parts = [check(arrays[key], f"{key} in {path}") for check, key in zip(checks, KEYS, strict=True)]
     notes = (f"left out: {len(others)} other arrays: {few(others)}",) if others else ()
     return RawImages(parts[0], parts[1], parts[2], parts[3], None, str(path), notes=notes)
+
+
+def _array(archive: zipfile.ZipFile, name: str, what: str) -> np.ndarray:
+    """Reads an array after comparing the size that its header declares with that of its file."""
+    file, info = np.lib.format, archive.getinfo(name)
+    require_plausible(info.file_size, info.compress_size, what)
+    with archive.open(info) as member:
+        version = file.read_magic(member)
+        header = file.read_array_header_1_0 if version == (1, 0) else file.read_array_header_2_0
+        shape, _, dtype = header(member, max_header_size=MAX_HEADER)
+        declared, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
+    if dtype.hasobject or min(shape, default=0) < 0 or declared != held:
+        raise Refused(f"{what} is no array of numbers: {dtype}, {shape}, in {held} bytes")
+    with archive.open(info) as member:
+        return np.asarray(file.read_array(member, allow_pickle=False, max_header_size=MAX_HEADER))
 
 
 def read_digits() -> RawImages:

@@ -11,6 +11,7 @@ systems leave behind, are no data; these and whatever else lies beside the class
 note.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ from condense.data.images.pictures import (
 from condense.data.images.resize import centred, resized
 from condense.data.notes import few, is_leftover, on_resizing
 from condense.errors import Refused, Remedy
+from condense.reading import read_text
 
 TEST_SHARE = 0.2
 """Share of each class that becomes the test split if the folder has none."""
@@ -109,14 +111,14 @@ def read_tiny(root: Path, classes: tuple[str, ...], *, skip_unreadable: bool = F
         Refused: If a folder is missing or a file cannot be read.
     """
     annotations = root / "val" / "val_annotations.txt"
-    if not annotations.is_file():
+    if not os.path.isfile(annotations):
         raise Refused(
             f"tiny-imagenet is not at {root} (no {annotations}); unpack tiny-imagenet-200.zip there"
         )
     label_of = {name: label for label, name in enumerate(classes)}
     train = _of_classes([root / "train" / name / "images" for name in classes])
     test: list[ImageFile] = []
-    for number, line in enumerate(annotations.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(annotations).splitlines(), start=1):
         fields = line.split("\t")
         if len(fields) < 2 or fields[1] not in label_of:
             raise Refused(f"line {number} of {annotations} names no class of tiny-imagenet: {line[:60]!r}")

@@ -18,7 +18,9 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from condense.errors import Refused
 from condense.files import first_line
+from condense.reading import open_file
 
 T = TypeVar("T")
 
@@ -30,6 +32,9 @@ COLOURS = {
     "RGBA": "with an alpha channel",
 }
 """Readable names of Pillow's colour modes."""
+
+MAX_PIXELS = 2**26
+"""Largest number of pixels of a file that is decoded: 8192 x 8192."""
 
 WHITE = 255
 """The value of all channels behind transparent parts."""
@@ -84,7 +89,9 @@ class DecodedImage:
 def opened(path: Path, work: Callable[[Image.Image], T]) -> T | Unreadable:
     """Opens an image and applies a function to it; returns the reason if that fails."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:  # known before any pixel is decoded
+                return Unreadable(f"{image.width} x {image.height} pixels, more than are read")
             if image.mode[0] in "IF":  # a conversion would clip these values to 0 .. 255, not scale them
                 return Unreadable("not 8 bits a channel")
             return work(image)
@@ -94,7 +101,9 @@ def opened(path: Path, work: Callable[[Image.Image], T]) -> T | Unreadable:
         return Unreadable(_reason(error))
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    if isinstance(error, Refused):
+        return _reason(error.__cause__) if error.__cause__ else "no plain file"
     if isinstance(error, FileNotFoundError):
         return "missing"
     if isinstance(error, UnidentifiedImageError):

@@ -8,12 +8,17 @@ from torch.nn.functional import interpolate
 from condense.errors import Refused
 
 MIN_SIZE = 4
+MAX_SIZE = 8192
+"""Bounds of the side that images are resized to, in pixels."""
 
 
 def require_size(size: int | None) -> None:
-    """Refuses a size below `MIN_SIZE`, which is too small for every network."""
+    """Refuses a size below `MIN_SIZE`, which is too small for every network, and one above `MAX_SIZE`."""
     if size is not None and size < MIN_SIZE:
         reason = f"the size {size} is too small: images must be at least {MIN_SIZE} x {MIN_SIZE} pixels"
+        raise Refused(reason, setting="size", value=size)
+    if size is not None and size > MAX_SIZE:
+        reason = f"the size {size} is too large: images can have at most {MAX_SIZE} x {MAX_SIZE} pixels"
         raise Refused(reason, setting="size", value=size)
 
 

@@ -75,7 +75,7 @@ def load_images(
     Raises:
         Refused: If there is no such dataset, or its files are damaged or contradict each other.
     """
-    name, at = name_or_path, re.fullmatch(r"([^/]+)@(\d+)", name_or_path)
+    name, at = name_or_path, re.fullmatch(r"([^/]+)@([0-9]{1,12})", name_or_path)
     if at and (at[1] in KNOWN or at[1].startswith("imagenet:")):
         if size not in (None, int(at[2])):
             raise Refused(f"{name_or_path} already contains another size", setting="size", value=size)

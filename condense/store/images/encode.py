@@ -5,6 +5,7 @@ back, so the loss of a JPEG is part of the set from the start. PNG loses nothing
 library may decode a pixel differently by one; the content hash covers the files, not the decoded pixels.
 """
 
+import math
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from condense.errors import Refused, unknown
+from condense.reading import require_plausible
 from condense.store.images.manifest import EncodingPart
 
 NO_ENCODING = "none"
@@ -47,6 +49,7 @@ class EncodedImages:
         ends = self.offsets.tolist()
         if not ends or ends[0] != 0 or ends[-1] != len(self.data) or ends != sorted(ends):
             raise Refused(f"the offsets of the encoded images do not cut their {len(self.data)} bytes")
+        require_plausible((len(ends) - 1) * math.prod(shape), len(self.data), "the encoded images")
         images = torch.empty((len(ends) - 1, *shape), dtype=torch.uint8)
         data = self.data.numpy()
         for number, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):

@@ -103,7 +103,7 @@ def test_unreadable_files_are_counted_and_named(tmp_path: Path) -> None:
         load_images(str(root))
     told = str(refusal.value).replace(f"{root}/", "")
     assert told.startswith("4 of 18 files cannot be read as 8-bit images: a/3.png (not an image), ")
-    assert "b/0.png (is a directory), b/1.png (" in told and "b/2.png" not in told
+    assert "b/0.png (no plain file), b/1.png (" in told and "b/2.png" not in told
     assert refusal.value.reason.endswith(" and 1 more")
     assert told.endswith("; skip_unreadable=True leaves these files out")
     assert "\n" not in told

@@ -211,7 +211,7 @@ BAD: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
         {"test_images": np.zeros((20, 9, 9), np.uint8)},
         r"\(1, 8, 8\) and test images of \(1, 9, 9\)",
     ),
-    "pickle": ({"train_images": np.array([{}] * 40)}, "not an intact .npz file"),
+    "pickle": ({"train_images": np.array([{}] * 40)}, "is no array of numbers"),
 }
 
 
