@@ -20,7 +20,8 @@ def main() -> None:
     given: dict[str, object] = {}  # the options of the command, which it fills in
     try:
         code = _run(given)
-        sys.stdout.flush()  # a full disk behind it is noticed here, not when nobody can tell any more
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()  # a full disk behind it is noticed here, not when nobody can tell any more
     except Refused as error:
         from condense.cli.resolve import sentence
 
@@ -75,7 +76,7 @@ def _too_large(error: Exception) -> bool:
 def _end(sentence: str, code: int) -> NoReturn:
     with suppress(OSError):
         print(f"condense: {sentence}", file=sys.stderr, flush=True)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:  # what cannot be written is dropped, or Python would tell of it at the very end

@@ -245,7 +245,7 @@ def require_writable(folder: Path) -> None:
         Refused: If it cannot.
     """
     existing = folder
-    while not existing.exists() and existing != existing.parent:
+    while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
         raise Refused(f"cannot write to {folder}: {existing} is not a folder")
@@ -280,6 +280,6 @@ def data_folder(chosen: Path | None) -> Path:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, or the name of its class if there is no message."""
+    """Returns the first line of an error's message, cut off if it is long, or else the name of its class."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0][:200] if lines else type(error).__name__

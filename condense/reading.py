@@ -17,6 +17,8 @@ from condense.files import first_line
 
 DEEPEST = 64
 """The deepest nesting of JSON that is read."""
+LONGEST_KEY = 255
+"""Largest number of characters of a key that is read."""
 BOMB = 2**27
 """Bytes from which on a file must not unpack to more than `PACKED` times its size."""
 PACKED = 100
@@ -27,7 +29,7 @@ def parse_json(text: str | bytes, what: str) -> Any:
     """Parses JSON in which every value can be used and written again.
 
     Refused besides what is not JSON: numbers that are not finite or need more than 64 bits, keys that an
-    object has twice, halves of UTF-16 pairs, and nesting deeper than `DEEPEST`.
+    object has twice or that are endless, halves of UTF-16 pairs, and nesting deeper than `DEEPEST`.
 
     Args:
         text: The JSON, as text or as UTF-8.
@@ -69,6 +71,8 @@ def _whole(text: str) -> int:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
+    if (longest := max(map(len, values), default=0)) > LONGEST_KEY:
+        raise ValueError(f"a key has {longest} characters")
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
@@ -135,7 +139,7 @@ def refused_if_damaged(what: str) -> Iterator[None]:
     except (Refused, MemoryError):
         raise
     except Exception as error:
-        raise Refused(f"{what}: {first_line(error)[:200]}") from error
+        raise Refused(f"{what}: {first_line(error)}") from error
 
 
 def open_zip(file: BinaryIO, where: str, form: str) -> zipfile.ZipFile:

@@ -110,8 +110,11 @@ class Options:
 
     def cell(self, reference: str | None = None) -> "CellSpec":
         """Returns the cell that the options name, or the row of a reference."""
+        from condense.errors import Refused
         from condense.runner.cell import CellSpec
 
+        if self.method == "":  # which stands for the default in a cell
+            raise Refused("an empty name is no method", setting="method", value="")
         return CellSpec(
             method=reference or self.method or "", ipc=self.ipc, ipc_per_class=self.ipc_per_class,
             imbalanced=self.imbalanced, dataset=self.dataset, size=self.size,

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from condense.errors import Refused
-from condense.files import ASIDE, canonical, hash_tensors, locked
+from condense.files import ASIDE, canonical, first_line, hash_tensors, locked
 from condense.reading import parse_json, read_file, require_version
 from condense.schema import find_form_error, json_schema
 from condense.store.graphs.manifest import GraphContent, find_graph_content_error
@@ -44,7 +44,7 @@ def write_set(
     Raises:
         Refused: if something other than a set is there, or the place cannot be written.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     texts = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
     try:
         require_replaceable(path)
@@ -200,7 +200,7 @@ def read_tensors(path: Path, listed: Sequence[TensorPart]) -> dict[str, Tensor]:
     try:
         tensors = load(read_file(file))
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise Refused(f"{file} is truncated or damaged: {error}") from error
+        raise Refused(f"{file} is truncated or damaged: {first_line(error)}") from error
     wanted = {part["name"]: part for part in listed}
     if missing := wanted.keys() - tensors.keys():
         raise Refused(f"{file} lacks the tensor {min(missing)!r} that {MANIFEST} lists")

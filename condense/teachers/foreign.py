@@ -18,7 +18,7 @@ from torch import Tensor
 
 from condense.data import ImageSpec
 from condense.errors import Refused, Remedy
-from condense.files import hash_tensors
+from condense.files import first_line, hash_tensors
 from condense.networks import network_tensors
 from condense.reading import BOMB, open_file, open_zip, refused_if_damaged, require_plausible
 from condense.teachers.header import Header
@@ -91,7 +91,7 @@ def _metadata(path: Path) -> Mapping[str, str]:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise Refused(f"{path} is not a whole .safetensors file: {error}") from error
+        raise Refused(f"{path} is not a whole .safetensors file: {first_line(error)}") from error
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

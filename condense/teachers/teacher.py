@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from condense.data import ImageSpec
 from condense.errors import Refused
-from condense.files import canonical, hash_tensors, locked, write_atomic
+from condense.files import canonical, first_line, hash_tensors, locked, write_atomic
 from condense.networks import Network, build_network, network_in_chunks, network_tensors
 from condense.reading import open_file
 from condense.teachers.header import Header
@@ -111,7 +111,7 @@ def load_teacher(path: Path, device: torch.device | str = "cpu") -> Teacher:
                 raise Refused(f"{path} is no teacher of condense's: its metadata does not hold {KEY!r} alone")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
-        raise Refused(f"{path} is not a whole .safetensors file: {error}") from error
+        raise Refused(f"{path} is not a whole .safetensors file: {first_line(error)}") from error
     header = Header.parse(metadata[KEY], path)
     try:
         return _assembled(header, tensors, device)

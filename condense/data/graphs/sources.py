@@ -122,7 +122,7 @@ def load_graphs(name_or_path: str, *, data_dir: Path | None = None, undirected: 
         if "/" in name_or_path or os.sep in name_or_path or path.suffix == ".zip":
             raise Refused(f"there is no file or folder {path}")
         raise unknown("graph dataset", name_or_path, GRAPH_NAMES, setting="dataset")
-    stem = path.resolve().name.removesuffix(".zip")
+    stem = Path(os.path.realpath(path)).name.removesuffix(".zip")
     if stem in NAME_OF_FOLDER:
         return _known(NAME_OF_FOLDER[stem], read_graphs(path))
     if stem.lower() in KNOWN_GRAPHS:

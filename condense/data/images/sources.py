@@ -191,7 +191,7 @@ def _starts(hashes: Sequence[str]) -> str:
 
 def _free_name(path: Path) -> str:
     """Returns the name of a user's file or folder; refuses the name of a known dataset."""
-    name = path.resolve().stem if path.suffix == ".npz" else path.resolve().name
+    name = Path(os.path.realpath(path)).stem if path.suffix == ".npz" else Path(os.path.realpath(path)).name
     if name.split("@")[0] in KNOWN:
         raise Refused(f"{path} has the name of a known dataset: rename it, so that results are not mixed up")
     return name

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from condense.augment.views import Views
 from condense.errors import Refused
-from condense.files import canonical, hash_tensors
+from condense.files import canonical, first_line, hash_tensors
 from condense.reading import open_file
 from condense.store.images.manifest import PART_OF, ImageContent, ReplayedLabelPart, ShardPart
 
@@ -257,7 +257,7 @@ class Replay:
                 self._check_header(file, shard, path)
                 yield file
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise Refused(f"{path} is truncated or damaged: {error}") from error
+            raise Refused(f"{path} is truncated or damaged: {first_line(error)}") from error
 
     def _check_header(self, file: Any, shard: int, path: Path) -> None:
         if (named := (file.metadata() or {}).get(METADATA)) != (wanted := shard_metadata(self.images, shard)):
