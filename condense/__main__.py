@@ -75,6 +75,7 @@ def _too_large(error: Exception) -> bool:
 
 def _end(sentence: str, code: int) -> NoReturn:
     with suppress(OSError):
+        sentence = sentence.encode(errors="backslashreplace").decode()  # names of files may be no UTF-8
         print(f"condense: {sentence}", file=sys.stderr, flush=True)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:

@@ -244,6 +244,12 @@ def require_writable(folder: Path) -> None:
     Raises:
         Refused: If it cannot.
     """
+    try:
+        os.lstat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # a name that is too long, links in a circle, or no name at all
+        raise Refused(f"cannot write to {folder}: {getattr(error, 'strerror', None) or error}") from error
     existing = folder
     while not os.path.lexists(existing) and existing != existing.parent:
         existing = existing.parent

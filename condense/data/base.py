@@ -1,5 +1,6 @@
 """What datasets of images and of graphs share: a specification, and splits of labelled samples."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ KIND_NAMES = ("images", "graphs")
 
 LONGEST = 800
 """Largest number of characters of a note before those that cannot be printed are escaped."""
+LONGEST_NAME = 255
+"""Largest number of characters of the name of a dataset or a class."""
+UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no name holds: control characters, and bytes of a file's name that are no UTF-8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,13 @@ class DatasetSpec:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Makes each note one line that can be printed and stored, whatever the names of files hold."""
+        """Makes each note one line that can be stored, and refuses names that cannot be."""
+        for name in (self.name, *self.classes):
+            if len(name) > LONGEST_NAME or UNNAMEABLE.search(name):
+                raise Refused(
+                    f"{ascii(name[:60])} cannot be the name of a dataset or a class: a name is one line "
+                    f"of text of at most {LONGEST_NAME} characters"
+                )
         object.__setattr__(self, "notes", tuple(map(_printable, self.notes)))
 
     @property

@@ -14,6 +14,7 @@ from condense.data import KIND_NAMES
 from condense.distillation.method import ImageMethod, Method, Recipe, alternatives
 from condense.distillation.wrapper import Wrapper, wrapped
 from condense.errors import Refused, unknown
+from condense.schema import LARGEST
 
 GROUP = "condense.methods"
 """The entry-point group for methods of other packages: ``name = "package.module:Class"``."""
@@ -192,6 +193,10 @@ def parse(method: Method, name: str, value: object) -> object:
         of = " | ".join("None" if one is NoneType else one.__name__ for one in types)
         reason = f"{method.name}'s {name} is of type {of}"
         raise Refused(reason, setting=method.setting(name), value=value) from error
+    if isinstance(found, int | float) and abs(found) > (LARGEST if isinstance(found, float) else 2**63 - 1):
+        size = "float32" if isinstance(found, float) else "64 bits"
+        reason = f"{method.name}'s {name} is too large for {size}"
+        raise Refused(reason, setting=method.setting(name), value=value)
     method.require_choice(name, found)
     return found
 

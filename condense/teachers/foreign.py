@@ -103,7 +103,9 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
     """Reads the state dict of a PyTorch file without executing anything."""
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if zipfile.is_zipfile(file):
+        with refused_if_damaged(f"{path} is no PyTorch file"):
+            zipped = zipfile.is_zipfile(file)
+        if zipped:
             with open_zip(file, str(path), "a PyTorch file") as archive:
                 require_plausible(sum(one.file_size for one in archive.infolist()), size, str(path))
         file.seek(0)

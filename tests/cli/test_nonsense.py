@@ -178,7 +178,7 @@ WHOLE: tuple[tuple[str, ...], ...] = (
 
 
 def nonsense(rng: random.Random) -> list[str]:
-    """Returns the arguments of a wrong command line: one that is wrong as a whole, or in one of its options."""
+    """Returns the arguments of a command line that is wrong as a whole, or in one of its options."""
     if rng.random() < 0.3:
         return [*rng.choice(WHOLE)]
     command = rng.choice([name for name in COMMANDS if OPTIONS[name]])
