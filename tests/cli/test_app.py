@@ -210,7 +210,7 @@ def test_a_stored_set_is_not_evaluated_with_settings_that_do_not_fit(
         ("evaluate --reference whole --teacher a.pt", "--teacher a.pt: whole goes by the class ids"),
         ("show", "Missing argument"),
         ("leaderboard", "there is no folder results; condense run makes records"),
-        ("bench none.toml", "cannot read none.toml: "),
+        ("bench none.toml", "there is no file none.toml"),
         ("lost", "No such command 'lost'"),
     ],
 )
