@@ -95,6 +95,10 @@ class Terminated(BaseException):
     """
 
 
+class Damaged(Exception):
+    """A file does not hold what was once written to it; its content is made again."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, setting: str | None = None) -> Refused:
     """Returns the refusal of an unknown name, with the nearest valid names.
 

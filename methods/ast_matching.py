@@ -167,7 +167,7 @@ class AST(MTT):
             )  # fmt: skip
             if rollback.step(step, end.loss):
                 run.log(loss=end.loss, lr=learned.lr)
-        lr, count = float(learned.lr.detach()), rollback.count
+        lr, count = float(learned.lr.detach()), rollback.ended()
         return run.distilled(learned.images, learned.syn.labels, lr=lr, augment=self.augment, rollbacks=count)
 
     @property

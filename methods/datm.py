@@ -153,7 +153,7 @@ class DATM(MTT):
             run.warn(f"{self.title}: {int(rejected)} of {self.iterations} updates were rejected")
         return run.distilled(
             learned.images, learned.syn.labels, soft=learned.soft, lr=float(learned.lr.detach()),
-            augment=self.augment, rollbacks=rollback.count,
+            augment=self.augment, rollbacks=rollback.ended(),
         )  # fmt: skip
 
     @property

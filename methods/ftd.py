@@ -100,7 +100,7 @@ class FTD(MTT):
             learned.syn.labels,
             lr=float(learned.lr.detach()),
             augment=self.augment,
-            rollbacks=rollback.count,
+            rollbacks=rollback.ended(),
         )
 
     def training(self) -> ExpertTraining:

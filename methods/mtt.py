@@ -155,7 +155,7 @@ class MTT(ImageMethod):
             learned.syn.labels,
             lr=float(learned.lr.detach()),  # deviation: the authors store images and labels alone
             augment=self.augment,
-            rollbacks=rollback.count,
+            rollbacks=rollback.ended(),
         )
 
     @property

@@ -100,7 +100,7 @@ class TESLA(MTT):
             soft=learned.soft,
             lr=float(learned.lr.detach()),
             augment=self.augment,
-            rollbacks=rollback.count,
+            rollbacks=rollback.ended(),
         )
 
 

@@ -99,7 +99,7 @@ class Checkpoints:
                 tree = decode_tree(head["tree"], tensors)
                 assert isinstance(tree, dict)
                 return tree
-            except (SafetensorError, OSError, KeyError, ValueError):
+            except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError):
                 self.damaged.append(path)
                 path.unlink(missing_ok=True)
         return None

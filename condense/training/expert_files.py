@@ -5,11 +5,13 @@ further epochs start from: ``velocity`` (p,) and ``rng``, the state of the gener
 a hash of each row, a hash of the rest, and the seconds that the training took.
 """
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -17,13 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from condense.errors import Refused
+from condense.errors import Damaged, Refused
 from condense.files import canonical, hash_tensors, raw_bytes, write_atomic
-from condense.training.checkpoint import Checkpoints
-
-
-class Damaged(Exception):
-    """A file does not hold what was once written to it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def read_expert(path: Path) -> Expert | None:
             raise ValueError("hash")
         return Expert(path, tuple(rows), float(about["seconds"]))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise Damaged from error
+        raise Damaged(f"{path} is damaged") from error
 
 
 def stored_epochs(path: Path) -> int:
@@ -119,8 +116,7 @@ def _hash(row: Tensor) -> str:
 class Rows:
     """The snapshots of a training that is not finished, one after the other in a plain file.
 
-    A checkpoint needs the snapshots before it. If their file is missing, the checkpoints are removed, and the
-    training starts over.
+    It is part of the loop's state, which holds the hashes of the snapshots.
 
     Args:
         folder: Folder of the training's checkpoints.
@@ -129,11 +125,10 @@ class Rows:
 
     def __init__(self, folder: Path, shape: torch.Size) -> None:
         self._path, self._shape = folder / "snapshots.part", shape
+        self._hashes: list[str] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not self._path.exists():
-                Checkpoints(folder).remove()
-                self._path.touch()
+            self._path.touch()
             self._file = self._path.open("r+b")
         except OSError as error:
             raise self._refused(error) from error
@@ -149,6 +144,7 @@ class Rows:
     def write(self, epoch: int, theta: Float[Tensor, "e p"]) -> None:
         """Writes the snapshot of an epoch, counted from 0."""
         data = raw_bytes(theta.cpu().contiguous())
+        self._hashes = [*self._hashes[:epoch], hashlib.sha256(data).hexdigest()]
         try:
             self._file.seek(epoch * len(data))
             self._file.write(data)
@@ -160,7 +156,28 @@ class Rows:
     def read(self) -> Float[Tensor, "epochs e p"]:
         """Reads all snapshots that were written."""
         self._file.seek(0)
-        return torch.frombuffer(bytearray(self._file.read()), dtype=torch.float32).view(-1, *self._shape)
+        data = self._file.read(len(self._hashes) * self._row)
+        return torch.frombuffer(bytearray(data), dtype=torch.float32).view(-1, *self._shape)
+
+    @property
+    def _row(self) -> int:
+        """Bytes of a snapshot."""
+        return 4 * self._shape.numel()
+
+    def state_dict(self) -> dict[str, object]:
+        """Returns the hashes of the snapshots so far."""
+        return {"hashes": self._hashes}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Goes on after the snapshots that a state names."""
+        self._hashes = list(cast(list[str], state["hashes"]))
+
+    def verify_files(self, state: Mapping[str, object]) -> None:
+        """Raises `Damaged` if the file does not hold the snapshots that a state names."""
+        self._file.seek(0)
+        for hash_ in cast(list[str], state["hashes"]):
+            if hashlib.sha256(self._file.read(self._row)).hexdigest() != hash_:
+                raise Damaged(f"{self._path} is damaged")
 
     def _refused(self, error: OSError) -> Refused:
         return Refused(f"cannot write {self._path}: {error.strerror or error}")

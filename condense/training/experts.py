@@ -17,11 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from condense.data import Images, ImageSpec
-from condense.errors import Refused
+from condense.errors import Damaged, Refused
 from condense.files import digest, locked, locked_if_free, tidy
 from condense.resources import Budget, PeakMemory
 from condense.training.expert_files import (
-    Damaged,
     Expert,
     Rows,
     read_expert,
@@ -200,7 +199,7 @@ class _Job:
                 work, torch.Generator(), device=self.device, budget=self.budget,
                 title=f"expert {numbers} on {self.spec.name}", remedy="lower the experts' learning rate",
             )  # fmt: skip
-            state: State = {"experts": stacked}
+            state: State = {"rows": rows, "experts": stacked}
             for step in loop.steps((self.epochs - done) * self.steps, state, phase="train"):
                 epoch, batch = divmod(step, self.steps)
                 if batch == 0:

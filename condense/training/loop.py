@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from condense.errors import Refused
+from condense.errors import Damaged, Refused
 from condense.resources import Budget, PeakMemory
 from condense.termination import asking
 from condense.training.checkpoint import Checkpoints, Tree
@@ -61,7 +61,20 @@ def copied(tree: object) -> object:
 
 
 def restore(state: State, saved: dict[str | int, Tree], without: Collection[str] = ()) -> None:
-    """Restores saved values, but not those named in `without`: objects in place, numbers in the mapping."""
+    """Restores saved values, but not those named in `without`: objects in place, numbers in the mapping.
+
+    Raises:
+        Damaged: if a value is missing, or a file that an object keeps beside the checkpoint is not the one
+            that was written. Nothing is restored then. Such an object has a method ``verify_files``, which
+            takes its saved state.
+    """
+    for name, value in state.items():
+        if name in without:
+            continue
+        if name not in saved:
+            raise Damaged(f"the checkpoint of another version holds no {name}")
+        if hasattr(value, "verify_files"):
+            value.verify_files(saved[name])
     for name, value in state.items():
         if name in without:
             continue
@@ -149,11 +162,18 @@ class Loop:
         """
         assert phase not in self._phases, f"the phase {phase!r} was already run"
         self._phases.add(phase)
-        if phase in self._finished:
-            self._resume(state, self._finished[phase], passing)
-            return
-        current = self._current
-        start = self._resume(state, current[1]) if current is not None and current[0] == phase else 0
+        start = 0
+        try:
+            if phase in self._finished:
+                self._resume(state, self._finished[phase], passing)
+                return
+            if (current := self._current) is not None and current[0] == phase:
+                start = self._resume(state, current[1])
+        except Damaged as error:
+            print(f"{error}; {self.title} starts over with phase {phase}", file=sys.stderr, flush=True)
+            earlier = self._phases - {phase}
+            self._finished = {name: end for name, end in self._finished.items() if name in earlier}
+            self._current = None
         written, cost = time.monotonic(), 0.0
         self._good_step = start
         progress = _Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)

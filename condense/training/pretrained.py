@@ -7,6 +7,7 @@ data is in a `TrainingJob`: see `condense.training.image_training` and its sibli
 """
 
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -173,18 +174,25 @@ def _write(folder: Path, network: nn.Module, seconds: float, accuracy: float | N
     if accuracy is not None:
         about["accuracy"] = accuracy
     write_atomic(folder / "weights.safetensors", save(tensors))
-    write_atomic(folder / "about.json", canonical(about, indent=1))
+    write_atomic(folder / "about.json", canonical({**about, "check": digest(about)}, indent=1))
 
 
 def _read(folder: Path, network: NetworkT) -> Pretrained[NetworkT] | None:
-    """Loads stored weights into a network; None if they are missing or damaged."""
+    """Loads stored weights into a network; None if they are missing or, which is said, damaged.
+
+    The files of older versions hold no check of the other values.
+    """
     try:
         about = json.loads((folder / "about.json").read_text())
         tensors = load((folder / "weights.safetensors").read_bytes())
-        if hash_tensors(tensors) != about["hash"]:
-            return None
+        check = about.pop("check", None)
+        if hash_tensors(tensors) != about["hash"] or check not in (None, digest(about)):
+            raise ValueError("hash")
         found = Pretrained(network, about["hash"], about["seconds"], about.get("accuracy"))
-    except (OSError, ValueError, KeyError, SafetensorError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError):
+        print(f"the network in {folder} is damaged and is trained again", file=sys.stderr, flush=True)
         return None
     network.load_state_dict(tensors)
     network.eval().requires_grad_(False)

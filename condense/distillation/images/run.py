@@ -41,6 +41,9 @@ from condense.training.experts import Experts, ExpertTraining, experts
 from condense.training.image_training import Training
 from condense.training.pretrained import Pretrained, pretrained
 
+FAR = 100.0
+"""Distance from black and white, in standard deviations of the data, beyond which no pixel is stored."""
+
 
 class ImageRun(Run[ImageSpec]):
     """The run of a method that distils images: see `Run` for what all methods have.
@@ -185,6 +188,7 @@ class ImageRun(Run[ImageSpec]):
             compensators: Images that the decode step `Compensated` adds to the stored ones.
         """
         spec, space, how = self.spec, self.space, encoding_named(encode)
+        self._require_in_range(images)
         if as_bytes or how is not None:
             raw = (space.to(images.device).decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
             images, space = raw, affine("raw", spec.mean, spec.std)
@@ -222,6 +226,19 @@ class ImageRun(Run[ImageSpec]):
             content=cast(ImageContent, content),
             provenance=self._provenance(),
         )
+
+    def _require_in_range(self, images: Float[Tensor, "n c h w"]) -> None:
+        """Refuses images with pixels far outside of the data's range: see `FAR`."""
+        space, device = self.space.to(images.device), images.device
+        mean, std = (torch.tensor(of, device=device).view(-1, 1, 1) for of in (self.spec.mean, self.spec.std))
+        farthest = torch.maximum(mean, 1 - mean) / std + FAR
+        for some in torch.split(images.detach(), 1024):
+            out = ((space.decode(some) - mean) / std).abs() > farthest
+            if bool(out.any()):
+                raise Refused(
+                    f"the images have diverged: {int(out.sum())} of their pixels are over {FAR:g} standard "
+                    f"deviations outside of the range of {self.spec.name}; {self._settings.remedy}"
+                )
 
     def selected(self, train: Images, indices: Int[Tensor, " n"]) -> ImageSet:
         """Makes the finished set of the training images at some positions, class-major, as loaded.

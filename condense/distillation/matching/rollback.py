@@ -42,7 +42,7 @@ class Rollback:
         self._learned, self._lr, self._optimizer = dict(learned), lr, optimizer
         self._most, self._remedy = most, remedy
         self._before: dict[str, object] | None = None
-        self.count = 0
+        self.count, self._taken = 0, 0
 
     @property
     def state(self) -> dict[str, object]:
@@ -75,10 +75,24 @@ class Rollback:
             "optimizer": copied(self._optimizer.state_dict()),
         }
         self._optimizer.step()
+        self._taken += 1
         if (lr := float(self._lr.detach())) <= 0:
             self._undo(step, f"the learned learning rate would become {lr:.3g}")
             return False
         return True
+
+    def ended(self) -> int:
+        """Returns the number of steps undone, once the last step is done.
+
+        Raises:
+            Refused: if no step is left, so that what was learned is where it began.
+        """
+        if self._most > 0 and self._taken == 0:
+            raise Refused(
+                f"all steps were undone ({self.count}): nothing was learned, and there is no result; "
+                f"{self._remedy}"
+            )
+        return self.count
 
     def _undo(self, step: int, reason: str) -> None:
         if self._before is None:
@@ -86,6 +100,7 @@ class Rollback:
         if self.count == self._most:
             raise Refused(f"{reason} at step {step}, although {self.count} steps were undone; {self._remedy}")
         self.count += 1
+        self._taken -= 1
         rates = [0.5 * group["lr"] for group in self._optimizer.param_groups]
         self._restore(self._before)
         for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
@@ -106,10 +121,11 @@ class Rollback:
         self._optimizer.load_state_dict(copied(optimizer))  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, object]:
-        """Returns the count, and the state that would be restored next."""
-        return {"count": self.count, "before": self._before or {}}
+        """Returns the counts, and the state that would be restored next."""
+        return {"count": self.count, "taken": self._taken, "before": self._before or {}}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restores what `state_dict` returned."""
-        assert isinstance(state["count"], int) and isinstance(state["before"], dict)
-        self.count, self._before = state["count"], state["before"] or None
+        count, taken, before = state["count"], state.get("taken", 1), state["before"]
+        assert isinstance(count, int) and isinstance(taken, int) and isinstance(before, dict)
+        self.count, self._taken, self._before = count, taken, before or None

@@ -12,17 +12,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from condense.augment.views import Views
-from condense.errors import Refused
+from condense.errors import Damaged, Refused
 from condense.files import hash_tensors, write_atomic
 from condense.store.images.manifest import ShardPart, shard_name
-from condense.store.images.replay import METADATA, ShardLayout, shard_metadata
+from condense.store.images.replay import METADATA, Replay, ShardLayout, shard_metadata
 
 
 class LabelWriter:
     """Writes labels shard by shard, with one epoch in memory at a time.
 
     It can be part of a loop's state, which is the hashes of the finished shards: a loop that is continued
-    writes the other shards anew.
+    writes the other shards anew, or all of them if a finished one is damaged.
 
     Attributes:
         shards: The finished shards, as a manifest lists them.
@@ -79,14 +79,20 @@ class LabelWriter:
         return {"hashes": [shard["hash"] for shard in self.shards]}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Continues after the shards that a state names; refuses a shard whose file is missing."""
-        hashes = cast(list[str], state["hashes"])
-        for epoch in range(len(hashes)):
-            if not (path := self.folder / shard_name(epoch)).exists():
-                run = self.folder.parent
-                raise Refused(f"{path} of an unfinished run is gone: delete {run} to start over")
+        """Continues after the shards that a state names."""
         self._batches = []
-        self.shards = [self._entry(epoch, known) for epoch, known in enumerate(hashes)]
+        self.shards = self._entries(state)
+
+    def verify_files(self, state: Mapping[str, object]) -> None:
+        """Raises `Damaged` if the file of a shard that a state names does not hold what was written."""
+        shards = tuple(self._entries(state))
+        try:
+            Replay(self.folder, self.images, len(shards), self.layout, (1, 1), shards).verify()
+        except Refused as error:
+            raise Damaged(error.reason) from error
+
+    def _entries(self, state: Mapping[str, object]) -> list[ShardPart]:
+        return [self._entry(epoch, hash_) for epoch, hash_ in enumerate(cast(list[str], state["hashes"]))]
 
     def _entry(self, epoch: int, hash_: str) -> ShardPart:
         return {"file": shard_name(epoch), "hash": hash_, "bytes": self.layout.nbytes}

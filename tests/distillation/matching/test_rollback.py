@@ -93,6 +93,22 @@ def test_a_step_to_a_rate_of_zero_or_below_only_leaves_halved_rates(of_lr: float
     same(problem.images.detach(), images - 0.5 * (0.5 * gradient + gradient))
 
 
+def test_steps_that_were_all_undone_are_no_result() -> None:
+    problem = Problem()
+    assert not problem.step(9.0)
+    with pytest.raises(Refused, match=r"all steps were undone \(1\): nothing was.*take a smaller"):
+        problem.rollback.ended()
+    problem.step(0.0)
+    assert problem.rollback.ended() == 1
+    problem.step(0.0, loss=NAN)  # the step that was taken is undone
+    restored = Problem()
+    restored.rollback.load_state_dict(problem.rollback.state_dict())
+    for one in (problem, restored):
+        with pytest.raises(Refused, match="undone"):
+            one.rollback.ended()
+    assert Problem(most=0).rollback.ended() == 0
+
+
 def test_a_first_step_that_is_undone_leaves_no_momentum() -> None:
     problem = Problem()
     assert not problem.step(9.0, of_images=3.0)
