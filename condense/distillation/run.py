@@ -1,6 +1,7 @@
 """The run that a method is given, whatever kind of data it distils: its loop, its log and its cost."""
 
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from condense.data import DatasetSpec
+from condense.errors import Refused
 from condense.files import digest
 from condense.protocol import Protocol as Evaluation
 from condense.resources import Machine, device_name, versions
@@ -22,6 +24,13 @@ COUNTS = "counts"
 """The name under which `RunSettings.given` holds the samples of each class, if they are not `ipc` of each."""
 
 Spec = TypeVar("Spec", bound=DatasetSpec)
+
+FAR = 100.0
+"""Distance from the data's range, in standard deviations of the data, beyond which nothing is stored."""
+_LARGE = 1e6
+"""No learned value that means anything is larger, in whatever space it is."""
+_LOOK_SECONDS = 10.0
+"""Time between two looks at the learned values of a loop under way."""
 
 
 @runtime_checkable
@@ -138,8 +147,27 @@ class Run(Generic[Spec]):
     def steps(
         self, n: int, state: State, phase: str = "distil", *, passing: Collection[str] = ()
     ) -> Iterator[int]:
-        """Yields the steps of a method's loop: see `condense.training.loop.Loop.steps`."""
-        return self._loop.steps(n, state, phase, passing=passing)
+        """Yields the steps of a method's loop: see `condense.training.loop.Loop.steps`.
+
+        Raises:
+            Refused: if what is learned has diverged; this is looked at every ten seconds.
+        """
+        looked = time.monotonic()
+        for step in self._loop.steps(n, state, phase, passing=passing):
+            yield step
+            if time.monotonic() - looked > _LOOK_SECONDS:
+                looked = time.monotonic()
+                for name, value in state.items():
+                    if isinstance(value, Tensor) and value.requires_grad:
+                        self._refuse_diverged(~(value.detach().abs() <= _LARGE), f"the {name}")
+
+    def _refuse_diverged(self, outliers: Bool[Tensor, "*any"], what: str) -> None:
+        """Refuses values some of which are not finite or far outside of the data's range."""
+        if count := int(outliers.sum()):
+            raise Refused(
+                f"{what} have diverged: {count} of {outliers.numel()} values are not finite, or over {FAR:g} "
+                f"standard deviations outside of the range of {self.spec.name}; {self._settings.remedy}"
+            )
 
     def labels(self) -> Int64[Tensor, " n"]:
         """Returns the class ids of `counts` samples of each class, class after class, on the device."""

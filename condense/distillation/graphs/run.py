@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor
 
 from condense.data import Graphs, GraphSpec
-from condense.distillation.run import Run
+from condense.distillation.run import FAR, Run
 from condense.networks.graph import in_graph_chunks
 from condense.store.graphs.graph_set import GraphSet
 from condense.store.graphs.manifest import GraphContent
@@ -69,6 +69,8 @@ class GraphRun(Run[GraphSpec]):
                 every edge is there in both directions.
         """
         spec, content = self.spec, self._content(labels)
+        if nodes.is_floating_point():  # in the data they are 0 and 1
+            self._refuse_diverged(~(nodes.detach().abs() <= FAR), "the features")
         content["dataset"] |= {"features": list(spec.features), "split": spec.split}
         encoding = "dense" if nodes.is_floating_point() else "columns"
         content["nodes"] = {"encoding": encoding, "width": sum(spec.features)}

@@ -16,7 +16,7 @@ from torch import Tensor
 from condense.data import Images, ImageSpec, PixelSpace
 from condense.data.images.pixels import affine
 from condense.distillation.images.view import ChainedView, IdentityView, View
-from condense.distillation.run import Run, RunSettings
+from condense.distillation.run import FAR, Run, RunSettings
 from condense.errors import Refused
 from condense.networks import Network, build_network
 from condense.store import ImageSet
@@ -40,9 +40,6 @@ from condense.teachers.training import as_teacher
 from condense.training.experts import Experts, ExpertTraining, experts
 from condense.training.image_training import Training
 from condense.training.pretrained import Pretrained, pretrained
-
-FAR = 100.0
-"""Distance from black and white, in standard deviations of the data, beyond which no pixel is stored."""
 
 
 class ImageRun(Run[ImageSpec]):
@@ -189,6 +186,8 @@ class ImageRun(Run[ImageSpec]):
         """
         spec, space, how = self.spec, self.space, encoding_named(encode)
         self._require_in_range(images)
+        if soft is not None:
+            self._refuse_diverged(~soft.detach().isfinite(), "the soft labels")
         if as_bytes or how is not None:
             raw = (space.to(images.device).decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
             images, space = raw, affine("raw", spec.mean, spec.std)
@@ -228,17 +227,13 @@ class ImageRun(Run[ImageSpec]):
         )
 
     def _require_in_range(self, images: Float[Tensor, "n c h w"]) -> None:
-        """Refuses images with pixels far outside of the data's range: see `FAR`."""
+        """Refuses images with pixels that are not finite or far outside of the data's range: see `FAR`."""
         space, device = self.space.to(images.device), images.device
         mean, std = (torch.tensor(of, device=device).view(-1, 1, 1) for of in (self.spec.mean, self.spec.std))
         farthest = torch.maximum(mean, 1 - mean) / std + FAR
         for some in torch.split(images.detach(), 1024):
-            out = ((space.decode(some) - mean) / std).abs() > farthest
-            if bool(out.any()):
-                raise Refused(
-                    f"the images have diverged: {int(out.sum())} of their pixels are over {FAR:g} standard "
-                    f"deviations outside of the range of {self.spec.name}; {self._settings.remedy}"
-                )
+            distance = ((space.decode(some) - mean) / std).abs()
+            self._refuse_diverged(~(distance <= farthest), "the images")
 
     def selected(self, train: Images, indices: Int[Tensor, " n"]) -> ImageSet:
         """Makes the finished set of the training images at some positions, class-major, as loaded.

@@ -1,5 +1,6 @@
 """Steps that are undone: they would make a learned learning rate negative, or a loss infinite."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -14,9 +15,9 @@ from condense.training.loop import copied
 class Rollback:
     """Takes the steps of an optimiser, and undoes those that spoil what is learned.
 
-    A step is undone if it makes the learned learning rate zero or negative, or if the loss after it is not
-    finite. Then the learned tensors and the optimiser, with its momentum, go back to where they were before
-    that step, and the optimiser's learning rates are halved. At most ``most`` steps are undone. If
+    A step is undone if it makes the learned learning rate zero, negative or infinite, or if the loss after it
+    is not finite. Then the learned tensors and the optimiser, with its momentum, go back to where they were
+    before that step, and the optimiser's learning rates are halved. At most ``most`` steps are undone. If
     ``most`` is 0, every step is taken and nothing is checked.
 
     Args:
@@ -76,7 +77,7 @@ class Rollback:
         }
         self._optimizer.step()
         self._taken += 1
-        if (lr := float(self._lr.detach())) <= 0:
+        if not 0 < (lr := float(self._lr.detach())) < math.inf:
             self._undo(step, f"the learned learning rate would become {lr:.3g}")
             return False
         return True

@@ -17,6 +17,7 @@ from condense.resources import Budget
 from condense.store import GraphSet
 from condense.training.pretrained import Pretrained
 from condense.training.pretrained import pretrained as train_once
+from tests.stand_ins import start
 
 TINY = GraphTraining(network="gin-mean", steps=6, batch=16)
 
@@ -174,3 +175,18 @@ def test_the_features_are_those_of_the_network_and_their_cost_is_the_runs(
     before = run._loop.seconds
     run.features(mutag.train, "gin-mean")
     assert run._loop.seconds - before >= found.seconds
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 1e3])
+def test_learned_features_out_of_all_range_are_refused(
+    mutag: GraphDataset, tmp_path: Path, bad: float
+) -> None:
+    run: GraphRun
+    _, run = start(build("doscond", "mutag", 1, kind="graphs")[0], mutag, ipc=1, cache=tmp_path)
+    nodes = torch.zeros(2, sum(mutag.spec.features))
+    nodes[1, 0] = bad
+    with pytest.raises(Refused, match="the features have diverged: 1 of"):
+        run.distilled(
+            nodes=nodes, edges=torch.zeros(2, 0, dtype=torch.long), labels=torch.tensor([0, 1]),
+            nodes_ptr=torch.tensor([0, 1, 2]), edges_ptr=torch.tensor([0, 0, 0]),
+        )  # fmt: skip

@@ -257,3 +257,38 @@ def test_a_killed_command_ends_with_the_hash_of_an_uninterrupted_one(
     assert not list(home.rglob("*checkpoint-*"))
     events = next(home.rglob("events.jsonl")).read_text()
     assert events.count('"resumed"') == kills
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -150.0])
+@pytest.mark.parametrize("space", ["raw", "normalized", "zca"])
+def test_a_set_with_pixels_out_of_all_range_is_refused(
+    toy: ImageDataset, tmp_path: Path, home: Path, space: str, bad: float
+) -> None:
+    run = make_run(toy, tmp_path, build("dm", "toy", 2, {"pixel_space": space})[0])
+    train = toy.train.in_space(toy.space(space))
+    images, labels = train.images[firsts(train)].clone(), train.labels[firsts(train)]
+    assert run.distilled(images, labels).hash
+    images[0, 0, 3, 3] = bad
+    with pytest.raises(Refused, match="the images have diverged: .* outside of the range of toy; lower"):
+        run.distilled(images, labels)
+
+
+def test_soft_labels_that_are_not_finite_are_refused(toy: ImageDataset, tmp_path: Path) -> None:
+    run, train = make_run(toy, tmp_path), toy.train.in_space(toy.space("normalized"))
+    chosen = firsts(train)
+    soft = torch.full((len(chosen), 3), float("nan"))
+    with pytest.raises(Refused, match="the soft labels have diverged"):
+        run.distilled(train.images[chosen], train.labels[chosen], soft=soft)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), 1e7])
+def test_what_diverges_in_a_loop_is_refused_before_its_end(
+    toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    monkeypatch.setattr("condense.distillation.run._LOOK_SECONDS", -1.0)
+    run, x = make_run(toy, tmp_path), torch.zeros(3, requires_grad=True)
+    with pytest.raises(Refused, match="the images have diverged: 1 of 3 values"):
+        for step in run.steps(9, {"images": x}):
+            assert step < 4
+            with torch.no_grad():
+                x[1] = bad if step == 3 else 9.0

@@ -93,6 +93,13 @@ def test_a_step_to_a_rate_of_zero_or_below_only_leaves_halved_rates(of_lr: float
     same(problem.images.detach(), images - 0.5 * (0.5 * gradient + gradient))
 
 
+def test_a_step_to_an_infinite_rate_is_undone() -> None:
+    problem = Problem()
+    problem.optimizer.param_groups[1]["lr"] = 4.0
+    assert not problem.step(-3e38)
+    assert problem.lr == 0.5 and problem.rollback.count == 1
+
+
 def test_steps_that_were_all_undone_are_no_result() -> None:
     problem = Problem()
     assert not problem.step(9.0)
