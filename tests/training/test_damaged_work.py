@@ -42,7 +42,7 @@ DAMAGES: dict[str, Damage] = {
 def distilled(which: tuple[str, dict[str, str]], data: ImageDataset, cache: Path, budget: Budget) -> str:
     method, _ = build(which[0], data.spec.name, 2, which[1])
     made, _ = distill(method, data, ipc=2, cache=cache, machine=Machine(budget=budget))
-    return made.hash
+    return str(made.hash)
 
 
 @pytest.mark.parametrize(("which", "asked"), [(LABELS, 2), (EXPERTS, 9)], ids=["labels", "experts"])
