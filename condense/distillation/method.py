@@ -73,9 +73,6 @@ def recipes(
     return table
 
 
-LARGEST = torch.finfo(torch.float32).max
-"""The largest number that single precision can hold."""
-
 DatasetT = TypeVar("DatasetT", bound=Dataset, default=Any)
 SamplesT = TypeVar("SamplesT", default=Any)
 RunT = TypeVar("RunT", default=Any)
@@ -120,19 +117,13 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
 
     def __post_init__(self) -> None:
-        """Refuses a value outside of its field's choices, a count below 1, and a number that is out of range.
-
-        Numbers are not negative, and those with a fraction fit single precision.
-        """
+        """Refuses a value that is not among a field's choices, a count below 1, and a negative number."""
         for name in closed_choices(type(self)):
             self.require_choice(name, getattr(self, name))
         for name, value in self.config().items():
             least = 1 if type(value) is int and name not in self.may_be_zero else 0
             if isinstance(value, int | float) and type(value) is not bool and not value >= least:
                 reason = f"{name} of {self.name} must be at least {least}"
-                raise Refused(reason, setting=self.setting(name), value=value)
-            if isinstance(value, float) and value > LARGEST:
-                reason = f"{name} of {self.name} must be at most {LARGEST:.3g}, the largest number of 32 bits"
                 raise Refused(reason, setting=self.setting(name), value=value)
 
     def distill(self, train: SamplesT, run: RunT) -> SetT:
