@@ -9,11 +9,14 @@ https://arxiv.org/abs/2410.15919; authors' code he-y/soft-label-pruning-for-data
 
 The teacher sees every batch that a student will be trained on once, cropped, mirrored and mixed. Its logits
 are stored in half precision, together with the numbers that define each image's view (its crop, flip and
-mixture). Under replay-v1 every student is then trained on the same views and labels, without a teacher. At
-the defaults the views are drawn as under soft-v1.
+mixture). Every student is then trained on the same views and labels, without a teacher. At the defaults the
+views are drawn as under soft-v2, in as many batches and epochs, and replay-v2 judges the set. A set whose
+``batch`` and ``epochs`` are given is judged by replay-v1, which lasts as long as the labels do; its rows on
+the board have 128 and 300.
 
 The labels take much space: with N images, E epochs and k classes, E N (17 + 2 k) bytes and 12 a batch. For
-ImageNet at ten images per class this is 6 GB, beside 150 MB of images. The set's size counts them.
+ImageNet at ten images per class this is 6 GB, beside 150 MB of images. The set's size counts them. There are
+300 epochs, and more for sets of fewer than a hundred images.
 
 Where this differs from the authors' code, and why:
 
@@ -25,11 +28,14 @@ Where this differs from the authors' code, and why:
 - Pruned labels are those of the first `FKD.kept` epochs, and each step of a student draws one of their
   batches. The authors keep the first batches, whatever epoch they end in, and replace a batch of fewer images
   by the batch before it.
-- With `FKD.top_k`, the omitted logits are read as their mean. How the successor of the pruning paper (LPQLD)
-  restores them could not be checked.
+- With `FKD.top_k`, the omitted logits are read as their mean, which leaves their classes a probability. The
+  successor of the pruning paper, LPQLD (he-y/soft-label-pruning-quantization-for-dataset-distillation at
+  107c7a5, ``train_FKD_LPQLD.py``; MR in its scripts), takes the softmax of the stored logits alone, so that
+  every other class has the probability 0. It also lowers the temperature of the labels during the training
+  (20, times 0.7 every 30 epochs, at least 2) and fits the student's; here there is one temperature.
 
 When not to use it: where the space of the labels counts and a teacher is at hand, which labels without any
-space under soft-v1; where students are trained for another number of epochs than was labelled.
+space under soft-v2; where students are trained for another number of epochs than was labelled.
 """
 
 from collections.abc import Iterator
@@ -44,6 +50,8 @@ from condense.augment.views import Views, draw_views
 from condense.data import Images
 from condense.distillation import ImageRun, Wrapper, register
 from condense.distillation.images.taught import TeacherMethod, require_teacher
+from condense.errors import Refused, Remedy
+from condense.protocol import REPLAY_V1, REPLAY_V2, SOFT_V1, Protocol
 from condense.store import ImageSet
 from condense.teachers import FIXED
 from condense.teachers.training import teacher_training
@@ -63,8 +71,9 @@ class FKD(Wrapper):
         teacher: The teacher that labels: ``fixed``, the dataset's pinned one; ``host``, the teacher of the
             host method (with several networks, as in INFER, the first one); ``trained``, a teacher that is
             trained here; or the hash of a teacher whose file is given.
-        epochs: Number of epochs that students are trained for.
-        batch: Number of images in a step.
+        epochs: Number of epochs that students are trained for; None for that of replay-v2, which depends on
+            the number of images.
+        batch: Number of images in a step; None for that of replay-v2.
         crop: Random crop of a view: ``crop-flip``, a shift by up to an eighth of each side, or ``resized``, a
             random box scaled to full size. In either case images are mirrored if the dataset allows it.
         cutmix: Probability that a batch is mixed by CutMix.
@@ -80,8 +89,8 @@ class FKD(Wrapper):
     may_be_zero: ClassVar[frozenset[str]] = frozenset({"cutmix"})
 
     teacher: str = FIXED
-    epochs: int = 300
-    batch: int = 128
+    epochs: int | None = None
+    batch: int | None = None
     crop: Literal["crop-flip", "resized"] = "crop-flip"
     cutmix: float = 1.0
     mixup: float | None = None
@@ -102,14 +111,43 @@ class FKD(Wrapper):
             raise self.refused("mixup", reason)
         if not self.temperature > 0:
             raise self.refused("temperature", "a temperature is above 0")
-        if self.kept is not None and self.kept > self.epochs:
-            raise self.refused("kept", f"there are only {self.epochs} epochs")
+        # Sets of fewer than a hundred images have more epochs; to keep more of them, give their number.
+        if self.kept is not None and self.kept > (epochs := self.epochs or REPLAY_V2.epochs):
+            raise self.refused("kept", f"there are only {epochs} epochs")
 
     @property
     def inverted(self) -> TeacherMethod | None:
         """The method within the host that has a teacher of its own; None if there is none."""
         found = [link for link in self.host.links() if isinstance(link, TeacherMethod)]
         return found[0] if found else None
+
+    @property
+    def follows(self) -> bool:
+        """Whether the views are in the batches and epochs of replay-v2."""
+        return self.batch is None and self.epochs is None
+
+    def require_views(self, protocol: Protocol) -> None:
+        """Refuses a protocol that says itself how long students are trained, if that is not replay-v2's way.
+
+        A protocol without stages lasts as long as the labels do, which is for the user to say.
+        """
+        fields = ("batch", "epochs")
+        if protocol.stages and not (self.follows and protocol.name == REPLAY_V2.name):
+            given = [field for field in fields if getattr(self, field) is not None]
+            raise Refused(
+                f"{protocol.name} says itself in which batches and for how many epochs students are trained: "
+                f"leave out {' and '.join(self.setting(field).removeprefix('params.') for field in given)}"
+            )
+        if not protocol.stages and self.follows:
+            usual = {self.setting("batch"): REPLAY_V1.batch, self.setting("epochs"): SOFT_V1.epochs}
+            raise Refused(
+                f"{protocol.name} trains in the batches and for the epochs that a set was labelled for, and "
+                f"{self.title} labels for those of {REPLAY_V2.name}",
+                remedies=[
+                    Remedy(settings=usual, effect="are those of the rows that there are"),
+                    Remedy(settings={"protocol": REPLAY_V2.name}, effect="judges it"),
+                ],
+            )
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Makes the host's set, and labels it epoch by epoch."""
@@ -122,21 +160,24 @@ class FKD(Wrapper):
             which, training = self.inverted.teacher, self.inverted.training()
         labels = run.teacher(which, training, train)
         shown = run.shown(made)
-        shards = self.epochs if self.kept is None else self.kept
-        writer = run.writer(made, batch=self.batch, top_k=self.top_k, shards=shards)
+        epochs = REPLAY_V2.epochs_for(len(made)) if self.epochs is None else self.epochs
+        batch = REPLAY_V2.batch_for(len(made)) if self.batch is None else self.batch
+        shards = epochs if self.kept is None else self.kept
+        writer = run.writer(made, batch=batch, top_k=self.top_k, shards=shards)
         for _ in run.steps(shards, {"replay": writer}, phase="label"):
-            for order, views in self.views(shown, run.rng, flip=run.spec.flips):
+            for order, views in self.views(shown, run.rng, batch, flip=run.spec.flips):
                 images = views(shown.images_at(order.to(run.device)))
                 writer.add(order, views, labels.logits(images))
             writer.close()
         return run.replayed(
             made, writer, labels,
-            temperature=self.temperature, epochs=self.epochs,
+            temperature=self.temperature, epochs=epochs,
             crop=self.crop, cutmix=self.cutmix, mixup=self.mixup,
+            protocol=REPLAY_V2.name if self.follows else None,
         )  # fmt: skip
 
     def views(
-        self, shown: ImageSet, generator: torch.Generator, *, flip: bool
+        self, shown: ImageSet, generator: torch.Generator, batch: int, *, flip: bool
     ) -> Iterator[tuple[Int64[Tensor, " b"], Views]]:
         """Yields the batches of an epoch, in which every image occurs once, as indices with their views.
 
@@ -144,10 +185,10 @@ class FKD(Wrapper):
         then each batch's crops, flips and mixture. A set that fits one batch is not shuffled.
         """
         order = torch.randperm(len(shown), generator=generator)
-        if len(shown) <= self.batch:
+        if len(shown) <= batch:
             order = torch.arange(len(shown))
         size = (shown.images.shape[-2], shown.images.shape[-1])
-        for index in torch.split(order, self.batch):
+        for index in torch.split(order, batch):
             views = draw_views(
                 len(index), size, generator,
                 crops=self.crop, flip=flip, cutmix_probability=self.cutmix, mixup_beta=self.mixup,

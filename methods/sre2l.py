@@ -27,8 +27,9 @@ Where this differs from the authors' code, and why:
   code's own defaults are 1e-4 and 1e-5.
 - The authors' code records the images of lowest loss but does not use them; here they are not recorded.
 - The teacher's learning rate changes at every step; the authors' changes once an epoch.
-- The accuracy of the student's last epoch is reported. The authors report the best epoch on CIFAR and
-  ImageNet, and the last one on Tiny-ImageNet.
+- The accuracy of the student's last epoch is reported, as by the authors' scripts for CIFAR
+  (``relabel_cifar.py``, which stores the last epoch) and for Tiny-ImageNet. On ImageNet (``train_FKD.py``)
+  they keep the best of the epochs that they test.
 - In a student's padded crops the padding has the mean colour; in the authors' code it is black.
 - The authors have no setting for CIFAR-10. The recipe uses that of CIFAR-100, as G-VBSM's authors and
   DD-Ranking do.

@@ -295,6 +295,7 @@ def test_the_shipped_teachers_are_those_that_they_always_were() -> None:
     assert pins.shipped() == {
         "digits": "9567c61ca8e1886b388a400d8dab98433b94bccfd44ccb27d4decf66680bbcf3",
         "fashion-mnist": "3301892729347f8b4404b8b669417e2c5f49ac7c57818a8598047d9f5885883a",
+        "cifar10": "801f7269c04d4cfccce4b6272c0f3319c1c7d8698a389fcd4ff490ed70b77ef7",
     }
 
 

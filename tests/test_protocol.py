@@ -18,7 +18,10 @@ from condense.protocol import (
     PROTOCOLS,
     REFERENCE_V1,
     REPLAY_V1,
+    REPLAY_V2,
     SOFT_V1,
+    SOFT_V2,
+    SUPERSEDED,
     WHOLE_V1,
     Protocol,
     Stage,
@@ -33,6 +36,8 @@ HASHES = {
     "whole-v1": "c0e8724f2369d5a83a34649fdf0549c32ab3f4075db440876e8ed55fde93bbe5",
     "soft-v1": "f75e8d1754c7ab80a52bed90e2ad40171e7c7f6990f5d6e05a642c967d988aae",
     "replay-v1": "07b4f87059c8da4ad4d567c153be863a5bafb6faaaad84c833a44106701085a7",
+    "soft-v2": "756238ade4a62ac06ee1ac4a194ad5cf3a2657df249c93261cc948b3f1abeeb1",
+    "replay-v2": "01b2ce26062bc5d796cf672ddff5e911e0ebe494c26b96f11ca1f71c4f2fd08f",
     "graph-v1": "82bf1b482c90e7518c5b3ecfdfb00bc9a3616fef8fd200f7d51cbb320afdbddc",
     "graph-whole-v1": "f405e78f3440b7e2966988de29057984a13ff90304a6c431fa549a991c338a35",
     "graph-select-v1": "6bf335a4e45d4fee2b9ae461fb6f0bb6eece22d7bd8ace0de8f97cf440b0d258",
@@ -107,6 +112,32 @@ def test_soft_v1_has_the_designed_values() -> None:
 def test_replay_v1_trains_like_soft_v1_on_the_stored_views() -> None:
     values = SOFT_V1.to_json() | {"name": "replay-v1", "stages": [], "augment": "none", "labels": "stored"}
     assert REPLAY_V1.to_json() == {k: v for k, v in values.items() if k not in ("cutmix", "temperature")}
+
+
+def test_the_second_versions_differ_from_the_first_in_what_they_ask_of_small_sets() -> None:
+    long = {"batches": 10, "least_batch": 10, "least_steps": 3000}
+    assert SOFT_V2.to_json() == SOFT_V1.to_json() | {"name": "soft-v2"} | long
+    assert REPLAY_V2.to_json() == REPLAY_V1.to_json() | {"name": "replay-v2"} | long | {
+        "stages": SOFT_V1.to_json()["stages"]
+    }
+
+
+def test_under_soft_v2_no_set_gets_fewer_than_3000_steps() -> None:
+    for n in (1, 2, 9, 10, 15, 99, 100, 101, 500, 1279, 1280, 50_000):
+        batch, epochs = SOFT_V2.batch_for(n), SOFT_V2.epochs_for(n)
+        assert (batch, epochs) == (REPLAY_V2.batch_for(n), REPLAY_V2.epochs_for(n))
+        assert batch == min(n, max(10, min(128, n // 10))) and epochs >= 300
+        assert epochs * -(-n // batch) >= 3000
+    numbers = {n: (SOFT_V2.batch_for(n), SOFT_V2.epochs_for(n)) for n in (10, 100, 500, 10_000)}
+    assert numbers == {10: (10, 3000), 100: (10, 300), 500: (50, 300), 10_000: (128, 300)}
+
+
+def test_a_superseded_protocol_has_a_successor_of_the_same_kind_that_is_not_superseded() -> None:
+    for old, new in SUPERSEDED.items():
+        assert PROTOCOLS[old].kind == PROTOCOLS[new].kind and new not in SUPERSEDED
+        assert old.rpartition("-v")[0] == new.rpartition("-v")[0]
+    newest = {name.rpartition("-v")[0]: name for name in PROTOCOLS}
+    assert set(SUPERSEDED) == set(PROTOCOLS) - set(newest.values())
 
 
 def test_the_protocols_for_graphs_have_the_designed_values() -> None:

@@ -23,7 +23,8 @@ from condense.board.format import (
     teacher_text,
     units,
 )
-from condense.board.tables import EVERYWHERE, Key, Row, Table, gather, published
+from condense.board.tables import EVERYWHERE, Key, Row, Table, gather, published, superseded
+from condense.protocol import SUPERSEDED
 from condense.records.record import BASELINES, WHOLE
 
 HEAD = """\
@@ -62,6 +63,8 @@ finds any other change. `plots/` shows the same numbers as curves.
 - `NAME[A,B]` are the classes A and B of the dataset NAME (`--dataset NAME --classes A,B`). A table titled
   `IPC by class` holds sets whose classes have numbers of samples of their own (`--ipc-per-class`,
   `--imbalanced`), the same in all of its rows; the IPC of its columns is that of all other classes.
+- Where a protocol has a later version with results on a dataset, the tables under the older one are folded at
+  the end of the dataset. Their rows stay, and are never compared with those under the newer version.
 - To reproduce a row, run `condense run --dataset D --method M --ipc I --protocol P --student S --seed N`,
   with `--param field=value` for every setting below the table that is not a default.
 """
@@ -84,23 +87,31 @@ MEASURES = {True: "ROC-AUC ± half-width / accuracy", False: "accuracy ± half-w
 def render(entries: pd.DataFrame) -> str:
     """Returns the whole leaderboard of rows of `condense.records.frame.results` in any order."""
     tables, own = gather(entries), published(entries)
+    older = superseded(tables)
     parts = [HEAD]
     for data in sorted({table.key.data for table in tables} | set(own)):
         name, train, test = data
         parts.append(f"## {name}\n\nData: train {train[:8]}, test {test[:8]}.\n")
-        for table in tables:
-            if table.key.data == data:
-                sources: list[str] = []
-                text = grid(*_ranked(table, sources))
-                parts.append(
-                    f"### {heading(table)}\n\n{text}{sources_text(sources)}{settings_text(table.rows)}"
-                )
+        mine = [table for table in tables if table.key.data == data]
+        parts += [_section(table) for table in mine if table.key not in older]
         if data in own:
-            sources = []
+            sources: list[str] = []
             text = grid(*_unranked(own[data], sources)) + sources_text(sources)
             text += settings_text(row for _, row in own[data])
             parts.append(f"### published: each under its own paper's protocol\n\n{text}")
+        if folded := [_section(table, older[table.key]) for table in mine if table.key in older]:
+            names = {table.key.protocol: older[table.key] for table in mine if table.key in older}
+            told = ", ".join(f"{old} (now {new})" for old, new in names.items())
+            summary = f"<summary>Under older versions of the protocols: {told}</summary>"
+            parts += [f"<details>\n{summary}\n", *folded, "</details>\n"]
     return "\n".join(parts) if len(parts) > 1 else f"{HEAD}\nNo records yet.\n"
+
+
+def _section(table: Table, newest: str | None = None) -> str:
+    """Returns a table with its title and what stands below it; `newest` takes its protocol's place."""
+    sources: list[str] = []
+    text = grid(*_ranked(table, sources)) + sources_text(sources) + settings_text(table.rows)
+    return f"### {heading(table)}{f'; older version of {newest}' if newest else ''}\n\n{text}"
 
 
 def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, space: str) -> str:
@@ -137,6 +148,8 @@ def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, 
         if mine := [(key, row) for key, row in rows if wanted(key)]:
             head = f"{named(mine[0][0])}: published, each under its own paper's protocol"
             texts.append(f"{head}\n\n{grid(*_unranked(mine, []))}")
+    if texts and protocol in SUPERSEDED:
+        legend += f"\n{protocol} is an older version of {SUPERSEDED[protocol]}"
     if not texts:
         return f"no records of {dataset} under {protocol} with {student} in {space} pixels\n"
     return "\n".join(texts) + f"\n{legend.format(measure=' or '.join(measures))}\n"

@@ -5,13 +5,14 @@ one pixel space, with one teacher; only these are compared. Sets whose classes h
 their own stand apart, with those of the same numbers. A table of images has one student network and a
 column for each IPC. A table of graphs has a column for each student network and a row for each IPC. A
 reference that trains on the whole training set has a protocol of its own; it joins every table of its data,
-student and pixel space. A reference that trains no network joins every table of its dataset.
+student and pixel space. A reference that trains no network joins every table of its dataset. If a reference
+has two versions, the older one joins the tables under older versions of protocols, the newer one the rest.
 """
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -21,7 +22,7 @@ import pandas as pd
 
 from condense.board.cells import TableCell
 from condense.files import digest
-from condense.protocol import PUBLISHED
+from condense.protocol import PUBLISHED, SUPERSEDED
 from condense.records.frame import settings
 from condense.records.record import BASELINES, NO_STUDENT, WHOLE
 
@@ -110,6 +111,8 @@ class Key(NamedTuple):
 
 KEY = [field if field != "student" else "table_student" for field in Key._fields]
 """The columns of prepared entries that hold a table's key."""
+APART = [*KEY, "student"]
+"""The columns by which references are told apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,14 +210,30 @@ def gather(entries: pd.DataFrame) -> list[Table]:
     ranked = shown[~apart & (shown["protocol"] != PUBLISHED)]
     groups = {Key(*key): [group] for key, group in _groups(ranked, KEY)}
     hosts = list(groups)
-    for (*fields, student), group in _groups(shown[apart], [*KEY, "student"]):
-        own = Key(*fields)
+    references = [(Key(*key), student, group) for (*key, student), group in _groups(shown[apart], APART)]
+    replaced = {(one.data, student, SUPERSEDED.get(one.protocol)) for one, student, _ in references}
+    for own, student, group in references:
         joined = [key for key in hosts if key.data == own.data]
         if student != NO_STUDENT:
             joined = [key for key in joined if (key.student, key.space) == (own.student, own.space)]
+        if own.protocol in SUPERSEDED:
+            joined = [key for key in joined if key.protocol in SUPERSEDED]
+        elif (own.data, student, own.protocol) in replaced:
+            joined = [key for key in joined if key.protocol not in SUPERSEDED]
         for key in joined or [own]:
             groups.setdefault(key, []).append(group)
     return [_table(key, pd.concat(groups[key])) for key in sorted(groups)]
+
+
+def superseded(tables: Sequence[Table]) -> dict[Key, str]:
+    """Returns the tables under a protocol of which a later version has results on the same data.
+
+    Returns:
+        The newest version of the protocol by the keys of these tables.
+    """
+    judged = {(table.key.data, entry.protocol) for table in tables for entry in table.entries}
+    newest = {table.key: SUPERSEDED.get(table.key.protocol) for table in tables}
+    return {key: name for key, name in newest.items() if name is not None and (key.data, name) in judged}
 
 
 def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Key, Row]]]:

@@ -302,7 +302,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
 
     Attributes:
         through_view: Whether it learns its images through `ImageRun.view`, which a wrapper can change.
-        labels_views: Whether its sets store labels of augmented and mixed views, for ``replay-v1``.
+        labels_views: Whether its sets store labels of augmented and mixed views, for ``replay-v2``.
         network: Name of the network that it works with.
         pixel_space: Name of the pixel space that its images are in.
     """
@@ -324,6 +324,10 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     def links(self) -> "Sequence[ImageMethod]":
         """Returns the method and the wrappers around it, from the inside out."""
         return [self]
+
+    def require_views(self, protocol: Protocol) -> None:
+        """Refuses a protocol on stored views that those of its sets would not fit; called before any work."""
+        return None
 
     def check(self, dataset: ImageDataset, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
         """Refuses what `Method.check` refuses, an unsuitable network, and a missing fixed teacher."""

@@ -1,5 +1,6 @@
 """The labels that students of images are trained on: those of the set, or those of a teacher."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,28 +25,31 @@ class LabelsOf:
 
     Attributes:
         method: The name of the method chain.
-        stored: Whether labels of augmented views are stored with the set.
         taught: Whether the method has a teacher.
+        require: Refuses a protocol that the labelled views stored with the set do not fit; None if none are.
     """
 
     method: str
-    stored: bool
     taught: bool
+    require: Callable[[Protocol], None] | None = None
 
     @classmethod
     def set(cls, made: ImageSet) -> "LabelsOf":
-        return cls(made.content["method"]["name"], made.epochs is not None, "teacher" in made.content)
+        require = None if made.replay is None else made.replay.require
+        return cls(made.content["method"]["name"], "teacher" in made.content, require)
 
     @classmethod
     def sets_of(cls, method: ImageMethod) -> "LabelsOf":
-        stored = any(link.labels_views for link in method.links())
-        return cls(method.title, stored, bool(teachers_of(method)))
+        able = [link for link in method.links() if link.labels_views]
+        return cls(method.title, bool(teachers_of(method)), able[-1].require_views if able else None)
 
 
 def require_stored(labels: LabelsOf, dataset: ImageDataset, protocol: Protocol) -> None:
-    """Refuses sets without stored labels under a protocol that trains on them, and says how to make one."""
-    if protocol.labels != "stored" or labels.stored:
+    """Refuses sets without the stored labels that a protocol trains on, and says how to make one."""
+    if protocol.labels != "stored":
         return
+    if labels.require is not None:
+        return labels.require(protocol)
     settings: dict[str, object] = {"method": f"{labels.method}+fkd", "dataset": dataset.spec.name}
     first: tuple[Remedy, ...] = ()
     try:

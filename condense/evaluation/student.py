@@ -86,7 +86,7 @@ class WholeImages:
         """None: the labels never change."""
 
     def batches_in_epoch(self, protocol: Protocol) -> int:
-        return -(-len(self) // protocol.batch_for(len(self)))
+        return protocol.batches_in_epoch(len(self))
 
     def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[ImageBatch]:
         """Yields every image once, in an order that the generator draws."""

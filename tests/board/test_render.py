@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from condense.board.render import is_current, render, table_for
-from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, WHOLE_V1, dc_evaluation
+from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, SOFT_V2, WHOLE_V1, dc_evaluation
 from condense.records.frame import frame, results
 from condense.records.record import Paper, Record
 from tests.board.markdown import rows
@@ -128,6 +128,35 @@ def test_under_stored_labels_baselines_are_subsets_with_labels(made: Make) -> No
     assert heading_of(text).endswith(", teacher abcdef01")
     other = made("dc+fkd", **{**taught, "teacher": "0" * 60})
     assert render(frame([made("dm+fkd", **taught), other])).count("### replay-v1") == 2
+
+
+def test_tables_under_older_versions_are_folded_once_there_is_a_newer_one(made: Make) -> None:
+    taught = {"teacher": "abcdef0123" * 6}
+    old = [made("rded", protocol=SOFT_V1, **taught), made("dm", dataset="mnist", protocol=SOFT_V1, **taught)]
+    assert "<details>" not in render(frame(old)) and "older version of" not in render(frame(old))
+    new = made("dsa", protocol=SOFT_V2, **taught)
+    own = made("idc", protocol=dc_evaluation(300, augment="none"))
+    text = render(frame([*old, new, own, made("dc"), made("dm+fkd", protocol=REPLAY_V1, **taught)]))
+    digits, mnist = text.split("## digits\n")[1].split("## mnist\n")
+    shown, folded = digits.split("<details>\n")
+    # What is not run again stays where it was, and no row is lost.
+    assert "### soft-v1" in mnist and "<details>" not in mnist
+    for name in ("| dsa ", "| idc ", "| dc ", "| dm+fkd ", "### soft-v2", "### replay-v1", "### hard-v1"):
+        assert name in shown and name not in folded
+    assert "| rded " in folded and "### soft-v1" in folded and "### soft-v1" not in shown
+    lines = folded.splitlines()
+    assert lines[0] == "<summary>Under older versions of the protocols: soft-v1 (now soft-v2)</summary>"
+    assert lines[1] == "" and lines[2].endswith("; older version of soft-v2")
+    assert [line for line in lines if line][-1] == "</details>"
+
+
+def test_the_terminal_says_that_a_protocol_has_a_newer_version(made: Make) -> None:
+    taught = {"teacher": "abcdef0123" * 6}
+    for protocol, told in ((SOFT_V1, True), (SOFT_V2, False)):
+        text = table_for(
+            frame([made(protocol=protocol, **taught)]), "digits", protocol.name, "convnet", "normalized"
+        )
+        assert text.endswith("soft-v1 is an older version of soft-v2\n") == told
 
 
 def heading_of(text: str) -> str:

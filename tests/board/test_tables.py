@@ -6,12 +6,14 @@ from itertools import product
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from condense.board import tables as module
 from condense.board.render import render
-from condense.board.tables import Key, gather, published
-from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
+from condense.board.tables import Key, gather, published, superseded
+from condense.protocol import HARD_V1, SOFT_V1, SOFT_V2, WHOLE_V1, dc_evaluation
 from condense.records.frame import frame
 from condense.records.record import Record
 
@@ -54,6 +56,29 @@ def test_the_whole_set_joins_tables_of_its_data_student_and_space(made: Make) ->
     assert joined == sorted([key_of(records[0]), key_of(records[1])])
     alone = gather(frame([whole]))
     assert [(table.key.protocol, table.ipcs) for table in alone] == [("whole-v1", ())]
+
+
+def test_an_older_reference_stays_in_the_tables_of_older_protocols(
+    made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SUPERSEDED", {"soft-v1": "soft-v2", "whole-v1": "whole-v2"})
+    old, new = (made(protocol=one, teacher="f" * 64) for one in (SOFT_V1, SOFT_V2))
+    first = made("whole", ipc=0, protocol=WHOLE_V1, kind="reference", accuracies=(50.0,))
+    second = made(
+        "whole", ipc=0, protocol=replace(WHOLE_V1, name="whole-v2"), kind="reference", accuracies=(90.0,)
+    )
+
+    def told(*records: Record) -> dict[str, list[float]]:
+        tables = gather(frame(records))
+        return {table.key.protocol: [row.mean([]) for row in table.rows if row.reference] for table in tables}
+
+    assert told(old, new, first, second) == {"soft-v1": [50.0], "soft-v2": [90.0]}
+    assert told(old, new, second) == {"soft-v1": [90.0], "soft-v2": [90.0]}
+    assert told(old, new, first) == {"soft-v1": [50.0], "soft-v2": []}
+    # One that no table takes has its own, which is folded beside the newer one's results.
+    tables = gather(frame([new, first, second]))
+    assert [table.key.protocol for table in tables] == ["soft-v2", "whole-v1"]
+    assert superseded(tables) == {tables[1].key: "whole-v2"}
 
 
 def test_a_reference_without_a_student_joins_the_table_of_each_student(made: Make) -> None:

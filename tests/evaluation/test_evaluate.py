@@ -311,7 +311,7 @@ def test_a_set_without_stored_labels_is_refused_under_replay_v1(
 def test_the_remedies_for_missing_stored_labels_work(toy: ImageDataset) -> None:
     def remedies(taught: bool) -> list[Remedy]:
         with pytest.raises(Refused) as refused:
-            require_stored(LabelsOf("sre2l", stored=False, taught=taught), toy, REPLAY_V1)
+            require_stored(LabelsOf("sre2l", taught=taught), toy, REPLAY_V1)
         return list(refused.value.remedies)
 
     wrapped = {"method": "sre2l+fkd", "dataset": "toy"}

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from condense.augment import crop
 from condense.data import ImageDataset
-from condense.distillation import ImageRun, distill
+from condense.distillation import ImageMethod, ImageRun, distill
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused, Stopped
 from condense.evaluation import ImageStudent, student
 from condense.networks import Network
-from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, Protocol, Stage
+from condense.protocol import HARD_V1, REPLAY_V1, REPLAY_V2, SOFT_V1, SOFT_V2, Protocol, Stage
 from condense.resources import Budget, Machine
 from condense.store import Hard, ImageSet, Target, verify
+from condense.store.images.manifest import ReplayedLabelPart
+from condense.store.images.replay import ShardLayout
 from condense.store.targets import TeacherLogits
 from condense.teachers import Teacher, fixed
 from condense.training.step import cutmix
@@ -204,6 +206,18 @@ def test_pruned_labels_keep_their_first_epochs_and_train_as_long(
     assert few.nbytes()["replay"] == 6 * (20 * (17 + 2 * 3 + 2) + 3 * 12)
 
 
+def test_logits_that_are_not_stored_are_read_as_their_mean_and_not_as_impossible() -> None:
+    layout = ShardLayout(4, 10, 4, top_k=3)
+    logits = torch.randn(4, 10, generator=torch.Generator().manual_seed(0)) * 4
+    read = layout.logits(layout.labels(logits))
+    torch.testing.assert_close(read.sum(1), logits.sum(1), rtol=0, atol=0.02)
+    least = logits.topk(3, dim=1).values[:, -1]
+    omitted = logits < least[:, None]
+    assert omitted.sum() == 4 * 7 and len(set(read[0][omitted[0]].tolist())) == 1
+    # LPQLD gives these seven classes nothing; at the default temperature they have a large share here.
+    assert bool(((read / 20).softmax(1) * omitted).sum(1).gt(0.5).all())
+
+
 def test_soft_v1_and_hard_v1_judge_the_images_as_if_there_were_no_labels(
     digits: ImageDataset, tmp_path: Path
 ) -> None:
@@ -216,6 +230,63 @@ def test_soft_v1_and_hard_v1_judge_the_images_as_if_there_were_no_labels(
         assert torch.equal(x, y) and isinstance(target, Hard) and torch.equal(target.ids, other.ids)
 
 
+@pytest.mark.parametrize(("ipc", "batch", "epochs"), [(1, 10, 3000), (2, 10, 1500), (13, 13, 300)])
+def test_by_default_views_are_those_that_replay_v2_trains_on(
+    ipc: int, batch: int, epochs: int, digits: ImageDataset, tmp_path: Path
+) -> None:
+    method, _ = build("random_subset+fkd", "digits", ipc, {"fkd.kept": "1"})
+    made, _ = distill(method, digits, ipc=ipc, cache=tmp_path)
+    label = cast(ReplayedLabelPart, made.content["label"])
+    assert (label["batch"], label["epochs"], label["protocol"]) == (batch, epochs, "replay-v2")
+    n = 10 * ipc
+    assert (
+        (REPLAY_V2.batch_for(n), REPLAY_V2.epochs_for(n)) == (SOFT_V2.batch_for(n), epochs) == (batch, epochs)
+    )
+    shown = normalized(made, digits)
+    assert [len(images) for images, _ in shown.batches(epochs - 1, REPLAY_V2, torch.Generator())] == (
+        [batch] * (n // batch)
+    )
+    assert made.replay is not None and made.replay.layout.nbytes == n * (17 + 2 * 10) + 12 * (n // batch)
+
+
+def test_the_batches_of_replay_v2_are_drawn_as_under_soft_v2(digits: ImageDataset, tmp_path: Path) -> None:
+    method, _ = build("random_subset+fkd", "digits", 3, {"fkd.kept": "2"})
+    made, _ = distill(method, digits, ipc=3, cache=tmp_path)
+    _, started = distill(build("random_subset", "digits", 3)[0], digits, ipc=3, cache=tmp_path)
+    shown = normalized(made, digits)
+    plain = replace(SOFT_V2, labels=None, temperature=None)
+    for number in range(2):
+        anew = list(shown.batches(number, plain, started.rng))
+        assert made.replay is not None and len(anew) == 3
+        for place, (images, target) in enumerate(anew):
+            views = made.replay.batch(number, place)
+            assert torch.equal(shown.images_at(views.order), images)
+            images = crop.random_crop(images, started.rng, flip=False)
+            images, _ = cutmix(images, target, started.rng, SOFT_V2.cutmix or 0.0)
+            assert torch.equal(views.views(shown.images_at(views.order)), images)
+
+
+def test_views_for_one_protocol_are_refused_under_the_other_before_any_work() -> None:
+    follows, _ = build("dm+fkd", "digits", 1)
+    given, _ = build("dm+fkd", "digits", 1, {"fkd.batch": "128", "fkd.epochs": "300"})
+    partly, _ = build("dm+fkd", "digits", 1, {"fkd.epochs": "300"})
+    assert isinstance(follows, ImageMethod) and isinstance(given, ImageMethod)
+    follows.require_views(REPLAY_V2)
+    given.require_views(REPLAY_V1)
+    with pytest.raises(Refused) as refused:
+        follows.require_views(REPLAY_V1)
+    assert str(refused.value) == (
+        "replay-v1 trains in the batches and for the epochs that a set was labelled for, and dm+fkd labels "
+        "for those of replay-v2; fkd.batch=128, fkd.epochs=300 are those of the rows that there are; "
+        "protocol='replay-v2' judges it"
+    )
+    words = "replay-v2 says itself in which batches and for how many epochs students are trained: leave out "
+    for method, fields in ((given, "fkd.batch and fkd.epochs"), (partly, "fkd.epochs")):
+        assert isinstance(method, ImageMethod)
+        with pytest.raises(Refused, match=f"^{words}{fields}$"):
+            method.require_views(REPLAY_V2)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -224,6 +295,7 @@ def test_soft_v1_and_hard_v1_judge_the_images_as_if_there_were_no_labels(
         ({"mixup": "0.8"}, "fkd.mixup=0.8: a batch is mixed once"),
         ({"temperature": "0"}, "fkd.temperature=0.0: a temperature is above 0"),
         ({"kept": "4"}, "fkd.kept=4: there are only 3 epochs"),
+        ({"kept": "301", "epochs": "none"}, "fkd.kept=301: there are only 300 epochs"),
         ({"epochs": "0", "kept": "none"}, "fkd.epochs=0: epochs of fkd must be at least 1"),
         ({"teacher": "somebody"}, "unknown teacher of fkd 'somebody'"),
         ({"top_k": "10"}, "fkd.top_k=10: it has to be below the 10 classes"),
@@ -240,7 +312,7 @@ def test_settings_that_make_no_sense_are_refused(
 def test_its_settings_are_its_own_and_it_stands_behind_a_host_only(digits: ImageDataset) -> None:
     method, _ = build("dm+fkd", "digits", 1, {"fkd.mixup": "0.8", "fkd.cutmix": "0"})
     assert method.chain()[-1]["config"] == {
-        "teacher": "fixed", "epochs": 300, "batch": 128, "crop": "crop-flip", "cutmix": 0.0, "mixup": 0.8,
+        "teacher": "fixed", "epochs": None, "batch": None, "crop": "crop-flip", "cutmix": 0.0, "mixup": 0.8,
         "temperature": 20.0, "top_k": None, "kept": None,
     }  # fmt: skip
     assert {"host", "network"} <= asdict(method).keys()

@@ -96,7 +96,7 @@ def test_the_teacher_of_the_method_goes_by_its_settings(
     network = build_network("convnet-w32-bn", spec.shape, 3, torch.Generator().manual_seed(0))
     pin(Teacher.of(header, network.state_dict(), "cpu"))
     params = {"fkd.teacher": "host", "network": "convnet-w32-bn"}
-    wanted = cell(method="sre2l+fkd", protocol="replay-v1", params=params)
+    wanted = cell(method="sre2l+fkd", protocol="replay-v2", params=params)
     assert [row.params for row in prepared(wanted, places)] == [{"fkd.teacher": "fixed"}] * 3
     trained = replace(wanted, params=params | {"teacher": "trained"})
     with pytest.raises(Refused, match="no baseline can have the teacher that"):

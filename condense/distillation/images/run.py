@@ -274,6 +274,7 @@ class ImageRun(Run[ImageSpec]):
         crop: str,
         cutmix: float,
         mixup: float | None,
+        protocol: str | None = None,
     ) -> ImageSet:
         """Returns a set with stored labels in place of its own; its class ids stay.
 
@@ -286,12 +287,15 @@ class ImageRun(Run[ImageSpec]):
             crop: How the views were cropped: see `condense.augment.views.draw_views`.
             cutmix: Probability that a batch was mixed by boxes.
             mixup: Parameter a of the Beta(a, a) that batches were averaged by; None if they were not.
+            protocol: The protocol whose batches and epochs these are; None if they were chosen freely.
         """
         label: ReplayedLabelPart = {
             "kind": "replayed", "temperature": temperature, "teacher": teacher.hash, "images": writer.images,
             "epochs": epochs, "shards": len(writer.shards), "batch": writer.layout.batch, "crop": crop,
             "cutmix": cutmix, "mixup": mixup, "top_k": writer.layout.top_k, "dtype": "float16",
         }  # fmt: skip
+        if protocol is not None:
+            label["protocol"] = protocol
         content = cast(ImageContent, {**made.content, "label": label, "replay": writer.shards})
         replay = Replay.of(writer.folder, content)
         return replace(made, soft=None, replay=replay, content=content, provenance=self._provenance())

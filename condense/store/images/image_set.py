@@ -181,7 +181,7 @@ class ImageSet(DistilledSet):
         """Returns the number of batches that `batches` yields."""
         if protocol.labels == "stored":
             return self._stored_labels(protocol).layout.batches
-        return -(-len(self) // protocol.batch_for(len(self)))
+        return protocol.batches_in_epoch(len(self))
 
     def batches(
         self, epoch: int, protocol: Protocol, generator: torch.Generator
@@ -219,10 +219,7 @@ class ImageSet(DistilledSet):
     def _stored_labels(self, protocol: Protocol) -> Replay:
         if self.replay is None:
             raise Refused(f"{protocol.name} trains on the labels that a set stores, and this set stores none")
-        if protocol.stages and protocol.epochs != self.epochs:
-            raise Refused(
-                f"{protocol.name} lasts {protocol.epochs} epochs, but the set stores labels for {self.epochs}"
-            )
+        self.replay.require(protocol)
         if self.evaluation_space != "normalized":
             raise Refused("stored labels are of normalised images: bring this whitened set into that space")
         return self.replay

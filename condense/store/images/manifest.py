@@ -51,6 +51,7 @@ class ReplayedLabelPart(LabelPart):
     than `epochs`, a student draws its batches from all shards. `images` is the hash of the labelled images
     (`condense.store.images.replay.hash_images`). `crop`, `cutmix` and `mixup` say how the views were drawn
     (`condense.augment.views`). `top_k` is the number of logits that are stored for each view, None for all.
+    `protocol` names the protocol whose batches and epochs these are; it is absent if they were chosen freely.
     """
 
     images: Name
@@ -62,6 +63,7 @@ class ReplayedLabelPart(LabelPart):
     mixup: Amount | None
     top_k: Whole | None
     dtype: Name
+    protocol: NotRequired[Name]
 
 
 class ShardPart(TypedDict):

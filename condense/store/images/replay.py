@@ -32,8 +32,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from condense.augment.views import Views
-from condense.errors import Refused
+from condense.errors import Refused, Remedy
 from condense.files import canonical, first_line, hash_tensors
+from condense.protocol import Protocol
 from condense.reading import open_file
 from condense.store.images.manifest import PART_OF, ImageContent, ReplayedLabelPart, ShardPart
 
@@ -132,6 +133,7 @@ class Replay:
         layout: The sizes of each shard.
         size: Height and width of the images.
         shards: The manifest's entry of each shard.
+        protocol: The protocol whose batches and epochs the views have; None if they were chosen freely.
     """
 
     folder: Path
@@ -140,6 +142,7 @@ class Replay:
     layout: ShardLayout
     size: tuple[int, int]
     shards: tuple[ShardPart, ...]
+    protocol: str | None = None
     _known: set[int] = field(default_factory=set, repr=False)
 
     @classmethod
@@ -149,7 +152,8 @@ class Replay:
             return None
         label, (_, h, w) = cast(ReplayedLabelPart, content["label"]), content["dataset"]["shape"]
         shards = tuple(content["replay"])
-        return cls(folder, label["images"], label["epochs"], ShardLayout.of(content), (h, w), shards)
+        layout, protocol = ShardLayout.of(content), label.get("protocol")
+        return cls(folder, label["images"], label["epochs"], layout, (h, w), shards, protocol)
 
     @property
     def nbytes(self) -> int:
@@ -164,6 +168,28 @@ class Replay:
     def metadata(self) -> dict[str, str]:
         """Returns the metadata entry of each shard, by the name of its file."""
         return {shard["file"]: shard_metadata(self.images, epoch) for epoch, shard in enumerate(self.shards)}
+
+    def require(self, protocol: Protocol) -> None:
+        """Refuses a protocol under which students would be trained on other batches, or longer or shorter.
+
+        A protocol without stages takes the views of any set whose batches and epochs were chosen freely, and
+        those that were made for itself.
+        """
+        n, batch = self.layout.views, self.layout.batch
+        if not protocol.stages:
+            if self.protocol not in (None, protocol.name):
+                raise Refused(
+                    f"{protocol.name} trains on views in batches and epochs that were chosen for the set; "
+                    f"those of this one are the batches and epochs of {self.protocol}",
+                    remedies=[Remedy(settings={"protocol": self.protocol}, effect="judges it")],
+                )
+            return
+        epochs, wanted = protocol.epochs_for(n), batch if protocol.batches is None else protocol.batch_for(n)
+        if (epochs, wanted) != (self.epochs, min(batch, n) if protocol.batches else batch):
+            raise Refused(
+                f"{protocol.name} trains on {n} images for {epochs} epochs in batches of {wanted}, but the "
+                f"set stores labels for {self.epochs} epochs in batches of {batch}"
+            )
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[LabelledViews]:
         """Yields the batches of an epoch.

@@ -15,7 +15,7 @@ from condense.augment.views import draw_views
 from condense.data.images.pixels import Zca, affine
 from condense.errors import Refused
 from condense.files import hash_tensors
-from condense.protocol import HARD_V1, REPLAY_V1, Stage
+from condense.protocol import HARD_V1, REPLAY_V1, REPLAY_V2, Stage
 from condense.store import Hard, ImageContent, ImageSet, MultiFormation, verify
 from condense.store.images.manifest import ReplayedLabelPart
 from condense.store.images.replay import Replay, ShardLayout, hash_images
@@ -49,6 +49,7 @@ def labelled(
     top_k: int | None = None,
     seed: int = 0,
     seen: list[Seen] | None = None,
+    protocol: str | None = None,
 ) -> ImageSet:
     """A set whose labels are random logits of random views; what was labelled goes to `seen`."""
     rng, layout = stream(seed), ShardLayout(len(made), made.num_classes, batch, top_k)
@@ -69,6 +70,8 @@ def labelled(
         "epochs": epochs, "shards": shards, "batch": batch, "crop": "resized", "cutmix": 0.7, "mixup": None,
         "top_k": top_k, "dtype": "float16",
     }  # fmt: skip
+    if protocol:
+        label["protocol"] = protocol
     content = cast(ImageContent, {**made.content, "label": label, "replay": writer.shards})
     return replace(made, replay=Replay.of(folder, content), content=content)
 
@@ -294,11 +297,51 @@ def test_labels_of_other_images_are_refused_when_a_set_is_stored(make: Make, tmp
 def test_another_number_of_epochs_is_refused(make: Make, tmp_path: Path) -> None:
     made = labelled(make(), tmp_path)
     longer = replace(REPLAY_V1, name="published", stages=(Stage(epochs=4),))
-    assert "published lasts 4 epochs, but the set stores labels for 3" in refusal(
-        lambda: next(made.batches(0, longer, stream()))
+    assert (
+        "published trains on 9 images for 4 epochs in batches of 4, but the set stores labels for 3 epochs"
+        in refusal(lambda: next(made.batches(0, longer, stream())))
     )
     assert "stores labels for 3 epochs, and none for epoch 3" in refusal(lambda: epoch(made, 3))
     assert "this set stores none" in refusal(lambda: epoch(make(), 0))
+
+
+SHORT = replace(REPLAY_V2, stages=(Stage(epochs=2),), batches=3, least_batch=2, least_steps=9)
+"""replay-v2 with numbers for nine images: three batches of three an epoch, and three epochs."""
+
+
+def test_a_protocol_with_numbers_of_its_own_takes_the_views_that_have_them(
+    make: Make, tmp_path: Path
+) -> None:
+    # Made for it or not: the numbers decide.
+    for number, name in enumerate(("replay-v2", None)):
+        made = labelled(make(), tmp_path / str(number), batch=3, protocol=name)
+        assert [len(images) for images, _ in made.batches(2, SHORT, stream())] == [3, 3, 3]
+    other = labelled(make(), tmp_path / "other", batch=4)
+    assert refusal(lambda: next(other.batches(0, SHORT, stream()))) == (
+        "replay-v2 trains on 9 images for 3 epochs in batches of 3, but the set stores labels for 3 epochs "
+        "in batches of 4"
+    )
+    longer = labelled(make(), tmp_path / "longer", batch=3, epochs=4)
+    assert "but the set stores labels for 4 epochs" in refusal(
+        lambda: next(longer.batches(0, SHORT, stream()))
+    )
+
+
+def test_a_set_that_is_smaller_than_its_batch_is_one_batch_of_its_size(make: Make, tmp_path: Path) -> None:
+    whole = replace(SHORT, batches=1)
+    made = labelled(make(), tmp_path, batch=128, epochs=9)
+    assert [len(images) for images, _ in made.batches(0, whole, stream())] == [9]
+
+
+def test_views_of_the_second_version_are_not_judged_by_the_first(make: Make, tmp_path: Path) -> None:
+    made = labelled(make(), tmp_path, protocol="replay-v2")
+    assert refusal(lambda: epoch(made, 0)) == (
+        "replay-v1 trains on views in batches and epochs that were chosen for the set; those of this one are "
+        "the batches and epochs of replay-v2; protocol='replay-v2' judges it"
+    )
+    made.save(tmp_path / "set")
+    stored = ImageSet.load(tmp_path / "set")
+    assert stored.replay is not None and stored.replay.protocol == "replay-v2" and stored.hash == made.hash
 
 
 def test_whitened_images_are_refused_until_they_are_normalised(make: Make, tmp_path: Path) -> None:
