@@ -119,9 +119,9 @@ class Protocol:
     teacher_mode: str | None = None
     steps: Whole | None = None
     select: str | None = None
-    batches: int | None = None
-    least_batch: int | None = None
-    least_steps: int | None = None
+    batches: Whole | None = None
+    least_batch: Whole | None = None
+    least_steps: Whole | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown names and fields that contradict each other."""
@@ -133,8 +133,8 @@ class Protocol:
             raise Refused(f"{self.name}: a batch is mixed by cutmix or by mixup, not by both")
         if self.online and not self.temperature:
             raise Refused(f"{self.name}: labels={self.labels} need a temperature")
-        if (self.batches is None) != (self.least_batch is None):
-            raise Refused(f"{self.name}: batches and least_batch go together")
+        if (self.batches is None) != (self.least_batch is None) or 0 in (self.batches, self.least_batch):
+            raise Refused(f"{self.name}: batches and least_batch go together and are at least 1")
         if self.steps is not None and self.stages:
             raise Refused(f"{self.name}: the length of training is given by steps or by stages, not by both")
 
@@ -175,7 +175,7 @@ class Protocol:
                 raise Refused(f"{self.name} lasts as long as a set's stored labels do: this set stores none")
             return (Stage(epochs=labelled),)
         steps, least = self.epochs * self.batches_in_epoch(n), self.least_steps or 0
-        if steps >= least:
+        if not 0 < steps < least:
             return self.stages
         return tuple(replace(stage, epochs=-(-stage.epochs * least // steps)) for stage in self.stages)
 

@@ -285,6 +285,7 @@ def test_an_unknown_optimiser_is_refused_with_the_known_ones() -> None:
         ({"select": "test"}, "unknown select 'test'; known: valid"),
         ({"steps": 300}, "hard-v1: the length of training is given by steps or by stages, not by both"),
         ({"batches": 10}, "hard-v1: batches and least_batch go together"),
+        ({"batches": 0, "least_batch": 10}, "hard-v1: batches and least_batch .* are at least 1"),
         ({"cutmix": 1.0, "mixup": 0.8}, "hard-v1: a batch is mixed by cutmix or by mixup, not by both"),
     ],
 )
