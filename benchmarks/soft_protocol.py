@@ -51,7 +51,7 @@ COSTLY, COSTLY_IPCS = ("longer", "twice"), (1, 10)
 CHOICE = """\
 `soft-v2` and `replay-v2` have 10 batches an epoch and 3000 steps: no set is trained on for fewer steps, and a
 student sees every image 300 times, as on ImageNet, where these epochs come from (more often where there are
-fewer than 100 images). Small batches make these steps out of as many views, and as many bytes of stored labels,
+fewer than 100 images). Small batches make these steps of as many views, and as many bytes of stored labels,
 as the 300 steps of `soft-v1` needed.
 
 Students gain from still longer training, most of all on CIFAR-10: from 6000 steps, and from 3000 steps in
