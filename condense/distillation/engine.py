@@ -9,7 +9,7 @@ from typing import cast
 from condense.distillation.method import DatasetT, Method, Recipe, RunT, SamplesT, SetT
 from condense.distillation.run import COUNTS, RunSettings, run_folder
 from condense.errors import Refused
-from condense.files import home, locked, locked_if_free, require_writable
+from condense.files import home, locked, locked_if_free, require_writable, tidy
 from condense.resources import Machine, keep_freed_memory
 from condense.store import DistilledSet
 from condense.training.checkpoint import Checkpoints
@@ -106,6 +106,7 @@ def run_lock(
 def clean(key: str, cache: Path | None = None) -> None:
     """Removes what a run, named by its key, left that was killed after it had stored its set."""
     folder = run_folder(key, cache or home())
+    tidy(folder)  # a run that wrote no checkpoint has no folder, but had a lock
     if folder.exists():
         with locked_if_free(folder) as free:
             if free:

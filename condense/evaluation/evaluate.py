@@ -57,7 +57,7 @@ def evaluate_set(
     record = grown(blank, results)
     if results is not None:
         record.require_same_set(blank.set, record.path(results))
-    if _is_full(record, seeds, results):
+    if _is_full(record, seeds, results, machine.device):
         return record
     return _entered(record, seeds, kind.trial(made, setup, teacher, machine), results, machine)
 
@@ -92,7 +92,7 @@ def evaluate_reference(
         paper=paper(dataset, name, 0, setup.student),
     )
     record = grown(record, results)
-    if _is_full(record, seeds, results):
+    if _is_full(record, seeds, results, machine.device):
         return record
     if (fit := kind.references.get(name)) is not None:
         return _entered(record, seeds, lambda *_: fit(dataset), results, machine)
@@ -105,12 +105,31 @@ def grown(record: Record, results: Path | None) -> Record:
     return read_record(path) if path is not None and path.exists() else record
 
 
-def _is_full(record: Record, seeds: Sequence[int], results: Path | None) -> bool:
+def _is_full(record: Record, seeds: Sequence[int], results: Path | None, device: torch.device) -> bool:
     full = all(record.has(seed) for seed in seeds)
     if full and results is not None:
         say(f"up to date: {record.path(results)}")
-        tidy(record.path(results))
+        tidy_record(record, results, device)
     return full
+
+
+def tidy_record(record: Record, results: Path, device: torch.device) -> None:
+    """Removes what killed processes have left of a stored record and of its students."""
+    tidy(record.path(results))
+    for entry in record.entries:
+        folder = _folder(record, entry.seed, device)
+        tidy(folder)
+        if folder.exists():
+            with locked_if_free(folder) as free:
+                if free:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(record: Record, seed: int, device: torch.device) -> Path:
+    """Returns the folder for the checkpoints of a student."""
+    trained_on = record.set and record.set.hash
+    name = digest([record.evaluation_key(seed), trained_on, device_name(device)])[:32]
+    return home() / "students" / name
 
 
 def _entered(
@@ -127,6 +146,8 @@ def _entered(
             what = f"trains {record.student} {others[0]} for {record.path(results)}"
             with locked(_claim(record, others[0], results), what=what, budget=machine.budget):
                 record = grown(record, results)
+    if results is not None:
+        tidy_record(record, results, machine.device)
     return record
 
 
@@ -160,9 +181,7 @@ def _unfinished(record: Record, seed: int, device: torch.device) -> Iterator[Pat
 
     The folder is removed once the block has ended without an exception.
     """
-    trained_on = record.set and record.set.hash
-    name = digest([record.evaluation_key(seed), trained_on, device_name(device)])[:32]
-    folder = home() / "students" / name
+    folder = _folder(record, seed, device)
     with locked_if_free(folder) as free:
         yield folder if free else None
         if free:

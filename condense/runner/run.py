@@ -10,7 +10,14 @@ from pathlib import Path
 
 from condense.distillation.engine import clean, distill, run_lock
 from condense.errors import Refused, Remedy
-from condense.evaluation.evaluate import data_used, evaluate_reference, evaluate_set, say, tell_notes
+from condense.evaluation.evaluate import (
+    data_used,
+    evaluate_reference,
+    evaluate_set,
+    say,
+    tell_notes,
+    tidy_record,
+)
 from condense.evaluation.kinds import kind_of
 from condense.files import locked, tidy
 from condense.records.record import MethodUsed, Record, read_record
@@ -89,7 +96,7 @@ def run_job(job: Job, machine: Machine) -> list[Record]:
             if found is not None and results is not None and not missing:
                 where = folder if folder.exists() else "not kept here (distilling makes it again)"
                 say(f"up to date: {found.path(results)}; its set: {where}")
-                tidy(found.path(results))
+                tidy_record(found, results, machine.device)
                 tidy(folder)
                 records.append(found)
                 continue

@@ -152,10 +152,11 @@ def kill_at_changes(method: str, tmp_path: Path, changes: Iterable[int]) -> int:
     Returns:
         The number of kills; the first change that the command does not come to ends the list.
     """
-    whole = Place(tmp_path / "whole")
+    settings = {"CONDENSE_CHECKPOINT_SECONDS": "0"}
+    whole = Place(tmp_path / "whole", **settings)
     whole.run(*command(method))
     for kills, number in enumerate(changes):
-        place = Place(tmp_path / f"killed-{number}")
+        place = Place(tmp_path / f"killed-{number}", **settings)
         process = place.start(*command(method), **{KILL_AT: str(number)})
         process.join()
         if process.exitcode == 0:
