@@ -87,3 +87,16 @@ def test_of_two_results_of_one_student_the_first_stays_and_this_is_said(
     found = evaluate._entered(record, range(1), overtaken, tmp_path, Machine())
     assert [one.accuracy for one in found.entries] == [60.0]
     assert "convnet 0: another process had recorded this student by then" in capsys.readouterr().err
+
+
+def test_what_is_left_of_recorded_students_goes_but_not_that_of_others(
+    made: Make, tmp_path: Path, home: Path
+) -> None:
+    record, cpu = made(accuracies=(50.0, 51.0)), Machine().device
+    record.write(tmp_path)
+    done, finished, unfinished = (evaluate._folder(record, seed, cpu) for seed in range(3))
+    for folder in (done, unfinished):
+        folder.mkdir(parents=True)
+    finished.with_name(f".{finished.name}.lock").touch()
+    evaluate.tidy_record(record, tmp_path, cpu)
+    assert list((home / "students").iterdir()) == [unfinished]

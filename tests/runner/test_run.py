@@ -190,6 +190,19 @@ def test_what_a_killed_run_left_is_removed_once_its_set_is_found(
     assert [path.name for path in left.iterdir()] == ["events.jsonl"] and other.exists()
 
 
+def test_lock_files_of_a_killed_run_go_even_if_it_wrote_no_checkpoint(
+    cell: Make, places: Paths, home: Path
+) -> None:
+    job = resolve(cell(), places)
+    _, folder = make_set(job, 0, Machine())
+    locks = [path.with_name(f".{path.name}.lock") for path in (folder, home / "runs" / job.key(0)[:32])]
+    for lock in locks:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    make_set(job, 0, Machine())
+    assert not any(lock.exists() for lock in locks)
+
+
 def test_a_folder_with_the_set_of_another_run_is_refused(cell: Make, places: Paths) -> None:
     job = resolve(cell(), places)
     other, _ = make_set(job, 1, Machine())
