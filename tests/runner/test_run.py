@@ -121,8 +121,8 @@ def test_a_record_is_written_after_each_student_and_only_grows(
     cell: Make, places: Paths, spent_after: Spent
 ) -> None:
     wanted = cell(eval_seeds=3)
-    with pytest.raises(Stopped, match="convnet-w32 1, epoch 1 of 2"):
-        run(wanted, places, spent_after(3))  # two epochs of the first student, one of the second
+    with pytest.raises(Stopped, match="convnet-w32 1, phase train, step 1 of 2"):
+        run(wanted, places, spent_after(2))  # two steps of the first student, one of the second
     (partial,) = read_records(places.results)
     assert [entry.seed for entry in partial.entries] == [0]
     (full,) = run(wanted, places)
