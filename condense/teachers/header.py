@@ -10,6 +10,8 @@ from condense.errors import Refused
 from condense.reading import parse_json, require_version
 
 FORMAT = "condense-teacher"
+HASH = "hash"
+"""The key, beside the fields of a header, that holds the teacher's hash: damage is found by it."""
 VERSION = 1
 MAX_SIDE = 2048
 """Largest side of the images of a teacher, in pixels."""
@@ -50,8 +52,8 @@ class Header:
         return {"format": FORMAT, "version": VERSION, **plain, "training": dict(self.training)}
 
     @classmethod
-    def parse(cls, text: str, file: Path) -> "Header":
-        """Parses a header.
+    def parse(cls, text: str, file: Path) -> "tuple[Header, str | None]":
+        """Parses a header, and the hash of the teacher beside it, which files of older versions do not have.
 
         Args:
             text: The JSON.
@@ -63,6 +65,7 @@ class Header:
         values = parse_json(text, f"{file}: its header")
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise Refused(f"{file}: its header is not that of a {FORMAT}")
+        sealed = values.pop(HASH, None)
         require_version(values.get("version"), VERSION, file, FORMAT, "teacher")
         fields = {name: value for name, value in values.items() if name not in ("format", "version")}
         if wrong := sorted(_FORMS.keys() ^ fields.keys()):
@@ -77,7 +80,7 @@ class Header:
         head = cls(**given)
         if not len(head.mean) == len(head.std) == head.shape[0]:
             raise Refused(f"{file}: mean and std do not hold one number a channel")
-        return head
+        return head, None if sealed is None else str(sealed)
 
 
 def _text(value: object) -> bool:

@@ -23,7 +23,7 @@ from condense.errors import Refused
 from condense.files import canonical, first_line, hash_tensors, locked, write_atomic
 from condense.networks import Network, build_network, network_in_chunks, network_tensors
 from condense.reading import open_file
-from condense.teachers.header import Header
+from condense.teachers.header import HASH, Header
 
 KEY = "teacher"
 """The only metadata key of a teacher's file."""
@@ -89,8 +89,9 @@ class Teacher:
         """Writes the teacher's file, as a whole or not at all."""
         assert self.header is not None, "a teacher put together by hand has no file"
         tensors = stored(self.network.state_dict(), self.name)
+        sealed = self.header.to_json() | {HASH: self.hash}
         with locked(path, what=f"writes {path}"):
-            write_atomic(path, to_bytes(tensors, metadata={KEY: canonical(self.header.to_json())}))
+            write_atomic(path, to_bytes(tensors, metadata={KEY: canonical(sealed)}))
 
 
 def load_teacher(path: Path, device: torch.device | str = "cpu") -> Teacher:
@@ -101,7 +102,8 @@ def load_teacher(path: Path, device: torch.device | str = "cpu") -> Teacher:
         device: The device to compute on.
 
     Raises:
-        Refused: if the file does not hold a complete teacher of a known network.
+        Refused: if the file does not hold a complete teacher of a known network, or not the one that was
+            written. Files of older versions do not hold the hash that tells this.
     """
     open_file(path).close()
     try:
@@ -112,11 +114,14 @@ def load_teacher(path: Path, device: torch.device | str = "cpu") -> Teacher:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise Refused(f"{path} is not a whole .safetensors file: {first_line(error)}") from error
-    header = Header.parse(metadata[KEY], path)
+    header, sealed = Header.parse(metadata[KEY], path)
     try:
-        return _assembled(header, tensors, device)
+        teacher = _assembled(header, tensors, device)
     except Refused as error:
         raise Refused(f"{path}: {error}") from error
+    if sealed is not None and sealed != teacher.hash:
+        raise Refused(f"{path} is damaged: its content has the hash {teacher.hash[:8]}, not {sealed[:8]}")
+    return teacher
 
 
 def check_classes(

@@ -55,16 +55,34 @@ def test_the_network_that_computes_is_the_one_that_is_stored(
     assert not torch.equal(net["classifier.weight"], given["classifier.weight"]), "nothing was rounded"
 
 
-def test_the_file_has_one_metadata_key_whose_json_says_all_that_is_known(file: Path) -> None:
+def test_the_metadata_holds_the_hash_and_a_header_with_all_that_is_known(
+    teacher: Teacher, file: Path
+) -> None:
     with safe_open(file, framework="pt") as held:
         metadata = held.metadata()
     assert list(metadata) == ["teacher"]
     values = json.loads(metadata["teacher"])
-    assert metadata["teacher"] == canonical(values)
+    assert metadata["teacher"] == canonical(values) and values.pop("hash") == teacher.hash
     assert sorted(values) == [
         "accuracy", "classes", "dataset", "format", "mean", "network", "shape", "std", "train_hash",
         "training", "version",
     ]  # fmt: skip
+
+
+def test_a_number_that_has_changed_on_the_disk_is_found(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(Refused, match=r"teacher.safetensors is damaged: its content has the hash \w{8}, not"):
+        load_teacher(file)
+
+
+def test_a_file_of_an_older_version_which_holds_no_hash_is_read(teacher: Teacher, file: Path) -> None:
+    with safe_open(file, framework="pt") as held:
+        header = json.loads(held.metadata()["teacher"])
+    del header["hash"]
+    save_file(load_file(file), file, metadata={"teacher": canonical(header)})
+    assert load_teacher(file).hash == teacher.hash
 
 
 def test_the_hash_covers_every_stored_number_and_the_header(
