@@ -20,7 +20,7 @@ from condense.evaluation.evaluate import evaluate_set, record_of
 from condense.evaluation.kinds import KINDS, Setup
 from condense.evaluation.labels import LabelsOf, labelled_by, labelling_teacher, require_stored
 from condense.networks import build_network
-from condense.protocol import REPLAY_V1, SOFT_V1, Stage
+from condense.protocol import REPLAY_V1, REPLAY_V2, SOFT_V1, Stage
 from condense.records.record import Record, read_records
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
@@ -335,3 +335,22 @@ def test_a_set_with_stored_labels_is_evaluated_under_replay_v1(
     # Under soft-v1 the same set is labelled anew, like all others.
     (soft,) = run(cell(method="random_subset+fkd", params=params), places)
     assert soft.teacher == teacher.hash and soft.set == record.set
+
+
+@pytest.mark.usefixtures("teacher")
+def test_by_default_stored_views_are_judged_by_replay_v2_and_by_no_other(cell: Make, places: Paths) -> None:
+    given = {"method": "random_subset+fkd", "ipc": 1, "seeds": (0,)}
+    for protocol, params, words in (
+        ("replay-v1", {}, "replay-v1 trains in the batches and for the epochs that a set was labelled for"),
+        ("replay-v2", {"fkd.batch": "3"}, "replay-v2 says itself in which batches .*: leave out fkd.batch$"),
+    ):
+        with pytest.raises(Refused, match=words):
+            run(cell(protocol=protocol, params=params, **given), places)
+    assert not places.out.exists()
+    # 3000 epochs of three images each, of which the labels of one are stored.
+    judged = cell(protocol="replay-v2", params={"fkd.kept": "1"}, **given)
+    (record,) = run(judged, places)
+    assert record.protocol == REPLAY_V2 and record.set is not None and len(record.entries) == 1
+    (folder,) = places.out.iterdir()
+    with pytest.raises(Refused, match="are the batches and epochs of replay-v2; protocol='replay-v2' judges"):
+        reevaluate(load(folder), cell(protocol="replay-v1"), places, Machine())
