@@ -29,10 +29,10 @@ from condense.runner.queue import read_queue
 from condense.store import verify
 from condense.teachers.foreign import read_teacher
 from tests.conftest import make_record
+from tests.labelled_sets import labelled
 from tests.mutations import mutated
 from tests.store.conftest import make_set
 from tests.store.graph_sets import make as make_graphs
-from tests.store.images.test_replay import labelled
 
 SECONDS = 5
 BYTES = 2**30

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from condense.errors import Refused, Remedy
-from condense.files import canonical, digest, locked, write_atomic
+from condense.files import canonical, locked, write_atomic
 from condense.protocol import Protocol
 from condense.reading import parse_json, read_file
+from condense.records.keys import evaluation_key
 from condense.schema import (
     Amount,
     Correlation,
@@ -50,30 +51,6 @@ LEFT_OUT = {
     "notes", "asked",
 }  # fmt: skip
 """Fields that have no key when they are None or empty. Older records lack them, and stay as they are."""
-
-
-def evaluation_key(
-    *,
-    run_key: str,
-    test_hash: str,
-    protocol_hash: str,
-    teacher: str | None,
-    student: str,
-    space: str,
-    seed: int | None,
-) -> str:
-    """Returns the hash of everything that the result of one trained student depends on.
-
-    Args:
-        run_key: Hash of the method chain, its configuration, the training data, IPC and distillation seed.
-        test_hash: Hash of the test split.
-        protocol_hash: `condense.protocol.Protocol.hash`.
-        teacher: Hash of the labelling teacher, if the protocol has one.
-        student: Name of the student network.
-        space: Pixel space in which the student is trained and tested.
-        seed: Evaluation seed; None gives the key of the whole record.
-    """
-    return digest([run_key, test_hash, protocol_hash, teacher, student, space, seed])
 
 
 @dataclass(frozen=True, kw_only=True)

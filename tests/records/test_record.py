@@ -11,7 +11,8 @@ import pytest
 from condense.errors import Refused
 from condense.files import canonical
 from condense.protocol import HARD_V1, SOFT_V1, WHOLE_V1
-from condense.records.record import Entry, Paper, Record, evaluation_key, read_record, read_records
+from condense.records.keys import evaluation_key
+from condense.records.record import Entry, Paper, Record, read_record, read_records
 
 Make = Callable[..., Record]
 MakeEntry = Callable[[int, float], Entry]

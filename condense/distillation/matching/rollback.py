@@ -88,7 +88,7 @@ class Rollback:
         Raises:
             Refused: if no step is left, so that what was learned is where it began.
         """
-        if self._most > 0 and self._taken == 0:
+        if self.count > 0 and self._taken == 0:
             raise Refused(
                 f"all steps were undone ({self.count}): nothing was learned, and there is no result; "
                 f"{self._remedy}"
