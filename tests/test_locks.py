@@ -103,10 +103,14 @@ def test_the_budget_ends_a_wait(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_a_wait(tmp_path: Path) -> None:
-    with held(tmp_path / "thing", tmp_path):
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt), locked(tmp_path / "thing", what="holds it"):
-            pytest.fail("the lock is the other's")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # parallel tests ignore the signal
+    try:
+        with held(tmp_path / "thing", tmp_path):
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            with pytest.raises(KeyboardInterrupt), locked(tmp_path / "thing", what="holds it"):
+                pytest.fail("the lock is the other's")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_lock_that_is_held_elsewhere_is_not_free(tmp_path: Path) -> None:
