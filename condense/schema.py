@@ -41,6 +41,8 @@ Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[float, Meta(ge=0, 
 """A number from 0."""
 Percent = Annotated[int, Meta(ge=0, le=100)] | Annotated[float, Meta(ge=0, le=100)]
 """A number from 0 to 100."""
+Fraction = Annotated[float, Meta(gt=0, le=1)]
+"""A number above 0, and at most 1."""
 Correlation = Annotated[int, Meta(ge=-1, le=1)] | Annotated[float, Meta(ge=-1, le=1)]
 """A number from -1 to 1."""
 Name = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]

@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from condense.files import canonical
-from condense.records.record import Record, read_records
+from condense.records.record import Entry, Record, read_records
 
 DTYPES = (
     {name: "string" for name in ("dataset", "kind", "train_hash", "test_hash", "method", "settings", "chain")}
     | {"source": "string", "ipc": "int64", "asked": "string", "seed": "int64", "reference": "bool"}
+    | {"fraction": "float64", "touched": "Int64", "touched_images": "Int64", "touched_whole": "boolean"}
+    | {"steps": "Int64"}
     | {"set_hash": "string", "label": "string", "stored": "Int64", "effective": "Int64", "bytes": "Int64"}
     | {"dense_bytes": "Int64", "rollbacks": "Int64", "distil_seconds": "float64", "peak_bytes": "Int64"}
     | {"distil_device": "string", "protocol": "string", "protocol_hash": "string", "whole": "bool"}
@@ -19,6 +21,7 @@ DTYPES = (
     | {"paper": "float64", "paper_error": "float64", "paper_source": "string", "paper_protocol": "string"}
     | {"paper_verified": "boolean", "eval_seed": "int64"}
     | {name: "float64" for name in ("accuracy", "auc", "size_correlation", "score", "seconds")}
+    | {"curve": "string"}
     | {"device": "string", "threads": "int64", "versions": "string", "time": "string"}
     | {name: "string" for name in ("run_key", "record_key", "evaluation_key")}
 )
@@ -39,13 +42,17 @@ def results(folder: Path) -> pd.DataFrame:
       trained on), ``bytes``, ``bytes_PART`` for each part that a set of the table has (``validation`` is the
       data that select the students' best step), ``dense_bytes``, ``rollbacks``,
       ``distil_seconds``, ``peak_bytes``, ``distil_device``: the set and its distillation.
+    - ``fraction`` (share of the training images that an epoch trains on, in place of ``ipc``, which is 0
+      then), ``touched`` (bytes of training data that a student reads), ``touched_images``, ``touched_whole``
+      (whether they are the whole training split), ``steps``: a training without a set.
     - ``protocol``, ``protocol_hash``, ``whole`` (whether it trains on the whole training set),
       ``stored_labels`` (whether it trains on labels that the set stores), ``student``, ``space`` (of pixels),
       ``teacher`` (hash), ``teacher_bytes``, ``teacher_accuracy``: how the student was trained.
     - ``paper``, ``paper_error``, ``paper_source``, ``paper_protocol``, ``paper_verified``: a published score.
     - ``eval_seed``, ``accuracy``, ``auc``, ``score`` (the AUC if there is one, else the accuracy), all in
       percent; ``size_correlation`` (of a student's scores of graphs with their numbers of nodes);
-      ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``: the entry.
+      ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``, ``curve`` (JSON: a list of step,
+      seconds and accuracy on validation images): the entry.
     - ``run_key``, ``record_key`` (shared by all entries of a record), ``evaluation_key``: the hashes.
 
     Args:
@@ -79,7 +86,7 @@ def settings(chain: Sequence[Mapping[str, object]]) -> dict[str, str]:
 
 def _rows(record: Record) -> list[dict[str, object]]:
     data, protocol, paper = record.dataset, record.protocol, record.paper
-    same = ("ipc", "seed", "student", "space", "teacher", "teacher_bytes", "teacher_accuracy")
+    same = ("ipc", "fraction", "seed", "student", "space", "teacher", "teacher_bytes", "teacher_accuracy")
     shared: dict[str, object] = {name: getattr(record, name) for name in same} | {
         "kind": data.kind,
         "train_hash": data.train_hash,
@@ -104,6 +111,9 @@ def _rows(record: Record) -> list[dict[str, object]]:
         shared |= {name: getattr(made, name) for name in ("label", "dense_bytes", "rollbacks", "peak_bytes")}
         shared |= {"stored": made.counts.stored, "effective": made.counts.effective}
         shared |= {"set_hash": made.hash, "distil_seconds": made.seconds, "distil_device": made.device}
+    if read := record.training:
+        shared |= {"touched": read.bytes, "touched_images": read.images, "touched_whole": read.whole}
+        shared["steps"] = read.steps
     if record.valid_bytes:
         sizes["validation"] = record.valid_bytes
     if sizes:
@@ -117,8 +127,14 @@ def _rows(record: Record) -> list[dict[str, object]]:
         | {
             "eval_seed": entry.seed,
             "score": entry.score,
+            "curve": _curve(entry),
             "versions": canonical(entry.versions),
             "evaluation_key": record.evaluation_key(entry.seed),
         }
         for entry in record.entries
     ]
+
+
+def _curve(entry: Entry) -> str | None:
+    points = [[point.step, point.seconds, point.accuracy] for point in entry.curve]
+    return canonical(points) if points else None

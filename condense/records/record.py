@@ -9,7 +9,6 @@ a sentence that names the file and the key.
 
 import operator
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,23 @@ from condense.files import canonical, locked, write_atomic
 from condense.protocol import Protocol
 from condense.reading import parse_json, read_file
 from condense.records.keys import evaluation_key
-from condense.schema import (
-    Amount,
-    Correlation,
-    Name,
-    Percent,
-    Text,
-    Whole,
-    extra_keys,
-    json_schema,
-    read_form,
+from condense.records.parts import (
+    CurvePoint,
+    DataUsed,
+    Entry,
+    MethodUsed,
+    Paper,
+    SampleCounts,
+    SetUsed,
+    TrainingUsed,
 )
-from condense.store.manifest import ChainLinkPart
+from condense.schema import Fraction, Name, Percent, Whole, extra_keys, json_schema, read_form
+
+__all__ = [
+    "BASELINES", "BY_CLASS", "CurvePoint", "DataUsed", "Entry", "MethodUsed", "NO_STUDENT", "Paper", "Record",
+    "SampleCounts", "SetUsed", "TrainingUsed", "WHOLE", "read_record", "read_records", "record_schema",
+    "safe_name",
+]  # fmt: skip
 
 BASELINES = ("random_subset", "herding", "k_center")
 """The coresets that every method is compared with."""
@@ -48,150 +52,29 @@ MAX_BYTES = 16 * 2**20
 """Largest record that is read, in bytes; real ones are far smaller."""
 LEFT_OUT = {
     "teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "size_correlation",
-    "notes", "asked",
+    "notes", "asked", "fraction", "training", "curve",
 }  # fmt: skip
 """Fields that have no key when they are None or empty. Older records lack them, and stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """The result of one student that was trained from scratch and tested once.
-
-    Attributes:
-        seed: Evaluation seed.
-        accuracy: Test accuracy in percent.
-        seconds: Wall time of training and testing.
-        device: Name of the device.
-        threads: Number of CPU threads.
-        versions: Versions of the libraries by name.
-        time: Time at which the test ended, ISO 8601 in UTC.
-        auc: Area under the ROC curve in percent; left out of the JSON for data that are scored by accuracy.
-        size_correlation: Spearman's rank correlation, over the test graphs, of the student's scores (the
-            difference of both logits) with the number of nodes; left out if it is unknown or not defined.
-    """
-
-    seed: Whole
-    accuracy: Percent
-    seconds: Amount
-    device: Text
-    threads: Whole
-    versions: Mapping[str, Text]
-    time: Name
-    auc: Percent | None = None
-    size_correlation: Correlation | None = None
-
-    @property
-    def score(self) -> float:
-        """The number that students are ranked by: the AUC if there is one, else the accuracy."""
-        return self.accuracy if self.auc is None else self.auc
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataUsed:
-    """The dataset.
-
-    Attributes:
-        name: Its name.
-        kind: Its kind: ``images`` or ``graphs``.
-        train_hash: Hash of the training split.
-        test_hash: Hash of the test split.
-        notes: What its loader left out, changed or chose; left out of the JSON if there is nothing.
-    """
-
-    name: Name
-    kind: Name
-    train_hash: Name
-    test_hash: Name
-    notes: tuple[Text, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodUsed:
-    """The method and its wrappers.
-
-    Attributes:
-        name: Names joined by ``+``, such as ``mtt+fyi``; the name of a reference, such as ``whole``.
-        chain: Name, version and complete configuration of the method and each wrapper; empty for a reference.
-        source: Source of the settings, if they are a published recipe.
-    """
-
-    name: Name
-    chain: tuple[ChainLinkPart, ...]
-    source: Text | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleCounts:
-    """Numbers of samples: stored, trained on after decoding, and stored in each class."""
-
-    stored: Whole
-    effective: Whole
-    per_class: tuple[Whole, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetUsed:
-    """The distilled set.
-
-    Attributes:
-        hash: Hash of its content.
-        bytes: Its size by part: images or graphs, labels, replay, decoder, auxiliary, teacher.
-        counts: Numbers of its samples.
-        label: Kind of its labels: ``hard``, ``soft`` or ``replayed``.
-        seconds: Wall time of the distillation; None if unknown.
-        peak_bytes: Peak memory of the distillation; None if unknown.
-        device: Name of the device it was distilled on.
-        rollbacks: Number of optimisation steps that were undone during the distillation; left out of the JSON
-            if the method does not count them.
-        dense_bytes: Size of the graphs as float32 node features with a dense adjacency matrix, the form in
-            which methods optimise graphs; left out for images.
-    """
-
-    hash: Name
-    bytes: Mapping[str, Whole]
-    counts: SampleCounts
-    label: Name
-    seconds: Amount | None
-    peak_bytes: Whole | None
-    device: Text
-    rollbacks: Whole | None = None
-    dense_bytes: Whole | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paper:
-    """A published number, copied from ``benchmarks/published.csv`` when the record was made.
-
-    Attributes:
-        value: The score in percent.
-        error: Published standard deviation; None if unknown.
-        source: Publication that the number is from.
-        verified: Whether somebody read the number in the source itself.
-        protocol: Description of how it was measured.
-    """
-
-    value: Percent
-    error: Percent | None
-    source: Text
-    verified: bool
-    protocol: Text
-
-
-@dataclass(frozen=True, kw_only=True)
 class Record:
-    """The results of a distilled set, or of a reference without one, under one protocol and student network.
+    """The results of a set, of a training without one, or of a reference, under one protocol and student.
 
     A field that is "left out" has no key in the JSON when it is None or empty.
 
     Attributes:
-        kind: ``set`` or ``reference``.
+        kind: ``set``; ``training``, if real images are chosen for the students while they are trained; or
+            ``reference``.
         key: Run key.
         dataset: The dataset.
         method: The method chain.
-        ipc: Nominal samples per class; 0 for a reference.
+        ipc: Nominal samples per class; 0 for a reference, and where a fraction is given instead.
+        fraction: Share of the training images that an epoch trains on; left out if `ipc` is given.
         asked: Samples of each class that were asked for; left out of the JSON if they are ``ipc`` of each.
         seed: Distillation seed.
-        set: The distilled set; None for a reference.
+        set: The distilled set; None for a training and for a reference.
+        training: What the training of a student reads; left out if there is a set, and for a reference.
         space: Pixel space in which students are trained and tested.
         protocol: The complete protocol.
         student: Name of the student network; `NO_STUDENT` if none is trained.
@@ -219,6 +102,8 @@ class Record:
     valid_bytes: Whole | None = None
     paper: Paper | None = None
     asked: tuple[Whole, ...] = ()
+    fraction: Fraction | None = None
+    training: TrainingUsed | None = None
     entries: tuple[Entry, ...] = ()
 
     def evaluation_key(self, seed: int | None = None) -> str:
@@ -250,11 +135,11 @@ class Record:
 
     @property
     def title(self) -> str:
-        """The start of the file's name: method, IPC, distillation seed, protocol and student."""
-        by_class = BY_CLASS if self.asked else ""
-        return (
-            f"{self.method.name}-ipc{self.ipc}{by_class}-seed{self.seed}-{self.protocol.name}-{self.student}"
-        )
+        """The start of the file's name: method, IPC or fraction, seed, protocol and student."""
+        size = f"ipc{self.ipc}{BY_CLASS if self.asked else ''}"
+        if self.fraction is not None:
+            size = f"fraction{self.fraction:g}"
+        return f"{self.method.name}-{size}-seed{self.seed}-{self.protocol.name}-{self.student}"
 
     def path(self, folder: Path) -> Path:
         """Returns the path of its file, whose name ends in the start of its evaluation key."""
@@ -321,8 +206,9 @@ class Record:
         for extra, state in ((extra_keys(known, values), "missing"), (extra_keys(values, known), "unknown")):
             if extra:
                 raise Refused(f"{where}: {extra[0]} is {state}")
-        if record.kind not in ("set", "reference") or (record.kind == "set") != (record.set is not None):
-            raise Refused(f"{where}: kind {record.kind!r} does not fit its set")
+        held = {"set": record.set is not None, "training": record.training is not None}
+        if record.kind not in (*held, "reference") or any((record.kind == one) != held[one] for one in held):
+            raise Refused(f"{where}: kind {record.kind!r} does not fit its set and training")
         stored = record.set.counts.per_class if record.set else ()
         if record.asked and (len(record.asked) != len(stored) or any(map(operator.gt, stored, record.asked))):
             raise Refused(f"{where}: the samples asked of each class do not fit those of its set")

@@ -12,7 +12,15 @@ from condense.errors import Refused
 from condense.files import canonical
 from condense.protocol import HARD_V1, SOFT_V1, WHOLE_V1
 from condense.records.keys import evaluation_key
-from condense.records.record import Entry, Paper, Record, read_record, read_records
+from condense.records.record import (
+    CurvePoint,
+    Entry,
+    Paper,
+    Record,
+    TrainingUsed,
+    read_record,
+    read_records,
+)
 
 Make = Callable[..., Record]
 MakeEntry = Callable[[int, float], Entry]
@@ -66,6 +74,39 @@ def test_what_only_graphs_have_stays_out_of_the_file_of_images(made: Make) -> No
     told["entries"][0]["auc"] = "good"
     with pytest.raises(Refused, match='some.json: entries.0..auc is "good", not a number or null'):
         Record.from_json(told, "some.json")
+
+
+def training(made: Make) -> Record:
+    """A record of students that were trained on a tenth of the training images, and on the way measured."""
+    curve = tuple(CurvePoint(step=step, seconds=step / 2, accuracy=10.0 * step) for step in (1, 5))
+    used = TrainingUsed(bytes=6500, images=100, whole=True, steps=5)
+    record = made("rs2", ipc=0, kind="training")
+    entries = tuple(replace(entry, curve=curve) for entry in record.entries)
+    return replace(record, fraction=0.1, training=used, entries=entries)
+
+
+def test_a_training_without_a_set_reads_back_as_it_was_written(made: Make, tmp_path: Path) -> None:
+    record = training(made)
+    path = record.write(tmp_path)
+    assert read_record(path) == record and path.name.startswith("rs2-fraction0.1-seed0-hard-v1-convnet-")
+    told = plain(record)
+    assert told["training"] == {"bytes": 6500, "images": 100, "whole": True, "steps": 5}
+    assert told["entries"][0]["curve"][1] == {"step": 5, "seconds": 2.5, "accuracy": 50.0}
+    untold = plain(made())
+    assert not {"fraction", "training"} & set(untold) and "curve" not in untold["entries"][0]
+
+
+def test_a_training_has_no_set_and_a_fraction_is_at_most_the_whole(made: Make) -> None:
+    told = plain(training(made))
+    for changed, reason in (
+        ({"kind": "set"}, "kind 'set' does not fit its set and training"),
+        ({"kind": "reference"}, "kind 'reference' does not fit its set and training"),
+        ({"set": plain(made())["set"]}, "kind 'training' does not fit its set and training"),
+        ({"fraction": 0}, "fraction is 0, not a number above 0"),
+        ({"fraction": 1.5}, "fraction is 1.5, not a number of at most 1"),
+    ):
+        with pytest.raises(Refused, match=f"some.json: {reason}"):
+            Record.from_json(told | changed, "some.json")
 
 
 def test_every_record_of_the_board_is_written_as_it_lies_there() -> None:

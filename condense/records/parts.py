@@ -1,0 +1,165 @@
+"""The parts of a record: the data, the method, the set or the training, and the result of each student."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from condense.schema import Amount, Correlation, Name, Percent, Text, Whole
+from condense.store.manifest import ChainLinkPart
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """The state of a student in the middle of its training.
+
+    Attributes:
+        step: Number of optimiser steps that it has made.
+        seconds: Wall time that these steps took, without the measuring.
+        accuracy: Accuracy in percent on validation images, a part of the training split.
+    """
+
+    step: Whole
+    seconds: Amount
+    accuracy: Percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The result of one student that was trained from scratch and tested once.
+
+    Attributes:
+        seed: Evaluation seed.
+        accuracy: Test accuracy in percent.
+        seconds: Wall time of training and testing.
+        device: Name of the device.
+        threads: Number of CPU threads.
+        versions: Versions of the libraries by name.
+        time: Time at which the test ended, ISO 8601 in UTC.
+        auc: Area under the ROC curve in percent; left out of the JSON for data that are scored by accuracy.
+        size_correlation: Spearman's rank correlation, over the test graphs, of the student's scores (the
+            difference of both logits) with the number of nodes; left out if it is unknown or not defined.
+        curve: The student on its way, in ascending order of step; left out if it was not measured.
+    """
+
+    seed: Whole
+    accuracy: Percent
+    seconds: Amount
+    device: Text
+    threads: Whole
+    versions: Mapping[str, Text]
+    time: Name
+    auc: Percent | None = None
+    size_correlation: Correlation | None = None
+    curve: tuple[CurvePoint, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """The number that students are ranked by: the AUC if there is one, else the accuracy."""
+        return self.accuracy if self.auc is None else self.auc
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataUsed:
+    """The dataset.
+
+    Attributes:
+        name: Its name.
+        kind: Its kind: ``images`` or ``graphs``.
+        train_hash: Hash of the training split.
+        test_hash: Hash of the test split.
+        notes: What its loader left out, changed or chose; left out of the JSON if there is nothing.
+    """
+
+    name: Name
+    kind: Name
+    train_hash: Name
+    test_hash: Name
+    notes: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodUsed:
+    """The method and its wrappers.
+
+    Attributes:
+        name: Names joined by ``+``, such as ``mtt+fyi``; the name of a reference, such as ``whole``.
+        chain: Name, version and complete configuration of the method and each wrapper; empty for a reference.
+        source: Source of the settings, if they are a published recipe.
+    """
+
+    name: Name
+    chain: tuple[ChainLinkPart, ...]
+    source: Text | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleCounts:
+    """Numbers of samples: stored, trained on after decoding, and stored in each class."""
+
+    stored: Whole
+    effective: Whole
+    per_class: tuple[Whole, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUsed:
+    """The distilled set.
+
+    Attributes:
+        hash: Hash of its content.
+        bytes: Its size by part: images or graphs, labels, replay, decoder, auxiliary, teacher.
+        counts: Numbers of its samples.
+        label: Kind of its labels: ``hard``, ``soft`` or ``replayed``.
+        seconds: Wall time of the distillation; None if unknown.
+        peak_bytes: Peak memory of the distillation; None if unknown.
+        device: Name of the device it was distilled on.
+        rollbacks: Number of optimisation steps that were undone during the distillation; left out of the JSON
+            if the method does not count them.
+        dense_bytes: Size of the graphs as float32 node features with a dense adjacency matrix, the form in
+            which methods optimise graphs; left out for images.
+    """
+
+    hash: Name
+    bytes: Mapping[str, Whole]
+    counts: SampleCounts
+    label: Name
+    seconds: Amount | None
+    peak_bytes: Whole | None
+    device: Text
+    rollbacks: Whole | None = None
+    dense_bytes: Whole | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingUsed:
+    """What the training of a student reads, where no set is stored.
+
+    Attributes:
+        bytes: Size of the training images that it reads with their labels, each once, at 8 bits a pixel.
+        images: Number of these images.
+        whole: Whether these are all images of the training split.
+        steps: Number of optimiser steps.
+    """
+
+    bytes: Whole
+    images: Whole
+    whole: bool
+    steps: Whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """A published number, copied from ``benchmarks/published.csv`` when the record was made.
+
+    Attributes:
+        value: The score in percent.
+        error: Published standard deviation; None if unknown.
+        source: Publication that the number is from.
+        verified: Whether somebody read the number in the source itself.
+        protocol: Description of how it was measured.
+    """
+
+    value: Percent
+    error: Percent | None
+    source: Text
+    verified: bool
+    protocol: Text
