@@ -265,6 +265,13 @@ REPLAY_V2 = replace(
 )  # fmt: skip
 """Like soft-v2, but on labelled views that a set stores for as many batches and epochs, in their order."""
 
+HARD_PLAIN_V1 = replace(HARD_V1, name="hard-plain-v1", augment="none")
+SOFT_PLAIN_V2 = replace(SOFT_V2, name="soft-plain-v2", augment="none", cutmix=None)
+"""hard-v1 and soft-v2 without any augmentation."""
+
+WITHOUT_AUGMENTATION = {HARD_V1.name: HARD_PLAIN_V1, SOFT_V2.name: SOFT_PLAIN_V2}
+"""What scores that take out the effect of augmentation compare a protocol with, by its name."""
+
 GRAPH_V1 = Protocol(
     name="graph-v1", optimizer="adam", lr=1e-3, weight_decay=1e-2, batch=512, stages=(), steps=300,
     augment="none", seeds=10, kind="graphs",
@@ -309,7 +316,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
         HARD_V1, WHOLE_V1, SOFT_V1, REPLAY_V1, SOFT_V2, REPLAY_V2, GRAPH_V1, GRAPH_WHOLE_V1, GRAPH_SELECT_V1,
-        GRAPH_V2, GRAPH_WHOLE_V2, GRAPH_SELECT_V2, REFERENCE_V1,
+        GRAPH_V2, GRAPH_WHOLE_V2, GRAPH_SELECT_V2, REFERENCE_V1, HARD_PLAIN_V1, SOFT_PLAIN_V2,
     )
 }  # fmt: skip
 

@@ -153,6 +153,13 @@ PROTOCOLS = {
     '"stages":[],"steps":500,"weight_decay":0.0}',
     "reference-v1": '{"augment":"none","batch":0,"kind":"any","momentum":0.0,"name":"reference-v1",'
     '"optimizer":"lbfgs","reset":false,"seeds":1,"stages":[],"steps":10000,"weight_decay":1.0,"whole":true}',
+    "hard-plain-v1": '{"augment":"none","batch":256,"kind":"images","lr":0.01,"momentum":0.9,'
+    '"name":"hard-plain-v1","optimizer":"sgd","reset":false,"seeds":5,"stages":[{"epochs":500,"scale":1.0},'
+    '{"epochs":500,"scale":0.1}],"weight_decay":0.0005}',
+    "soft-plain-v2": '{"augment":"none","batch":128,"batches":10,"decay":"weights","kind":"images",'
+    '"labels":"fixed","least_batch":10,"least_steps":3000,"lr":0.001,"momentum":0.9,"name":"soft-plain-v2",'
+    '"optimizer":"adamw","reset":false,"schedule":"cosine","seeds":3,"stages":[{"epochs":300,"scale":1.0}],'
+    '"temperature":20.0,"weight_decay":0.01}',
 }
 """The suite's own protocols as canonical JSON, whose SHA-256 is a protocol's hash."""
 
@@ -170,6 +177,8 @@ HASHES = {
     "graph-whole-v2": "c32c914037e6543f5a48dfa636c74e06fe21a827a6525a09b89dfb4975fc6ca2",
     "graph-select-v2": "3dd93f0c118affc62971865d6819c0cd468a00a5aaffcf28ddf6fec1ec9ced18",
     "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
+    "hard-plain-v1": "d11fcd26da01507489b93bbfd9b078b6788bc12279c59bb90bbcea10988ce01b",
+    "soft-plain-v2": "d2e1999b9ef2618985c9174627aa49009e088c6fe1d0e09bf79db048e8c2b562",
 }
 
 SET_RECORDS = {

@@ -42,6 +42,8 @@ HASHES = {
     "graph-whole-v2": "c32c914037e6543f5a48dfa636c74e06fe21a827a6525a09b89dfb4975fc6ca2",
     "graph-select-v2": "3dd93f0c118affc62971865d6819c0cd468a00a5aaffcf28ddf6fec1ec9ced18",
     "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
+    "hard-plain-v1": "d11fcd26da01507489b93bbfd9b078b6788bc12279c59bb90bbcea10988ce01b",
+    "soft-plain-v2": "d2e1999b9ef2618985c9174627aa49009e088c6fe1d0e09bf79db048e8c2b562",
 }
 """Hashes of the protocols. A protocol with another hash needs another name."""
 

@@ -17,14 +17,18 @@ def score(cell: TableCell) -> str:
     return f"{cell.mean:.1f} (n=1)" if half is None else f"{cell.mean:.1f} ± {half:.1f}"
 
 
-def score_and_paper(cell: TableCell) -> str:
-    """Returns score, accuracy if that is another number, and the paper's: ``67.5 ± 0.2 / 61.3 [68.2†]``."""
+def score_and_paper(cell: TableCell, letters: str = "") -> str:
+    """Returns score, letters, accuracy if that is another number, and the paper's number.
+
+    With all of them it is ``67.5 ± 0.2 a / 61.3 [68.2†]``.
+    """
     accuracy = "" if cell.accuracy is None else f" / {cell.accuracy:.1f}"
     papers = [
         paper_text(paper) + " accuracy" * (bool(accuracy) and paper.protocol.startswith("accuracy"))
         for paper in cell.papers
     ]
-    return score(cell) + accuracy + (f" [{' or '.join(papers)}]" if papers else "")
+    published = f" [{' or '.join(papers)}]" if papers else ""
+    return score(cell) + f" {letters}" * bool(letters) + accuracy + published
 
 
 def paper_text(paper: Paper, error: bool = False) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from condense.board.extras import Extras
 from condense.board.format import (
     counts,
     dense_bytes,
@@ -23,6 +24,7 @@ from condense.board.format import (
     teacher_text,
     units,
 )
+from condense.board.significance import Place, table_letters
 from condense.board.tables import EVERYWHERE, Key, Row, Table, gather, published, superseded
 from condense.protocol import SUPERSEDED
 from condense.records.record import BASELINES, WHOLE
@@ -37,6 +39,14 @@ finds any other change. `plots/` shows the same numbers as curves.
   Student-t interval of the mean. With several sets the interval is over sets, each of which counts with the
   mean of its students; with one set it is over its students. Random subsets are drawn anew for each student,
   so their interval is over draws. `(n=1)` marks a single value.
+- Letters behind scores (`71.0 ± 2.5 ab`): rows of a column (and IPC) that share a letter do not differ at
+  95 % (Welch's t test over the same values as the interval; Holm's correction over all comparisons of the
+  table). A row with a single value has none.
+- `LRS` and `ARS` are the label-robust and augmentation-robust scores of DD-Ranking (arXiv 2505.13300; w and
+  gamma 0.5, accuracies as fractions, from 0 to 100 %; a set equal to random images has 26.9 with ARS). LRS
+  needs the same sets under `hard-v1` with hard labels, random images in the same table, and the whole
+  training set; ARS needs the sets and the random images under `hard-plain-v1` or `soft-plain-v2` too. Where a
+  part was not run there is a `-`, and where no row has all of them no column.
 - `[...]` is the paper's number under the paper's own protocol; its source is listed below the table. A
   dagger † marks a number that was not verified at its source.
 - A table holds one dataset, one protocol, one student network, one pixel space and one teacher. The digits
@@ -72,11 +82,13 @@ finds any other change. `plots/` shows the same numbers as curves.
 SHORT = {
     "ipc": """\
 ±: half the 95 % interval over sets, or over students of one set; [paper's number], †: unverified; -: not run
+rows that share a letter do not differ at 95 % (Welch, Holm over the table)
 images: stored, or stored->decoded""",
     "student": """\
 {measure}
 ±: half the 95 % interval over sets, or over students of one set
-[paper's number], †: unverified; -: not run""",
+[paper's number], †: unverified; -: not run
+rows of one IPC that share a letter do not differ at 95 % (Welch, Holm over the table)""",
 }
 """The legend of a table in the terminal, by what its columns are."""
 
@@ -88,18 +100,18 @@ def render(entries: pd.DataFrame) -> str:
     """Returns the whole leaderboard of rows of `condense.records.frame.results` in any order."""
     tables, own = gather(entries), published(entries)
     older = superseded(tables)
-    parts = [HEAD]
+    extras, parts = Extras(tables), [HEAD]
     for data in sorted({table.key.data for table in tables} | set(own)):
         name, train, test = data
         parts.append(f"## {name}\n\nData: train {train[:8]}, test {test[:8]}.\n")
         mine = [table for table in tables if table.key.data == data]
-        parts += [_section(table) for table in mine if table.key not in older]
+        parts += [_section(table, extras) for table in mine if table.key not in older]
         if data in own:
             sources: list[str] = []
             text = grid(*_unranked(own[data], sources)) + sources_text(sources)
             text += settings_text(row for _, row in own[data])
             parts.append(f"### published: each under its own paper's protocol\n\n{text}")
-        if folded := [_section(table, older[table.key]) for table in mine if table.key in older]:
+        if folded := [_section(table, extras, older[table.key]) for table in mine if table.key in older]:
             names = {table.key.protocol: older[table.key] for table in mine if table.key in older}
             told = ", ".join(f"{old} (now {new})" for old, new in names.items())
             summary = f"<summary>Under older versions of the protocols: {told}</summary>"
@@ -107,10 +119,10 @@ def render(entries: pd.DataFrame) -> str:
     return "\n".join(parts) if len(parts) > 1 else f"{HEAD}\nNo records yet.\n"
 
 
-def _section(table: Table, newest: str | None = None) -> str:
+def _section(table: Table, extras: Extras, newest: str | None = None) -> str:
     """Returns a table with its title and what stands below it; `newest` takes its protocol's place."""
     sources: list[str] = []
-    text = grid(*_ranked(table, sources)) + sources_text(sources) + settings_text(table.rows)
+    text = grid(*_ranked(table, extras, sources)) + sources_text(sources) + settings_text(table.rows)
     return f"### {heading(table)}{f'; older version of {newest}' if newest else ''}\n\n{text}"
 
 
@@ -138,9 +150,11 @@ def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, 
     def named(key: Key) -> str:
         return dataset + f" (train {key.train_hash[:8]}, test {key.test_hash[:8]})" * several
 
-    for table in gather(entries):
+    tables = gather(entries)
+    extras = Extras(tables)
+    for table in tables:
         if wanted(table.key):
-            texts.append(f"{named(table.key)}: {heading(table)}\n\n{grid(*_ranked(table, []))}")
+            texts.append(f"{named(table.key)}: {heading(table)}\n\n{grid(*_ranked(table, extras, []))}")
             legend = SHORT[table.layout.across]
             cells = [cell for row in table.rows for cell in row.cells.values()]
             measures |= {MEASURES[cell.accuracy is not None]: None for cell in cells}
@@ -166,16 +180,18 @@ def heading(table: Table) -> str:
     return table.key.title + (f" ({teacher_text(taught)})" if taught else "")
 
 
-def _ranked(table: Table, sources: list[str]) -> tuple[list[str], list[list[str]]]:
+def _ranked(table: Table, extras: Extras, sources: list[str]) -> tuple[list[str], list[list[str]]]:
     """Returns the head and the rows of a table, and adds the sources of its papers to a list."""
     layout, students = table.layout, table.layout.across == "student"
     columns = table.columns or (EVERYWHERE[students],)
     papers = any(entry.paper is not None for entry in table.entries)
     sizes_told = any(entry.size_correlation is not None for entry in table.entries)
     names = [str(name) if students else f"IPC {name}" if name else "any IPC" for name in columns]
+    more = extras.columns(table)
     head = ["method", "IPC" if students else "label", *(name + " [paper]" * papers for name in names)]
     head += ["sets x students", layout.samples, "bytes", *["dense bytes"] * layout.dense]
-    head += [f"size ρ, {' / '.join(layout.pooled)}"] * sizes_told + ["distil s", "peak MiB"]
+    head += [f"size ρ, {' / '.join(layout.pooled)}"] * sizes_told + [*more, "distil s", "peak MiB"]
+    told_apart, number = table_letters(table), {row: place for place, row in enumerate(table.rows)}
     rows = []
     for row in _with_blanks(table):
         cells = [row.at(column) for column in columns]
@@ -183,10 +199,14 @@ def _ranked(table: Table, sources: list[str]) -> tuple[list[str], list[list[str]
         sets = [row.sets if row.cells else None] if students else told
         texts = [f"*{row.name}*" if row.baseline else row.name]
         texts += [str(row.ipc or "-") if students else row.labels or "-"]
-        texts += [score_and_paper(cell) if cell else "-" for cell in cells]
+        letters = [told_apart.get(Place(number.get(row, -1), column), "") for column in columns]
+        texts += [
+            score_and_paper(cell, told) if cell else "-" for cell, told in zip(cells, letters, strict=True)
+        ]
         texts += [joined(units, told), joined(counts, sets), sizes(sets, layout.samples)]
         texts += [joined(dense_bytes, sets)] * layout.dense
         texts += [size_correlations(row, layout.pooled)] * sizes_told
+        texts += [extra.get(row, "-") for extra in more.values()]
         texts += [joined(seconds, sets), joined(mebibytes, sets)]
         texts += [numbered([paper for cell in told if cell for paper in cell.papers], sources)] * papers
         rows.append(texts)

@@ -1,0 +1,133 @@
+"""Which rows of a table differ: Welch's test of each pair, corrected for their number, told by letters.
+
+Rows that share a letter do not differ. Piepho: An Algorithm for a Letter-Based Representation of All-Pairwise
+Comparisons, J. Comput. Graph. Stat. 13 (2004), describes how letters are found: by insertion and absorption.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations
+from string import ascii_letters
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import ttest_ind_from_stats
+
+from condense.board.tables import Column, Table
+
+LEVEL = 0.05
+"""Probability of one or more false differences in a table whose rows are all equal."""
+
+Pair = tuple[int, int]
+"""Numbers of two rows, the smaller one first."""
+
+
+class Place(NamedTuple):
+    """A cell of a table: the number of its row and its column."""
+
+    row: int
+    column: Column
+
+
+def table_letters(table: Table) -> dict[Place, str]:
+    """Returns the letters of the cells of a table.
+
+    Two rows are compared in a column if both have two or more results there and the same IPC. All comparisons
+    of the table are corrected together. A cell that is compared with none has no letters.
+    """
+    blocks: dict[tuple[Column, int], list[Place]] = {}
+    units: dict[Place, Sequence[float]] = {}
+    for column in table.columns:
+        for number, row in enumerate(table.rows):
+            if (cell := row.at(column)) and len(cell.units) > 1:
+                units[place := Place(number, column)] = cell.units
+                blocks.setdefault((column, row.ipc), []).append(place)
+    pairs = [pair for places in blocks.values() for pair in combinations(places, 2)]
+    chances = holm(welch([(units[one], units[other]) for one, other in pairs]))
+    differing = {pair for pair, chance in zip(pairs, chances, strict=True) if chance < LEVEL}
+    found: dict[Place, str] = {}
+    for places in blocks.values():
+        ranked = sorted(places, key=lambda place: (-float(np.mean(units[place])), place.row))
+        apart = {
+            (one, other)
+            for one, other in combinations(range(len(ranked)), 2)
+            if differing & {(ranked[one], ranked[other]), (ranked[other], ranked[one])}
+        }
+        told = letters(apart, len(ranked)) if len(ranked) > 1 else [""]
+        found |= dict(zip(ranked, told, strict=True))
+    return found
+
+
+def welch(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[float]:
+    """Returns the two-sided p-value of Welch's t test for each pair of samples of two or more values.
+
+    It is that of ``scipy.stats.ttest_ind(equal_var=False)``. Two samples without any spread, for which t is
+    not defined, have p = 1 if they are equal and else p = 0.
+    """
+    if not pairs:
+        return []
+    stats = [
+        np.array([(np.mean(values), np.std(values, ddof=1), len(values)) for values in side]).T
+        for side in zip(*pairs, strict=True)
+    ]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chances = np.asarray(ttest_ind_from_stats(*stats[0], *stats[1], equal_var=False).pvalue)
+    constant = [max(one) == min(one) and max(other) == min(other) for one, other in pairs]
+    equal = np.array([one[0] == other[0] for one, other in pairs], dtype=float)
+    return [float(chance) for chance in np.where(constant, equal, chances)]
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Returns p-values as Holm adjusts them for their number m.
+
+    The i-th smallest of them, from 0, becomes the largest of ``(m - j) p_j`` over j <= i, and at most 1.
+    """
+    order = sorted(range(len(chances)), key=chances.__getitem__)
+    adjusted, largest = [0.0] * len(chances), 0.0
+    for rank, number in enumerate(order):
+        largest = max(largest, min(1.0, (len(chances) - rank) * chances[number]))
+        adjusted[number] = largest
+    return adjusted
+
+
+def letters(differing: Collection[Pair], count: int) -> list[str]:
+    """Returns the letters of rows, such that two rows share one exactly if they do not differ.
+
+    Args:
+        differing: The pairs of rows that differ.
+        count: Number of rows; the first letters go to the first rows.
+    """
+    groups = groups_alike(differing, count)
+    names = [ascii_letters[number] if number < 52 else f"({number + 1})" for number in range(len(groups))]
+    return [
+        "".join(name for name, group in zip(names, groups, strict=True) if row in group)
+        for row in range(count)
+    ]
+
+
+def groups_alike(differing: Iterable[Pair], count: int) -> list[frozenset[int]]:
+    """Returns groups of rows that do not differ, such that any two such rows are together in one of them.
+
+    Each pair that differs splits the groups that hold both; a group within another one is absorbed. At the
+    end a group that the others make superfluous is left out.
+    """
+    groups = [frozenset(range(count))] if count else []
+    for one, other in sorted(differing):
+        split = [group for group in groups if one in group and other in group]
+        pieces = [group - {row} for group in split for row in (one, other)]
+        groups = _absorbed([group for group in groups if group not in split] + pieces)
+    groups.sort(key=sorted)
+    for group in sorted(groups, key=lambda one: (len(one), sorted(one))):
+        others = [one for one in groups if one is not group]
+        shared = _pairs(others)
+        if group <= frozenset().union(*others) and _pairs([group]).keys() <= shared.keys():
+            groups = others
+    return groups
+
+
+def _absorbed(groups: Sequence[frozenset[int]]) -> list[frozenset[int]]:
+    distinct = list(dict.fromkeys(groups))
+    return [group for group in distinct if not any(group < other for other in distinct)]
+
+
+def _pairs(groups: Iterable[frozenset[int]]) -> Mapping[Pair, None]:
+    return {pair: None for group in groups for pair in combinations(sorted(group), 2)}
