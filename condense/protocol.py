@@ -5,7 +5,7 @@ suite's own protocols. A recipe may contain the protocol of its paper, which goe
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -19,9 +19,12 @@ PUBLISHED = "published"
 OPTIMIZERS = ("sgd", "adamw", "adam", "lbfgs")
 """Names of the optimisers."""
 
+BY_STEPS = "step-cosine"
+"""The schedule that changes the learning rate at every step."""
+
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": OPTIMIZERS,
-    "schedule": ("cosine", "half-cosine"),
+    "schedule": ("cosine", "half-cosine", BY_STEPS),
     "decay": ("weights",),
     "labels": ("fixed", "own", "stored"),
     "teacher_mode": ("train",),
@@ -77,7 +80,8 @@ class Protocol:
         kind: Kind of data that it evaluates: ``images``, ``graphs`` or ``any``.
         whole: Whether students are trained on the whole training set instead of a distilled set.
         schedule: ``cosine``, a learning rate that falls to 0, or ``half-cosine``, which falls to a half, in
-            addition to the factors of the stages; see `factor`.
+            addition to the factors of the stages; see `factor`. ``step-cosine`` falls at every step from
+            `lr` to `floor`; see `rate`.
         warmup: Number of epochs at the start in which the learning rate rises linearly from 1 % of its value.
         decay: ``weights`` restricts the weight decay to tensors of two and more dimensions.
         mixup: Parameter a of Beta(a, a) for `condense.augment.mixup` of every augmented batch.
@@ -94,6 +98,11 @@ class Protocol:
             ``n / batches``, rounded down, but of no fewer than `least_batch` and no more than `batch`.
         least_batch: See `batches`; the two go together.
         least_steps: Least number of optimiser steps: where the stages would make fewer, they are lengthened.
+        floor: Learning rate at the end of ``step-cosine``.
+        nesterov: Whether the momentum of SGD is Nesterov's.
+        pruned: Whether students are trained on a fraction of the training images, not on a distilled set.
+        validation: Whether students of the whole training set leave out its validation part (see
+            `condense.training.validation`), on which their curve is measured.
     """
 
     name: Name
@@ -122,6 +131,10 @@ class Protocol:
     batches: Whole | None = None
     least_batch: Whole | None = None
     least_steps: Whole | None = None
+    floor: Amount | None = None
+    nesterov: bool | None = None
+    pruned: bool | None = None
+    validation: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown names and fields that contradict each other."""
@@ -135,6 +148,8 @@ class Protocol:
             raise Refused(f"{self.name}: labels={self.labels} need a temperature")
         if (self.batches is None) != (self.least_batch is None) or 0 in (self.batches, self.least_batch):
             raise Refused(f"{self.name}: batches and least_batch go together and are at least 1")
+        if (self.schedule == BY_STEPS) != (self.floor is not None) or (self.floor and self.lr is None):
+            raise Refused(f"{self.name}: {BY_STEPS} goes with a floor, and falls from a learning rate to it")
         if self.steps is not None and self.stages:
             raise Refused(f"{self.name}: the length of training is given by steps or by stages, not by both")
 
@@ -197,10 +212,23 @@ class Protocol:
         warmup = self.warmup or 0
         if epoch < warmup:
             return FIRST_WARMUP + (1 - FIRST_WARMUP) * epoch / warmup
-        if self.schedule is None:
+        if self.schedule in (None, BY_STEPS):
             return 1.0
         end = math.pi if self.schedule == "cosine" else math.pi / 2
         return 0.5 * (1 + math.cos(end * (epoch - warmup) / (epochs - warmup)))
+
+    def rate(self, lr: float, step: int, steps: int) -> float:
+        """Returns the learning rate of a step of ``step-cosine``, which replaces those of the epochs.
+
+        It is ``floor + (lr - floor) (1 + cos(pi t / T)) / 2`` in step t of T.
+
+        Args:
+            lr: Learning rate of the first step.
+            step: Number t of the step, from 0.
+            steps: Number T of steps of the whole training.
+        """
+        assert self.floor is not None
+        return self.floor + (lr - self.floor) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
     def to_json(self) -> dict[str, object]:
         """Returns the protocol as JSON values, without fields that are None."""
@@ -240,6 +268,23 @@ WHOLE_V1 = replace(
     HARD_V1, name="whole-v1", seeds=3, whole=True, stages=(Stage(epochs=25), Stage(epochs=25, scale=0.1))
 )
 """The reference for images: hard-v1 on the whole training set, for 50 epochs."""
+
+WHOLE_CURVE_V1 = replace(WHOLE_V1, name="whole-curve-v1", validation=True)
+"""Like whole-v1, without the validation images, so that the accuracy on the way can be measured on them."""
+
+PRUNE_V1 = Protocol(
+    name="prune-v1", lr=0.1, weight_decay=5e-4, batch=128, stages=(Stage(epochs=200),), augment="crop-flip",
+    seeds=3, schedule=BY_STEPS, floor=1e-4, nesterov=True, pruned=True,
+)  # fmt: skip
+"""Trains on a fraction of the training images: 200 epochs of as many, as in the papers on data pruning.
+
+The numbers are those of RS2 (https://arxiv.org/abs/2305.18424) and DeepCore. The learning rate falls over the
+steps that there are, so that a tenth of the images takes a tenth of the steps. An epoch's smaller last batch
+is trained on.
+"""
+
+PRUNE_SHORT_V1 = replace(PRUNE_V1, name="prune-short-v1", stages=(Stage(epochs=40),), seeds=2)
+"""Like prune-v1, for 40 epochs of a fraction and two seeds, which a CPU can afford."""
 
 SOFT_V1 = Protocol(
     name="soft-v1", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=128,
@@ -317,6 +362,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     for protocol in (
         HARD_V1, WHOLE_V1, SOFT_V1, REPLAY_V1, SOFT_V2, REPLAY_V2, GRAPH_V1, GRAPH_WHOLE_V1, GRAPH_SELECT_V1,
         GRAPH_V2, GRAPH_WHOLE_V2, GRAPH_SELECT_V2, REFERENCE_V1, HARD_PLAIN_V1, SOFT_PLAIN_V2,
+        WHOLE_CURVE_V1, PRUNE_V1, PRUNE_SHORT_V1,
     )
 }  # fmt: skip
 
@@ -336,52 +382,6 @@ def named_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown("protocol", name, [*PROTOCOLS, PUBLISHED], setting="protocol")
     return PROTOCOLS[name]
-
-
-def dc_evaluation(epochs: int, *, augment: str, seeds: int = 5, batch: int = 256) -> Protocol:
-    """Returns the evaluation protocol of the code of DC, DSA and DM, with its off-by-one errors.
-
-    The training loop runs ``epochs + 1`` times. After the epoch with index ``epochs // 2 + 1`` it divides the
-    learning rate by ten and builds a new optimiser, which makes 502 and 499 epochs for 1000, and 152 and 149
-    for 300 (VICO-UoE/DatasetCondensation, ``utils.py``, ``evaluate_synset``).
-    The other arguments are fields of `Protocol`.
-    """
-    first = epochs // 2 + 2
-    stages = (Stage(epochs=first), Stage(epochs=epochs + 1 - first, scale=0.1))
-    return Protocol(name=PUBLISHED, stages=stages, reset=True, augment=augment, seeds=seeds, batch=batch)
-
-
-def milestones(
-    epochs: int,
-    *,
-    at: Sequence[float] = (2 / 3, 5 / 6),
-    factor: float = 0.2,
-    optimizer: str = "sgd",
-    lr: float = 0.01,
-    weight_decay: float = 5e-4,
-    batch: int = 256,
-    augment: str,
-    cutmix: float | None = None,
-    seeds: int = 5,
-) -> Protocol:
-    """Returns a paper's evaluation protocol whose learning rate is reduced at milestones.
-
-    At each milestone, the learning rate is multiplied by ``factor`` and the optimiser keeps its state. The
-    milestones ``at`` are shares of the epochs, ascending; see `whole_epochs`. The defaults are those of IDC's
-    code (snu-mllab/Efficient-Dataset-Condensation, ``train.py``): 666, 167 and 167 of 1000 epochs. The other
-    arguments are fields of `Protocol`.
-    """
-    bounds = [0, *(whole_epochs(share, epochs) for share in at), epochs]
-    stages = tuple(
-        # Rounded, so that a record contains 0.04 instead of 0.2 * 0.2 = 0.04000000000000001.
-        Stage(epochs=end - start, scale=round(factor**number, 12))
-        for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False))
-        if end > start
-    )
-    return Protocol(
-        name=PUBLISHED, optimizer=optimizer, lr=lr, weight_decay=weight_decay, batch=batch, stages=stages,
-        augment=augment, cutmix=cutmix, seeds=seeds,
-    )  # fmt: skip
 
 
 def whole_epochs(share: float, epochs: int) -> int:

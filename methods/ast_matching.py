@@ -54,6 +54,7 @@ from torch import Tensor
 from condense.augment import dsa
 from condense.data import Images
 from condense.distillation import Experts, ExpertTraining, ImageRun, LearnableSet, Rollback, register
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.matching.trajectory import (
     Learned,
     Segment,
@@ -68,7 +69,7 @@ from condense.distillation.matching.unrolled import Vector, unroll
 from condense.distillation.method import recipes
 from condense.errors import Refused
 from condense.networks import Network
-from condense.protocol import Stage, dc_evaluation
+from condense.protocol import Stage
 from condense.store import ImageSet
 
 from .mtt import MTT

@@ -47,10 +47,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from condense.distillation import register
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.method import recipes
 from condense.errors import Refused
 from condense.networks import Network
-from condense.protocol import dc_evaluation
 
 from .dm import DM
 

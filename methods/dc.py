@@ -40,9 +40,9 @@ from condense.augment import dsa
 from condense.data import Images
 from condense.distillation import ImageMethod, ImageRun, LearnableSet, register
 from condense.distillation.matching.gradient import Distance, Gradient, match, refresh_batch_norm
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.method import recipes
 from condense.networks import Network
-from condense.protocol import dc_evaluation
 from condense.store import ImageSet
 from condense.store.targets import Hard
 from condense.training.step import train_step

@@ -33,9 +33,9 @@ from torch import Tensor
 from condense.augment import dsa
 from condense.data import Images
 from condense.distillation import ImageMethod, ImageRun, LearnableSet, register
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.method import recipes
 from condense.networks import Network, initialise_, network_in_chunks
-from condense.protocol import dc_evaluation
 from condense.store import ImageSet
 from condense.training.step import chunks
 

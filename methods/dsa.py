@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from condense.distillation import register
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.method import recipes
-from condense.protocol import dc_evaluation
 
 from .dc import DC
 

@@ -33,11 +33,11 @@ from dataclasses import dataclass, replace
 from condense.augment import dsa
 from condense.data import Images
 from condense.distillation import ExpertTraining, ImageRun, Rollback, register
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.matching.trajectory import draw_segment, student_batches, trajectory_loss
 from condense.distillation.matching.unrolled import unroll
 from condense.distillation.method import recipes
 from condense.errors import Refused
-from condense.protocol import dc_evaluation
 from condense.store import ImageSet
 
 from .mtt import MTT

@@ -60,11 +60,11 @@ from condense.distillation import (
     register,
 )
 from condense.distillation.matching.gradient import Distance, Gradient, match
+from condense.distillation.matching.protocols import milestones
 from condense.distillation.matching.turns import Turns
 from condense.distillation.method import recipes
 from condense.errors import Refused
 from condense.networks import Network, initialise_
-from condense.protocol import milestones
 from condense.store import ImageSet, formation
 from condense.store.targets import Hard
 from condense.training.step import cutmix, train_step

@@ -49,6 +49,7 @@ from condense.distillation import (
     Rollback,
     register,
 )
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.matching.trajectory import (
     Learned,
     by_own_constants,
@@ -58,7 +59,6 @@ from condense.distillation.matching.trajectory import (
 )
 from condense.distillation.matching.unrolled import unroll
 from condense.distillation.method import recipes
-from condense.protocol import dc_evaluation
 from condense.store import ImageSet
 
 

@@ -66,10 +66,11 @@ from condense.distillation import (
     Training,
     register,
 )
+from condense.distillation.matching.protocols import milestones
 from condense.distillation.method import recipes
 from condense.errors import Refused
 from condense.networks import Network, features_in_chunks
-from condense.protocol import Protocol, milestones
+from condense.protocol import Protocol
 from condense.store import ImageSet, formation
 
 SCALE = 300

@@ -43,6 +43,7 @@ import torch
 from condense.augment import dsa
 from condense.data import Images
 from condense.distillation import ImageRun, Rollback, register
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.matching.trajectory import (
     draw_segment,
     predict,
@@ -51,7 +52,6 @@ from condense.distillation.matching.trajectory import (
 )
 from condense.distillation.matching.unrolled import unroll
 from condense.distillation.method import recipes
-from condense.protocol import dc_evaluation
 from condense.store import ImageSet
 
 from .mtt import MTT

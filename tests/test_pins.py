@@ -160,6 +160,17 @@ PROTOCOLS = {
     '"labels":"fixed","least_batch":10,"least_steps":3000,"lr":0.001,"momentum":0.9,"name":"soft-plain-v2",'
     '"optimizer":"adamw","reset":false,"schedule":"cosine","seeds":3,"stages":[{"epochs":300,"scale":1.0}],'
     '"temperature":20.0,"weight_decay":0.01}',
+    "whole-curve-v1": '{"augment":"dsa","batch":256,"kind":"images","lr":0.01,"momentum":0.9,'
+    '"name":"whole-curve-v1",'
+    '"optimizer":"sgd","reset":false,"seeds":3,"stages":[{"epochs":25,"scale":1.0},{"epochs":25,'
+    '"scale":0.1}],"validation":true,"weight_decay":0.0005,"whole":true}',
+    "prune-v1": '{"augment":"crop-flip","batch":128,"floor":0.0001,"kind":"images","lr":0.1,"momentum":0.9,'
+    '"name":"prune-v1","nesterov":true,"optimizer":"sgd","pruned":true,"reset":false,'
+    '"schedule":"step-cosine","seeds":3,"stages":[{"epochs":200,"scale":1.0}],"weight_decay":0.0005}',
+    "prune-short-v1": '{"augment":"crop-flip","batch":128,"floor":0.0001,"kind":"images","lr":0.1,'
+    '"momentum":0.9,'
+    '"name":"prune-short-v1","nesterov":true,"optimizer":"sgd","pruned":true,"reset":false,'
+    '"schedule":"step-cosine","seeds":2,"stages":[{"epochs":40,"scale":1.0}],"weight_decay":0.0005}',
 }
 """The suite's own protocols as canonical JSON, whose SHA-256 is a protocol's hash."""
 
@@ -179,6 +190,9 @@ HASHES = {
     "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
     "hard-plain-v1": "d11fcd26da01507489b93bbfd9b078b6788bc12279c59bb90bbcea10988ce01b",
     "soft-plain-v2": "d2e1999b9ef2618985c9174627aa49009e088c6fe1d0e09bf79db048e8c2b562",
+    "whole-curve-v1": "c38736ea6a15198db49603f0664cf4044c5cbb02c28df59201f3c842daf82bc3",
+    "prune-v1": "14852aa4b1a21872ca658229605f987b1eca5974c583acde14442467db004159",
+    "prune-short-v1": "95f3c08ba6c952d44db5e6ad899f2b3e820c4722c3451a5c88fe1199dddd383c",
 }
 
 SET_RECORDS = {

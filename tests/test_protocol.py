@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from condense.distillation.matching.protocols import dc_evaluation, milestones
 from condense.errors import Refused
 from condense.protocol import (
     GRAPH_SELECT_V1,
@@ -14,17 +15,18 @@ from condense.protocol import (
     HARD_V1,
     OPTIMIZERS,
     PROTOCOLS,
+    PRUNE_SHORT_V1,
+    PRUNE_V1,
     REFERENCE_V1,
     REPLAY_V1,
     REPLAY_V2,
     SOFT_V1,
     SOFT_V2,
     SUPERSEDED,
+    WHOLE_CURVE_V1,
     WHOLE_V1,
     Protocol,
     Stage,
-    dc_evaluation,
-    milestones,
     named_protocol,
 )  # fmt: skip
 
@@ -44,6 +46,9 @@ HASHES = {
     "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
     "hard-plain-v1": "d11fcd26da01507489b93bbfd9b078b6788bc12279c59bb90bbcea10988ce01b",
     "soft-plain-v2": "d2e1999b9ef2618985c9174627aa49009e088c6fe1d0e09bf79db048e8c2b562",
+    "whole-curve-v1": "c38736ea6a15198db49603f0664cf4044c5cbb02c28df59201f3c842daf82bc3",
+    "prune-v1": "14852aa4b1a21872ca658229605f987b1eca5974c583acde14442467db004159",
+    "prune-short-v1": "95f3c08ba6c952d44db5e6ad899f2b3e820c4722c3451a5c88fe1199dddd383c",
 }
 """Hashes of the protocols. A protocol with another hash needs another name."""
 
@@ -85,6 +90,30 @@ def test_whole_v1_differs_from_hard_v1_in_data_length_and_seeds() -> None:
     changed = {"name": "whole-v1", "seeds": 3, "whole": True}
     stages = [{"epochs": 25, "scale": 1.0}, {"epochs": 25, "scale": 0.1}]
     assert WHOLE_V1.to_json() == HARD_V1.to_json() | changed | {"stages": stages}
+
+
+def test_prune_v1_has_the_numbers_of_the_papers_and_its_short_form_fewer_epochs() -> None:
+    assert PRUNE_V1.to_json() == {
+        "name": "prune-v1",
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 0.0005,
+        "batch": 128,
+        "stages": [{"epochs": 200, "scale": 1.0}],
+        "schedule": "step-cosine",
+        "floor": 0.0001,
+        "reset": False,
+        "augment": "crop-flip",
+        "seeds": 3,
+        "kind": "images",
+        "pruned": True,
+    }
+    short = {"name": "prune-short-v1", "stages": [{"epochs": 40, "scale": 1.0}], "seeds": 2}
+    assert PRUNE_SHORT_V1.to_json() == PRUNE_V1.to_json() | short
+    curve = {"name": "whole-curve-v1", "validation": True}
+    assert WHOLE_CURVE_V1.to_json() == WHOLE_V1.to_json() | curve
 
 
 def test_soft_v1_has_the_designed_values() -> None:
@@ -194,6 +223,8 @@ def test_references_evaluate_any_kind_of_data_with_one_seed() -> None:
         GRAPH_WHOLE_V2,
         GRAPH_SELECT_V2,
         REFERENCE_V1,
+        PRUNE_V1,
+        WHOLE_CURVE_V1,
         replace(HARD_V1, stages=(Stage(epochs=3), Stage(epochs=4, scale=0.5, momentum=0.8))),
         replace(HARD_V1, schedule="half-cosine", warmup=5, mixup=0.8, labels="own", temperature=30.0,
                 squared=True, teacher_mode="train"),
@@ -239,6 +270,11 @@ def test_the_hash_covers_every_field() -> None:
         {"batches": 20, "least_batch": 10},
         {"batches": 10, "least_batch": 20},
         {"least_steps": 3000},
+        {"schedule": "step-cosine", "floor": 0.0},
+        {"schedule": "step-cosine", "floor": 0.001},
+        {"nesterov": True},
+        {"pruned": True},
+        {"validation": True},
         {"stages": ()},
         {"stages": (), "steps": 300},
         {"stages": (), "steps": 301},
@@ -250,7 +286,7 @@ def test_the_hash_covers_every_field() -> None:
 
 def test_fields_of_none_do_not_occur_in_the_json() -> None:
     off = {name for name in Protocol.__dataclass_fields__ if getattr(HARD_V1, name) is None}
-    assert len(off) == 15 and not off & set(HARD_V1.to_json())
+    assert len(off) == 19 and not off & set(HARD_V1.to_json())
     assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
 

@@ -6,14 +6,14 @@ from fractions import Fraction
 import pytest
 import torch
 
+from condense.distillation.matching.protocols import dc_evaluation, milestones
 from condense.errors import Refused
 from condense.protocol import (
     HARD_V1,
+    PRUNE_V1,
     REPLAY_V1,
     Protocol,
     Stage,
-    dc_evaluation,
-    milestones,
     whole_epochs,
 )  # fmt: skip
 
@@ -139,3 +139,19 @@ def test_the_dc_evaluation_has_the_authors_off_by_one_errors(epochs: int, stages
     # The loop itself: epochs + 1 rounds, and a new optimiser after that of index epochs // 2 + 1.
     rates = [0.1 if index > epochs // 2 + 1 else 1.0 for index in range(epochs + 1)]
     assert [rates.count(1.0), rates.count(0.1)] == stages
+
+
+def test_the_cosine_by_steps_equals_torchs_down_to_its_floor() -> None:
+    steps, optimizer = 23, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PRUNE_V1.lr or 0.0)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-4)
+    for step in range(steps):
+        assert PRUNE_V1.rate(0.1, step, steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        cosine.step()
+    assert PRUNE_V1.rate(0.1, steps, steps) == pytest.approx(1e-4) and PRUNE_V1.factor(7, 40) == 1.0
+
+
+def test_a_cosine_by_steps_without_its_floor_is_refused() -> None:
+    for changed in ({"floor": None}, {"schedule": None}, {"lr": None}):
+        with pytest.raises(Refused, match="step-cosine goes with a floor, and falls from a learning rate"):
+            replace(PRUNE_V1, **changed)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from condense.data import Images, ImageSpec
 from condense.errors import Refused
 from condense.evaluation.epochs import Epochs
 from condense.networks import Network, build_network
-from condense.protocol import Protocol
+from condense.protocol import BY_STEPS, Protocol
 from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
 from condense.training.loop import Loop, State
@@ -151,7 +151,9 @@ def make_optimizer(network: nn.Module, lr: float, protocol: Protocol) -> Optimiz
     if protocol.optimizer not in OPTIMIZERS:
         raise Refused(f"{protocol.name}: {protocol.optimizer} does not train networks")
     moments = (protocol.momentum, SECOND_BETA)
-    memory = {"momentum": moments[0]} if protocol.optimizer == "sgd" else {"betas": moments}
+    memory: dict[str, object] = {"betas": moments}
+    if protocol.optimizer == "sgd":
+        memory = {"momentum": moments[0], "nesterov": bool(protocol.nesterov)}
     groups, make = _groups(network, protocol), OPTIMIZERS[protocol.optimizer]
     return make(groups, lr=lr, weight_decay=protocol.weight_decay, **memory)
 
@@ -276,15 +278,17 @@ class ImageStudent(Student[Network]):
         draw = partial(self.source.batches, protocol=protocol, generator=rng)
         batches = Epochs(draw, self.source.batches_in_epoch(protocol), rng)
         state: State = {"network": network, "optimizer": optimizer, "batches": batches}
-        for step in loop.steps(epochs * batches.per_epoch, state, "train", last=True):
+        steps = epochs * batches.per_epoch
+        for step in loop.steps(steps, state, "train", last=True):
             epoch, batch = divmod(step, batches.per_epoch)
             if batch == 0:
                 stage = stages[numbers[epoch]]
                 if protocol.reset and epoch > 0 and numbers[epoch] > numbers[epoch - 1]:
                     optimizer.state.clear()
                 _set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * stage.scale * protocol.factor(epoch, epochs)
+                _set_rate(optimizer, lr * stage.scale * protocol.factor(epoch, epochs))
+            if protocol.schedule == BY_STEPS:
+                _set_rate(optimizer, protocol.rate(lr, step, steps))
             images, target = batches.at(step)
             images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
             images, target = mixup(images, target, rng, protocol.mixup)
@@ -295,6 +299,12 @@ class ImageStudent(Student[Network]):
 
     def score(self, network: Network) -> Score:
         return Score(accuracy(network, self.test.images, self.test.labels))
+
+
+def _set_rate(optimizer: Optimizer, lr: float) -> None:
+    """Sets the learning rate from the next step on."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
 
 
 def _set_momentum(optimizer: Optimizer, momentum: float) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from matplotlib.image import imread
 
 from condense.board.plots import draw_plots
-from condense.protocol import HARD_V1, WHOLE_V1, dc_evaluation
+from condense.distillation.matching.protocols import dc_evaluation
+from condense.protocol import HARD_V1, WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 

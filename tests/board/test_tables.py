@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from condense.board import tables as module
 from condense.board.render import render
 from condense.board.tables import Key, gather, published, superseded
-from condense.protocol import HARD_V1, SOFT_V1, SOFT_V2, WHOLE_V1, dc_evaluation
+from condense.distillation.matching.protocols import dc_evaluation
+from condense.protocol import HARD_V1, SOFT_V1, SOFT_V2, WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from condense.data import ImageDataset, Images, ImageSpec
 from condense.distillation import ExpertTraining, IdentityView, ImageMethod, ImageRun, LearnableSet, distill
+from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused
 from condense.networks import build_network
-from condense.protocol import HARD_V1, dc_evaluation
+from condense.protocol import HARD_V1
 from condense.store import ImageSet
 from condense.training.expert_steps import Stacked
 
