@@ -64,11 +64,13 @@ METHODS_MAY_IMPORT = {
     "condense.distillation.matching.turns",
     "condense.distillation.graphs.gradients", "condense.distillation.graphs.itemsets",
     "condense.distillation.graphs.thresholds", "condense.distillation.graphs.trees",
+    "condense.distillation.images.crops",
     "condense.distillation.images.taught", "condense.distillation.inversion.invert",
     "condense.distillation.inversion.protocols", "condense.distillation.matching.trajectory",
     "condense.distillation.matching.unrolled",
     "condense.errors", "condense.networks", "condense.protocol", "condense.store",
-    "condense.store.images.encode", "condense.store.targets", "condense.teachers",
+    "condense.store.images.encode", "condense.store.images.projection", "condense.store.targets",
+    "condense.teachers", "condense.teachers.projector",
     "condense.training.parameters", "condense.training.step",
 }  # fmt: skip
 ALSO_FOR_METHODS = {

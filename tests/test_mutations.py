@@ -31,6 +31,7 @@ from condense.teachers.foreign import read_teacher
 from tests.conftest import make_record
 from tests.labelled_sets import labelled
 from tests.mutations import mutated
+from tests.projected_sets import projected
 from tests.store.conftest import make_set
 from tests.store.graph_sets import make as make_graphs
 
@@ -130,6 +131,7 @@ def image_set(folder: Path) -> None:
     made = make_set(soft=torch.float32)
     labelled(make_set(), folder / "cache").save(folder / "replayed")
     made.save(folder / "set")
+    projected().save(folder / "projected")
 
 
 def graph_set(folder: Path) -> None:
@@ -158,6 +160,12 @@ CASES: dict[str, Case] = {
         image_set, "replayed/replay-00001.safetensors", "safetensors", lambda path: verify(path.parent), True,
     ),
     "manifest with shards": (image_set, "replayed/set.json", "json", lambda path: verify(path.parent), True),
+    "manifest with adapters": (
+        image_set, "projected/set.json", "json", lambda path: verify(path.parent), True,
+    ),
+    "adapters": (
+        image_set, "projected/data.safetensors", "safetensors", lambda path: verify(path.parent), True,
+    ),
     "manifest of graphs": (graph_set, "graphs/set.json", "json", lambda path: verify(path.parent), True),
     "graphs": (graph_set, "graphs/data.safetensors", "safetensors", lambda path: verify(path.parent), True),
 }  # fmt: skip

@@ -37,6 +37,7 @@ HASHES = {
     "replay-v1": "07b4f87059c8da4ad4d567c153be863a5bafb6faaaad84c833a44106701085a7",
     "soft-v2": "756238ade4a62ac06ee1ac4a194ad5cf3a2657df249c93261cc948b3f1abeeb1",
     "replay-v2": "01b2ce26062bc5d796cf672ddff5e911e0ebe494c26b96f11ca1f71c4f2fd08f",
+    "projected-v1": "623029c3b632b5e843058b324711af3b20656366651f36e7c3b12d893f7fd961",
     "graph-v1": "82bf1b482c90e7518c5b3ecfdfb00bc9a3616fef8fd200f7d51cbb320afdbddc",
     "graph-whole-v1": "f405e78f3440b7e2966988de29057984a13ff90304a6c431fa549a991c338a35",
     "graph-select-v1": "6bf335a4e45d4fee2b9ae461fb6f0bb6eece22d7bd8ace0de8f97cf440b0d258",

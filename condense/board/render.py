@@ -26,7 +26,7 @@ from condense.board.format import (
 )
 from condense.board.significance import Place, table_letters
 from condense.board.tables import EVERYWHERE, Key, Row, Table, gather, published, superseded
-from condense.protocol import SUPERSEDED
+from condense.protocol import PROJECTED_V1, SUPERSEDED
 from condense.records.record import BASELINES, WHOLE
 
 HEAD = """\
@@ -219,12 +219,13 @@ def _with_blanks(table: Table) -> list[Row]:
     references = [row for row in table.rows if row.reference]
     if not sets:
         return references
+    able = () if table.key.protocol == PROJECTED_V1.name else BASELINES  # coresets store no adapters
     rows = []
     suffix = " with stored labels" if table.stored else ""
     for ipc in sorted({row.ipc for row in sets}):
         mine = [row for row in sets if row.ipc == ipc]
         there = {row.method.partition("+")[0] if table.stored else row.method for row in mine}
-        rows += [*mine, *(Row(name + suffix, name, ipc, {}) for name in BASELINES if name not in there)]
+        rows += [*mine, *(Row(name + suffix, name, ipc, {}) for name in able if name not in there)]
     known = {row.method for row in references}
     for name in table.layout.references:
         if name not in known:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Literal, Union, get_args, get_origin,
 import torch
 from typing_extensions import TypeVar
 
-from condense.data import SPACES, Dataset, GraphDataset, Graphs, ImageDataset, Images
+from condense.data import SPACES, Dataset, GraphDataset, Graphs, ImageDataset, Images, ImageSpec
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
 from condense.distillation.run import RunSettings, run_key
@@ -100,6 +100,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         class_batches: Names of the fields that count real samples drawn of each class in a step. On a user's
             own data they are at most the size of the smallest class: see `registry.fitted`.
         remedy: What the user can do when the loss is not finite, in plain English.
+        judged_by: Name of the protocol that judges its sets unless another is named; None for the data's.
         recipes: Published settings by (dataset, ipc).
     """
 
@@ -114,6 +115,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     added: ClassVar[frozenset[str]] = frozenset()
     class_batches: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "lower the learning rate"
+    judged_by: ClassVar[str | None] = None
     recipes: ClassVar[Mapping[tuple[str, int], Recipe]] = {}
 
     def __post_init__(self) -> None:
@@ -303,6 +305,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     Attributes:
         through_view: Whether it learns its images through `ImageRun.view`, which a wrapper can change.
         labels_views: Whether its sets store labels of augmented and mixed views, for ``replay-v2``.
+        projects_labels: Whether its sets store adapters that regenerate labels, for ``projected-v1``.
         network: Name of the network that it works with.
         pixel_space: Name of the pixel space that its images are in.
     """
@@ -310,6 +313,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     kind = "images"
     through_view: ClassVar[bool] = False
     labels_views: ClassVar[bool] = False
+    projects_labels: ClassVar[bool] = False
 
     network: str = "convnet"
     pixel_space: str = "normalized"
@@ -329,11 +333,16 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         """Refuses a protocol on stored views that those of its sets would not fit; called before any work."""
         return None
 
+    def require_spec(self, spec: ImageSpec) -> None:
+        """Refuses a method's own settings that do not fit a dataset; called before any work."""
+        return None
+
     def check(self, dataset: ImageDataset, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
         """Refuses what `Method.check` refuses, an unsuitable network, and a missing fixed teacher."""
         super().check(dataset, ipc, teachers=teachers, cache=cache)
         spec = dataset.spec
         build_network(self.network, spec.shape, spec.num_classes, torch.Generator())
+        self.require_spec(spec)
         if self.config().get("teacher") == FIXED:
             require_fixed(spec.name, dataset.train.hash, setting=self.setting("teacher"))
 

@@ -30,7 +30,7 @@ from condense.networks import (
     full_name,
     network_names,
 )
-from condense.protocol import Protocol
+from condense.protocol import PROJECTED_V1, Protocol
 from condense.records.record import WHOLE
 from condense.resources import Machine
 from condense.store import GraphSet, ImageSet
@@ -132,6 +132,10 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
         """Refuses a stored set that was made with another fixed teacher than the dataset has now."""
         return None
 
+    def usual_protocol(self, made: SetT, dataset: DatasetT) -> str:
+        """Returns the name of the protocol that judges a set unless another is named."""
+        return dataset.spec.protocol
+
     def valid_bytes(self, dataset: DatasetT, protocol: Protocol) -> int | None:
         """Returns the size of the validation data by which a protocol selects; None if it selects by none."""
         return None
@@ -174,7 +178,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             source=source,
             test=data.test.to(device).in_space(pixels.to(device)),
             spec=data.spec,
-            labeller=None if teacher is None else labelled_by(teacher, protocol),
+            labeller=None if teacher is None else labelled_by(teacher, protocol, made),
         ).outcome
 
     def with_teacher(
@@ -194,7 +198,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
         return labelling_teacher(made, dataset, protocol, device)
 
     def keep_own_teacher(self, made: ImageSet, dataset: ImageDataset, protocol: Protocol, file: Path) -> None:
-        if protocol.labels != "own":
+        if protocol.labels not in ("own", "projected"):
             return super().keep_own_teacher(made, dataset, protocol, file)
         own = own_teacher(made, protocol)
         found = read_teacher(file, network=own["network"], spec=dataset.spec)
@@ -205,6 +209,9 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
                 value=str(file),
             )
         keep_teacher(found, home())
+
+    def usual_protocol(self, made: ImageSet, dataset: ImageDataset) -> str:
+        return super().usual_protocol(made, dataset) if made.projector is None else PROJECTED_V1.name
 
     def require_same_teacher(
         self, made: ImageSet, method: ImageMethod, dataset: ImageDataset, folder: Path

@@ -15,8 +15,8 @@ from condense.evaluation.student import Labeller
 from condense.protocol import Protocol
 from condense.store import ImageSet
 from condense.store.images.manifest import TeacherPart
-from condense.store.targets import Target, TeacherLogits
-from condense.teachers import NoFixed, Teacher, find_teacher, fixed
+from condense.store.targets import Regressed, Target, TeacherLogits
+from condense.teachers import NoFixed, Projector, Teacher, find_teacher, fixed
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,35 @@ class LabelsOf:
         method: The name of the method chain.
         taught: Whether the method has a teacher.
         require: Refuses a protocol that the labelled views stored with the set do not fit; None if none are.
+        projected: Whether adapters are stored that regenerate labels.
     """
 
     method: str
     taught: bool
     require: Callable[[Protocol], None] | None = None
+    projected: bool = False
 
     @classmethod
     def set(cls, made: ImageSet) -> "LabelsOf":
         require = None if made.replay is None else made.replay.require
-        return cls(made.content["method"]["name"], "teacher" in made.content, require)
+        taught, projected = "teacher" in made.content, made.projector is not None
+        return cls(made.content["method"]["name"], taught, require, projected)
 
     @classmethod
     def sets_of(cls, method: ImageMethod) -> "LabelsOf":
         able = [link for link in method.links() if link.labels_views]
-        return cls(method.title, bool(teachers_of(method)), able[-1].require_views if able else None)
+        require = able[-1].require_views if able else None
+        return cls(method.title, bool(teachers_of(method)), require, method.projects_labels)
 
 
 def require_stored(labels: LabelsOf, dataset: ImageDataset, protocol: Protocol) -> None:
     """Refuses sets without the stored labels that a protocol trains on, and says how to make one."""
+    if protocol.labels == "projected" and not labels.projected:
+        raise Refused(
+            f"{protocol.name} trains on labels that a set's own adapters regenerate, and a set of "
+            f"{labels.method} stores none",
+            remedies=[Remedy(settings={"method": "hello"}, effect="makes one that does")],
+        )
     if protocol.labels != "stored":
         return
     if labels.require is not None:
@@ -74,7 +84,7 @@ def labelling_teacher(
     """Returns the teacher that labels what students see: the dataset's fixed one, the set's own, or none."""
     if protocol.labels == "fixed":
         return fixed(dataset.spec.name, dataset.train.hash, device)
-    if protocol.labels == "own":
+    if protocol.labels in ("own", "projected"):
         return find_teacher(own_teacher(made, protocol)["hash"], device)
     return None
 
@@ -90,18 +100,39 @@ def own_teacher(made: ImageSet, protocol: Protocol) -> TeacherPart:
     return own
 
 
-def labelled_by(teacher: Teacher, protocol: Protocol) -> Labeller:
+def labelled_by(teacher: Teacher, protocol: Protocol, made: ImageSet | None = None) -> Labeller:
     """Returns the function that labels a batch with a teacher's logits.
 
     Args:
         teacher: The teacher, on the device of the images.
         protocol: Gives the temperature, and the statistics that the teacher's batch norms use.
+        made: The set, if its own adapters of the teacher label under the protocol.
+
+    Raises:
+        Refused: if the adapters are those of another network.
     """
+    if protocol.labels == "projected":
+        assert made is not None and (projection := made.projection) is not None
+        return projected_by(Projector.of(teacher, projection), projection.beta)
     temperature = protocol.temperature
     assert temperature is not None
 
     def label(images: Float[Tensor, "n c h w"], target: Target) -> Target:
         logits = teacher.logits(images, batch_statistics=protocol.teacher_mode == "train")
         return TeacherLogits(logits, target.ids, temperature, squared=bool(protocol.squared))
+
+    return label
+
+
+def projected_by(projector: Projector, beta: float) -> Labeller:
+    """Returns the function that labels a batch with a projector's logits, in the loss of projected labels.
+
+    Args:
+        projector: The projector, on the device of the images.
+        beta: Weight of the class ids in the loss.
+    """
+
+    def label(images: Float[Tensor, "n c h w"], target: Target) -> Target:
+        return Regressed(projector.logits(images), target, beta)
 
     return label

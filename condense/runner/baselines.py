@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from condense.distillation.registry import methods, wrappers
 from condense.errors import Refused, Remedy
-from condense.protocol import PUBLISHED, named_protocol
+from condense.protocol import PROJECTED_V1, PUBLISHED, SOFT_V2, named_protocol
 from condense.records.record import BASELINES, Record
 from condense.runner.cell import CellSpec
 from condense.runner.job import Job, resolve
@@ -24,7 +24,8 @@ def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
     """Returns the baselines of a cell.
 
     If a cell is evaluated as its paper did, its baselines are evaluated by the data's default protocol. If
-    students are trained on labels that a set stores, the wrapper that stores them is around the coresets too.
+    the labels of a cell's sets are projected, a teacher labels the coresets, for as many steps. If students
+    are trained on labels that a set stores, the wrapper that stores them is around the coresets too.
 
     Args:
         cell: The cell.
@@ -34,6 +35,8 @@ def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
         Refused: if the wrapper takes the teacher that the method trains: a coreset trains none.
     """
     protocol = None if cell.protocol == PUBLISHED else cell.protocol
+    if protocol == PROJECTED_V1.name:
+        protocol = SOFT_V2.name
     params: dict[str, object] = {}
     suffix = ""
     if protocol is not None and named_protocol(protocol).labels == "stored":
@@ -68,7 +71,9 @@ def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
 def beside(job: Job) -> list[Job]:
     """Resolves the baselines of a job; refuses, before any work, one that cannot work."""
     inner = job.method.links()[0].config().get("teacher") if job.method else None
-    rows = baselines(job.cell, None if inner is None else str(inner))
+    usual = job.method.judged_by if job.method else None
+    cell = replace(job.cell, protocol=job.cell.protocol or usual)
+    rows = baselines(cell, None if inner is None else str(inner))
     try:
         return [resolve(row, job.paths, dataset=job.dataset) for row in rows]
     except Refused as error:

@@ -216,7 +216,10 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
             what = "the whole training set" if cell.method == WHOLE else cell.method
             raise Refused(f"{what} is judged by {usual}, not by {protocol.name}")
         return protocol
-    name, what = cell.protocol or spec.protocol, cell.title if made is None else "the set"
+    usual = kind.usual_protocol(made, job.dataset) if made is not None else spec.protocol
+    if job.method is not None:
+        usual = job.method.judged_by or usual
+    name, what = cell.protocol or usual, cell.title if made is None else "the set"
     if name == PUBLISHED:
         own = made.content["protocol"] if made is not None else None
         published = job.recipe.protocol if job.recipe else None

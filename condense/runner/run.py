@@ -171,7 +171,7 @@ def stored_record(blank: Record, results: Path | None) -> Record | None:
     if results is None:
         return None
     path = blank.path(results)
-    if blank.protocol.labels not in ("own", "stored"):
+    if blank.protocol.labels not in ("own", "stored", "projected"):
         return read_record(path) if path.exists() else None
     stem, _, _ = path.name.rpartition("-")
     for other in sorted(path.parent.glob(f"{stem}-*.json")):

@@ -17,7 +17,12 @@ from condense.files import ASIDE, canonical, first_line, hash_tensors, locked
 from condense.reading import parse_json, read_file, require_version
 from condense.schema import find_form_error, json_schema
 from condense.store.graphs.manifest import GraphContent, find_graph_content_error
-from condense.store.images.manifest import ImageContent, ReplayedContent, find_image_content_error
+from condense.store.images.manifest import (
+    ImageContent,
+    ProjectedContent,
+    ReplayedContent,
+    find_image_content_error,
+)
 from condense.store.manifest import FORMAT, MAX_BYTES, VERSION, SetContent, TensorPart
 
 MANIFEST = "set.json"
@@ -156,13 +161,16 @@ FORMS: Mapping[str, tuple[type, Callable[[Any], str | None]]] = {
     "graphs": (GraphContent, find_graph_content_error),
 }
 """For each kind of set, the form of its content and the function that checks what the form leaves open."""
+LABELLED: Mapping[str, type] = {"replayed": ReplayedContent, "projected": ProjectedContent}
+"""The forms of sets of images whose kind of labels has a form of its own."""
 
 
 def form_of(content: Mapping[str, object], kind: str) -> type:
     """Returns the form that the content of a set of a kind has."""
     label = content.get("label")
-    replayed = kind == "images" and isinstance(label, dict) and label.get("kind") == "replayed"
-    return ReplayedContent if replayed else FORMS[kind][0]
+    if kind == "images" and isinstance(label, dict):
+        return LABELLED.get(str(label.get("kind")), ImageContent)
+    return FORMS[kind][0]
 
 
 def find_content_error(content: Mapping[str, object], kind: str) -> str | None:
@@ -176,7 +184,7 @@ def find_content_error(content: Mapping[str, object], kind: str) -> str | None:
 
 def set_schema() -> dict[str, Any]:
     """Returns the JSON Schema of `set.json`."""
-    content = json_schema(ImageContent, ReplayedContent, GraphContent)
+    content = json_schema(ImageContent, ReplayedContent, ProjectedContent, GraphContent)
     return {
         "type": "object",
         "required": ["content", "provenance"],

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import cross_entropy, kl_div, mse_loss
 
 Index = slice | Tensor
 """A choice of items from a batch: a slice, item numbers, or a boolean mask."""
@@ -110,6 +110,35 @@ class TeacherLogits(_Labels):
         student = (logits / self.temperature).log_softmax(1)
         divergence = kl_div(student, teacher, reduction="batchmean", log_target=True)
         return divergence * self.temperature**2 if self.squared else divergence
+
+
+@dataclass(frozen=True, eq=False)
+class Regressed(_Labels):
+    """Logits that the student's own are to equal, and the labels of the same items beside them.
+
+    This is the loss of HeLlO (https://arxiv.org/abs/2408.08201), both of its projector and of its students.
+
+    Attributes:
+        logits: The logits to equal, one row for each item, (n, k).
+        own: The items' own labels; of a mixed batch, those of both images.
+        weight: Weight of the loss of `own`.
+    """
+
+    logits: Float[Tensor, "n k"]
+    own: Target
+    weight: float
+
+    def _map(self, change: Callable[[Any], Any]) -> Self:
+        return replace(self, logits=change(self.logits), own=change(self.own))
+
+    @property
+    def ids(self) -> Int64[Tensor, " n"]:
+        return self.own.ids
+
+    def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
+        """Returns the mean squared difference over all n k logits, plus ``weight * own.loss(logits)``."""
+        squares = mse_loss(logits, self.logits.to(logits.dtype))
+        return squares + self.weight * self.own.loss(logits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from condense.teachers.pinned import (
     require_fixed,
     require_pinnable,
 )
+from condense.teachers.projector import Projector
 from condense.teachers.teacher import Teacher, check_classes, load_teacher
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "TRAINED",
     "Header",
     "NoFixed",
+    "Projector",
     "Teacher",
     "check_classes",
     "find_teacher",

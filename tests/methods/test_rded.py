@@ -17,7 +17,7 @@ from condense.store import ImageSet
 from condense.teachers import Teacher
 
 RDED = methods()["rded"]
-rded = import_module(RDED.__module__)
+shared = import_module("condense.distillation.images.crops")
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -54,14 +54,14 @@ def distilled(toy: ImageDataset, cache: Path, ipc: int, seed: int = 0, **setting
 
 def test_the_first_tiles_hold_the_best_crops_and_the_pixels_left_over() -> None:
     crops = torch.arange(18.0).view(18, 1, 1, 1).expand(18, 1, 2, 1)
-    found = rded.mosaics(crops, 3, (7, 5))
+    found = shared.mosaics(crops, 3, (7, 5))
     assert found.shape == (2, 1, 7, 5)
     rows, columns = [0, 0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2]
     for image in range(2):
         expected = [[(3 * r + s) * 2 + image for s in columns] for r in rows]
         assert found[image, 0].tolist() == expected
     whole = torch.randn(4, 3, 6, 6, generator=stream())
-    assert torch.equal(rded.mosaics(whole, 1, (6, 6)), whole)
+    assert torch.equal(shared.mosaics(whole, 1, (6, 6)), whole)
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -118,7 +118,7 @@ def test_how_many_pixels_the_teacher_sees_at_a_time_changes_nothing(
 ) -> None:
     images = train_of(toy).images[:10]
     boxes = crops_of(3, 10, (8, 8), stream(), smallest=0.1)
-    whole: Tensor = rded.cross_entropies(teacher, images, boxes, 1, (4, 4))
+    whole: Tensor = shared.cross_entropies(teacher.logits, images, boxes, 1, (4, 4))
     sizes = []
     logits = Teacher.logits
 
@@ -127,8 +127,8 @@ def test_how_many_pixels_the_teacher_sees_at_a_time_changes_nothing(
         return logits(self, seen, **how)
 
     monkeypatch.setattr(Teacher, "logits", counted)
-    monkeypatch.setattr(rded, "PIXELS", 4 * 64)
-    torch.testing.assert_close(rded.cross_entropies(teacher, images, boxes, 1, (4, 4)), whole)
+    monkeypatch.setattr(shared, "PIXELS", 4 * 64)
+    torch.testing.assert_close(shared.cross_entropies(teacher.logits, images, boxes, 1, (4, 4)), whole)
     assert sizes == [4, 4, 2] * 3
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condense.store import Hard, Soft, Target
-from condense.store.targets import Mixed, TeacherLogits
+from condense.store.targets import Mixed, Regressed, TeacherLogits
 
 
 def logits(n: int, k: int) -> torch.Tensor:
@@ -138,3 +138,23 @@ def test_teacher_logits_of_half_precision_are_widened_and_move() -> None:
     moved = TeacherLogits(teacher, torch.arange(4), 20.0, squared=True).to("meta")
     assert moved.ids.device.type == moved.logits.device.type == "meta"
     assert moved.temperature == 20.0 and moved.squared
+
+
+def test_the_loss_of_projected_labels_is_the_mean_square_and_the_weighed_loss_of_the_ids() -> None:
+    z, y, ids = logits(7, 4), 0.5 - logits(7, 4).flip(0), torch.tensor([0, 1, 2, 3, 3, 0, 1])
+    order = torch.tensor([6, 0, 1, 3, 5, 4, 2])
+    mixed = Mixed(Hard(ids), Hard(ids[order]), 0.3)
+    for weight in (0.0, 0.1, 2.0):
+        squares = sum((z[i, j] - y[i, j]) ** 2 for i in range(7) for j in range(4)) / 28
+        entropy = sum(naive(z, Hard(ids), i) for i in range(7)) / 7
+        other = sum(naive(z, Hard(ids[order]), i) for i in range(7)) / 7
+        plain, both = Regressed(y, Hard(ids), weight), Regressed(y, mixed, weight)
+        torch.testing.assert_close(plain.loss(z), torch.as_tensor(squares + weight * entropy))
+        expected = torch.as_tensor(squares + weight * (0.3 * entropy + 0.7 * other))
+        torch.testing.assert_close(both.loss(z), expected)
+        assert torch.equal(both.ids, ids)
+    for part in (slice(2, 5), torch.tensor([2, 3, 4])):
+        assert torch.equal(
+            Regressed(y, mixed, 0.1)[part].loss(z[2:5]),
+            Regressed(y[2:5], Mixed(Hard(ids[2:5]), Hard(ids[order][2:5]), 0.3), 0.1).loss(z[2:5]),
+        )

@@ -24,6 +24,7 @@ from condense.store.images.decode import DecodeStep
 from condense.store.images.encode import NO_ENCODING, encoding_named
 from condense.store.images.encode import encode as encode_images
 from condense.store.images.manifest import ImageContent, ReplayedLabelPart
+from condense.store.images.projection import Projection
 from condense.store.images.replay import Replay, ShardLayout, hash_images
 from condense.store.images.writer import LabelWriter
 from condense.teachers import (
@@ -167,6 +168,7 @@ class ImageRun(Run[ImageSpec]):
         as_bytes: bool = False,
         encode: str = NO_ENCODING,
         compensators: Int8[Tensor, "g m c h w"] | None = None,
+        projection: Projection | None = None,
     ) -> ImageSet:
         """Makes the finished set of images in the method's pixel space.
 
@@ -183,6 +185,7 @@ class ImageRun(Run[ImageSpec]):
             encode: Compression of these bytes: ``none``, ``png``, ``jpeg`` (quality 75), or with a quality
                 such as ``jpeg:90``. The set then holds the images as they are read from the files.
             compensators: Images that the decode step `Compensated` adds to the stored ones.
+            projection: Adapters with which the run's teacher, its encoder, regenerates labels.
         """
         spec, space, how = self.spec, self.space, encoding_named(encode)
         self._require_in_range(images)
@@ -210,6 +213,10 @@ class ImageRun(Run[ImageSpec]):
                 "bytes": teacher.nbytes,
                 "accuracy": teacher.accuracy,
             }
+        if projection is not None:
+            assert self._teacher is not None, "labels are projected by the run's teacher"
+            self._refuse_diverged(~projection.numbers.isfinite(), "the adapters")
+            content["label"] = projection.label(self._teacher.hash)
         encoded = None
         if how is not None:
             content["encoding"] = how
@@ -220,6 +227,7 @@ class ImageRun(Run[ImageSpec]):
             labels=labels.cpu(),
             soft=None if soft is None else soft.detach().cpu(),
             compensators=None if compensators is None else compensators.cpu(),
+            projector=None if projection is None else projection.numbers.detach().cpu(),
             encoded=encoded,
             space=space,
             content=cast(ImageContent, content),
@@ -298,7 +306,9 @@ class ImageRun(Run[ImageSpec]):
             label["protocol"] = protocol
         content = cast(ImageContent, {**made.content, "label": label, "replay": writer.shards})
         replay = Replay.of(writer.folder, content)
-        return replace(made, soft=None, replay=replay, content=content, provenance=self._provenance())
+        return replace(
+            made, soft=None, projector=None, replay=replay, content=content, provenance=self._provenance()
+        )
 
     def done(self) -> None:
         """Removes the checkpoints and the streamed labels; to be called once the set is on disk."""

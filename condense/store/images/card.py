@@ -5,7 +5,7 @@ from typing import cast
 
 from condense.store.card import CardText, write_card
 from condense.store.images.decode import step_from
-from condense.store.images.manifest import ImageContent, ReplayedLabelPart
+from condense.store.images.manifest import ImageContent, ProjectedLabelPart, ReplayedLabelPart
 
 
 def image_card(content: ImageContent, provenance: Mapping[str, object], *, true_colours: bool) -> str:
@@ -43,7 +43,9 @@ def image_reader(content: ImageContent) -> str:
     """Returns Python code that reads a set from inside its folder with json and safetensors.
 
     It imports torch or PIL if the images are decoded or compressed. Its results are the NumPy arrays ``x``,
-    float32 images as students see them, and ``y``, their labels; of stored labels it reads the class ids.
+    float32 images as students see them, and ``y``, their labels; of stored or projected labels it reads the
+    class ids. Of projected ones it makes ``weights`` too: by the layers of the encoder, what is added to the
+    weight as a matrix, or the weight and the bias that take the place of the encoder's.
     """
     soft, encoded = content["label"]["kind"] == "soft", "encoding" in content
     lines = [
@@ -63,7 +65,8 @@ def image_reader(content: ImageContent) -> str:
             'constants = enumerate(zip(content["pixels"]["mean"], content["pixels"]["std"]))',
             f"for i, (mean, std) in constants: x[:, i] = (x[:, i]{' / 255' if byte else ''} - mean) / std",
         ]
-    return "\n".join(lines + _decoding(content))
+    lines += _decoding(content)
+    return "\n".join([*lines, *(_PROJECTING if content["label"]["kind"] == "projected" else ())])
 
 
 def _decoding(content: ImageContent) -> list[str]:
@@ -108,6 +111,16 @@ _DECOMPRESSING = (
 )
 """The lines of `image_reader` that decompress the images."""
 
+_PROJECTING = (
+    'p, weights = tensors["projector"].astype("float32"), {}',
+    'for part in content["label"]["adapted"]:',
+    '    m, n, r = part["rows"], part["columns"], part["rank"]',
+    "    a, p = p[: (m * n if r is None else m * r)], p[(m * n if r is None else m * r) :]",
+    "    b, p = p[: (m if r is None else r * n)], p[(m if r is None else r * n) :]",
+    '    weights[part["name"]] = (a.reshape(m, n), b) if r is None else a.reshape(m, r) @ b.reshape(r, n)',
+)
+"""The lines of `image_reader` that put the adapters of projected labels together."""
+
 
 def _describe_pixels(content: ImageContent) -> str:
     pixels: dict[str, object] = {**content["pixels"]}
@@ -124,6 +137,13 @@ def _describe_labels(content: ImageContent) -> str:
     teacher = f" from the teacher `{label['teacher']}`" if label["teacher"] else ""
     if label["kind"] == "soft":
         return f"class ids, and a probability for each class at temperature {label['temperature']}{teacher}"
+    if label["kind"] == "projected":
+        own, encoder = cast(ProjectedLabelPart, label), content["teacher"]
+        return (
+            f"class ids, and {len(own['adapted'])} adapted weights of the encoder `{encoder['hash']}` (a "
+            f"{encoder['network']} of {encoder['bytes']} bytes, which is not in this folder): its logits are "
+            f"the labels of any view, in a loss of mean squared error + {own['beta']} cross-entropy"
+        )
     stored = cast(ReplayedLabelPart, label)
     logits = f"the {stored['top_k']} largest logits" if stored["top_k"] else "logits"
     mixing = "CutMix" * bool(stored["cutmix"]) or "mixup" * bool(stored["mixup"]) or "nothing"

@@ -1,7 +1,7 @@
 """The distilled set of images: methods make it, disks keep it, and students train on it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,9 +37,13 @@ from condense.store.images.decode import (
 from condense.store.images.encode import EncodedImages
 from condense.store.images.gallery import draw_images
 from condense.store.images.manifest import PART_OF, PARTS, ImageContent, space_identity
+from condense.store.images.projection import Projection, find_projection_error
 from condense.store.images.replay import Replay
 from condense.store.manifest import SetContent
 from condense.store.targets import Hard, Soft, Target, TeacherLogits
+
+LabelOf = Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b k"]]
+"""Returns the labels of images in the evaluation space, as logits."""
 
 StoredImages = Float[Tensor, "n c h w"] | UInt8[Tensor, "n c h w"]
 """Stored images: uint8 in the raw space, float16 or float32 in the others."""
@@ -50,9 +54,10 @@ class ImageSet(DistilledSet):
     """A distilled set of images in memory; labels that are stored with views are read when they are needed.
 
     As a `torch.utils.data.Dataset` it gives ``(image, label)`` pairs: float32 images in its evaluation space,
-    and class ids, or vectors of k probabilities if its labels are soft. With decode steps these are the
-    m = ``copies * n`` decoded images, copies-major: image e is copy ``e // n`` of stored image ``e % n``, and
-    has its label.
+    and class ids, or vectors of k probabilities if its labels are soft. If they are projected, it gives class
+    ids, or the k logits of the image as it is once `projected_by` has named what projects. With decode steps
+    these are the m = ``copies * n`` decoded images, copies-major: image e is copy ``e // n`` of stored image
+    ``e % n``, and has its label.
 
     Attributes:
         images: The stored images, (n, c, h, w): uint8 in the raw space, or float16, float32.
@@ -60,7 +65,9 @@ class ImageSet(DistilledSet):
         soft: Class probabilities, (n, k) float16 or float32, exactly if the label kind is ``soft``.
         compensators: (g, m, c, h, w), exactly if the first decode step is `Compensated`.
         encoded: The same images compressed, exactly if they are stored so; then `images` are uint8.
+        projector: The numbers of `projection`, exactly if the label kind is ``projected``.
         replay: Labels that are stored with views of the images, exactly if the label kind is ``replayed``.
+        label_of: What projects its labels, if it is known; it is neither hashed nor stored.
         space: The pixel space of the stored images. Only a whitened set needs it, to show its images and to
             change their space; it is neither hashed nor stored.
         content: The manifest's content. The list of the tensors and the numbers of bytes are filled in here.
@@ -76,7 +83,9 @@ class ImageSet(DistilledSet):
     soft: Float[Tensor, "n k"] | None = None
     compensators: Int8[Tensor, "g m c h w"] | None = None
     encoded: EncodedImages | None = None
+    projector: Float[Tensor, " p"] | None = None
     replay: Replay | None = None
+    label_of: LabelOf | None = None
     space: PixelSpace | None = None
     content: ImageContent
 
@@ -110,6 +119,11 @@ class ImageSet(DistilledSet):
         labels = self.labels.repeat(self.copies)
         return Hard(labels) if self.soft is None else Soft(self.soft.float().repeat(self.copies, 1), labels)
 
+    @property
+    def projection(self) -> Projection | None:
+        """The adapters with which the set's encoder regenerates labels; None if the labels are others."""
+        return None if self.projector is None else Projection.of(self.content, self.projector)
+
     def tensors(self) -> dict[str, Tensor]:
         """Returns the tensors by name, as they are stored: class ids as uint8 if they fit, else as int32."""
         ids = torch.uint8 if self.num_classes <= 256 else torch.int32
@@ -118,12 +132,16 @@ class ImageSet(DistilledSet):
             tensors["images"] = self.images
         else:
             tensors |= {"encoded": self.encoded.data, "offsets": self.encoded.offsets}
-        more = {"soft": self.soft, "compensators": self.compensators}
+        more = {"soft": self.soft, "projector": self.projector, "compensators": self.compensators}
         return tensors | {name: tensor for name, tensor in more.items() if tensor is not None}
 
     def nbytes(self) -> dict[str, int]:
-        """Returns the stored bytes of each part; stored labels count under ``replay``."""
-        return super().nbytes() | ({} if self.replay is None else {"replay": self.replay.nbytes})
+        """Returns the bytes of each part: stored labels count under ``replay``, an encoder under ``teacher``.
+
+        The encoder of projected labels is not in the set's folder, but the labels cannot be had without it.
+        """
+        sizes = super().nbytes() | ({} if self.replay is None else {"replay": self.replay.nbytes})
+        return sizes | ({} if self.projector is None else {"teacher": self.content["teacher"]["bytes"]})
 
     def facts(self) -> dict[str, object]:
         return super().facts() | {"steps taken back": self.content["hints"].get("rollbacks")}
@@ -160,11 +178,13 @@ class ImageSet(DistilledSet):
         return len(self.images) * self.copies
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "c h w"], int | Tensor]:
-        """Returns one image in the evaluation space, and its class id or probabilities."""
+        """Returns one image in the evaluation space, and its class id, probabilities or projected logits."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of a set of {len(self)}")
         image = self.images_at(torch.tensor([index % len(self)], device=self.device))[0]
         place = index % len(self.images)
+        if self.label_of is not None:
+            return image, self.label_of(image[None])[0]
         return image, int(self.labels[place]) if self.soft is None else self.soft[place].float()
 
     def images_at(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
@@ -235,6 +255,16 @@ class ImageSet(DistilledSet):
             labels = TeacherLogits(logits, ids, temperature, squared=bool(protocol.squared))
             yield batch.views(self.images_at(index)), labels
 
+    def projected_by(self, label_of: LabelOf) -> "ImageSet":
+        """Returns the same set with what projects its labels (`condense.teachers.Projector`), for `[index]`.
+
+        Raises:
+            Refused: if the labels are not projected.
+        """
+        if self.projector is None:
+            raise Refused(f"the labels of this set are {self.content['label']['kind']}, not projected")
+        return replace(self, label_of=label_of)
+
     def with_space(self, space: PixelSpace) -> "ImageSet":
         """Returns the same set with the pixel space that its images are in; refuses any other space."""
         return replace(self, space=space)
@@ -278,6 +308,7 @@ class ImageSet(DistilledSet):
             "replay": Replay.of(path, own),
             "labels": stored["labels"].long(),
             "soft": stored.get("soft"),
+            "projector": stored.get("projector"),
             "compensators": stored.get("compensators"),
         }
 
@@ -291,6 +322,7 @@ class ImageSet(DistilledSet):
             find_image_error(content, images, self.labels)
             or find_encoding_error(content, images, self.encoded)
             or find_label_kind_error(content, n, self.soft, self.replay)
+            or find_projection_error(content, self.projector)
             or find_compensator_error(content, n, self.compensators, self.steps)
         )
 

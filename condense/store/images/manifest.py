@@ -16,10 +16,10 @@ PARTS = ("images", "labels", "replay", "decoder", "auxiliary", "teacher")
 """Names under which a set's bytes are counted."""
 PART_OF = {
     "images": "images", "encoded": "images", "offsets": "images",
-    "labels": "labels", "soft": "labels", "compensators": "auxiliary",
+    "labels": "labels", "soft": "labels", "projector": "labels", "compensators": "auxiliary",
 }  # fmt: skip
 """The tensors of version 1, each with the part that its bytes count under."""
-LABEL_KINDS = ("hard", "soft", "replayed")
+LABEL_KINDS = ("hard", "soft", "replayed", "projected")
 PIXEL_SPACES = ("raw", "normalized", "zca")
 
 
@@ -64,6 +64,30 @@ class ReplayedLabelPart(LabelPart):
     top_k: Whole | None
     dtype: Name
     protocol: NotRequired[Name]
+
+
+class AdaptedPart(TypedDict):
+    """A weight of an encoder, as a matrix of `rows` x `columns`, and what is stored in its place.
+
+    `rank` is the rank of the matrix that is added to it; None if the whole weight is stored, and its bias.
+    """
+
+    name: Name
+    rows: Whole
+    columns: Whole
+    rank: Whole | None
+
+
+class ProjectedLabelPart(LabelPart):
+    """Labels that are regenerated from any view of the images, by a frozen encoder with stored adapters.
+
+    `teacher` is the hash of the encoder, `adapted` the weights that the numbers of the tensor `projector`
+    change, in their order (`condense.store.images.projection`), and `beta` the weight of the class ids in a
+    student's loss.
+    """
+
+    adapted: list[AdaptedPart]
+    beta: Amount
 
 
 class ShardPart(TypedDict):
@@ -119,6 +143,13 @@ class ReplayedContent(ImageContent):
 
     label: ReplayedLabelPart
     replay: list[ShardPart]  # type: ignore[misc] # it may be left out of other sets only
+
+
+class ProjectedContent(ImageContent):
+    """The same for a set whose labels an encoder regenerates with stored adapters; `teacher` names it."""
+
+    label: ProjectedLabelPart
+    teacher: TeacherPart  # type: ignore[misc] # it may be left out of other sets only
 
 
 def find_image_content_error(content: ImageContent) -> str | None:

@@ -207,8 +207,8 @@ def test_the_hash_covers_every_value_of_the_manifest(make: Make) -> None:
     [
         ({"decode": [{"name": "hologram", "version": 2}]}, "unknown decode step 'hologram' of version 2"),
         (
-            {"label": {"kind": "projected", "temperature": 1.0, "teacher": None}},
-            "unknown label kind 'projected'",
+            {"label": {"kind": "spoken", "temperature": 1.0, "teacher": None}},
+            "unknown label kind 'spoken'",
         ),
         ({"label": {"kind": "soft", "temperature": 1.0, "teacher": None}}, "there are no soft labels"),
         ({"kind": "graphs"}, "content.kind is graphs, not images"),

@@ -1,0 +1,281 @@
+"""HeLlO: crops of real images, and low-rank adapters of a frozen encoder that regenerate their labels.
+
+Yu, Liu, Chen, Ye and Wang: Heavy Labels Out! Dataset Distillation with Label Space Lightening, ICCV 2025,
+https://arxiv.org/abs/2408.08201; its authors have published no code, and what follows is after a summary of
+the paper. Soft labels of every view of every image take far more room than the images. HeLlO stores in their
+place what makes them: a *projector*, which is a frozen encoder that everybody has, named by its hash, with an
+adapter of low rank for each weight (`condense.store.images.projection`). The projector is trained on the real
+images to give the logits of several *weak* teachers, which are checkpoints along the training of a network:
+
+    L = MSE(p(x), Y') + lambda CE(p(x), y),  with Y' the mean of the weak teachers' logits.
+
+(The mean squared error to several teachers is that to their mean, plus a constant.) The images are crops
+that the encoder classifies best, tiled as in RDED, and then changed by a few steps on
+
+    G = MSE(E(x), E(up(down(x)))),  with E the projector's features,
+
+so that less is lost of a crop x where it is made smaller. A student sees augmented and mixed images, and its
+loss is MSE(s(x), p(x)) + beta CE(s(x), y); ``projected-v1`` judges the sets, and other protocols take the
+class ids. What the paper does not settle, or the summary leaves out, is a field with a default of our own:
+``beta`` and ``ce_weight`` (lambda; G-VBSM uses 0.1 to 0.15 in such a loss), the rates, the steps, the batch,
+the augmentation of the projector's training, the down-sampling and the steps of the update, and how far the
+weak teachers are trained. The number of images for each class decides the last in the paper, in a way that is
+not known: lower ``weak_epochs`` for fewer images.
+
+The encoder is a classifier of this suite's networks, trained on the dataset: the dataset's fixed teacher by
+default, one that is trained, or a file, with the weights of another code base too if they are of such a
+network (`condense.teachers.foreign`). The paper's is the image encoder of CLIP, with a ResNet50 whose stem
+and attention pooling are in none of these networks: its weights are refused. Its head, which the paper starts
+at the embeddings of the classes' names, is the encoder's own classifier here: it starts there and is adapted
+(``head = low-rank``), or is stored (``head = whole``), which takes less room where the classes are few.
+
+Where this differs from the paper, and why:
+
+- The encoder knows the dataset, so that the labels are not those of a foundation model; CLIP is not a part of
+  this suite. The bytes of the encoder are told beside those of the adapters.
+- The weak teachers have instance norm, since expert trajectories hold no running statistics of batch norms.
+- Convolutions and linear layers in front of the head have adapters of one rank, even where the weight itself
+  is smaller than its adapter, so that rank r always costs r (d_in + d_out) numbers.
+- At ``factor = 1`` no crop is made smaller, and G is taken for half the size; ``update_steps = 0`` leaves the
+  crops as they are. Pixels are rounded to bytes.
+
+When not to use it: where the label bytes do not count, since a teacher labels at once under soft-v2; where
+nobody has the encoder; at many images per class, where the paper's own results are below RDED's. With
+``pool = 1``, ``crops = 1``, ``crop_min = 1`` and ``update_steps = 0`` the images are random real ones, which
+shows what the labels are worth alone.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import mse_loss
+
+from condense.augment import named_augmentation, resample
+from condense.data import Images, ImageSpec
+from condense.distillation import ExpertTraining, ImageRun, register
+from condense.distillation.images.crops import CropMethod, Scorer, mosaics
+from condense.distillation.method import recipes
+from condense.networks import build_network, full_name, network_in_chunks
+from condense.protocol import PROJECTED_V1, Protocol, Stage
+from condense.store import ImageSet
+from condense.store.images.projection import Projection
+from condense.store.targets import Hard, Regressed
+from condense.teachers import Projector, Teacher
+from condense.teachers.projector import adapters, merged, start
+from condense.training.parameters import as_parameters
+from condense.training.step import cutmix
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class HeLlO(CropMethod):
+    """Real crops whose labels a frozen encoder with low-rank adapters regenerates.
+
+    The fields that are not listed are those of `CropMethod`; ``teacher`` is the encoder.
+
+    Attributes:
+        rank: Rank of the adapters of all layers but the head; 0 leaves these layers as they are.
+        head: How the head is stored: ``low-rank`` for an adapter, or ``whole`` for its weight and bias.
+        head_rank: Rank of the head's adapter; 0 leaves the head as it is.
+        head_start: Where a whole head starts: at the encoder's own (``encoder``), or at 0 (``zero``).
+        precision: The type in which the numbers of the adapters are stored.
+        weak_network: Network of the weak teachers; with instance norm or none.
+        weak_teachers: Number of weak teachers: checkpoints with equally many epochs between them.
+        weak_epochs: Passes over the training images after which the last of them is taken.
+        weak_lr: Their learning rate in plain SGD.
+        projector_steps: Number of steps of the projector's training.
+        projector_batch: Real images in each of them.
+        lr_adapters: Adam's learning rate for the adapters; it falls to 0 along half a cosine.
+        lr_head: The same for the head.
+        ce_weight: Weight lambda of the class ids in the projector's loss.
+        augment: Augmentation of the real images, as in `condense.protocol.Protocol`.
+        cutmix: Probability that a batch of them is mixed by CutMix.
+        update_steps: Number of steps of Adam on the crops; 0 leaves the crops as they are.
+        lr_update: Adam's learning rate, for normalised pixels.
+        down: How many times smaller G makes an image in each direction.
+        beta: Weight of the class ids in the students' loss.
+    """
+
+    name = "hello"
+    quick = {
+        "pool": 60, "crops": 3, "weak_teachers": 2, "weak_epochs": 3, "projector_steps": 20, "update_steps": 2
+    }  # fmt: skip
+    may_be_zero = frozenset({"rank", "head_rank", "update_steps"})
+    remedy = "lower lr_adapters and lr_head"
+    judged_by = PROJECTED_V1.name
+    projects_labels: ClassVar[bool] = True
+
+    rank: int = 4
+    head: Literal["whole", "low-rank"] = "whole"
+    head_rank: int = 64
+    head_start: Literal["encoder", "zero"] = "encoder"
+    precision: Literal["float32", "float16"] = "float32"
+    weak_network: str = "convnet-w32"
+    weak_teachers: int = 9
+    weak_epochs: int = 9
+    weak_lr: float = 0.01
+    projector_steps: int = 1000
+    projector_batch: int = 128
+    lr_adapters: float = 1e-3
+    lr_head: float = 1e-3
+    ce_weight: float = 0.1
+    augment: str = "crop-flip"
+    cutmix: float = 0.5
+    update_steps: int = 10
+    lr_update: float = 0.01
+    down: int = 2
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuses what `TeacherMethod` refuses, and settings that contradict each other."""
+        super().__post_init__()
+        object.__setattr__(self, "weak_network", full_name(self.weak_network))
+        if self.head == "low-rank" and self.head_start == "zero":
+            raise self.refused("head_start", "an adapter adds to the encoder's own head")
+        if self.cutmix > 1:
+            raise self.refused("cutmix", "a probability is at most 1")
+        if self.weak_teachers > self.weak_epochs:
+            reason = f"each weak teacher has trained for an epoch more; there are {self.weak_epochs} epochs"
+            raise self.refused("weak_teachers", reason)
+
+    def require_spec(self, spec: ImageSpec) -> None:
+        """Refuses weak teachers with batch norms, and images that are too small for ``down``."""
+        named_augmentation(self.augment, spec.dsa)
+        weak = build_network(self.weak_network, spec.shape, spec.num_classes, torch.Generator())
+        if weak.mixes_samples:
+            reason = "the checkpoints of a training hold no running statistics of batch norms"
+            raise self.refused("weak_network", reason)
+        if self.down > (side := min(spec.height, spec.width)):
+            raise self.refused("down", f"the images have {side} pixels to a side")
+
+    def distill(self, train: Images, run: ImageRun) -> ImageSet:
+        """Trains the projector, then chooses, changes and tiles the crops class by class."""
+        spec, size = run.spec, (run.spec.height, run.spec.width)
+        self.require_tiles(run, train.counts())
+        encoder = run.teacher(self.teacher, self.training(), train)
+        projection = self.projection(encoder, self.weak(train, run), train, run)
+        features = Projector.of(encoder, projection).network.features
+        labels = run.labels()
+        images = torch.empty(len(labels), *spec.shape, device=run.device)
+        for label in run.steps(spec.num_classes, {"images": images}):
+            crops = self.best_crops(train, run, label, encoder.logits).resampled(size)
+            crops = updated(crops, features, steps=self.update_steps, lr=self.lr_update, down=self.down)
+            images[labels == label] = mosaics(sized(crops, self.tile(run)), self.factor, size)
+        return run.distilled(
+            images, labels, augment="none", as_bytes=True, encode=self.encode, projection=projection
+        )
+
+    def weak(self, train: Images, run: ImageRun) -> Scorer:
+        """Returns the mean of the weak teachers' logits, as a function of normalised images."""
+        training = ExpertTraining(network=self.weak_network, lr=self.weak_lr)
+        experts, network = run.experts(training, 1, self.weak_epochs, train), run.network(self.weak_network)
+        ends = [self.weak_epochs * (i + 1) // self.weak_teachers for i in range(self.weak_teachers)]
+        found = [as_parameters(network, experts.at(0, epoch)) for epoch in ends]
+        network.eval().requires_grad_(False)
+
+        def mean(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+            return torch.stack([functional_call(network, one, (images,)) for one in found]).mean(0)
+
+        return partial(network_in_chunks, network, mean)
+
+    def projection(self, encoder: Teacher, weak: Scorer, train: Images, run: ImageRun) -> Projection:
+        """Trains the adapters on real images.
+
+        Args:
+            encoder: The encoder.
+            weak: The mean logits of the weak teachers.
+            train: The training images, normalised.
+            run: The run.
+        """
+        network, augment = encoder.network, named_augmentation(self.augment, run.spec.dsa)
+        adapted = adapters(network, self.rank, None if self.head == "whole" else self.head_rank)
+        numbers = start(network, adapted, run.rng, own_head=self.head_start == "encoder")
+        # The head comes last, and has a rate of its own.
+        head = sum(one.numbers for one in adapted if network.get_submodule(one.name) is network.classifier)
+        leaves = [part.clone().requires_grad_() for part in torch.split(numbers, [len(numbers) - head, head])]
+        rates = self.lr_adapters, self.lr_head
+        groups = [{"params": [leaf], "lr": lr} for leaf, lr in zip(leaves, rates, strict=True)]
+        optimizer = torch.optim.Adam(groups)
+        state = {"adapters": leaves[0], "head": leaves[1], "optimizer": optimizer}
+        for step in run.steps(self.projector_steps if len(numbers) else 0, state, phase="project"):
+            for group, lr in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / self.projector_steps))
+            chosen = torch.randperm(len(train), generator=run.rng)[: self.projector_batch].to(run.device)
+            images = augment(train.images[chosen], run.rng)
+            images, own = cutmix(images, Hard(train.labels[chosen]), run.rng, self.cutmix)
+            target = Regressed(weak(images), own, self.ce_weight)
+            loss = target.loss(
+                functional_call(network, merged(network, adapted, torch.cat(leaves)), (images,))
+            )
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            run.log(loss=loss.detach())
+        stored = torch.cat(leaves).detach().to(getattr(torch, self.precision))
+        return Projection(adapted, stored, self.beta)
+
+
+def sized(images: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c height width"]:
+    """Resamples images to a size (height, width) in pixels; differentiable."""
+    whole = torch.tensor([0, 0, *images.shape[-2:]], device=images.device).expand(len(images), 4)
+    return resample.resampled(images, whole, size)
+
+
+def lost(
+    images: Float[Tensor, "n c h w"], features: Callable[[Tensor], Tensor], down: int
+) -> Float[Tensor, ""]:
+    """Returns G: the mean squared difference between the features of images and of images made smaller.
+
+    Args:
+        images: Normalised images.
+        features: The encoder's features (n, d) of images.
+        down: How many times smaller they are made in each direction, before they are enlarged again.
+    """
+    h, w = images.shape[-2:]
+    return mse_loss(features(images), features(sized(sized(images, (h // down, w // down)), (h, w))))
+
+
+def updated(
+    images: Float[Tensor, "n c h w"],
+    features: Callable[[Tensor], Tensor],
+    *,
+    steps: int,
+    lr: float,
+    down: int,
+) -> Float[Tensor, "n c h w"]:
+    """Returns images after some steps of Adam on G: see `lost` for the arguments."""
+    leaf = images.detach().clone().requires_grad_()
+    optimizer = torch.optim.Adam([leaf], lr=lr)
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(lost(leaf, features, down))
+        optimizer.step()
+    return leaf.detach()
+
+
+PROTOCOL = Protocol(
+    name="published", optimizer="adamw", lr=1e-3, weight_decay=0.01, decay="weights", batch=100,
+    stages=(Stage(epochs=300),), schedule="cosine", augment="resized-flip", cutmix=1.0, seeds=3,
+    labels="projected",
+)  # fmt: skip
+"""Students of the paper, a ResNet18 under the projector's labels; the rest is RDED's, which is assumed."""
+
+HeLlO.recipes = recipes(
+    HeLlO,
+    "head_rank",
+    {
+        (name, ipc): (head_rank,)
+        for name, head_rank in {"imagenet-100": 64, "imagenet-1k": 128}.items()
+        for ipc in (1, 10, 50)
+    },
+    source="HeLlO after a summary of the paper: ranks and number of weak teachers; the rest is assumed",
+    protocol=PROTOCOL,
+    network="resnet50-bn", rank=8, head="low-rank", weak_network="resnet18", factor=2, encode="jpeg",
+)  # fmt: skip
