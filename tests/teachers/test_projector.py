@@ -151,7 +151,7 @@ def test_adapters_of_another_network_are_refused_in_a_sentence() -> None:
     for other, sentence in (
         (
             adapters(encoder("resnet18-bn").network, 1, None),
-            "'body.3.branch.0' of 64 x 576, .* no such weight",
+            "'body.0' of 64 x 27, .* has one of 32 x 27",
         ),
         ((replace(adapted[0], columns=28),), "'body.0' of 32 x 28, .* has one of 32 x 27"),
         ((Adapted("body.1", 32, 1, 1),), "'body.1' of 32 x 1, .* has one of 32 x 0"),
