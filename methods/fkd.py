@@ -85,6 +85,7 @@ class FKD(Wrapper):
 
     name = "fkd"
     wraps = "a method that makes images"
+    quick = {"epochs": 3, "batch": 8}
     labels_views = True
     may_be_zero: ClassVar[frozenset[str]] = frozenset({"cutmix"})
 

@@ -139,6 +139,10 @@ PROTOCOLS = {
     '"kind":"images","labels":"projected","least_batch":10,"least_steps":3000,"lr":0.001,"momentum":0.9,'
     '"name":"projected-v1","optimizer":"adamw","reset":false,"schedule":"cosine","seeds":3,'
     '"stages":[{"epochs":300,"scale":1.0}],"weight_decay":0.01}',
+    "label-v1": '{"augment":"crop-flip","batch":128,"batches":10,"cutmix":1.0,"decay":"weights",'
+    '"kind":"images","least_batch":10,"least_steps":3000,"lr":0.001,"momentum":0.9,"name":"label-v1",'
+    '"optimizer":"adamw","reset":false,"schedule":"cosine","seeds":3,'
+    '"stages":[{"epochs":300,"scale":1.0}],"weight_decay":0.01}',
     "graph-v1": '{"augment":"none","batch":512,"kind":"graphs","lr":0.001,"momentum":0.9,"name":"graph-v1",'
     '"optimizer":"adam","reset":false,"seeds":10,"stages":[],"steps":300,"weight_decay":0.01}',
     "graph-whole-v1": '{"augment":"none","batch":128,"kind":"graphs","lr":0.001,"momentum":0.9,'
@@ -186,6 +190,7 @@ HASHES = {
     "soft-v2": "756238ade4a62ac06ee1ac4a194ad5cf3a2657df249c93261cc948b3f1abeeb1",
     "replay-v2": "01b2ce26062bc5d796cf672ddff5e911e0ebe494c26b96f11ca1f71c4f2fd08f",
     "projected-v1": "623029c3b632b5e843058b324711af3b20656366651f36e7c3b12d893f7fd961",
+    "label-v1": "45047c3b90f926b42d4ead653778dc037620ec17d72555c235f45bdb8f664c28",
     "graph-v1": "82bf1b482c90e7518c5b3ecfdfb00bc9a3616fef8fd200f7d51cbb320afdbddc",
     "graph-whole-v1": "f405e78f3440b7e2966988de29057984a13ff90304a6c431fa549a991c338a35",
     "graph-select-v1": "6bf335a4e45d4fee2b9ae461fb6f0bb6eece22d7bd8ace0de8f97cf440b0d258",

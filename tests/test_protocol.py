@@ -13,6 +13,7 @@ from condense.protocol import (
     GRAPH_WHOLE_V1,
     GRAPH_WHOLE_V2,
     HARD_V1,
+    LABEL_V1,
     OPTIMIZERS,
     PROTOCOLS,
     PRUNE_SHORT_V1,
@@ -38,6 +39,7 @@ HASHES = {
     "soft-v2": "756238ade4a62ac06ee1ac4a194ad5cf3a2657df249c93261cc948b3f1abeeb1",
     "replay-v2": "01b2ce26062bc5d796cf672ddff5e911e0ebe494c26b96f11ca1f71c4f2fd08f",
     "projected-v1": "623029c3b632b5e843058b324711af3b20656366651f36e7c3b12d893f7fd961",
+    "label-v1": "45047c3b90f926b42d4ead653778dc037620ec17d72555c235f45bdb8f664c28",
     "graph-v1": "82bf1b482c90e7518c5b3ecfdfb00bc9a3616fef8fd200f7d51cbb320afdbddc",
     "graph-whole-v1": "f405e78f3440b7e2966988de29057984a13ff90304a6c431fa549a991c338a35",
     "graph-select-v1": "6bf335a4e45d4fee2b9ae461fb6f0bb6eece22d7bd8ace0de8f97cf440b0d258",
@@ -159,6 +161,11 @@ def test_under_soft_v2_no_set_gets_fewer_than_3000_steps() -> None:
         assert epochs * -(-n // batch) >= 3000
     numbers = {n: (SOFT_V2.batch_for(n), SOFT_V2.epochs_for(n)) for n in (10, 100, 500, 10_000)}
     assert numbers == {10: (10, 3000), 100: (10, 300), 500: (50, 300), 10_000: (128, 300)}
+
+
+def test_label_v1_trains_like_soft_v2_on_a_sets_own_labels() -> None:
+    values = SOFT_V2.to_json() | {"name": "label-v1"}
+    assert LABEL_V1.to_json() == {k: v for k, v in values.items() if k not in ("labels", "temperature")}
 
 
 def test_a_superseded_protocol_has_a_successor_that_is_not_superseded() -> None:

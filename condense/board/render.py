@@ -27,7 +27,7 @@ from condense.board.format import (
 from condense.board.significance import Place, table_letters
 from condense.board.tables import EVERYWHERE, Key, Row, Table, gather, published, superseded
 from condense.protocol import PROJECTED_V1, SUPERSEDED
-from condense.records.record import BASELINES, WHOLE
+from condense.records.record import BASELINES, NO_DISTILLATION, WHOLE
 
 HEAD = """\
 # Leaderboard
@@ -53,6 +53,8 @@ finds any other change. `plots/` shows the same numbers as curves.
   behind a protocol or a teacher are the start of its hash. A teacher in the title of a table labels
   everything that students see, whatever labels (`label`) a set stores; its bytes are not counted with the
   sets.
+- `random_subset+expert (label-v1)` in a table of soft labels are random images with one soft label each,
+  stored with the set: what labels alone are worth.
 - *Italics* mark random subsets and coresets, which every method has to beat. The score of the whole training
   set stands in the column of every IPC. `-` means not run, or unknown.
 - If several IPCs share a column, `/` separates them in their order. `images` is the number of images that a
@@ -224,7 +226,8 @@ def _with_blanks(table: Table) -> list[Row]:
     suffix = " with stored labels" if table.stored else ""
     for ipc in sorted({row.ipc for row in sets}):
         mine = [row for row in sets if row.ipc == ipc]
-        there = {row.method.partition("+")[0] if table.stored else row.method for row in mine}
+        own = [row.method for row in mine if row.method != NO_DISTILLATION]
+        there = {method.partition("+")[0] if table.stored else method for method in own}
         rows += [*mine, *(Row(name + suffix, name, ipc, {}) for name in able if name not in there)]
     known = {row.method for row in references}
     for name in table.layout.references:

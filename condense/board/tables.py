@@ -7,6 +7,8 @@ column for each IPC. A table of graphs has a column for each student network and
 reference that trains on the whole training set has a protocol of its own; it joins every table of its data,
 student and pixel space. A reference that trains no network joins every table of its dataset. If a reference
 has two versions, the older one joins the tables under older versions of protocols, the newer one the rest.
+Random images with one soft label each (`NO_DISTILLATION` under label-v1) join every table of the same data,
+student and pixel space in which labels come from a teacher, and are marked with their protocol.
 """
 
 import json
@@ -22,9 +24,9 @@ import pandas as pd
 
 from condense.board.cells import TableCell
 from condense.files import digest
-from condense.protocol import PUBLISHED, SUPERSEDED
+from condense.protocol import LABEL_V1, PROTOCOLS, PUBLISHED, SUPERSEDED
 from condense.records.frame import settings
-from condense.records.record import BASELINES, NO_STUDENT, WHOLE
+from condense.records.record import BASELINES, NO_DISTILLATION, NO_STUDENT, WHOLE
 
 Column = int | str
 """An IPC or the name of a student network."""
@@ -222,7 +224,20 @@ def gather(entries: pd.DataFrame) -> list[Table]:
             joined = [key for key in joined if key.protocol not in SUPERSEDED]
         for key in joined or [own]:
             groups.setdefault(key, []).append(group)
+    plain = ranked[(ranked["method"] == NO_DISTILLATION) & (ranked["protocol"] == LABEL_V1.name)]
+    for one, group in _groups(plain, KEY):
+        own = Key(*one)
+        for key in hosts:
+            if _taught(key) and (*key.data, key.student, key.space, key.asked) == (
+                *own.data, own.student, own.space, own.asked,
+            ):  # fmt: skip
+                groups[key].append(group)
     return [_table(key, pd.concat(groups[key])) for key in sorted(groups)]
+
+
+def _taught(key: Key) -> bool:
+    """Returns whether the labels of a table come from a teacher, while students are trained or stored."""
+    return key.protocol in PROTOCOLS and PROTOCOLS[key.protocol].labels is not None
 
 
 def superseded(tables: Sequence[Table]) -> dict[Key, str]:
@@ -280,7 +295,7 @@ def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
 def _table(key: Key, entries: pd.DataFrame) -> Table:
     layout = LAYOUTS[entries["kind"].iloc[0]]
     apart = entries["reference"]
-    sets = _rows(_named(entries[~apart]), layout.across)
+    sets = _rows(_marked(_named(entries[~apart]), key), layout.across)
     references = _rows(_titled(entries[apart]), layout.across)
     columns = layout.columns(column for row in [*sets, *references] for column in row.cells)
     shared = {
@@ -325,6 +340,12 @@ def _named(sets: pd.DataFrame) -> pd.DataFrame:
             told = ", ".join(f"{field}={value}" for field, value in values.dropna().items())
             names[mine.index[mine["chain"] == chain]] = f"{method} ({told})"
     return sets.assign(name=names)
+
+
+def _marked(sets: pd.DataFrame, key: Key) -> pd.DataFrame:
+    """Adds the protocol to the names of entries under another one than their table's."""
+    joined = sets["protocol_hash"] != key.protocol_hash
+    return sets.assign(name=sets["name"].where(~joined, sets["name"] + " (" + sets["protocol"] + ")"))
 
 
 def _titled(references: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,8 @@ from condense.distillation.registry import register
 from condense.distillation.wrapper import Wrapper
 from condense.training.experts import Experts, ExpertTraining
 from condense.training.graph_training import GraphTraining
-from condense.training.image_training import Training, feature_extractor
+from condense.training.image_training import Training, feature_extractor, without_held_out
+from condense.training.label_trial import LabelTrial
 
 __all__ = [
     "Method",
@@ -27,6 +28,7 @@ __all__ = [
     "Recipe",
     "Rollback",
     "ImageRun",
+    "LabelTrial",
     "LearnableSet",
     "TeacherMethod",
     "ChainedView",
@@ -37,4 +39,5 @@ __all__ = [
     "feature_extractor",
     "register",
     "tiled",
+    "without_held_out",
 ]

@@ -15,7 +15,7 @@ from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
 from condense.distillation.run import RunSettings, run_key
 from condense.errors import Refused, Remedy, unknown
-from condense.networks import build_network, full_name
+from condense.networks import Network, build_network, full_name
 from condense.protocol import Protocol
 from condense.store import GraphSet, ImageSet
 from condense.teachers import FIXED, require_fixed
@@ -306,6 +306,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         through_view: Whether it learns its images through `ImageRun.view`, which a wrapper can change.
         labels_views: Whether its sets store labels of augmented and mixed views, for ``replay-v2``.
         projects_labels: Whether its sets store adapters that regenerate labels, for ``projected-v1``.
+        labels_by_checkpoint: Whether a checkpoint of an expert labels its images: see `require_checkpoints`.
         network: Name of the network that it works with.
         pixel_space: Name of the pixel space that its images are in.
     """
@@ -314,6 +315,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     through_view: ClassVar[bool] = False
     labels_views: ClassVar[bool] = False
     projects_labels: ClassVar[bool] = False
+    labels_by_checkpoint: ClassVar[bool] = False
 
     network: str = "convnet"
     pixel_space: str = "normalized"
@@ -343,6 +345,9 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         spec = dataset.spec
         build_network(self.network, spec.shape, spec.num_classes, torch.Generator())
         self.require_spec(spec)
+        network = build_network(self.network, spec.shape, spec.num_classes, torch.Generator())
+        if self.labels_by_checkpoint:
+            require_checkpoints(self.network, network, dataset)
         if self.config().get("teacher") == FIXED:
             require_fixed(spec.name, dataset.train.hash, setting=self.setting("teacher"))
 
@@ -351,6 +356,19 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         device = settings.machine.device
         space = dataset.space(self.pixel_space).to(device)
         return dataset.train.to(device).in_space(space), ImageRun(settings, space)
+
+
+def require_checkpoints(name: str, network: Network, dataset: ImageDataset) -> None:
+    """Refuses an expert with batch norms, and data of which none can be held out to choose an epoch by."""
+    if network.mixes_samples:
+        raise Refused(
+            f"checkpoints of an expert hold no running statistics, and {name} has batch norms",
+            remedies=[Remedy(settings={"params.network": "convnet"}, effect="has none")],
+        )
+    if max(dataset.train.counts()) < 2:
+        raise Refused(
+            f"{dataset.spec.name} has one image a class: none can be held out to choose an epoch by"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,14 +115,17 @@ def build(
             raise unknown(f"link of {name}:", link, around)
         if names.count(link) > 1:
             raise Refused(f"{name}: {link} stands there twice")
-        method, recipe = _around(around[link], cast(ImageMethod, method), recipe)
+        method, recipe = _around(around[link], cast(ImageMethod, method), recipe, (dataset, ipc))
     return changed(method, params or {}), recipe
 
 
-def _around(link: type[Wrapper], host: ImageMethod, recipe: Recipe | None) -> tuple[Method, Recipe | None]:
-    """Wraps a host, with the published settings of the composition if there are any."""
+def _around(
+    link: type[Wrapper], host: ImageMethod, recipe: Recipe | None, cell: tuple[str, int]
+) -> tuple[Method, Recipe | None]:
+    """Wraps a host, with the published settings of the composition at a dataset and IPC if there are any."""
     if recipe is None:
-        return link(host=host), None
+        found = link.published_at(host, *cell)
+        return (found.method, found) if found else (link(host=host), None)
     own = link.published(host, recipe.protocol, recipe.source) if recipe.protocol else None
     if own is None:
         source = f"{recipe.source}; around it, {link.name} at its defaults"

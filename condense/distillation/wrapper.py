@@ -48,6 +48,17 @@ class Wrapper(ImageMethod):
         return None
 
     @classmethod
+    def published_at(cls, host: ImageMethod, dataset: str, ipc: int) -> Recipe | None:
+        """Returns the published settings around a host that has none of its own; None where there are none.
+
+        Args:
+            host: The host with its defaults.
+            dataset: Name of the dataset.
+            ipc: Samples per class.
+        """
+        return None
+
+    @classmethod
     def setting(cls, field: str) -> str:
         """Returns the name that refusals give a field: see `Method.setting`."""
         return f"params.{cls.name}.{field}"

@@ -37,6 +37,8 @@ __all__ = [
 ]  # fmt: skip
 
 BASELINES = ("random_subset", "herding", "k_center")
+NO_DISTILLATION = "random_subset+expert"
+"""Random images with a soft label each: judged by label-v1, it stands in every table of soft labels."""
 """The coresets that every method is compared with."""
 WHOLE = "whole"
 """The name of the reference whose students are trained on the whole training set."""

@@ -1,12 +1,16 @@
 """The coresets beside a cell in its table: made of the same data and evaluated in the same way."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
 
 from condense.distillation.registry import methods, wrappers
 from condense.errors import Refused, Remedy
-from condense.protocol import PROJECTED_V1, PUBLISHED, SOFT_V2, named_protocol
-from condense.records.record import BASELINES, Record
+from condense.networks import build_network
+from condense.protocol import LABEL_V1, PROJECTED_V1, PUBLISHED, SOFT_V2, named_protocol
+from condense.records.record import BASELINES, NO_DISTILLATION, Record
 from condense.runner.cell import CellSpec
 from condense.runner.job import Job, resolve
 from condense.teachers import TRAINED
@@ -20,16 +24,18 @@ ROOM = "room"
 LEFT_OUT = Remedy(settings={"baselines": False}, effect="leaves the baselines out")
 
 
-def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
+def baselines(cell: CellSpec, inner: str | None = None, network: str | None = None) -> list[CellSpec]:
     """Returns the baselines of a cell.
 
     If a cell is evaluated as its paper did, its baselines are evaluated by the data's default protocol. If
     the labels of a cell's sets are projected, a teacher labels the coresets, for as many steps. If students
-    are trained on labels that a set stores, the wrapper that stores them is around the coresets too.
+    are trained on labels that a set stores, the wrapper that stores them is around the coresets too. Beside
+    a cell that is judged with soft labels stand random images with one soft label each, too.
 
     Args:
         cell: The cell.
         inner: The field ``teacher`` of the cell's innermost method, if it has one.
+        network: Name of the network whose checkpoint gives those labels; None for the default.
 
     Raises:
         Refused: if the wrapper takes the teacher that the method trains: a coreset trains none.
@@ -59,13 +65,29 @@ def baselines(cell: CellSpec, inner: str | None = None) -> list[CellSpec]:
                     ],
                 )
             params[key] = inner
-    return [
-        replace(
-            cell, method=name + suffix, dataset=cell.data, protocol=protocol, params=params,
-            seeds=None, eval_seeds=None, teacher=cell.teacher if suffix else None,
-        )
-        for name in BASELINES
-    ]  # fmt: skip
+    usual = replace(cell, dataset=cell.data, protocol=protocol, seeds=None, eval_seeds=None)
+    teacher = cell.teacher if suffix else None
+    rows = [replace(usual, method=name + suffix, params=params, teacher=teacher) for name in BASELINES]
+    if protocol is not None and _soft(protocol) and cell.method != NO_DISTILLATION:
+        rows.append(_no_distillation(usual, network))
+    return rows
+
+
+def _soft(protocol: str) -> bool:
+    """Returns whether sets are judged with soft labels."""
+    return protocol == LABEL_V1.name or named_protocol(protocol).labels is not None
+
+
+def _no_distillation(cell: CellSpec, network: str | None) -> CellSpec:
+    """Returns the cell of random images with soft labels, whose checkpoint is chosen for this data here.
+
+    The published epochs are those of a published learning rate and network; they are left aside.
+    """
+    link = NO_DISTILLATION.partition("+")[2]
+    usual = {one.name: one.default for one in fields(wrappers()[link])}
+    params = {f"{link}.{name}": usual[name] for name in ("epoch", "lr", "momentum")}
+    own = {} if network is None else {"network": network}
+    return replace(cell, method=NO_DISTILLATION, protocol=LABEL_V1.name, params=own | params, teacher=None)
 
 
 def beside(job: Job) -> list[Job]:
@@ -73,11 +95,21 @@ def beside(job: Job) -> list[Job]:
     inner = job.method.links()[0].config().get("teacher") if job.method else None
     usual = job.method.judged_by if job.method else None
     cell = replace(job.cell, protocol=job.cell.protocol or usual)
-    rows = baselines(cell, None if inner is None else str(inner))
+    rows = baselines(cell, None if inner is None else str(inner), _expert(replace(job, cell=cell)))
     try:
         return [resolve(row, job.paths, dataset=job.dataset) for row in rows]
     except Refused as error:
         raise error.with_remedies(LEFT_OUT) from error
+
+
+def _expert(job: Job) -> str | None:
+    """Returns the name of a job's student if its checkpoints can label: if it has no batch norms."""
+    if job.cell.protocol in (None, PUBLISHED) or not _soft(str(job.cell.protocol)):
+        return None
+    spec: Any = job.dataset.spec
+    student = job.setups[0].student
+    network = build_network(student, spec.shape, spec.num_classes, torch.Generator())
+    return None if network.mixes_samples else student
 
 
 def of_equal_bytes(job: Job, records: Sequence[Record]) -> list[Job]:

@@ -1,6 +1,8 @@
 """Training of teachers with SRe2L's recipe; the settings are checked before the training starts."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -12,6 +14,7 @@ from condense.resources import Machine
 from condense.teachers.header import Header
 from condense.teachers.pinned import require_pinnable
 from condense.teachers.teacher import Teacher
+from condense.training.expert_steps import ExpertTraining
 from condense.training.image_training import Training
 from condense.training.pretrained import Pretrained, pretrained
 
@@ -38,7 +41,13 @@ def teacher_training(
     )  # fmt: skip
 
 
-def as_teacher(found: Pretrained[Network], training: Training, spec: ImageSpec, train_hash: str) -> Teacher:
+def as_teacher(
+    found: Pretrained[Network],
+    training: Training | ExpertTraining,
+    spec: ImageSpec,
+    train_hash: str,
+    about: Mapping[str, object] = MappingProxyType({}),
+) -> Teacher:
     """Makes a teacher out of a trained network: see `Teacher.of`.
 
     Args:
@@ -46,11 +55,12 @@ def as_teacher(found: Pretrained[Network], training: Training, spec: ImageSpec, 
         training: Its training.
         spec: The dataset's specification.
         train_hash: SHA-256 of the whole training split.
+        about: What the header says of the training beside its recipe.
     """
     header = Header(
         network=training.network, dataset=spec.name, classes=spec.classes, shape=spec.shape,
         mean=spec.mean, std=spec.std, train_hash=train_hash, accuracy=found.accuracy,
-        training=training.describe(),
+        training=training.describe() | dict(about),
     )  # fmt: skip
     network = found.network
     return Teacher.of(header, network.state_dict(), network.classifier.weight.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.data.images.pixels import affine
+from condense.files import digest
 from condense.networks import Network, build_network
 from condense.protocol import whole_epochs
 from condense.store.targets import Hard
@@ -195,3 +196,17 @@ def divided(train: Images, share: float, seed: int) -> tuple[Int64[Tensor, " m"]
             least = min(max(1, round(share * count)), count - 1)
             out[members[torch.randperm(count, generator=rng)[:least]]] = True
     return (~out).nonzero()[:, 0], out.nonzero()[:, 0]
+
+
+def without_held_out(train: Images, share: float, seed: int) -> tuple[Images, Images]:
+    """Returns the images to train on and those held out, as `divided` says, in the pixel space of ``train``.
+
+    The hashes of the two parts follow from that of the whole.
+    """
+    parts = []
+    for name, positions in zip(("kept", "held out"), divided(train, share, seed), strict=True):
+        at = positions.to(train.images.device)
+        hash_ = digest({"train": train.hash, "part": name, "share": share, "seed": seed})
+        parts.append(Images(train.images[at], train.labels[at], hash_, train.num_classes))
+    kept, held_out = parts
+    return kept, held_out

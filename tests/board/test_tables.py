@@ -14,7 +14,7 @@ from condense.board import tables as module
 from condense.board.render import render
 from condense.board.tables import Key, gather, published, superseded
 from condense.distillation.matching.protocols import dc_evaluation
-from condense.protocol import HARD_V1, SOFT_V1, SOFT_V2, WHOLE_V1
+from condense.protocol import HARD_V1, LABEL_V1, REPLAY_V2, SOFT_V1, SOFT_V2, WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 
@@ -57,6 +57,35 @@ def test_the_whole_set_joins_tables_of_its_data_student_and_space(made: Make) ->
     assert joined == sorted([key_of(records[0]), key_of(records[1])])
     alone = gather(frame([whole]))
     assert [(table.key.protocol, table.ipcs) for table in alone] == [("whole-v1", ())]
+
+
+def test_random_images_with_a_label_each_join_the_soft_tables_of_their_data(made: Make) -> None:
+    plain = made("random_subset+expert", ipc=10, protocol=LABEL_V1, accuracies=(70.0,))
+    taught = [
+        made("dm", ipc=10, protocol=one, teacher="f" * 64, accuracies=(60.0,))
+        for one in (SOFT_V1, SOFT_V2, REPLAY_V2)
+    ]
+    apart = [
+        made("dm", ipc=10, protocol=LABEL_V1, accuracies=(60.0,)),
+        made("dm", ipc=10, accuracies=(60.0,)),
+        made("dm", protocol=SOFT_V2, teacher="f" * 64, student="vgg11"),
+        made("dm", protocol=SOFT_V2, teacher="f" * 64, dataset="mnist"),
+        made("random_subset+expert", ipc=10, protocol=HARD_V1),
+        made("herding+expert", ipc=10, protocol=LABEL_V1),
+    ]
+    tables = {table.key: table for table in gather(frame([plain, *taught, *apart]))}
+    marked = "random_subset+expert (label-v1)"
+    with_it = [key for key, table in tables.items() if marked in [row.name for row in table.rows]]
+    assert with_it == sorted(key_of(record) for record in taught)
+    for key in with_it:
+        assert [row.name for row in tables[key].rows] == [marked, "dm"]
+        assert tables[key].rows[0].baseline and not tables[key].rows[0].reference
+    own = [row.name for row in tables[key_of(plain)].rows]
+    assert own == ["herding+expert", "random_subset+expert", "dm"]
+    text = render(frame([plain, *taught, *apart]))
+    assert text.count(f"| *{marked}*") == 3
+    # It takes the place of no baseline of the table's own protocol.
+    assert text.count("| *random_subset with stored labels* |") == 1
 
 
 def test_an_older_reference_stays_in_the_tables_of_older_protocols(

@@ -40,7 +40,10 @@ from condense.teachers import (
 from condense.teachers.training import as_teacher
 from condense.training.experts import Experts, ExpertTraining, experts
 from condense.training.image_training import Training
-from condense.training.pretrained import Pretrained, pretrained
+from condense.training.label_trial import LabelTrial
+from condense.training.parameters import as_parameters
+from condense.training.pretrained import Pretrained, TrainingRecipe, pretrained
+from condense.training.step import accuracy
 
 
 class ImageRun(Run[ImageSpec]):
@@ -111,7 +114,7 @@ class ImageRun(Run[ImageSpec]):
         settings = self._settings
         if which == TRAINED:
             assert training is not None, "a teacher that is trained needs its training"
-            found = self._trained(training, self._normalized_images(train), "normalized")
+            found = self._trained(training, self.normalized(train), "normalized")
             teacher = as_teacher(found, training, self.spec, settings.train_hash)
         else:
             if which == FIXED:
@@ -123,26 +126,63 @@ class ImageRun(Run[ImageSpec]):
                     raise Refused(f"{file} has changed: it holds another teacher now")
             else:
                 teacher = find_teacher(which, self.device, cache=self.cache)
-            images = self._normalized_images(train).images
+            images = self.normalized(train).images
             check_classes(teacher, images, train.labels, self.spec, settings.train_hash)
         keep_teacher(teacher, self.cache)
         self._teacher = self._teacher or teacher
         return teacher
 
-    def experts(self, training: ExpertTraining, count: int, epochs: int, train: Images) -> Experts:
-        """Returns networks trained on real images, with a snapshot of each epoch: see `Experts`."""
+    def experts(
+        self, training: ExpertTraining, count: int, epochs: int, train: Images, space: str | None = None
+    ) -> Experts:
+        """Returns networks trained on real images, with a snapshot of each epoch: see `Experts`.
+
+        The images are in the run's pixel space, or in the one that is named.
+        """
         make = partial(
             experts, training, count, epochs, train, replace(self.spec, dsa=self.expert_strategy),
-            self.space.name,
+            space or self.space.name,
             cache=self.cache, budget=self._budget, say=partial(print, file=sys.stderr, flush=True),
         )  # fmt: skip
         return self._charged(make)
 
-    def _trained(self, training: Training, train: Images, space: str) -> Pretrained[Network]:
+    def checkpoint(self, found: Experts, training: ExpertTraining, epoch: int, held_out: Images) -> Teacher:
+        """Returns the parameters of an expert after an epoch as a teacher.
+
+        Args:
+            found: One expert, trained on normalised images.
+            training: How it was trained.
+            epoch: Number of epochs.
+            held_out: Normalised training images that it has not seen, for its accuracy.
+        """
+        spec = self.spec
+        network = build_network(
+            training.network, spec.shape, spec.num_classes, torch.Generator(), self.device
+        )
+        network.load_state_dict({**network.state_dict(), **as_parameters(network, found.at(0, epoch))})
+        right = accuracy(network, held_out.images, held_out.labels)
+        taken: Pretrained[Network] = Pretrained(network, found.hash, found.seconds, right)
+        about = {"checkpoint": epoch, "trained_on": held_out.hash}
+        return as_teacher(taken, training, spec, self._settings.train_hash, about)
+
+    def tried(self, trial: LabelTrial, train: Images) -> float:
+        """Returns the percent of held-out images that the student of a trial of labels classifies correctly.
+
+        Args:
+            trial: The trial.
+            train: The training images, normalised.
+        """
+        found = self._trained(trial, train, "normalized").accuracy
+        assert found is not None
+        return found
+
+    def _trained(
+        self, training: TrainingRecipe[Images, ImageSpec, Network], train: Images, space: str
+    ) -> Pretrained[Network]:
         make = partial(pretrained, training, train, self.spec, space, cache=self.cache, budget=self._budget)
         return self._charged(make)
 
-    def _normalized_images(self, train: Images) -> Images:
+    def normalized(self, train: Images) -> Images:
         """Returns the training images as they were loaded, normalised, whatever the run's pixel space is."""
         if self.space.name == "normalized":
             return train
@@ -251,6 +291,22 @@ class ImageRun(Run[ImageSpec]):
         """
         as_bytes = self.space.name != "zca"
         return self.distilled(train.images[indices], train.labels[indices], as_bytes=as_bytes)
+
+    def labelled(self, made: ImageSet, soft: Float[Tensor, "n k"], by: Teacher) -> ImageSet:
+        """Returns a set with one soft label for each stored image in place of its own; class ids stay.
+
+        Args:
+            made: The set.
+            soft: Class probabilities of the stored images.
+            by: The network that gave them; its file stays in the cache.
+        """
+        keep_teacher(by, self.cache)
+        content = {**made.content, "label": {"kind": "soft", "temperature": 1.0, "teacher": by.hash}}
+        content.pop("replay", None)
+        return replace(
+            made, soft=soft.cpu(), replay=None, content=cast(ImageContent, content),
+            provenance=self._provenance(),
+        )  # fmt: skip
 
     def shown(self, made: ImageSet) -> ImageSet:
         """Returns a set as a teacher sees it: normalised, on the run's device."""

@@ -113,7 +113,9 @@ def _is_hash(text: str) -> bool:
     return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
-def require_same_fixed(method: Method, content: ImageContent, dataset: ImageDataset, where: Path) -> None:
+def require_same_fixed(
+    method: ImageMethod, content: ImageContent, dataset: ImageDataset, where: Path
+) -> None:
     """Refuses a stored set that was made with another fixed teacher than the dataset has now.
 
     Args:
@@ -126,6 +128,9 @@ def require_same_fixed(method: Method, content: ImageContent, dataset: ImageData
     if FIXED not in words:
         return
     inverted, labelled = content.get("teacher"), content["label"]["teacher"]
+    named_by = [link for link in method.links() if link.labels_by_checkpoint or "teacher" in link.config()]
+    if named_by[-1].labels_by_checkpoint:  # no setting names the network that labelled
+        labelled = None
     named = [*([inverted["hash"]] if inverted else []), *([labelled] if labelled else [])]
     now = fixed(dataset.spec.name, dataset.train.hash).hash
     # If another link has another teacher, one of the two that the set names has to be the fixed one.
