@@ -52,7 +52,7 @@ finds any other change. `plots/` shows the same numbers as curves.
 - A table holds one dataset, one protocol, one student network, one pixel space and one teacher. The digits
   behind a protocol or a teacher are the start of its hash. A teacher in the title of a table labels
   everything that students see, whatever labels (`label`) a set stores; its bytes are not counted with the
-  sets.
+  sets, but those of an encoder with which a set regenerates its own labels (`projected`) are, as `teacher`.
 - `random_subset+expert (label-v1)` in a table of soft labels are random images with one soft label each,
   stored with the set: what labels alone are worth.
 - *Italics* mark random subsets and coresets, which every method has to beat. The score of the whole training

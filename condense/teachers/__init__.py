@@ -14,7 +14,7 @@ from condense.teachers.pinned import (
     require_fixed,
     require_pinnable,
 )
-from condense.teachers.projector import Projector
+from condense.teachers.projector import Projector, projected
 from condense.teachers.teacher import Teacher, check_classes, load_teacher
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "keep_teacher",
     "load_teacher",
     "pin",
+    "projected",
     "read_teacher",
     "require_fixed",
     "require_pinnable",

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from condense.errors import Refused
 from condense.networks import Network, network_in_chunks
+from condense.store import ImageSet
 from condense.store.images.projection import Adapted, Projection, factors
+from condense.teachers.pinned import find_teacher
 from condense.teachers.teacher import Teacher
 
 
@@ -127,3 +129,24 @@ class Projector:
             images: Images normalised by the dataset's mean and standard deviation, on the network's device.
         """
         return network_in_chunks(self.network, self.network, images)
+
+
+def projected(made: ImageSet, encoder: Teacher | None = None) -> ImageSet:
+    """Returns a set that gives each image with its label: the logits of the image as it is, not augmented.
+
+    Args:
+        made: A set whose labels are projected.
+        encoder: Its encoder; None finds it among the teachers that are shipped, pinned or kept here.
+
+    Raises:
+        Refused: if the labels are not projected, or the encoder is not here or is another one.
+    """
+    if (projection := made.projection) is None:
+        raise Refused(f"the labels of this set are {made.content['label']['kind']}, not projected")
+    named = made.content["teacher"]["hash"]
+    encoder = encoder or find_teacher(named, made.device)
+    if encoder.hash != named:
+        raise Refused(
+            f"this is the encoder {encoder.hash[:8]}, and the set's labels are those of {named[:8]}"
+        )
+    return made.projected_by(Projector.of(encoder, projection).logits)

@@ -27,7 +27,8 @@ from condense.store import ImageSet, load
 from condense.store.images.manifest import ProjectedLabelPart
 from condense.store.images.projection import factors
 from condense.store.targets import Hard, Regressed
-from condense.teachers import Projector, Teacher, find_teacher
+from condense.teachers import Projector, Teacher, find_teacher, projected
+from tests.store.conftest import make_set as plain_set
 
 HELLO = methods()["hello"]
 hello = import_module(HELLO.__module__)
@@ -229,6 +230,22 @@ def test_a_record_tells_the_adapters_as_labels_and_the_encoder_as_teacher(
     hard = replace(HARD_V1, stages=(Stage(epochs=1),))
     under_ids = evaluate_set(made, Setup(digits, hard, "mlp"), [0], None, Machine())
     assert under_ids.teacher is None
+
+
+def test_a_projected_set_gives_each_image_with_the_label_of_the_image_as_it_is(
+    made: ImageSet, digits: ImageDataset, toy: ImageDataset
+) -> None:
+    encoder, shown = encoder_of(made), projected(made)
+    own = torch.stack([image for image, _ in (made[i] for i in range(10))])
+    labels = labelled_by(encoder, PROJECTED_V1, made)(own, Hard(made.labels))
+    for i, (image, label) in enumerate(shown[i] for i in range(10)):
+        assert torch.equal(image, own[i]) and made[i][1] == int(made.labels[i])
+        torch.testing.assert_close(label, cast(Regressed, labels).logits[i])
+    assert shown.hash == made.hash
+    with pytest.raises(Refused, match="this is the encoder ffffffff, and the set's labels are those of"):
+        projected(made, replace(encoder, hash="f" * 64))
+    with pytest.raises(Refused, match="the labels of this set are hard, not projected"):
+        projected(plain_set())
 
 
 @pytest.mark.parametrize(

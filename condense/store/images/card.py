@@ -16,7 +16,7 @@ def image_card(content: ImageContent, provenance: Mapping[str, object], *, true_
         provenance: The manifest's provenance, with the hash.
         true_colours: Whether the images can be shown in their own colours.
     """
-    counts, decode = content["counts"], content["decode"]
+    counts, decode, projected = content["counts"], content["decode"], content["label"]["kind"] == "projected"
     text = CardText(
         samples=f"{counts['stored']} synthetic images"
         + (f", decoded into {counts['effective']}," if decode else ""),
@@ -33,8 +33,9 @@ def image_card(content: ImageContent, provenance: Mapping[str, object], *, true_
             ("Training hints", _describe_hints(content)),
         ],
         loading="this folder; a torch Dataset of (image, label) pairs",
+        loading_note=_LOADING_PROJECTED if projected else "",
         reader=image_reader(content),
-        reader_note=_READER_NOTES[content["pixels"]["space"]],
+        reader_note=_READER_NOTES[content["pixels"]["space"]] + (_WEIGHTS_NOTE if projected else ""),
     )
     return write_card(content, provenance, text)
 
@@ -168,6 +169,14 @@ _FALSE_COLOURS = """
 (The images are whitened. If they were stored without the whitening at hand, each picture is stretched from
 its least to its greatest value, and its colours mean nothing.)
 """
+
+_LOADING_PROJECTED = """
+With the encoder at hand, `condense.teachers.projected(data)` gives each image with its regenerated label.
+"""
+_WEIGHTS_NOTE = """
+`weights` changes the encoder, whose file this folder does not hold: for a layer of this name, a single matrix
+is added to the weight (reshaped), and a pair takes the place of weight and bias. The encoder's logits of an
+image in `x` are then its label."""
 
 _READER_NOTES = {
     "raw": "`x` is normalised with the statistics of the training set; test images need the same.",

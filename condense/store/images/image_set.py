@@ -256,13 +256,7 @@ class ImageSet(DistilledSet):
             yield batch.views(self.images_at(index)), labels
 
     def projected_by(self, label_of: LabelOf) -> "ImageSet":
-        """Returns the same set with what projects its labels (`condense.teachers.Projector`), for `[index]`.
-
-        Raises:
-            Refused: if the labels are not projected.
-        """
-        if self.projector is None:
-            raise Refused(f"the labels of this set are {self.content['label']['kind']}, not projected")
+        """Returns the same set with what projects its labels, which `condense.teachers.projected` finds."""
         return replace(self, label_of=label_of)
 
     def with_space(self, space: PixelSpace) -> "ImageSet":
