@@ -36,6 +36,7 @@ Where this differs from the paper, and why:
 - The weak teachers have instance norm, since expert trajectories hold no running statistics of batch norms.
 - Convolutions and linear layers in front of the head have adapters of one rank, even where the weight itself
   is smaller than its adapter, so that rank r always costs r (d_in + d_out) numbers.
+- Sets of any IPC and seed share one projector, which is trained once, like the pinned teachers.
 - At ``factor = 1`` no crop is made smaller, and G is taken for half the size; ``update_steps = 0`` leaves the
   crops as they are. Pixels are rounded to bytes.
 
@@ -46,30 +47,30 @@ shows what the labels are worth alone.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import mse_loss
 
 from condense.augment import named_augmentation, resample
 from condense.data import Images, ImageSpec
-from condense.distillation import ExpertTraining, ImageRun, register
-from condense.distillation.images.crops import CropMethod, Scorer, mosaics
+from condense.distillation import Experts, ExpertTraining, ImageRun, register
+from condense.distillation.images.crops import CropMethod, mosaics
 from condense.distillation.method import recipes
 from condense.networks import build_network, full_name, network_in_chunks
 from condense.protocol import PROJECTED_V1, Protocol, Stage
 from condense.store import ImageSet
-from condense.store.images.projection import Projection
+from condense.store.images.projection import Adapted, Projection
 from condense.store.targets import Hard, Regressed
 from condense.teachers import Projector, Teacher
 from condense.teachers.projector import adapters, merged, start
 from condense.training.parameters import as_parameters
+from condense.training.pretrained import Schedule, TrainingJob, TrainingRecipe
 from condense.training.step import cutmix
 
 
@@ -160,7 +161,7 @@ class HeLlO(CropMethod):
         spec, size = run.spec, (run.spec.height, run.spec.width)
         self.require_tiles(run, train.counts())
         encoder = run.teacher(self.teacher, self.training(), train)
-        projection = self.projection(encoder, self.weak(train, run), train, run)
+        projection = self.projection(encoder, train, run)
         features = Projector.of(encoder, projection).network.features
         labels = run.labels()
         images = torch.empty(len(labels), *spec.shape, device=run.device)
@@ -172,54 +173,145 @@ class HeLlO(CropMethod):
             images, labels, augment="none", as_bytes=True, encode=self.encode, projection=projection
         )
 
-    def weak(self, train: Images, run: ImageRun) -> Scorer:
-        """Returns the mean of the weak teachers' logits, as a function of normalised images."""
-        training = ExpertTraining(network=self.weak_network, lr=self.weak_lr)
-        experts, network = run.experts(training, 1, self.weak_epochs, train), run.network(self.weak_network)
-        ends = [self.weak_epochs * (i + 1) // self.weak_teachers for i in range(self.weak_teachers)]
-        found = [as_parameters(network, experts.at(0, epoch)) for epoch in ends]
-        network.eval().requires_grad_(False)
-
-        def mean(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
-            return torch.stack([functional_call(network, one, (images,)) for one in found]).mean(0)
-
-        return partial(network_in_chunks, network, mean)
-
-    def projection(self, encoder: Teacher, weak: Scorer, train: Images, run: ImageRun) -> Projection:
-        """Trains the adapters on real images.
+    def projection(self, encoder: Teacher, train: Images, run: ImageRun) -> Projection:
+        """Trains the adapters on real images, or finds them among the trained networks of the cache.
 
         Args:
             encoder: The encoder.
-            weak: The mean logits of the weak teachers.
             train: The training images, normalised.
             run: The run.
         """
-        network, augment = encoder.network, named_augmentation(self.augment, run.spec.dsa)
-        adapted = adapters(network, self.rank, None if self.head == "whole" else self.head_rank)
-        numbers = start(network, adapted, run.rng, own_head=self.head_start == "encoder")
-        # The head comes last, and has a rate of its own.
-        head = sum(one.numbers for one in adapted if network.get_submodule(one.name) is network.classifier)
-        leaves = [part.clone().requires_grad_() for part in torch.split(numbers, [len(numbers) - head, head])]
-        rates = self.lr_adapters, self.lr_head
-        groups = [{"params": [leaf], "lr": lr} for leaf, lr in zip(leaves, rates, strict=True)]
-        optimizer = torch.optim.Adam(groups)
-        state = {"adapters": leaves[0], "head": leaves[1], "optimizer": optimizer}
-        for step in run.steps(self.projector_steps if len(numbers) else 0, state, phase="project"):
-            for group, lr in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / self.projector_steps))
-            chosen = torch.randperm(len(train), generator=run.rng)[: self.projector_batch].to(run.device)
-            images = augment(train.images[chosen], run.rng)
-            images, own = cutmix(images, Hard(train.labels[chosen]), run.rng, self.cutmix)
-            target = Regressed(weak(images), own, self.ce_weight)
-            loss = target.loss(
-                functional_call(network, merged(network, adapted, torch.cat(leaves)), (images,))
+        experts = run.experts(
+            ExpertTraining(network=self.weak_network, lr=self.weak_lr), 1, self.weak_epochs, train
+        )
+        adapted = adapters(encoder.network, self.rank, None if self.head == "whole" else self.head_rank)
+        numbers = torch.zeros(0)
+        if adapted:
+            numbers = run.pretrained(ProjectorTraining(self, encoder, experts, adapted), train).numbers
+        return Projection(adapted, numbers.detach().to(getattr(torch, self.precision)), self.beta)
+
+
+class Adapters(nn.Module):
+    """The numbers of a projector as parameters: those of all layers but the head, and those of the head.
+
+    Args:
+        numbers: All numbers; those of the head come last.
+        head: Number of those of the head.
+    """
+
+    def __init__(self, numbers: Float[Tensor, " p"], head: int) -> None:
+        super().__init__()
+        body, own = torch.split(numbers, [len(numbers) - head, head])
+        self.body, self.head = nn.Parameter(body.clone()), nn.Parameter(own.clone())
+
+    @property
+    def numbers(self) -> Float[Tensor, " p"]:
+        return torch.cat([self.body, self.head])
+
+
+@dataclass(frozen=True)
+class ProjectorTraining(TrainingRecipe[Images, ImageSpec, Adapters]):
+    """How a projector is trained: once for all sets of the same settings, whatever their IPC and seed.
+
+    Attributes:
+        method: The settings.
+        encoder: The encoder.
+        experts: The trajectory that the weak teachers are taken from.
+        adapted: The weights that are adapted.
+    """
+
+    method: HeLlO
+    encoder: Teacher
+    experts: Experts
+    adapted: tuple[Adapted, ...]
+
+    def job(self, train: Images, spec: ImageSpec, space: str) -> "ProjectorJob":
+        """Returns the training, whose generator has the seed 0."""
+        method, network, rng = self.method, self.encoder.network, torch.Generator().manual_seed(0)
+        numbers = start(network, self.adapted, rng, own_head=method.head_start == "encoder")
+        layers = [network.get_submodule(one.name) for one in self.adapted]
+        head = sum(one.numbers for one, layer in zip(self.adapted, layers, strict=True)
+                   if layer is network.classifier)  # fmt: skip
+        made = Adapters(numbers, head)
+        rates = {"body": method.lr_adapters, "head": method.lr_head}
+        groups = [{"params": [part], "lr": rates[name]} for name, part in made.named_parameters()]
+        schedule = Schedule(method.projector_steps, max(1, len(train) // method.projector_batch))
+        return ProjectorJob(
+            f"a projector on {spec.name}", made, rng, torch.optim.Adam(groups), torch.arange(len(train)),
+            method.projector_batch, schedule, self, train, spec,
+        )  # fmt: skip
+
+    def weak_epochs(self) -> list[int]:
+        """Returns the epochs after which the weak teachers are taken."""
+        method = self.method
+        return [method.weak_epochs * (i + 1) // method.weak_teachers for i in range(method.weak_teachers)]
+
+
+@dataclass
+class ProjectorJob(TrainingJob[Adapters]):
+    """The training of a projector: see `TrainingJob`.
+
+    Attributes:
+        training: The recipe.
+        train: The training images, normalised.
+        spec: The dataset's specification.
+    """
+
+    training: ProjectorTraining
+    train: Images
+    spec: ImageSpec
+
+    def __post_init__(self) -> None:
+        """Chooses the augmentation, and reads the weak teachers."""
+        training, spec, method = self.training, self.spec, self.training.method
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._augment = named_augmentation(method.augment, spec.dsa)
+        weak = build_network(
+            method.weak_network, spec.shape, spec.num_classes, torch.Generator(), self.train.images.device
+        )
+        self._weak = weak.eval().requires_grad_(False)
+        self._checkpoints = [
+            as_parameters(weak, training.experts.at(0, epoch)) for epoch in training.weak_epochs()
+        ]
+
+    def key(self) -> Mapping[str, object]:
+        """Returns everything that the trained projector depends on."""
+        training, spec = self.training, self.spec
+        own = ("projector_steps", "projector_batch", "lr_adapters", "lr_head", "ce_weight", "augment",
+               "cutmix", "head_start", "weak_network")  # fmt: skip
+        settings = {name: value for name, value in training.method.config().items() if name in own}
+        return {
+            "projector": settings, "version": 1, "encoder": training.encoder.hash,
+            "adapted": [one.describe() for one in training.adapted], "experts": training.experts.hash,
+            "weak_epochs": training.weak_epochs(), "train": self.train.hash, "dsa": spec.dsa,
+            "mean": spec.mean, "std": spec.std,
+        }  # fmt: skip
+
+    def step(self, number: int, chosen: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
+        """Makes one step of Adam on MSE(p(x), Y') + lambda CE(p(x), y)."""
+        method, network, place = self.training.method, self.training.encoder.network, self.train.images.device
+        for group, lr in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * number / self.schedule.steps))
+        images = self._augment(self.train.images[chosen.to(place)], self.rng)
+        own = Hard(self.train.labels[chosen.to(place)])
+        images, mixed = cutmix(images, own, self.rng, method.cutmix)
+        target = Regressed(self.weak(images), mixed, method.ce_weight)
+        changed = merged(network, self.training.adapted, self.network.numbers)
+        loss = target.loss(functional_call(network, changed, (images,)))
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+    def weak(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Returns Y', the mean of the weak teachers' logits."""
+
+        def mean(part: Float[Tensor, "m c h w"]) -> Float[Tensor, "m k"]:
+            return torch.stack([functional_call(self._weak, one, (part,)) for one in self._checkpoints]).mean(
+                0
             )
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            run.log(loss=loss.detach())
-        stored = torch.cat(leaves).detach().to(getattr(torch, self.precision))
-        return Projection(adapted, stored, self.beta)
+
+        return network_in_chunks(self._weak, mean, images)
 
 
 def sized(images: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c height width"]:

@@ -76,6 +76,9 @@ METHODS_MAY_IMPORT = {
 ALSO_FOR_METHODS = {
     "condense.distillation.method recipes",
     "condense.teachers.training teacher_training",
+    "condense.training.pretrained Schedule",
+    "condense.training.pretrained TrainingJob",
+    "condense.training.pretrained TrainingRecipe",
 }
 """Single names that methods may take of modules that hold more."""
 DATA_FOR_METHODS = {"ImageSpec", "GraphSpec", "Graphs", "PixelSpace", "Images"}

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import conv2d, interpolate, linear, one_hot
 
-from condense.data import ImageDataset, Images
+from condense.data import ImageDataset
 from condense.distillation import ImageRun, distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -28,6 +28,7 @@ from condense.store.images.manifest import ProjectedLabelPart
 from condense.store.images.projection import factors
 from condense.store.targets import Hard, Regressed
 from condense.teachers import Projector, Teacher, find_teacher, projected
+from condense.teachers.projector import start
 from tests.store.conftest import make_set as plain_set
 
 HELLO = methods()["hello"]
@@ -79,30 +80,13 @@ def test_the_projector_is_trained_as_the_formulas_say(
         **settings, projector_steps=steps, projector_batch=batch, ce_weight=lam, lr_adapters=rates[0],
         lr_head=rates[1],
     )  # fmt: skip
-    draws: list[Tensor] = []
-    randperm = torch.randperm
-
-    def noted(n: int, **how: Any) -> Tensor:
-        drawn = randperm(n, **how)
-        if n == len(digits.train):
-            draws.append(drawn[:batch])
-        return drawn
-
-    begun: list[Tensor] = []
     experts: list[Any] = []
-    start, asked = hello.start, ImageRun.experts
-
-    def started(*given: Any, **how: Any) -> Tensor:
-        numbers: Tensor = start(*given, **how)
-        begun.append(numbers)
-        return numbers
+    asked = ImageRun.experts
 
     def trained(*given: Any) -> Any:
         experts.append(asked(*given))
-        monkeypatch.setattr(torch, "randperm", noted)  # the experts' own draws are over
         return experts[0]
 
-    monkeypatch.setattr(hello, "start", started)
     monkeypatch.setattr(ImageRun, "experts", trained)
     made = distill(one, digits, ipc=1, cache=tmp_path)[0]
     projection = made.projection
@@ -111,14 +95,15 @@ def test_the_projector_is_trained_as_the_formulas_say(
     train = digits.train.in_space(digits.space("normalized"))
     encoder = encoder_of(made).network.double()
     weak = build_network("convnet-w32", digits.spec.shape, 10, stream()).double().eval()
+    rng = stream()
+    begun = start(encoder_of(made).network, projection.adapted, rng)
+    order = torch.randperm(len(train), generator=rng)
     checkpoints = [experts[0].at(0, epoch).double() for epoch in (2, 4)]
-    parts = [
-        part.double().clone() for pair in factors(projection.adapted, begun[0]).values() for part in pair
-    ]
+    parts = [part.double().clone() for pair in factors(projection.adapted, begun).values() for part in pair]
     assert [tuple(part.shape) for part in parts] == [(32, 2), (2, 9), (10, 512), (10,)]
     moments = [[torch.zeros_like(part), torch.zeros_like(part)] for part in parts]
     for step in range(steps):
-        chosen = draws[step]
+        chosen = order[step * batch : (step + 1) * batch]
         images, y = train.images[chosen].double(), one_hot(train.labels[chosen], 10).double()
         leaves = [part.requires_grad_() for part in parts]
         logits = forward(encoder, leaves, images)
@@ -137,7 +122,7 @@ def test_the_projector_is_trained_as_the_formulas_say(
     found = [part for pair in factors(projection.adapted, projection.numbers).values() for part in pair]
     for part, expected in zip(found, parts, strict=True):
         torch.testing.assert_close(part.double(), expected, rtol=1e-4, atol=1e-5)
-    moved = torch.cat([part.flatten() for part in parts]) - begun[0].double()
+    moved = torch.cat([part.flatten() for part in parts]) - begun.double()
     assert float(moved.abs().max()) > 0.002
 
 
@@ -154,24 +139,45 @@ def named(network: Network, theta: Tensor, images: Tensor) -> Tensor:
 def test_a_projector_comes_nearer_to_its_weak_teachers_than_its_encoder_was(
     digits: ImageDataset, tmp_path: Path
 ) -> None:
-    one, seen = method(projector_steps=60, lr_head=0.01), []
-    weak = type(one).weak
+    seen: list[Any] = []
+    begin = hello.ProjectorJob.__post_init__
 
-    def noted(self: Any, train: Images, run: ImageRun) -> Any:
-        seen.append(weak(self, train, run))
-        return seen[0]
+    def noted(self: Any) -> None:
+        begin(self)
+        seen.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(one), "weak", noted)
-        made: ImageSet = distill(one, digits, ipc=1, cache=tmp_path)[0]
+        patch.setattr(hello.ProjectorJob, "__post_init__", noted)
+        made = distilled(digits, tmp_path, projector_steps=60, lr_head=0.01)
     encoder, projection = encoder_of(made), made.projection
     assert projection is not None
     images = digits.train.in_space(digits.space("normalized")).images[:300]
     gaps = [
-        float((labels(images) - seen[0](images)).square().mean())
+        float((labels(images) - seen[0].weak(images)).square().mean())
         for labels in (encoder.logits, Projector.of(encoder, projection).logits)
     ]
     assert gaps[1] < 0.25 * gaps[0]
+
+
+def test_sets_of_any_ipc_and_seed_share_a_projector_and_its_cost(
+    digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    step = hello.ProjectorJob.step
+
+    def counted(self: Any, number: int, chosen: Tensor) -> Tensor:
+        steps.append(number)
+        loss: Tensor = step(self, number, chosen)
+        return loss
+
+    monkeypatch.setattr(hello.ProjectorJob, "step", counted)
+    sets = [
+        distill(method(), digits, ipc=ipc, seed=seed, cache=tmp_path)[0] for ipc, seed in ((1, 0), (2, 3))
+    ]
+    assert steps == list(range(20)) and torch.equal(sets[0].projector, sets[1].projector)
+    for name, value in (("ce_weight", 0.2), ("weak_teachers", 1)):
+        other = distilled(digits, tmp_path, **{name: value})
+        assert other.projector is not None and not torch.equal(other.projector, sets[0].projector), name
 
 
 def test_the_update_of_the_crops_lowers_what_is_lost_of_them_by_sampling_down() -> None:

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int, Int8
-from torch import Tensor
+from torch import Tensor, nn
 
 from condense.data import Images, ImageSpec, PixelSpace
 from condense.data.images.pixels import affine
@@ -44,6 +44,9 @@ from condense.training.label_trial import LabelTrial
 from condense.training.parameters import as_parameters
 from condense.training.pretrained import Pretrained, TrainingRecipe, pretrained
 from condense.training.step import accuracy
+
+N = TypeVar("N", bound=nn.Module)
+"""A network, or whatever else is trained as one."""
 
 
 class ImageRun(Run[ImageSpec]):
@@ -95,7 +98,7 @@ class ImageRun(Run[ImageSpec]):
         assert name is not None
         return build_network(name, self.spec.shape, self.spec.num_classes, self.rng, self.device)
 
-    def pretrained(self, training: Training, train: Images) -> Network:
+    def pretrained(self, training: TrainingRecipe[Images, ImageSpec, N], train: Images) -> N:
         """Returns a network trained on real images; its cost is charged to the run, even if it is cached."""
         return self._trained(training, train, self.space.name).network
 
@@ -177,8 +180,8 @@ class ImageRun(Run[ImageSpec]):
         return found
 
     def _trained(
-        self, training: TrainingRecipe[Images, ImageSpec, Network], train: Images, space: str
-    ) -> Pretrained[Network]:
+        self, training: TrainingRecipe[Images, ImageSpec, N], train: Images, space: str
+    ) -> Pretrained[N]:
         make = partial(pretrained, training, train, self.spec, space, cache=self.cache, budget=self._budget)
         return self._charged(make)
 
@@ -304,7 +307,7 @@ class ImageRun(Run[ImageSpec]):
         content = {**made.content, "label": {"kind": "soft", "temperature": 1.0, "teacher": by.hash}}
         content.pop("replay", None)
         return replace(
-            made, soft=soft.cpu(), replay=None, content=cast(ImageContent, content),
+            made, soft=soft.cpu(), projector=None, replay=None, content=cast(ImageContent, content),
             provenance=self._provenance(),
         )  # fmt: skip
 
