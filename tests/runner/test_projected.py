@@ -8,8 +8,8 @@ import pytest
 from condense import protocol as protocols
 from condense.errors import Refused
 from condense.files import home as home_folder
-from condense.protocol import HARD_V1, PROJECTED_V1, SOFT_V2, Stage
-from condense.records.record import Record
+from condense.protocol import HARD_V1, LABEL_V1, PROJECTED_V1, SOFT_V2, Stage
+from condense.records.record import BASELINES, NO_DISTILLATION, Record
 from condense.resources import Machine
 from condense.runner.baselines import baselines, beside
 from condense.runner.cell import CellSpec, Paths
@@ -89,8 +89,9 @@ def test_a_stored_set_takes_its_encoder_from_a_file_and_no_other(
 def test_a_teacher_labels_the_coresets_beside_projected_labels(places: Paths) -> None:
     named = baselines(CellSpec(method="hello", dataset="digits", protocol=PROJECTED_V1.name))
     usual = beside(resolve(CellSpec(method="hello", dataset="digits"), places))
-    assert {row.protocol for row in named} == {SOFT_V2.name}
-    assert {job.setups[0].protocol.name for job in usual} == {SOFT_V2.name}
+    expected = dict.fromkeys(BASELINES, SOFT_V2.name) | {NO_DISTILLATION: LABEL_V1.name}
+    assert {row.method: row.protocol for row in named} == expected
+    assert {job.cell.method: job.setups[0].protocol.name for job in usual} == expected
 
 
 def test_a_coreset_has_no_labels_to_project(toy_file: Path, places: Paths) -> None:
@@ -100,10 +101,18 @@ def test_a_coreset_has_no_labels_to_project(toy_file: Path, places: Paths) -> No
     assert dict(caught.value.remedies[0].settings) == {"method": "hello"}
 
 
-def test_stored_labels_of_views_take_the_place_of_the_adapters(toy_file: Path, places: Paths) -> None:
-    params = QUICK | {"fkd.teacher": "host", "fkd.epochs": "2", "fkd.batch": "2"}
-    asked = cell(toy_file, method="hello+fkd", params=params, protocol="hard-v1")
+@pytest.mark.parametrize(
+    ("wrapper", "kind", "more"),
+    [
+        ("fkd", "replayed", {"fkd.teacher": "host", "fkd.epochs": "2", "fkd.batch": "2"}),
+        ("expert", "soft", {"expert.epoch": "1", "expert.longest": "1", "network": "convnet-w32"}),
+    ],
+)
+def test_labels_of_a_wrapper_take_the_place_of_the_adapters(
+    wrapper: str, kind: str, more: dict[str, str], toy_file: Path, places: Paths
+) -> None:
+    asked = cell(toy_file, method=f"hello+{wrapper}", params=QUICK | more, protocol="hard-v1")
     stored, _ = make_set(resolve(asked, places), 0, Machine())
     assert isinstance(stored, ImageSet)
-    assert stored.projector is None and stored.content["label"]["kind"] == "replayed"
+    assert stored.projector is None and stored.content["label"]["kind"] == kind
     assert stored.nbytes()["teacher"] == 0
