@@ -27,25 +27,35 @@ Where this differs from the authors' code, and why:
   depend on the rest of the batch.
 - Pruned labels are those of the first `FKD.kept` epochs, and each step of a student draws one of their
   batches. The authors keep the first batches, whatever epoch they end in, and replace a batch of fewer images
-  by the batch before it.
-- With `FKD.top_k`, the omitted logits are read as their mean, which leaves their classes a probability. The
-  successor of the pruning paper, LPQLD (he-y/soft-label-pruning-quantization-for-dataset-distillation at
-  107c7a5, ``train_FKD_LPQLD.py``; MR in its scripts), takes the softmax of the stored logits alone, so that
-  every other class has the probability 0. It also lowers the temperature of the labels during the training
-  (20, times 0.7 every 30 epochs, at least 2) and fits the student's; here there is one temperature.
+  by the batch before it; here shards are whole epochs.
+- With `FKD.top_k`, the omitted logits are read as their mean by default, which leaves their classes a
+  probability. The successor of the pruning paper, LPQLD
+  (he-y/soft-label-pruning-quantization-for-dataset-distillation at 107c7a5, ``train_FKD_LPQLD.py``), has two
+  other rules, here ``fill``: ``zero`` (MR in its scripts) takes the softmax of the stored logits alone, so
+  that every other class has the probability 0, and ``minimum`` (MRS) stores the smallest logit of a view,
+  too, and reads every other one as it. It also lowers the temperature of the labels during the training (20,
+  times 0.7 every 30 epochs, at least 2) and fits the student's; here there is one temperature.
+
+The settings of the first paper, whose labels are those of regions of real images, are ``random_subset+fkd``
+with ``crop=resized``, ``crop_max=0.936``, ``crops=4``, ``temperature=1``, ``cutmix=0`` and a ``form``, of
+which ``marginal-smoothing`` with ``top_k=5`` is its own choice (`condense.store.images.shards` has the
+formulas). With ``crops`` = c, c epochs show each image c times in a row: a batch of b views holds c crops of
+b / c images. Where c does not divide b, the crops of an image may fall into two batches. The authors draw the
+crops of an image anew from 500 stored ones, and end with single crops; here each view is seen where it was
+labelled.
 
 When not to use it: where the space of the labels counts and a teacher is at hand, which labels without any
 space under soft-v2; where students are trained for another number of epochs than was labelled.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from condense.augment import resized
 from condense.augment.views import Views, draw_views
 from condense.data import Images
 from condense.distillation import ImageRun, Wrapper, register
@@ -78,9 +88,18 @@ class FKD(Wrapper):
             random box scaled to full size. In either case images are mirrored if the dataset allows it.
         cutmix: Probability that a batch is mixed by CutMix.
         mixup: Parameter a of Mixup's Beta(a, a), by which every batch is averaged; None for no Mixup.
-        temperature: Temperature of the softmax in the student's loss.
-        top_k: Number of logits that are stored of each view, the largest ones; None for all.
+        temperature: Temperature of the softmax in the student's loss, and of probabilities that are stored.
+        top_k: Number of logits or probabilities that are stored of each view, the largest; None for all.
         kept: Number of epochs whose labels are stored; None for all. Students draw from those there are.
+        form: What is stored of a label: ``logits``, or probabilities as ``hard``, ``smoothing``,
+            ``marginal-smoothing``, ``marginal-renorm`` or ``full``.
+        fill: What stands for logits that are not stored: their ``mean`` or ``minimum``, or ``zero`` for no
+            probability.
+        crop_min: Smallest share of an image's area that a ``resized`` crop shows.
+        crop_max: Largest share of it.
+        crops: Number of crops of an image that follow each other in the order of the views.
+        partners: Whether a view is mixed with a view of any image of its batch (``any``) or with another crop
+            of its own image (``same``: SelfMix).
     """
 
     name = "fkd"
@@ -88,6 +107,7 @@ class FKD(Wrapper):
     quick = {"epochs": 3, "batch": 8}
     labels_views = True
     may_be_zero: ClassVar[frozenset[str]] = frozenset({"cutmix"})
+    added = frozenset({"form", "fill", "crop_min", "crop_max", "crops", "partners"})
 
     teacher: str = FIXED
     epochs: int | None = None
@@ -98,6 +118,12 @@ class FKD(Wrapper):
     temperature: float = 20.0
     top_k: int | None = None
     kept: int | None = None
+    form: Literal["logits", "hard", "smoothing", "marginal-smoothing", "marginal-renorm", "full"] = "logits"
+    fill: Literal["mean", "minimum", "zero"] = "mean"
+    crop_min: float = resized.SMALLEST
+    crop_max: float = 1.0
+    crops: int = 1
+    partners: Literal["any", "same"] = "any"
 
     def __post_init__(self) -> None:
         """Refuses settings that contradict each other or the host."""
@@ -115,6 +141,31 @@ class FKD(Wrapper):
         # Sets of fewer than a hundred images have more epochs; to keep more of them, give their number.
         if self.kept is not None and self.kept > (epochs := self.epochs or REPLAY_V2.epochs):
             raise self.refused("kept", f"there are only {epochs} epochs")
+        self._check_labels()
+        self._check_views()
+
+    def _check_labels(self) -> None:
+        """Refuses a number of stored values, or a rule for the others, that the form does not have."""
+        several = self.form in ("logits", "marginal-smoothing", "marginal-renorm")
+        if self.top_k is not None and not several:
+            raise self.refused(
+                "top_k", f"labels of the form {self.form} keep a number of values of their own"
+            )
+        if self.top_k is None and several and self.form != "logits":
+            raise self.refused("form", "it keeps the largest probabilities: top_k says how many")
+        if self.fill != "mean" and (self.form != "logits" or self.top_k is None):
+            raise self.refused("fill", "it stands for logits that are left out: top_k says how many are not")
+
+    def _check_views(self) -> None:
+        """Refuses shares that are none, and views that cannot be mixed with another crop of their image."""
+        for field in ("crop_min", "crop_max"):
+            resized.require_share(self.setting(field), getattr(self, field))
+        if self.crop_min > self.crop_max:
+            raise self.refused("crop_max", f"the smallest share is {self.crop_min}")
+        if self.crop != "resized" and (self.crop_min, self.crop_max) != (resized.SMALLEST, 1.0):
+            raise self.refused("crop", "shares of the area belong to resized crops")
+        if self.partners == "same" and self.crops == 1:
+            raise self.refused("partners", "an image has one crop in a batch: crops has to be at least 2")
 
     @property
     def inverted(self) -> TeacherMethod | None:
@@ -164,11 +215,20 @@ class FKD(Wrapper):
         epochs = REPLAY_V2.epochs_for(len(made)) if self.epochs is None else self.epochs
         batch = REPLAY_V2.batch_for(len(made)) if self.batch is None else self.batch
         shards = epochs if self.kept is None else self.kept
-        writer = run.writer(made, batch=batch, top_k=self.top_k, shards=shards)
-        for _ in run.steps(shards, {"replay": writer}, phase="label"):
-            for order, views in self.views(shown, run.rng, batch, flip=run.spec.flips):
-                images = views(shown.images_at(order.to(run.device)))
-                writer.add(order, views, labels.logits(images))
+        writer = run.writer(
+            made, batch=batch, top_k=self.top_k, shards=shards, form=self.form, fill=self.fill
+        )
+        # order: (crops * n,) the images of as many epochs as an image has crops in a row
+        order = torch.zeros(self.crops * len(made), dtype=torch.long)
+        state: dict[str, object] = {"replay": writer} | ({"order": order} if self.crops > 1 else {})
+        for epoch in run.steps(shards, state, phase="label"):
+            if (turn := epoch % self.crops) == 0:
+                order.copy_(self.drawn_order(len(made), run.rng, batch))
+            for index in torch.split(order.view(self.crops, -1)[turn], batch):
+                views = self.views(index, shown, run)
+                images = views(shown.images_at(index.to(run.device)))
+                classes = made.labels[index % len(made.images)].to(run.device)
+                writer.add(index, views, self.labels(labels.logits(images), classes))
             writer.close()
         return run.replayed(
             made, writer, labels,
@@ -177,21 +237,24 @@ class FKD(Wrapper):
             protocol=REPLAY_V2.name if self.follows else None,
         )  # fmt: skip
 
-    def views(
-        self, shown: ImageSet, generator: torch.Generator, batch: int, *, flip: bool
-    ) -> Iterator[tuple[Int64[Tensor, " b"], Views]]:
-        """Yields the batches of an epoch, in which every image occurs once, as indices with their views.
+    def labels(self, logits: Float[Tensor, "b k"], classes: Int64[Tensor, " b"]) -> Float[Tensor, "b k"]:
+        """Returns what is stored of a teacher's logits for views of images of some classes."""
+        return logits if self.form == "logits" else (logits / self.temperature).softmax(1)
 
-        The draws are those of `ImageSet.batches` and of the augmentation and mixing: the order of the epoch,
-        then each batch's crops, flips and mixture. A set that fits one batch is not shuffled.
+    def drawn_order(self, n: int, generator: torch.Generator, batch: int) -> Int64[Tensor, " m"]:
+        """Draws the images of as many epochs as an image has crops in a row.
+
+        The draw is that of `ImageSet.batches`; a set that fits one batch is not shuffled.
         """
-        order = torch.randperm(len(shown), generator=generator)
-        if len(shown) <= batch:
-            order = torch.arange(len(shown))
-        size = (shown.images.shape[-2], shown.images.shape[-1])
-        for index in torch.split(order, batch):
-            views = draw_views(
-                len(index), size, generator,
-                crops=self.crop, flip=flip, cutmix_probability=self.cutmix, mixup_beta=self.mixup,
-            )  # fmt: skip
-            yield index, views
+        order = torch.randperm(n, generator=generator)
+        if n <= batch and self.crops == 1:
+            order = torch.arange(n)
+        return order.repeat_interleave(self.crops)
+
+    def views(self, index: Int64[Tensor, " b"], shown: ImageSet, run: ImageRun) -> Views:
+        """Draws the views of a batch as augmentation and mixing draw them: crops, flips, then the mixture."""
+        return draw_views(
+            len(index), (shown.images.shape[-2], shown.images.shape[-1]), run.rng,
+            crops=self.crop, flip=run.spec.flips, cutmix_probability=self.cutmix, mixup_beta=self.mixup,
+            scale=(self.crop_min, self.crop_max), shown=index if self.partners == "same" else None,
+        )  # fmt: skip

@@ -14,7 +14,8 @@ from condense.errors import Refused
 from condense.protocol import REPLAY_V1
 from condense.store import ImageContent, ImageSet
 from condense.store.images.manifest import ReplayedLabelPart
-from condense.store.images.replay import Replay, ShardLayout, hash_images
+from condense.store.images.replay import Replay, hash_images
+from condense.store.images.shards import ShardLayout
 from condense.store.images.writer import LabelWriter
 from condense.store.targets import TeacherLogits
 
@@ -43,9 +44,11 @@ def labelled(
     seed: int = 0,
     seen: list[Seen] | None = None,
     protocol: str | None = None,
+    form: str = "logits",
+    fill: str = "mean",
 ) -> ImageSet:
     """A set whose labels are random logits of random views; what was labelled goes to `seen`."""
-    rng, layout = stream(seed), ShardLayout(len(made), made.num_classes, batch, top_k)
+    rng, layout = stream(seed), ShardLayout(len(made), made.num_classes, batch, top_k, form, fill)
     shards = shards or epochs
     writer = LabelWriter(folder, layout, hash_images(made.tensors(), made.content), shards)
     for _ in range(shards):
@@ -53,9 +56,10 @@ def labelled(
             size = (made.images.shape[-2], made.images.shape[-1])
             views = draw_views(len(order), size, rng, crops="resized", flip=True, cutmix_probability=0.7)
             logits = torch.randn(len(order), made.num_classes, generator=rng)
-            writer.add(order, views, logits)
-            read = layout.logits(layout.labels(logits))
+            given = logits if form == "logits" else logits.softmax(1)
+            writer.add(order, views, given)
             if seen is not None:
+                read = layout.logits(layout.labels(logits))
                 seen.append(Seen(views(made.images_at(order)), read, made.labels[order % len(made.images)]))
         writer.close()
     label: ReplayedLabelPart = {
@@ -65,6 +69,10 @@ def labelled(
     }  # fmt: skip
     if protocol:
         label["protocol"] = protocol
+    if form != "logits":
+        label["form"] = form
+    if fill != "mean":
+        label["fill"] = fill
     content = cast(ImageContent, {**made.content, "label": label, "replay": writer.shards})
     return replace(made, replay=Replay.of(folder, content), content=content)
 

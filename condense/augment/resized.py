@@ -44,6 +44,7 @@ def boxes(
     generator: torch.Generator,
     *,
     smallest: float | Float[Tensor, " n"] = SMALLEST,
+    largest: float = 1.0,
     aspects: tuple[float, float] | None = ASPECTS,
 ) -> Int64[Tensor, "n 4"]:
     """Draws a box for each image.
@@ -54,6 +55,7 @@ def boxes(
         generator: A CPU generator.
         smallest: Smallest share of the area, for all images or for each. Even with 1 a box may be smaller
             than the image, as few boxes fit then.
+        largest: Largest share of the area.
         aspects: Bounds of the ratio of a box's width to its height. None takes the ratio of the image; such a
             box always fits, so only one is drawn, and sides are at least one pixel.
 
@@ -64,7 +66,7 @@ def boxes(
     tries, numbers = (1, 1) if aspects is None else (TRIES, 2)
     # In float64, the product of a side and a number below 1 is never rounded up to the side.
     u = torch.rand(tries, numbers, n, generator=generator, dtype=torch.float64)
-    area = h * w * (smallest + (1 - smallest) * u[:, 0])
+    area = h * w * (smallest + (largest - smallest) * u[:, 0])
     aspect = torch.full_like(area, w / h) if aspects is None else _log_uniform(aspects, u[:, 1])
     # heights, widths: (tries, n)
     widths, heights = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()

@@ -13,7 +13,7 @@ exactly the same images.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int16, Int32, UInt8
+from jaxtyping import Float, Int16, Int32, Int64, UInt8
 from torch import Tensor
 
 from condense.augment import crop, cutmix, mixup, resized
@@ -99,6 +99,8 @@ def draw_views(
     flip: bool,
     cutmix_probability: float = 0.0,
     mixup_beta: float | None = None,
+    scale: tuple[float, float] = (resized.SMALLEST, 1.0),
+    shown: Int64[Tensor, " n"] | None = None,
 ) -> Views:
     """Draws the views of a batch, in the order in which augmentation and mixing draw them one by one.
 
@@ -110,6 +112,10 @@ def draw_views(
         flip: Whether images are mirrored with probability 1/2.
         cutmix_probability: Probability of pasting boxes.
         mixup_beta: Parameter a of Beta(a, a) for averaging a batch without pasted boxes; None for none.
+        scale: Smallest and largest share of an image's area that a ``resized`` box shows.
+        shown: The image behind each view. If it is given, a view is mixed with another view of the same image
+            (SelfMix: Shen, FerKD, ICCV 2023, https://arxiv.org/abs/2312.17473), and the only view of an image
+            with itself; otherwise with any view of the batch.
 
     Raises:
         Refused: If ``crops`` is unknown.
@@ -122,7 +128,7 @@ def draw_views(
         corner = torch.stack([down - h // crop.PADDING, right - w // crop.PADDING], 1)
         boxes = torch.cat([corner, extent], 1)
     elif crops == "resized":
-        boxes = resized.boxes(n, size, generator)
+        boxes = resized.boxes(n, size, generator, smallest=scale[0], largest=scale[1])
         flips = torch.rand(n, generator=generator) < crop.FLIP if flip else None
     else:
         raise unknown("crop", crops, CROPS)
@@ -133,6 +139,8 @@ def draw_views(
         partners, share, paste = drawn.order, drawn.share, (top, left, bottom - top, right_end - left)
     elif mixup_beta:
         partners, share = mixup.draw_mixup(n, mixup_beta, generator)
+    if shown is not None:
+        partners = next_of_same(shown)
     return Views(
         boxes=boxes.to(torch.int16),
         flips=torch.zeros(n, dtype=torch.uint8) if flips is None else flips.to(torch.uint8),
@@ -141,3 +149,12 @@ def draw_views(
         share=float(torch.tensor(share, dtype=torch.float32)),
         paste=paste,
     )
+
+
+def next_of_same(shown: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    """Returns the position of the next view of the image of each view; the first one follows the last."""
+    found = torch.arange(len(shown))
+    for image in set(shown.tolist()):
+        places = (shown == image).nonzero()[:, 0]
+        found[places] = places.roll(-1)
+    return found

@@ -74,18 +74,23 @@ class Soft(_Labels):
     Attributes:
         probabilities: One row for each item, (n, k).
         ids: The class of each item, (n,); the likeliest class by default.
+        temperature: Temperature T, by which the student's logits are divided.
+        squared: Whether the loss is multiplied by T squared, which keeps the size of its gradient.
     """
 
     probabilities: Float[Tensor, "n k"]
     ids: Int64[Tensor, " n"] = None  # type: ignore[assignment]
+    temperature: float = 1.0
+    squared: bool = False
 
     def __post_init__(self) -> None:
         if self.ids is None:
             object.__setattr__(self, "ids", self.probabilities.argmax(1))
 
     def loss(self, logits: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-        """Returns the mean cross-entropy: ``-(p * log_softmax(logits)).sum(1).mean()``."""
-        return cross_entropy(logits, self.probabilities.to(logits.dtype))
+        """Returns the mean cross-entropy: ``-(p * log_softmax(logits / T)).sum(1).mean()``."""
+        loss = cross_entropy(logits / self.temperature, self.probabilities.to(logits.dtype))
+        return loss * self.temperature**2 if self.squared else loss
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from condense.augment import crop, resized
 from condense.augment.mixup import draw_mixup, mix
-from condense.augment.views import Views, draw_views
+from condense.augment.views import Views, draw_views, next_of_same
 from condense.errors import Refused
 from condense.store.targets import Hard
 from condense.training.step import cutmix
@@ -47,6 +47,37 @@ def test_drawn_views_equal_the_augmentation_of_the_same_stream(
     assert torch.equal(views(x), augment(x, theirs, flip=flip))  # type: ignore[operator]
     assert torch.equal(ours.get_state(), theirs.get_state())
     assert bool(views.flips.any()) == flip
+
+
+def test_a_largest_share_bounds_the_boxes_and_the_default_changes_nothing() -> None:
+    ours, theirs = stream(2), stream(2)
+    usual = draw_views(400, (100, 100), ours, crops="resized", flip=False)
+    assert torch.equal(usual.boxes.long(), resized.boxes(400, (100, 100), theirs))
+    narrow = draw_views(400, (100, 100), stream(2), crops="resized", flip=False, scale=(0.2, 0.5))
+    area = narrow.boxes[:, 2].double() * narrow.boxes[:, 3] / 1e4
+    # Sides are rounded to pixels.
+    assert 0.19 < float(area.min()) < 0.22 and 0.48 < float(area.max()) < 0.51
+
+
+def test_views_of_an_image_are_mixed_with_each_other_and_a_single_one_with_itself() -> None:
+    shown = torch.tensor([4, 4, 4, 7, 2, 7])
+    assert next_of_same(shown).tolist() == [1, 2, 0, 5, 4, 3]
+    ours, theirs = stream(1), stream(1)
+    given = {"crops": "resized", "flip": True, "cutmix_probability": 1.0}
+    views, other = (
+        draw_views(6, (16, 24), rng, shown=one, **given)  # type: ignore[arg-type]
+        for rng, one in ((ours, shown), (theirs, None))
+    )
+    assert torch.equal(ours.get_state(), theirs.get_state())
+    assert torch.equal(views.boxes, other.boxes) and views.paste == other.paste != (0, 0, 0, 0)
+    images = pictures(8)[shown]
+    mixed, single = views(images), replace(views, paste=(0, 0, 0, 0), share=1.0)(images)
+    top, left, height, width = views.paste
+    inside = torch.zeros(16, 24, dtype=torch.bool)
+    inside[top : top + height, left : left + width] = True
+    assert torch.equal(mixed, torch.where(inside, single[[1, 2, 0, 5, 4, 3]], single))
+    assert torch.equal(mixed[4], single[4]) and not torch.equal(mixed[0], single[0])
+    assert torch.equal(views(images), mixed)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])

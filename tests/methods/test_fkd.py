@@ -20,7 +20,7 @@ from condense.protocol import HARD_V1, REPLAY_V1, REPLAY_V2, SOFT_V1, SOFT_V2, P
 from condense.resources import Budget, Machine
 from condense.store import Hard, ImageSet, Target, verify
 from condense.store.images.manifest import ReplayedLabelPart
-from condense.store.images.replay import ShardLayout
+from condense.store.images.shards import ShardLayout
 from condense.store.targets import TeacherLogits
 from condense.teachers import Teacher, fixed
 from condense.training.step import cutmix

@@ -25,7 +25,8 @@ from condense.store.images.encode import NO_ENCODING, encoding_named
 from condense.store.images.encode import encode as encode_images
 from condense.store.images.manifest import ImageContent, ReplayedLabelPart
 from condense.store.images.projection import Projection
-from condense.store.images.replay import Replay, ShardLayout, hash_images
+from condense.store.images.replay import Replay, hash_images
+from condense.store.images.shards import ShardLayout
 from condense.store.images.writer import LabelWriter
 from condense.teachers import (
     FIXED,
@@ -315,19 +316,24 @@ class ImageRun(Run[ImageSpec]):
         """Returns a set as a teacher sees it: normalised, on the run's device."""
         return made.in_space(self._normalized).to(self.device)
 
-    def writer(self, made: ImageSet, *, batch: int, top_k: int | None, shards: int) -> LabelWriter:
+    def writer(
+        self, made: ImageSet, *, batch: int, top_k: int | None, shards: int, form: str = "logits",
+        fill: str = "mean",
+    ) -> LabelWriter:  # fmt: skip
         """Returns a writer that streams the labels of a set's views to the run's folder, one file per epoch.
 
         Args:
             made: The set, as it will be stored.
             batch: Views per batch.
-            top_k: Number of logits to store for each view; None for all.
+            top_k: Number of logits or probabilities to store for each view; None for all.
             shards: Number of epochs that will be labelled.
+            form: What is stored of a label: see `condense.store.images.shards`.
+            fill: What stands for logits that are not stored.
 
         Raises:
             Refused: if the disk has no room for the labels.
         """
-        layout = ShardLayout(len(made), self.spec.num_classes, batch, top_k)
+        layout = ShardLayout(len(made), self.spec.num_classes, batch, top_k, form, fill)
         return LabelWriter(self._shards, layout, hash_images(made.tensors(), made.content), shards)
 
     def replayed(
@@ -363,6 +369,10 @@ class ImageRun(Run[ImageSpec]):
         }  # fmt: skip
         if protocol is not None:
             label["protocol"] = protocol
+        if (form := writer.layout.form) != "logits":
+            label["form"] = form
+        if (fill := writer.layout.fill) != "mean":
+            label["fill"] = fill
         content = cast(ImageContent, {**made.content, "label": label, "replay": writer.shards})
         replay = Replay.of(writer.folder, content)
         return replace(

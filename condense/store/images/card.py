@@ -147,6 +147,11 @@ def _describe_labels(content: ImageContent) -> str:
         )
     stored = cast(ReplayedLabelPart, label)
     logits = f"the {stored['top_k']} largest logits" if stored["top_k"] else "logits"
+    if fill := stored.get("fill"):
+        logits += f" (for the others: {fill})"
+    if form := stored.get("form"):
+        most = f", the {stored['top_k']} largest" if stored["top_k"] else ""
+        logits = f"probabilities (`{form}`{most})"
     mixing = "CutMix" * bool(stored["cutmix"]) or "mixup" * bool(stored["mixup"]) or "nothing"
     return (
         f"class ids, and {logits}{teacher} for views, which were cropped by {stored['crop']} and mixed by "

@@ -40,7 +40,7 @@ from condense.store.images.manifest import PART_OF, PARTS, ImageContent, space_i
 from condense.store.images.projection import Projection, find_projection_error
 from condense.store.images.replay import Replay
 from condense.store.manifest import SetContent
-from condense.store.targets import Hard, Soft, Target, TeacherLogits
+from condense.store.targets import Hard, Soft, Target
 
 LabelOf = Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b k"]]
 """Returns the labels of images in the evaluation space, as logits."""
@@ -250,9 +250,10 @@ class ImageSet(DistilledSet):
         replay = self._stored_labels(protocol)
         temperature = protocol.temperature or self.content["label"]["temperature"]
         for batch in replay.batches(epoch, generator):
-            index, logits = batch.order.to(self.device), batch.logits.to(self.device)
+            index = batch.order.to(self.device)
+            stored = {name: tensor.to(self.device) for name, tensor in batch.labels.items()}
             ids = self.labels[index % len(self.images)]
-            labels = TeacherLogits(logits, ids, temperature, squared=bool(protocol.squared))
+            labels = replay.layout.target(stored, ids, temperature, bool(protocol.squared))
             yield batch.views(self.images_at(index)), labels
 
     def projected_by(self, label_of: LabelOf) -> "ImageSet":

@@ -20,6 +20,10 @@ PART_OF = {
 }  # fmt: skip
 """The tensors of version 1, each with the part that its bytes count under."""
 LABEL_KINDS = ("hard", "soft", "replayed", "projected")
+LABEL_FORMS = ("logits", "hard", "smoothing", "marginal-smoothing", "marginal-renorm", "full")
+"""What can be stored of the label of a view."""
+FILLS = ("mean", "minimum", "zero")
+"""What can stand for logits that are not stored."""
 PIXEL_SPACES = ("raw", "normalized", "zca")
 
 
@@ -52,6 +56,8 @@ class ReplayedLabelPart(LabelPart):
     (`condense.store.images.replay.hash_images`). `crop`, `cutmix` and `mixup` say how the views were drawn
     (`condense.augment.views`). `top_k` is the number of logits that are stored for each view, None for all.
     `protocol` names the protocol whose batches and epochs these are; it is absent if they were chosen freely.
+    `form` and `fill` say what is stored of a label (`condense.store.images.shards`); they are absent for
+    logits and for the mean of the logits that are left out.
     """
 
     images: Name
@@ -64,6 +70,8 @@ class ReplayedLabelPart(LabelPart):
     top_k: Whole | None
     dtype: Name
     protocol: NotRequired[Name]
+    form: NotRequired[Name]
+    fill: NotRequired[Name]
 
 
 class AdaptedPart(TypedDict):
@@ -202,12 +210,27 @@ def _find_replay_error(content: ImageContent) -> str | None:
     classes = len(content["dataset"]["classes"])
     if (top := label["top_k"]) is not None and not 1 <= top < classes:
         return f"content.label.top_k is {top}, but there are {classes} classes"
+    if wrong := _find_form_error(label):
+        return wrong
     if label["dtype"] != "float16":
         return f"stored labels of {label['dtype']} are unknown; this condense reads float16"
     for number, shard in enumerate(shards):
         # The names are fixed, so that none can lead out of the set's folder.
         if shard["file"] != (name := shard_name(number)):
             return f"content.replay[{number}].file is {shard['file']!r}, not {name}"
+    return None
+
+
+def _find_form_error(label: ReplayedLabelPart) -> str | None:
+    """Says why stored labels cannot have the form that they are said to have, or returns None."""
+    form, fill = label.get("form", "logits"), label.get("fill", "mean")
+    for name, value, known in (("form", form, LABEL_FORMS), ("fill", fill, FILLS)):
+        if value not in known:
+            return f"unknown {name} of stored labels {value!r}; known: {', '.join(known)}"
+    if form != "logits" and (label["top_k"] is not None) != form.startswith("marginal"):
+        return f"content.label.top_k is {label['top_k']} for labels of the form {form}"
+    if fill != "mean" and (form != "logits" or label["top_k"] is None):
+        return f"content.label.fill is {fill}, but no logits are left out"
     return None
 
 

@@ -13,12 +13,12 @@ training:
 - ``shares`` float32 and ``pastes`` int16 (., 4), one for each batch: how it is mixed;
 - ``logits`` float16 (n, k); or, if only the t largest logits are stored, ``values`` float16 and ``ids`` uint8
   (uint16 above 256 classes) (n, t), and ``rest`` float16 (n), the mean of the others, which stands for each.
+  `condense.store.images.shards` has the other forms of labels.
 
 The one metadata entry of a shard, ``replay``, names the labelled images and the epoch. Only the batch that is
 needed is read into memory.
 """
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -37,89 +37,24 @@ from condense.files import canonical, first_line, hash_tensors
 from condense.protocol import Protocol
 from condense.reading import open_file
 from condense.store.images.manifest import PART_OF, ImageContent, ReplayedLabelPart, ShardPart
+from condense.store.images.shards import ShardLayout
 
 METADATA = "replay"
 
 
-@dataclass(frozen=True)
-class ShardLayout:
-    """The numbers that decide the types and shapes of a shard's tensors.
-
-    Attributes:
-        views: Number n of images that a student sees in an epoch.
-        classes: Number of classes k.
-        batch: Number of views of a batch; the last batch may have fewer.
-        top_k: Number of logits that are stored for each view; None for all.
-    """
-
-    views: int
-    classes: int
-    batch: int
-    top_k: int | None = None
-
-    @classmethod
-    def of(cls, content: ImageContent) -> "ShardLayout":
-        """Returns the layout of the shards of a set with stored labels."""
-        label, classes = cast(ReplayedLabelPart, content["label"]), content["dataset"]["classes"]
-        return cls(content["counts"]["effective"], len(classes), label["batch"], label["top_k"])
-
-    @property
-    def batches(self) -> int:
-        """Number of batches of an epoch."""
-        return -(-self.views // self.batch)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of a shard's tensors."""
-        return sum(dtype.itemsize * math.prod(shape) for dtype, shape in self.tensors().values())
-
-    def tensors(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-        """Returns the type and the shape of each tensor of a shard."""
-        n, k, b, t = self.views, self.classes, self.batches, self.top_k
-        ids = torch.uint8 if k <= 256 else torch.uint16
-        labels: dict[str, tuple[torch.dtype, tuple[int, ...]]] = (
-            {"logits": (torch.float16, (n, k))}
-            if t is None
-            else {"values": (torch.float16, (n, t)), "ids": (ids, (n, t)), "rest": (torch.float16, (n,))}
-        )
-        return labels | {
-            "order": (torch.int32, (n,)),
-            "boxes": (torch.int16, (n, 4)),
-            "flips": (torch.uint8, (n,)),
-            "partners": (torch.int32, (n,)),
-            "shares": (torch.float32, (b,)),
-            "pastes": (torch.int16, (b, 4)),
-        }
-
-    def labels(self, logits: Float[Tensor, "n k"]) -> dict[str, Tensor]:
-        """Returns logits as they are stored."""
-        if self.top_k is None:
-            return {"logits": logits.half()}
-        values, ids = logits.topk(self.top_k, dim=1)
-        rest = (logits.sum(1) - values.sum(1)) / (self.classes - self.top_k)
-        return {"values": values.half(), "ids": ids.to(self.tensors()["ids"][0]), "rest": rest.half()}
-
-    def logits(self, stored: Mapping[str, Tensor]) -> Float[Tensor, "n k"]:
-        """Returns stored logits as float32; each one that `labels` left out becomes the mean of those."""
-        if self.top_k is None:
-            return stored["logits"].float()
-        whole = stored["rest"].float()[:, None].repeat(1, self.classes)
-        return whole.scatter_(1, stored["ids"].long(), stored["values"].float())
-
-
 @dataclass(frozen=True, eq=False)
 class LabelledViews:
-    """A batch of views with a teacher's logits, on the CPU.
+    """A batch of views with their stored labels, on the CPU.
 
     Attributes:
         order: The number of the image that each view shows, (n,).
         views: How these images are cropped, flipped and mixed.
-        logits: The teacher's logits for the views, (n, k).
+        labels: The tensors that hold the labels of the views: see `ShardLayout.target`.
     """
 
     order: Int64[Tensor, " n"]
     views: Views
-    logits: Float[Tensor, "n k"]
+    labels: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,13 +173,11 @@ class Replay:
                 share=float(stored["shares"]),
                 paste=(top, left, height, width),
             )
-            read = LabelledViews(stored["order"].long(), views, self.layout.logits(stored))
+            read = LabelledViews(stored["order"].long(), views, stored)
         wrong = views.misfit(self.size)
         if not 0 <= int(read.order.min()) <= int(read.order.max()) < self.layout.views:
             wrong = "an image that the set does not have"
-        if not bool(read.logits.isfinite().all()):
-            wrong = "logits that are not finite"
-        if wrong:
+        if wrong := self.layout.misfit(stored) or wrong:
             raise Refused(f"{self.files[shard]}: batch {number} holds {wrong}")
         return read
 

@@ -15,7 +15,8 @@ from condense.augment.views import Views
 from condense.errors import Damaged, Refused
 from condense.files import hash_tensors, write_atomic
 from condense.store.images.manifest import ShardPart, shard_name
-from condense.store.images.replay import METADATA, Replay, ShardLayout, shard_metadata
+from condense.store.images.replay import METADATA, Replay, shard_metadata
+from condense.store.images.shards import ShardLayout
 
 
 class LabelWriter:
@@ -40,16 +41,22 @@ class LabelWriter:
         Raises:
             Refused: if the disk cannot hold them, or the classes are too many for 16 bits.
         """
-        if layout.top_k is not None and layout.classes > 2**16:
+        if "ids" in layout.tensors() and layout.classes > 2**16:
             raise Refused(f"the ids of {layout.classes} classes do not fit 16 bits: store all logits")
         self.folder, self.layout, self.images = folder, layout, images
         self.shards: list[ShardPart] = []
         self._batches: list[dict[str, Tensor]] = []
         require_room(folder, shards, layout.nbytes)
 
-    def add(self, order: Int64[Tensor, " n"], views: Views, logits: Float[Tensor, "n k"]) -> None:
-        """Adds a batch to the current epoch: see `LabelledViews`. Logits may be on any device."""
-        labels = self.layout.labels(logits.detach().float())
+    def add(self, order: Int64[Tensor, " n"], views: Views, given: Float[Tensor, "n k"]) -> None:
+        """Adds a batch to the current epoch.
+
+        Args:
+            order: The number of the image that each view shows.
+            views: How these images are cropped, flipped and mixed.
+            given: Their labels as `ShardLayout.labels` takes them, on any device.
+        """
+        labels = self.layout.labels(given.detach().float())
         view = {"order": order.cpu().int(), "boxes": views.boxes, "flips": views.flips}
         mixture = {
             "partners": views.partners,

@@ -14,7 +14,8 @@ from condense.data.images.pixels import Zca, affine
 from condense.files import hash_tensors
 from condense.protocol import HARD_V1, REPLAY_V1, REPLAY_V2, Stage
 from condense.store import Hard, ImageContent, ImageSet, MultiFormation, verify
-from condense.store.images.replay import Replay, ShardLayout, hash_images
+from condense.store.images.replay import Replay, hash_images
+from condense.store.images.shards import ShardLayout
 from condense.store.targets import TeacherLogits
 from tests.labelled_sets import Seen, epoch, labelled, refusal, stream
 

@@ -10,7 +10,8 @@ import torch
 from condense.augment.views import draw_views
 from condense.errors import Refused
 from condense.store import ImageSet
-from condense.store.images.replay import ShardLayout, hash_images
+from condense.store.images.replay import hash_images
+from condense.store.images.shards import ShardLayout
 from condense.store.images.writer import LabelWriter
 
 Make = Callable[..., ImageSet]
