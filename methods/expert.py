@@ -39,7 +39,7 @@ than one label of an image; with networks that have batch norms as experts, sinc
 statistics.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -127,13 +127,19 @@ class ExpertLabels(Wrapper):
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Makes the host's set, chooses the checkpoint, and labels the images with it."""
         made = self.host.distill(train, run)
-        chosen = self.chosen(run.normalized(train), run)
+        chosen, scores = self.chosen(run.normalized(train), run)
         # (copies, n, k): what the images decode to, copies first
-        each = probabilities(chosen, run.shown(made))
-        return run.labelled(made, each.view(made.copies, -1, made.num_classes).mean(0).half(), chosen)
+        each = probabilities(chosen, run.shown(made)).view(made.copies, -1, made.num_classes)
+        labelled = run.labelled(made, each.mean(0).half(), chosen)
+        return replace(labelled, provenance={**labelled.provenance, "checkpoint": scores})
 
-    def chosen(self, train: Images, run: ImageRun) -> Teacher:
-        """Returns the checkpoint that labels, given the normalised training images."""
+    def chosen(self, train: Images, run: ImageRun) -> tuple[Teacher, dict[str, float]]:
+        """Returns the checkpoint that labels, and the percent by which each was judged, by its epoch.
+
+        Args:
+            train: The normalised training images.
+            run: The run.
+        """
         training = ExpertTraining(
             network=self.network, lr=self.lr, momentum=self.momentum, batch=self.batch, augment=self.augment
         )
@@ -148,7 +154,15 @@ class ExpertLabels(Wrapper):
                 assert teacher.accuracy is not None
                 scored.append((teacher.accuracy, teacher))
         # `max` takes the earliest of equals.
-        return max(scored, key=lambda one: one[0])[1]
+        best = max(range(len(scored)), key=lambda number: scored[number][0])
+        scores = {
+            str(epoch): round(score, 3) for epoch, (score, _) in zip(self.candidates, scored, strict=True)
+        }
+        told = ", ".join(f"{score:.1f} % after {epoch}" for epoch, score in scores.items())
+        run.tell(
+            f"{self.title}: the checkpoint after epoch {self.candidates[best]} labels (held out: {told})"
+        )
+        return scored[best][1], scores
 
     def trial(self, teacher: Teacher, run: ImageRun) -> LabelTrial:
         """Returns the trial of a checkpoint's labels."""

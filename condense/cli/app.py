@@ -44,7 +44,8 @@ def run(
         bool | None,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Also fill the random, herding and k-center rows; default: only if no --method is given.",
+            help="Also fill the random, herding and k-center rows (under soft labels, random+expert too); "
+            "default: only if no --method is given.",
         ),
     ] = None,
 ) -> None:

@@ -178,9 +178,13 @@ class Run(Generic[Spec]):
         """Records a step's loss and other values: see `condense.training.loop.Loop.log`."""
         self._loop.log(**values)
 
+    def tell(self, sentence: str) -> None:
+        """Prints what the run has found out to standard error."""
+        print(sentence, file=sys.stderr, flush=True)
+
     def warn(self, sentence: str) -> None:
         """Prints a warning to standard error; the run goes on."""
-        print(f"warning: {sentence}", file=sys.stderr, flush=True)
+        self.tell(f"warning: {sentence}")
 
     def done(self) -> None:
         """Removes the checkpoints; to be called once the set is on disk."""

@@ -43,6 +43,12 @@ def make(
     return made
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache whose experts and trials tests share that look at sets alone."""
+    return tmp_path_factory.mktemp("cache")
+
+
 def checkpoint(made: ImageSet, cache: Path) -> Mapping[str, Any]:
     """What the file of the network that labelled a set says of its training."""
     header = find_teacher(made.content["label"]["teacher"] or "", cache=cache).header
@@ -65,13 +71,13 @@ def shown(made: ImageSet, dataset: ImageDataset) -> ImageSet:
     ],
 )
 def test_each_image_of_a_host_gets_the_mean_softmax_of_the_named_checkpoint(
-    host: str, more: dict[str, str], digits: ImageDataset, tmp_path: Path
+    host: str, more: dict[str, str], digits: ImageDataset, tmp_path: Path, cache: Path
 ) -> None:
-    made = make(digits, tmp_path, more, host=host)
+    made = make(digits, cache, more, host=host)
     plain = {name: str(value) for name, value in methods()[host].quick.items()} | {"network": "convnet-w32"}
     alone, _ = distill(build(host, "digits", 2, plain | more)[0], digits, ipc=2, cache=tmp_path / "alone")
     assert torch.equal(made.images, alone.images) and torch.equal(made.labels, alone.labels)
-    teacher = find_teacher(made.content["label"]["teacher"] or "", cache=tmp_path)
+    teacher = find_teacher(made.content["label"]["teacher"] or "", cache=cache)
     images = torch.stack([shown(made, digits)[index][0] for index in range(len(made))])
     with torch.no_grad():
         logits = teacher.network(images).double()
@@ -83,9 +89,9 @@ def test_each_image_of_a_host_gets_the_mean_softmax_of_the_named_checkpoint(
     assert made.save(tmp_path / "set") == verify(tmp_path / "set") == made.hash
 
 
-def test_no_test_image_counts(digits: ImageDataset, tmp_path: Path) -> None:
+def test_no_test_image_counts(digits: ImageDataset, tmp_path: Path, cache: Path) -> None:
     few = replace(digits, test=Images.of(digits.test.images[:1] * 0, digits.test.labels[:1], 10))
-    assert make(few, tmp_path / "few").hash == make(digits, tmp_path / "all").hash
+    assert make(few, tmp_path).hash == make(digits, cache).hash
 
 
 def test_neither_expert_nor_trials_are_trained_on_what_they_are_judged_by(
@@ -125,26 +131,30 @@ def test_the_checkpoint_with_the_best_student_labels_and_the_earliest_of_equals(
     worth: tuple[float, ...],
     epoch: int,
     digits: ImageDataset,
-    tmp_path: Path,
+    cache: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     left = iter(worth)
     monkeypatch.setattr(ImageRun, "tried", lambda *_: next(left))
-    assert checkpoint(make(digits, tmp_path), tmp_path)["checkpoint"] == epoch
+    made = make(digits, cache)
+    assert checkpoint(made, cache)["checkpoint"] == epoch
+    assert made.provenance["checkpoint"] == dict(zip(("1", "2", "3"), worth, strict=True))
+    assert f"the checkpoint after epoch {epoch} labels (held out: " in capsys.readouterr().err
 
 
 def test_by_its_own_accuracy_the_best_expert_labels_and_a_given_epoch_is_not_judged(
-    digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImageRun, "tried", None)
-    made = make(digits, tmp_path, {"expert.measure": "expert", "expert.longest": "4"})
+    made = make(digits, cache, {"expert.measure": "expert", "expert.longest": "4"})
     found = {}
     for number in (1, 2, 4):
-        one = make(digits, tmp_path, {"expert.epoch": str(number)})
-        teacher = find_teacher(one.content["label"]["teacher"] or "", cache=tmp_path)
+        one = make(digits, cache, {"expert.epoch": str(number)})
+        teacher = find_teacher(one.content["label"]["teacher"] or "", cache=cache)
         assert teacher.header is not None and teacher.header.training["checkpoint"] == number
         found[number] = teacher.accuracy or 0.0
-    assert checkpoint(made, tmp_path)["checkpoint"] == max(found, key=lambda number: found[number])
+    assert checkpoint(made, cache)["checkpoint"] == max(found, key=lambda number: found[number])
     assert len(set(found.values())) == 3
 
 
@@ -157,12 +167,12 @@ def test_the_candidates_double(longest: int, epochs: tuple[int, ...]) -> None:
 
 
 def test_all_draws_of_a_row_are_labelled_by_one_network(
-    digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = make(digits, tmp_path)
+    first = make(digits, cache)
     monkeypatch.setattr("condense.training.label_trial.train_step", None)
     monkeypatch.setattr("condense.training.expert_steps.Stacked.step", None)
-    second = make(digits, tmp_path, seed=1)
+    second = make(digits, cache, seed=1)
     assert not torch.equal(first.images, second.images)
     assert first.content["label"] == second.content["label"]
 
@@ -181,9 +191,9 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_set(
 
 
 def test_students_learn_the_same_from_the_disk_and_more_than_chance(
-    digits: ImageDataset, tmp_path: Path
+    digits: ImageDataset, tmp_path: Path, cache: Path
 ) -> None:
-    made = make(digits, tmp_path, {"expert.longest": "8"}, ipc=10)
+    made = make(digits, cache, {"expert.longest": "8"}, ipc=10)
     made.save(tmp_path / "set")
     short = replace(LABEL_V1, stages=(Stage(epochs=1),), least_steps=200)
     space = digits.space("normalized")
@@ -202,9 +212,9 @@ def test_students_learn_the_same_from_the_disk_and_more_than_chance(
 
 
 def test_a_stored_set_of_a_host_with_the_fixed_teacher_is_read_again(
-    digits: ImageDataset, tmp_path: Path
+    digits: ImageDataset, tmp_path: Path, cache: Path
 ) -> None:
-    made = make(digits, tmp_path, host="rded")
+    made = make(digits, cache, host="rded")
     method, _ = build("rded+expert", "digits", 2, QUICK)
     kind_of(digits).require_same_teacher(made, method, digits, tmp_path)
     content: Any = {**made.content, "teacher": {**made.content["teacher"], "hash": "0" * 64}}
