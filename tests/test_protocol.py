@@ -324,6 +324,7 @@ def test_an_unknown_optimiser_is_refused_with_the_known_ones() -> None:
         ({"labels": "teacher"}, "unknown labels 'teacher'"),
         ({"labels": "fixed"}, "hard-v1: labels=fixed need a temperature"),
         ({"labels": "own"}, "hard-v1: labels=own need a temperature"),
+        ({"labels": "projected", "temperature": 2.0}, "hard-v1: labels=projected have no temperature"),
         ({"teacher_mode": "eval"}, "unknown teacher_mode 'eval'; known: train"),
         ({"select": "test"}, "unknown select 'test'; known: valid"),
         ({"steps": 300}, "hard-v1: the length of training is given by steps or by stages, not by both"),

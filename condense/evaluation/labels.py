@@ -109,11 +109,13 @@ def labelled_by(teacher: Teacher, protocol: Protocol, made: ImageSet | None = No
         made: The set, if its own adapters of the teacher label under the protocol.
 
     Raises:
-        Refused: if the adapters are those of another network.
+        Refused: if the adapters are those of another network or other classes.
     """
     if protocol.labels == "projected":
-        assert made is not None and (projection := made.projection) is not None
-        return projected_by(Projector.of(teacher, projection), projection.beta)
+        assert made is not None
+        projector = Projector.of_set(made, teacher)
+        assert (projection := made.projection) is not None
+        return projected_by(projector, projection.beta)
     temperature = protocol.temperature
     assert temperature is not None
 

@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from jaxtyping import Float
@@ -122,6 +123,33 @@ class Projector:
                 network.get_parameter(name).copy_(value)
         return cls(network)
 
+    @classmethod
+    def of_set(cls, made: ImageSet, encoder: Teacher | None = None) -> "Projector":
+        """Merges the adapters that a set stores into its encoder.
+
+        Args:
+            made: A set whose labels are projected.
+            encoder: Its encoder; None finds it among the teachers that are shipped, pinned or kept here.
+
+        Raises:
+            Refused: if the set stores none, or the encoder is not here, another one or one of other classes.
+        """
+        if (projection := made.projection) is None:
+            raise Refused(f"the labels of this set are {made.content['label']['kind']}, not projected")
+        named = made.content["teacher"]["hash"]
+        encoder = encoder or find_teacher(named, made.device)
+        if encoder.hash != named:
+            reason = f"this is the encoder {encoder.hash[:8]}, and the set's labels are those of {named[:8]}"
+            raise Refused(reason)
+        pairs = zip_longest(encoder.classes, made.content["dataset"]["classes"])
+        for place, (theirs, ours) in enumerate(pairs):
+            if theirs != ours:
+                raise Refused(
+                    f"the labels are those of another dataset: class {place} of the encoder {named[:8]} is "
+                    f"{theirs!r}, and that of the set {ours!r}"
+                )
+        return cls.of(encoder, projection)
+
     def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Returns the labels of images, in float32 and without gradients.
 
@@ -134,19 +162,6 @@ class Projector:
 def projected(made: ImageSet, encoder: Teacher | None = None) -> ImageSet:
     """Returns a set that gives each image with its label: the logits of the image as it is, not augmented.
 
-    Args:
-        made: A set whose labels are projected.
-        encoder: Its encoder; None finds it among the teachers that are shipped, pinned or kept here.
-
-    Raises:
-        Refused: if the labels are not projected, or the encoder is not here or is another one.
+    Arguments and refusals are those of `Projector.of_set`.
     """
-    if (projection := made.projection) is None:
-        raise Refused(f"the labels of this set are {made.content['label']['kind']}, not projected")
-    named = made.content["teacher"]["hash"]
-    encoder = encoder or find_teacher(named, made.device)
-    if encoder.hash != named:
-        raise Refused(
-            f"this is the encoder {encoder.hash[:8]}, and the set's labels are those of {named[:8]}"
-        )
-    return made.projected_by(Projector.of(encoder, projection).logits)
+    return made.projected_by(Projector.of_set(made, encoder).logits)

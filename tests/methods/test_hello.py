@@ -305,6 +305,10 @@ def test_labels_whose_encoder_is_missing_altered_or_of_another_network_are_refus
     with pytest.raises(Refused, match=f"{kept} is damaged: its content has the hash {part['hash'][:8]}"):
         evaluate_set(lost, setup, [0], None, Machine())
     kept.unlink()
+    data: Any = {**made.content["dataset"], "classes": [*"abcdefghij"]}
+    renamed = replace(made, content={**made.content, "dataset": data})
+    with pytest.raises(Refused, match="labels are those of another dataset: class 0 of the .* '0', .* 'a'"):
+        evaluate_set(renamed, setup, [0], None, Machine())
     listed = cast(ProjectedLabelPart, made.content["label"])["adapted"]
     other: Any = {**made.content["label"], "adapted": [{**listed[0], "name": "body.9"}, listed[1]]}
     with pytest.raises(Refused, match="the adapters are of another network: they change the weight 'body.9'"):

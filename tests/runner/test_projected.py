@@ -86,6 +86,12 @@ def test_a_stored_set_takes_its_encoder_from_a_file_and_no_other(
         reevaluate(stored, replace(asked, teacher=str(file)), places, Machine())
 
 
+def test_projected_labels_of_other_data_are_refused(toy_file: Path, places: Paths) -> None:
+    stored, _ = made(toy_file, places)
+    with pytest.raises(Refused, match="the set was made of toy.* with training split .*; digits.* has"):
+        reevaluate(stored, CellSpec(dataset="digits", student="mlp"), places, Machine())
+
+
 def test_a_teacher_labels_the_coresets_beside_projected_labels(places: Paths) -> None:
     named = baselines(CellSpec(method="hello", dataset="digits", protocol=PROJECTED_V1.name))
     usual = beside(resolve(CellSpec(method="hello", dataset="digits"), places))
