@@ -90,7 +90,7 @@ class HeLlO(CropMethod):
         weak_network: Network of the weak teachers; with instance norm or none.
         weak_teachers: Number of weak teachers: checkpoints with equally many epochs between them.
         weak_epochs: Passes over the training images after which the last of them is taken.
-        weak_lr: Their learning rate in plain SGD.
+        weak_lr: Their learning rate in plain SGD; the default is that of this suite's teachers.
         projector_steps: Number of steps of the projector's training.
         projector_batch: Real images in each of them.
         lr_adapters: Adam's learning rate for the adapters; it falls to 0 along half a cosine.
@@ -121,7 +121,7 @@ class HeLlO(CropMethod):
     weak_network: str = "convnet-w32"
     weak_teachers: int = 9
     weak_epochs: int = 9
-    weak_lr: float = 0.01
+    weak_lr: float = 0.1
     projector_steps: int = 1000
     projector_batch: int = 128
     lr_adapters: float = 1e-3
