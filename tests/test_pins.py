@@ -22,6 +22,7 @@ METHODS: dict[str, tuple[str | int, ...]] = {
     "images dsa": ("d260b9215c874426", 14, "f2f2089e811a752d", "84b12aa361f21181", "6abb28d20c0045fc"),
     "images dwa": ("1f9888f648caec7d", 6, "d32df9455b9a5add", "001be58f1860b827", "8d2abae5cdcd1376"),
     "images ftd": ("de186aa8facb4f2e", 8, "1b2a70484ad4cb0d", "69df0f9c87c2b8c6", "9852202d6a715543"),
+    "images hello": ("a3e705269bc65a8d", 6, "6b7dcacfecf53386", "52c8d1be1be662e1", "2267cf469e703366"),
     "images herding": ("65a1f2caaeb9678d",),
     "images idc": ("f3a2eb6109ea19c0", 14, "17316e7026a3cc34", "fd06ce0c88ae82fa", "b3aa6d095062ef40"),
     "images infer": ("efd5193e71d5f09e",),
