@@ -130,6 +130,8 @@ def weights(folder: Path) -> None:
 def image_set(folder: Path) -> None:
     made = make_set(soft=torch.float32)
     labelled(make_set(), folder / "cache").save(folder / "replayed")
+    quantised = labelled(make_set(), folder / "more", form="marginal-smoothing", top_k=2)
+    quantised.save(folder / "quantised")
     made.save(folder / "set")
     projected().save(folder / "projected")
 
@@ -160,6 +162,9 @@ CASES: dict[str, Case] = {
         image_set, "replayed/replay-00001.safetensors", "safetensors", lambda path: verify(path.parent), True,
     ),
     "manifest with shards": (image_set, "replayed/set.json", "json", lambda path: verify(path.parent), True),
+    "manifest with quantised labels": (
+        image_set, "quantised/set.json", "json", lambda path: verify(path.parent), True,
+    ),
     "manifest with adapters": (
         image_set, "projected/set.json", "json", lambda path: verify(path.parent), True,
     ),

@@ -235,6 +235,17 @@ def test_the_papers_epochs_are_published_settings_of_random_images_only() -> Non
 
 
 @pytest.mark.parametrize(
+    ("params", "key"),
+    [
+        ({}, "366bd791932cc091f748554b40632be543c648e43238fbcca83066c6b607fb9c"),
+        ({"expert.epoch": 4}, "0dd3466057c9c54f7a26a2ba6144109601b664e77deccc59d5e0ac0571ce7972"),
+    ],
+)
+def test_the_keys_of_runs_do_not_change(params: dict[str, object], key: str) -> None:
+    assert build("random_subset+expert", "digits", 1, params)[0].run_key("0" * 64, 1, 0) == key
+
+
+@pytest.mark.parametrize(
     ("params", "words"),
     [
         ({"expert.held_out": "0"}, "expert.held_out=0.0: a share that is held out is above 0 and below 1"),

@@ -101,6 +101,13 @@ def test_the_defaults_leave_the_keys_of_fkd_as_they_were(key: str, fields: dict[
         assert method.run_key("0" * 64, 1, 0) == key
 
 
+def test_the_keys_of_ferkd_do_not_change() -> None:
+    method, _ = build("random_subset+ferkd", "digits", 1)
+    assert method.run_key("0" * 64, 1, 0) == (
+        "bb8c0a181fe6b431664b6aa2d475c67227a4a520b680c679ac9144604abca53a"
+    )
+
+
 def test_unreliable_labels_become_smoothed_class_ids_and_the_others_stay() -> None:
     p = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.05, 0.15, 0.8], [0.5, 0.3, 0.2]])
     classes, logits = torch.tensor([0, 0, 2, 1]), p.log()
