@@ -74,7 +74,8 @@ def settings_text(rows: Iterable[Row]) -> str:
     text = "\nSettings:\n\n"
     for (method, told), records in sorted(lines.items()):
         ipcs = ", ".join(str(ipc) for ipc in sorted({record.ipc for record in records}))
-        sets = f"IPC {ipcs}, seed {_ranges(record.seed for record in records)}"
+        what = "IPC" if records[0].room is None else "bytes"
+        sets = f"{what} {ipcs}, seed {_ranges(record.seed for record in records)}"
         where = records[0].protocol if records[0].reference else sets
         text += f"- {method}, {where}{': ' if told else ''}{told}\n"
     return text

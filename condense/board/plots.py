@@ -51,6 +51,8 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
     for table, name in zip(tables, names, strict=True):
         stem = name if names.count(name) == 1 else _name(table.key, full=True)
         for against in get_args(Against):
+            if table.key.filled and against == "ipc":
+                continue
             path = folder / f"{stem}-{against}.png"
             write_atomic(path, _picture(table, against))
             paths.append(path)
@@ -60,6 +62,7 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
 def _name(key: Key, full: bool) -> str:
     parts = [key.dataset, key.protocol, key.student, key.space]
     parts += [f"by-class-{digest(json.loads(key.asked))[:8]}"] if key.asked else []
+    parts += ["filled"] if key.filled else []
     if full:
         parts += [part[:8] for part in (key.train_hash, key.test_hash, key.protocol_hash, key.teacher)]
     return safe_name("-".join(part for part in parts if part))

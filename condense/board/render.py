@@ -7,6 +7,7 @@ import pandas as pd
 
 from condense.board.extras import Extras
 from condense.board.format import (
+    bytes_text,
     counts,
     dense_bytes,
     grid,
@@ -25,7 +26,7 @@ from condense.board.format import (
     units,
 )
 from condense.board.significance import Place, table_letters
-from condense.board.tables import EVERYWHERE, Key, Row, Table, gather, published, superseded
+from condense.board.tables import EVERYWHERE, Column, Key, Row, Table, gather, published, superseded
 from condense.protocol import PROJECTED_V1, SUPERSEDED
 from condense.records.record import BASELINES, NO_DISTILLATION, WHOLE
 
@@ -42,6 +43,14 @@ finds any other change. `plots/` shows the same numbers as curves.
 - Letters behind scores (`71.0 ± 2.5 ab`): rows of a column (and IPC) that share a letter do not differ at
   95 % (Welch's t test over the same values as the interval; Holm's correction over all comparisons of the
   table). A row with a single value has none.
+- `random, equal bytes` is the score of random samples that take as many bytes as the sets of a row: all
+  their parts, and the teacher that labels while students are trained. The bytes are rounded down to a power
+  of the square root of two, so that rows share these baselines. Images are compressed, at the quality that is
+  best on held-out training images (`--method random_subset --param room=BYTES --param encode=best`); the
+  labels are hard, and the protocol is the data's default (`hard-v1`, `graph-v2`). Five draws have a student
+  each; above 2000 samples it is one. The number of samples is in brackets. Hours in brackets are estimated
+  for one student that was not trained, as it would take more than an hour: in proportion to the largest
+  baseline on the same device. The baselines stand in tables of their own, by bytes.
 - `LRS` and `ARS` are the label-robust and augmentation-robust scores of DD-Ranking (arXiv 2505.13300; w and
   gamma 0.5, accuracies as fractions, from 0 to 100 %; a set equal to random images has 26.9 with ARS). LRS
   needs the same sets under `hard-v1` with hard labels, random images in the same table, and the whole
@@ -188,9 +197,10 @@ def _ranked(table: Table, extras: Extras, sources: list[str]) -> tuple[list[str]
     columns = table.columns or (EVERYWHERE[students],)
     papers = any(entry.paper is not None for entry in table.entries)
     sizes_told = any(entry.size_correlation is not None for entry in table.entries)
-    names = [str(name) if students else f"IPC {name}" if name else "any IPC" for name in columns]
+    names = [str(name) if students else _sized(table, name) for name in columns]
     more = extras.columns(table)
-    head = ["method", "IPC" if students else "label", *(name + " [paper]" * papers for name in names)]
+    sized = "bytes filled" if table.key.filled else "IPC"
+    head = ["method", sized if students else "label", *(name + " [paper]" * papers for name in names)]
     head += ["sets x students", layout.samples, "bytes", *["dense bytes"] * layout.dense]
     head += [f"size ρ, {' / '.join(layout.pooled)}"] * sizes_told + [*more, "distil s", "peak MiB"]
     told_apart, number = table_letters(table), {row: place for place, row in enumerate(table.rows)}
@@ -215,13 +225,21 @@ def _ranked(table: Table, extras: Extras, sources: list[str]) -> tuple[list[str]
     return head + ["source"] * papers, rows
 
 
+def _sized(table: Table, name: Column) -> str:
+    """Returns the head of a column of images: the IPC of its sets, or the bytes that they fill."""
+    if not name:
+        return "any IPC"
+    return bytes_text([int(name)]) if table.key.filled else f"IPC {name}"
+
+
 def _with_blanks(table: Table) -> list[Row]:
     """Returns the rows and, if there is a set, blank ones for baselines and references that were not run."""
     sets = [row for row in table.rows if not row.reference]
     references = [row for row in table.rows if row.reference]
     if not sets:
         return references
-    able = () if table.key.protocol == PROJECTED_V1.name else BASELINES  # coresets store no adapters
+    # Coresets store no adapters, and those that fill a number of bytes are not run at every IPC.
+    able = () if table.key.protocol == PROJECTED_V1.name or table.key.filled else BASELINES
     rows = []
     suffix = " with stored labels" if table.stored else ""
     for ipc in sorted({row.ipc for row in sets}):

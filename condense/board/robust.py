@@ -114,7 +114,7 @@ class RobustScores:
     def of(self, table: Table, row: Row, ipc: int) -> Robust:
         """Returns the scores of a row at an IPC; none for a reference and for graphs."""
         cell = row.cells.get(ipc)
-        if table.layout.across != "ipc" or row.reference or cell is None:
+        if table.layout.across != "ipc" or table.key.filled or row.reference or cell is None:
             return Robust()
         mine, drawn = cell.units, _random(table, row, ipc)
         return Robust(self._lrs(table, cell, mine, drawn), self._ars(table, row, ipc, mine, drawn))

@@ -2,7 +2,8 @@
 
 A table holds results on one dataset (the same hashes of both splits) under one protocol (the same hash), in
 one pixel space, with one teacher; only these are compared. Sets whose classes have numbers of samples of
-their own stand apart, with those of the same numbers. A table of images has one student network and a
+their own stand apart, with those of the same numbers; so do sets that fill a number of bytes, which takes the
+place of their IPC. A table of images has one student network and a
 column for each IPC. A table of graphs has a column for each student network and a row for each IPC. A
 reference that trains on the whole training set has a protocol of its own; it joins every table of its data,
 student and pixel space. A reference that trains no network joins every table of its dataset. If a reference
@@ -46,6 +47,7 @@ class Layout:
         references: The references that have a row in every table, in order.
         dense: Whether a set has a size as dense floats.
         pooled: The kinds of pooling, by which the students' correlation with the number of nodes is told.
+        protocol: Name of the protocol that judges random samples of equal bytes.
     """
 
     across: Literal["ipc", "student"]
@@ -54,6 +56,7 @@ class Layout:
     references: tuple[str, ...]
     dense: bool = False
     pooled: tuple[str, ...] = ()
+    protocol: str
 
     def columns(self, names: Iterable[Column]) -> tuple[Column, ...]:
         """Returns the columns in order, without those of cells that stand in every column."""
@@ -62,7 +65,7 @@ class Layout:
 
 
 LAYOUTS = {
-    "images": Layout(across="ipc", samples="images", references=(WHOLE,)),
+    "images": Layout(across="ipc", samples="images", references=(WHOLE,), protocol="hard-v1"),
     "graphs": Layout(
         across="student",
         samples="graphs",
@@ -70,6 +73,7 @@ LAYOUTS = {
         references=("majority", "num_nodes", "num_edges", "label_histogram", WHOLE),
         dense=True,
         pooled=("sum", "mean"),
+        protocol="graph-v2",
     ),
 }
 """The layout of each kind of data."""
@@ -78,7 +82,8 @@ LAYOUTS = {
 class Key(NamedTuple):
     """What all results of a table have in common; the student is empty where students are the columns.
 
-    `asked` holds the samples of each class as JSON, if they are not IPC of each.
+    `asked` holds the samples of each class as JSON, if they are not IPC of each; `filled` is not empty for
+    sets that fill a number of bytes.
     """
 
     dataset: str
@@ -90,6 +95,7 @@ class Key(NamedTuple):
     space: str
     teacher: str
     asked: str = ""
+    filled: str = ""
 
     @property
     def data(self) -> tuple[str, str, str]:
@@ -100,7 +106,7 @@ class Key(NamedTuple):
         """The protocol with the start of its hash, the student, the pixel space, the teacher, the counts."""
         student = f", {self.student}, {self.space} pixels" if self.student else ""
         teacher = f", teacher {self.teacher[:8]}" if self.teacher else ""
-        return f"{self.protocol} ({self.protocol_hash[:8]}){student}{teacher}{self.by_class}"
+        return f"{self.protocol} ({self.protocol_hash[:8]}){student}{teacher}{self.by_class}" + self.filled
 
     @property
     def by_class(self) -> str:
@@ -113,6 +119,8 @@ class Key(NamedTuple):
 
 KEY = [field if field != "student" else "table_student" for field in Key._fields]
 """The columns of prepared entries that hold a table's key."""
+FILLED = ", sets that fill a number of bytes"
+"""What the titles of tables of such sets end with."""
 APART = [*KEY, "student"]
 """The columns by which references are told apart."""
 
@@ -281,11 +289,14 @@ def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
     shown = entries.sort_values(["seed", "record_key", "eval_seed"], ignore_index=True)
     single = shown["kind"].map({kind: layout.across == "ipc" for kind, layout in LAYOUTS.items()})
     student = shown["student"].where(single.astype(bool), "")
+    filled = shown["room"].notna()
+    shown = shown.assign(ipc=shown["room"].fillna(shown["ipc"]).astype("int64"))
     known = shown.astype(object).where(shown.notna(), None)
     entry = pd.Series(list(known.itertuples(index=False, name="Entry")), dtype=object)
     shown = shown.assign(
         teacher=shown["teacher"].fillna(""),
         asked=shown["asked"].fillna(""),
+        filled=filled.map({True: FILLED, False: ""}),
         table_student=student,
         entry=entry,
     )

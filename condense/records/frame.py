@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from condense.files import canonical
+from condense.records.equal_bytes import needed_bytes, room_of, samples_seen
 from condense.records.record import Entry, Record, read_records
 
 DTYPES = (
@@ -14,6 +15,7 @@ DTYPES = (
     | {"fraction": "float64", "touched": "Int64", "touched_images": "Int64", "touched_whole": "boolean"}
     | {"steps": "Int64"}
     | {"set_hash": "string", "label": "string", "stored": "Int64", "effective": "Int64", "bytes": "Int64"}
+    | {"needed": "Int64", "room": "Int64", "seen": "Int64"}
     | {"dense_bytes": "Int64", "rollbacks": "Int64", "distil_seconds": "float64", "peak_bytes": "Int64"}
     | {"distil_device": "string", "protocol": "string", "protocol_hash": "string", "whole": "bool"}
     | {"stored_labels": "bool", "student": "string", "space": "string", "teacher": "string"}
@@ -42,6 +44,8 @@ def results(folder: Path) -> pd.DataFrame:
       trained on), ``bytes``, ``bytes_PART`` for each part that a set of the table has (``validation`` is the
       data that select the students' best step), ``dense_bytes``, ``rollbacks``,
       ``distil_seconds``, ``peak_bytes``, ``distil_device``: the set and its distillation.
+    - ``needed`` (bytes that training on the set takes: ``bytes``, and a teacher that labels meanwhile),
+      ``room`` (bytes that a coreset was made to fill), ``seen`` (samples that a student sees, all passes).
     - ``fraction`` (share of the training images that an epoch trains on, in place of ``ipc``, which is 0
       then), ``touched`` (bytes of training data that a student reads), ``touched_images``, ``touched_whole``
       (whether they are the whole training split), ``steps``: a training without a set.
@@ -111,6 +115,8 @@ def _rows(record: Record) -> list[dict[str, object]]:
         shared |= {name: getattr(made, name) for name in ("label", "dense_bytes", "rollbacks", "peak_bytes")}
         shared |= {"stored": made.counts.stored, "effective": made.counts.effective}
         shared |= {"set_hash": made.hash, "distil_seconds": made.seconds, "distil_device": made.device}
+        shared |= {"needed": needed_bytes(record), "room": room_of(record.method.chain)}
+        shared["seen"] = samples_seen(protocol, made.counts.effective)
     if read := record.training:
         shared |= {"touched": read.bytes, "touched_images": read.images, "touched_whole": read.whole}
         shared["steps"] = read.steps

@@ -6,11 +6,24 @@ from typing import Any
 
 import torch
 
+from condense.distillation.images.room import BEST
 from condense.distillation.registry import methods, wrappers
 from condense.errors import Refused, Remedy
+from condense.evaluation.evaluate import say
 from condense.networks import build_network
 from condense.protocol import LABEL_V1, PROJECTED_V1, PUBLISHED, SOFT_V2, named_protocol
+from condense.records import frame
+from condense.records.equal_bytes import (
+    DRAWS,
+    LONGEST,
+    ONE_STUDENT_ABOVE,
+    needed_bytes,
+    pace_of,
+    rung,
+    samples_seen,
+)
 from condense.records.record import BASELINES, NO_DISTILLATION, Record
+from condense.resources import Machine, device_name
 from condense.runner.cell import CellSpec
 from condense.runner.job import Job, resolve
 from condense.teachers import TRAINED
@@ -20,6 +33,9 @@ HOST = "host"
 
 ROOM = "room"
 """The field of a coreset that fills it up to a number of bytes, if it has one."""
+
+ENCODE = "encode"
+"""The field of a coreset that compresses its samples, if it has one."""
 
 LEFT_OUT = Remedy(settings={"baselines": False}, effect="leaves the baselines out")
 
@@ -113,16 +129,52 @@ def _expert(job: Job) -> str | None:
 
 
 def of_equal_bytes(job: Job, records: Sequence[Record]) -> list[Job]:
-    """Resolves the baselines with as many bytes as the largest set of a job, if its data have such coresets.
+    """Resolves the coresets that need as many bytes as the largest set of a job, rounded down to a `rung`.
 
-    A job that makes a coreset itself has none.
+    They have class ids as labels and are judged by the data's default protocol, whatever the job is judged
+    by, so that all rows of about the same size share them. A job that makes a coreset itself has none, nor
+    has one whose teacher's size is unknown.
     """
-    kind = job.dataset.spec.kind
-    able = [name for name, method in methods(kind).items() if name in BASELINES and ROOM in method().config()]
-    sizes = [sum(record.set.bytes.values()) for record in records if record.set]
-    if job.cell.method in BASELINES or not sizes:
+    spec = job.dataset.spec
+    configs = {name: method().config() for name, method in methods(spec.kind).items() if name in BASELINES}
+    sizes = [needed_bytes(record) for record in records if record.set]
+    known = [size for size in sizes if size]
+    if job.cell.method in BASELINES or not known or len(known) < len(sizes):
         return []
-    rows = [row for row in baselines(job.cell) if row.method in able]
-    room = {ROOM: str(max(sizes))}
-    cells = [replace(row, params={**row.params, **room}, ipc_per_class=None, imbalanced=None) for row in rows]
-    return [resolve(row, job.paths, dataset=job.dataset) for row in cells]
+    cells = []
+    for name in BASELINES:
+        if ROOM in (own := configs[name]):
+            params = {ROOM: str(rung(max(known)))} | ({ENCODE: BEST} if ENCODE in own else {})
+            cells.append(
+                replace(
+                    job.cell, method=name, dataset=job.cell.data, protocol=spec.protocol, params=params,
+                    ipc=1, ipc_per_class=None, imbalanced=None, seeds=None, eval_seeds=None, teacher=None,
+                )
+            )  # fmt: skip
+    return [resolve(cell, job.paths, dataset=job.dataset) for cell in cells]
+
+
+def draws_of(job: Job, count: int, machine: Machine) -> Job | None:
+    """Returns a baseline of equal bytes with the draws that it is worth; None, with a line, if it is dear.
+
+    Args:
+        job: The baseline.
+        count: Number of samples that a student is trained on.
+        machine: The device.
+    """
+    device, entries = device_name(machine.device), frame.results(job.paths.results)
+    for setup in job.setups:
+        pace = pace_of(
+            entries, train_hash=job.dataset.train.hash, student=setup.student,
+            protocol_hash=setup.protocol.hash, device=device,
+        )  # fmt: skip
+        seen = samples_seen(setup.protocol, count)
+        seconds = pace.estimate(seen) if pace and seen else 0.0
+        if seconds > LONGEST:
+            say(
+                f"{job.cell.title}: left out, as one {setup.student} on {count} {job.dataset.spec.kind} "
+                f"would take about {seconds / 3600:.1f} hours here"
+            )
+            return None
+    draws = 1 if count > ONE_STUDENT_ABOVE else min(DRAWS, job.draws)
+    return replace(job, cell=replace(job.cell, seeds=tuple(range(draws))))

@@ -22,7 +22,7 @@ from condense.evaluation.kinds import kind_of
 from condense.files import locked, tidy
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
-from condense.runner.baselines import beside, of_equal_bytes
+from condense.runner.baselines import beside, draws_of, of_equal_bytes
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import Job, resolve
 from condense.store import DistilledSet, load
@@ -58,9 +58,29 @@ def run_cell(
     rows = beside(job) if with_baselines else []
     tell_notes(job.dataset, told)
     records = run_job(job, machine)
-    for row in [*rows, *(of_equal_bytes(job, records) if with_baselines else [])]:
+    for row in rows:
         run_job(row, machine)
+    for row in of_equal_bytes(job, records) if with_baselines else []:
+        run_equal_bytes(row, machine)
     return records
+
+
+def run_equal_bytes(job: Job, machine: Machine) -> None:
+    """Does the work of a baseline of equal bytes, if there is room for it and it does not take too long.
+
+    Its first draw says how many samples there are.
+    """
+    stored = [stored_record(blank, job.results) for blank in blank_records(job, 0)]
+    counts = {record.set.counts.effective for record in stored if record and record.set}
+    try:
+        count = counts.pop() if counts else len(make_set(job, 0, machine)[0])
+    except Refused as error:
+        if error.setting != "params.room":
+            raise
+        say(f"{job.cell.title}: left out: {error.reason}")
+        return
+    if (worth := draws_of(job, count, machine)) is not None:
+        run_job(worth, machine)
 
 
 def distil_cell(cell: CellSpec, paths: Paths, machine: Machine) -> Iterator[tuple[DistilledSet, Path]]:

@@ -144,14 +144,25 @@ def test_rows_are_ranked_by_the_columns_that_all_have(graphs: Make) -> None:
 
 def test_settings_at_one_ipc_have_rows_whichever_students_they_have(graphs: Make) -> None:
     records = [
-        graphs("herding", config={"room": room}, student=student)
-        for room, student in ((0, "gcn-sum"), (300, "gcn-sum"), (0, "gin-sum"))
+        graphs("herding", config={"network": network}, student=student)
+        for network, student in (("a", "gcn-sum"), ("b", "gcn-sum"), ("a", "gin-sum"))
     ]
     (table,) = gather(frame(records))
     assert {row.name: sorted(row.cells) for row in table.rows} == {
-        "herding (room=0)": ["gcn-sum", "gin-sum"], "herding (room=300)": ["gcn-sum"],
+        "herding (network=a)": ["gcn-sum", "gin-sum"], "herding (network=b)": ["gcn-sum"],
     }  # fmt: skip
-    assert "- herding, IPC 1, seed 0: `version=1 room=300`" in render(frame(records))
+    assert "- herding, IPC 1, seed 0: `version=1 network=b`" in render(frame(records))
+
+
+def test_sets_that_fill_a_number_of_bytes_stand_apart_by_bytes(graphs: Make) -> None:
+    records = [graphs("herding", config={"room": room}) for room in (0, 300, 2000)]
+    plain, filled = gather(frame(records))
+    assert [(row.name, row.ipc) for row in plain.rows] == [("herding", 1)]
+    assert [(row.name, row.ipc) for row in filled.rows] == [("herding", 300), ("herding", 2000)]
+    assert filled.key.title.endswith(", sets that fill a number of bytes")
+    _, text = render(frame(records)).split("sets that fill a number of bytes")
+    assert list(rows(text))[2:4] == ["*herding* 300", "*herding* 2000"]
+    assert "- herding, bytes 300, seed 0: `version=1 room=300`" in text
 
 
 def test_a_published_protocol_has_a_table_of_its_own_with_the_auc(graphs: Make) -> None:

@@ -1,0 +1,100 @@
+"""The column of random samples of equal bytes: which baseline a row is compared with, and why none is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from condense.board.render import render, table_for
+from condense.board.tables import gather
+from condense.protocol import HARD_V1, SOFT_V2
+from condense.records.equal_bytes import rung
+from condense.records.frame import frame
+from condense.records.record import Record
+from tests.board.markdown import rows
+
+Make = Callable[..., Record]
+Draw = Callable[..., list[Record]]
+IMAGES, GRAPHS = "random, equal bytes (images)", "random, equal bytes (graphs)"
+
+
+@pytest.fixture
+def drawn(made: Make) -> Draw:
+    """A maker of baselines: draws of random images that fill a room; a student on them takes some seconds."""
+
+    def make(
+        room: int, score: float, seconds: float = 10.0, encode: str = "best", **given: Any
+    ) -> list[Record]:
+        found = []
+        for seed in range(3):
+            config = {"room": room, "encode": encode}
+            record = made("random_subset", config=config, seed=seed, accuracies=(score + seed,), **given)
+            entries = tuple(replace(entry, seconds=seconds) for entry in record.entries)
+            found.append(replace(record, entries=entries))
+        return found
+
+    return make
+
+
+def column(records: list[Record], head: str = IMAGES) -> dict[str, str]:
+    """The column of the first table by the names of rows."""
+    text = render(frame(records)).split("\n### ")[1]
+    found = rows(text)
+    return {name: cells[found["method"].index(head)] for name, cells in found.items() if set(name) != {"-"}}
+
+
+def test_a_row_is_compared_with_the_baseline_of_its_size_rounded_down(made: Make, drawn: Draw) -> None:
+    assert (rung(650), rung(6500)) == (512, 5792)
+    records = [made(ipc=1), made(ipc=10), made("dsa", ipc=10, replay=10_000)]
+    found = column([*records, *drawn(512, 40.0), *drawn(5792, 60.0), *drawn(8192, 70.0)])
+    assert found["dm"] == "41.0 ± 2.5 (10) / 61.0 ± 2.5 (10)"
+    assert found["dsa"] == "-", "16500 bytes have a baseline of 16384, which was not run"
+
+
+def test_the_teacher_that_labels_counts(made: Make, drawn: Draw) -> None:
+    taught = {"protocol": SOFT_V2, "teacher": "ab" * 32}
+    record = made(teacher_bytes=4000, **taught)
+    text = render(frame([record, *drawn(4096, 50.0)]))
+    assert "51.0 ± 2.5 (10)" in text.split("### soft-v2")[1]
+    assert IMAGES not in render(frame([made(**taught), *drawn(4096, 50.0)])).split("### soft-v2")[1]
+
+
+def test_baselines_stand_in_a_table_by_bytes_and_in_no_other(made: Make, drawn: Draw) -> None:
+    plain = made("random_subset", config={}, accuracies=(30.0, 31.0))
+    records = [made(), plain, *drawn(512, 40.0), *drawn(5792, 60.0)]
+    first, second = gather(frame(records))
+    assert [row.name for row in first.rows] == ["dm", "random_subset"] and first.ipcs == (1,)
+    assert [row.name for row in second.rows] == ["random_subset"] and second.columns == (512, 5792)
+    text = table_for(frame(records), "digits", "hard-v1", "convnet", "normalized")
+    _, filled = text.split("sets that fill a number of bytes")
+    assert rows(filled)["method"][:3] == ["label", "512 B", "5.8 kB"] and "*herding*" not in rows(filled)
+
+
+def test_another_compression_student_or_protocol_is_no_baseline(made: Make, drawn: Draw) -> None:
+    other = replace(HARD_V1, name="other-v1")
+    for given in ({"encode": "png"}, {"student": "vgg11"}, {"protocol": other}):
+        assert IMAGES not in render(frame([made(), *drawn(512, 40.0, **given)]))
+    assert IMAGES in render(frame([made(), *drawn(512, 40.0)]))
+
+
+def test_more_than_an_hour_of_training_leaves_the_hours_in_its_place(made: Make, drawn: Draw) -> None:
+    # 16384 bytes: 16384 / 512 times the time of the baseline of 512 bytes.
+    large = made("dsa", ipc=10, replay=10_000)
+    assert column([large, made(), *drawn(512, 40.0, 225.0)])["dsa"] == "- / - (2.0 h)"
+    assert column([large, made(), *drawn(512, 40.0, 100.0)])["dsa"] == "-"
+    with_larger = [*drawn(512, 40.0, 225.0), *drawn(8192, 40.0, 1000.0)]
+    assert column([large, made(), *with_larger])["dsa"] == "-", "the largest baseline took less per byte"
+
+
+def test_graphs_have_the_mean_over_the_students_that_both_have(graphs: Make) -> None:
+    records = [graphs(ipc=10, student=student) for student in ("gcn-sum", "gin-sum")]
+    size = sum(records[0].set.bytes.values()) if records[0].set else 0
+    baselines = [
+        graphs("random_subset", (score,), config={"room": rung(size)}, seed=seed, student=student)
+        for seed in range(2)
+        for student, score in (("gcn-sum", 60.0), ("gin-sum", 70.0), ("gat-sum", 99.0))
+    ]
+    text = render(frame([*records, *baselines])).split("\n### ")[1]
+    found = rows(text, names=2)
+    assert found["mirage 10"][found["method IPC"].index(GRAPHS)] == "65.0 (10)"
