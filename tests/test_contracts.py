@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from condense.data import KIND_NAMES, Dataset, GraphDataset, ImageDataset
-from condense.distillation import GraphTraining, Method
+from condense.distillation import GraphTraining, Method, Sampling
 from condense.distillation.engine import distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -24,8 +24,11 @@ from condense.evaluation.kinds import Setup
 from condense.protocol import HARD_V1, Protocol, Stage
 from condense.records.record import Record
 from condense.resources import Machine
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.run import distil_cell, run_cell
 from condense.store import DistilledSet, ImageSet, load
 from condense.training.loop import Loop
+from tests.trainings import left, sampling
 
 SHORT = replace(HARD_V1, stages=(Stage(epochs=100), Stage(epochs=20, scale=0.1)))
 """hard-v1 in miniature: enough to tell a distilled set from a random one on 8 x 8 digits."""
@@ -85,7 +88,11 @@ class Case:
 Cases = Callable[[str, str], Case]
 
 
-def every(chosen: Callable[[type[Method]], bool] = lambda cls: True) -> list[Any]:
+def stores(cls: type[Method]) -> bool:
+    return cls.stores
+
+
+def every(chosen: Callable[[type[Method]], bool] = stores) -> list[Any]:
     """The kind and the name of every chosen method; what tests one of them runs in one process."""
     return [
         pytest.param((kind, name), id=f"{kind}-{name}", marks=pytest.mark.xdist_group(f"{kind}-{name}"))
@@ -96,7 +103,7 @@ def every(chosen: Callable[[type[Method]], bool] = lambda cls: True) -> list[Any
 
 
 def of_images(cls: type[Method]) -> bool:
-    return cls.kind == "images"
+    return cls.stores and cls.kind == "images"
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +146,7 @@ def test_a_set_holds_the_nominal_images_of_each_class(case: Case, more: int) -> 
     assert all(bool(torch.isfinite(made[index][0]).all()) for index in range(len(made)))
 
 
-@pytest.mark.parametrize("case", every(lambda cls: not of_images(cls)), indirect=True)
+@pytest.mark.parametrize("case", every(lambda cls: cls.kind == "graphs"), indirect=True)
 @pytest.mark.parametrize("ipc", [1, 3])
 def test_a_set_holds_at_most_the_nominal_graphs_of_each_class(case: Case, ipc: int) -> None:
     made, method = case.made(ipc), case.method()
@@ -201,7 +208,7 @@ def test_equal_seeds_give_equal_sets_and_nothing_else_is_random(case: Case) -> N
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("case", every(lambda cls: not of_images(cls)), indirect=True)
+@pytest.mark.parametrize("case", every(lambda cls: cls.kind == "graphs"), indirect=True)
 def test_only_the_training_graphs_count(case: Case) -> None:
     few = replace(case.dataset, test=case.dataset.test.select([0]), valid=case.dataset.valid.select([0]))
     assert case.fresh(case.cache, dataset=few).hash == case.made().hash
@@ -261,6 +268,64 @@ def test_the_chain_holds_a_methods_version_and_all_its_settings(case: Case) -> N
     assert link == expected == case.method().chain()[-1]
 
 
+def chosen(case: Case, cache: Path, **given: Any) -> Sampling:
+    """What a method chooses for students without a set, with its quick settings."""
+    return sampling(
+        case.name, case.dataset, cache, params={k: str(v) for k, v in case.cls.quick.items()}, **given
+    )
+
+
+def same(one: Sampling, other: Sampling) -> bool:
+    soft = [torch.zeros(0) if each.soft is None else each.soft for each in (one, other)]
+    epochs = all(torch.equal(one.chosen(epoch), other.chosen(epoch)) for epoch in (0, 1, 7))
+    return epochs and one.size == other.size and torch.equal(*soft)
+
+
+@pytest.mark.parametrize("case", every(lambda cls: cls.trains), indirect=True)
+def test_equal_seeds_choose_equal_images_of_the_size_that_is_asked_for(case: Case) -> None:
+    n = left(case.dataset)
+    for fraction in (0.1, 1.0):
+        one = chosen(case, case.cache, fraction=fraction)
+        torch.rand(7)  # global randomness moves between the two; it must not matter
+        assert same(one, chosen(case, case.cache, fraction=fraction))
+        assert abs(one.size - fraction * n) <= 5 and len(one.chosen(3)) == one.size
+        assert 0 <= int(one.chosen(3).min()) and int(one.chosen(3).max()) < n
+    assert torch.equal(one.chosen(0).sort().values, torch.arange(n))
+
+
+@pytest.mark.parametrize("case", every(lambda cls: cls.trains), indirect=True)
+def test_a_selection_killed_once_in_every_phase_chooses_the_same_images(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, killed = chosen(case, case.cache, fraction=0.1), kill_once(monkeypatch)
+    for kills in count():
+        try:
+            made = chosen(case, tmp_path, fraction=0.1)
+        except Killed:
+            continue
+        assert same(made, expected) and kills == len(killed)
+        break
+
+
+@pytest.mark.parametrize("case", every(lambda cls: not cls.stores), indirect=True)
+def test_a_method_without_a_set_trains_students_and_stores_nothing(
+    case: Case, tmp_path: Path, home: Path
+) -> None:
+    paths = Paths(out=tmp_path / "sets", results=tmp_path / "results")
+    given: Mapping[str, Any] = {
+        "method": case.name,
+        "params": case.cls.quick,
+        "student": "mlp",
+        "seeds": (0,),
+    }
+    cell = CellSpec(fraction=0.05, protocol="prune-short-v1", **given)
+    (record,) = run_cell(cell, paths, Machine())
+    assert record.kind == "training" and record.set is None and not any(paths.out.glob("*"))
+    assert Record.from_json(json.loads(record.path(paths.results).read_text())) == record
+    with pytest.raises(Refused, match="no set is made"):
+        list(distil_cell(CellSpec(ipc=1, **given), paths, Machine()))
+
+
 class Killed(Exception):
     """In place of a kill: nothing below the loop runs after it."""
 
@@ -269,7 +334,18 @@ class Killed(Exception):
 def test_a_run_killed_once_in_every_phase_ends_in_the_same_set(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = case.made().hash
+    expected, killed = case.made().hash, kill_once(monkeypatch)
+    for kills in count():
+        try:
+            made = case.fresh(tmp_path)
+        except Killed:
+            continue
+        assert made.hash == expected and kills == len(killed)
+        break
+
+
+def kill_once(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Kills each phase of all loops once, in its middle, and returns the names of those that were killed."""
     killed: set[str] = set()
     steps = Loop.steps
 
@@ -284,13 +360,7 @@ def test_a_run_killed_once_in_every_phase_ends_in_the_same_set(
             yield step
 
     monkeypatch.setattr(Loop, "steps", once)
-    for kills in count():
-        try:
-            made = case.fresh(tmp_path)
-        except Killed:
-            continue
-        assert made.hash == expected and kills == len(killed)
-        break
+    return killed
 
 
 def trained(

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from condense.runner.cell import CellSpec, Paths
 
 MAKING = (
-    "method", "ipc", "ipc_per_class", "imbalanced", *DATA, "undirected", "seed", "param", "teacher", "out",
+    "method", "ipc", "fraction", "ipc_per_class", "imbalanced", *DATA, "undirected", "seed", "param",
+    "teacher", "out",
 )  # fmt: skip
 JUDGING = ("protocol", "student", "eval_seeds", "results")
 MACHINE = ("budget", "device")
@@ -29,7 +30,11 @@ class Options:
         str | None,
         typer.Option(help="Method to distil with (see condense list): dm, dm+fyi, mirage...; default dm."),
     ] = None
-    ipc: Annotated[int, typer.Option(help="Images, or graphs, per class.")] = 1
+    ipc: Annotated[int | None, typer.Option(help="Images, or graphs, per class; default 1.")] = None
+    fraction: Annotated[
+        float | None,
+        typer.Option(help="In place of --ipc: train students on this fraction of the images, without a set."),
+    ] = None
     ipc_per_class: Annotated[
         Path | None,
         typer.Option(
@@ -116,9 +121,10 @@ class Options:
         if self.method == "":  # which stands for the default in a cell
             raise Refused("an empty name is no method", setting="method", value="")
         return CellSpec(
-            method=reference or self.method or "", ipc=self.ipc, ipc_per_class=self.ipc_per_class,
-            imbalanced=self.imbalanced, dataset=self.dataset, size=self.size,
-            skip_unreadable=self.skip_unreadable, undirected=self.undirected, classes=self.classes,
+            method=reference or self.method or "", ipc=cast(int, self.ipc), fraction=self.fraction,
+            ipc_per_class=self.ipc_per_class, imbalanced=self.imbalanced, dataset=self.dataset,
+            size=self.size, skip_unreadable=self.skip_unreadable, undirected=self.undirected,
+            classes=self.classes,
             augment=self.augment, seeds=None if self.seed is None else (self.seed,),
             params=params_of(self.param), teacher=self.teacher, protocol=self.protocol, student=self.student,
             eval_seeds=self.eval_seeds,

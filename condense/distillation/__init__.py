@@ -4,6 +4,7 @@ from condense.distillation.engine import distill
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.learnable import LearnableSet, tiled
 from condense.distillation.images.run import ImageRun
+from condense.distillation.images.sampling import Sampling
 from condense.distillation.images.taught import TeacherMethod
 from condense.distillation.images.view import ChainedView, DecodedView, IdentityView, View
 from condense.distillation.matching.rollback import Rollback
@@ -30,6 +31,7 @@ __all__ = [
     "ImageRun",
     "LabelTrial",
     "LearnableSet",
+    "Sampling",
     "TeacherMethod",
     "ChainedView",
     "Training",

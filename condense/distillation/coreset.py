@@ -17,6 +17,7 @@ from condense.data import Graphs, Images, Samples
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.room import BEST, Found, best_encoding, filled, largest
 from condense.distillation.images.run import ImageRun
+from condense.distillation.images.sampling import Sampling, by_class
 from condense.distillation.method import GraphMethod, ImageMethod
 from condense.networks import features_in_chunks, full_name
 from condense.store import GraphSet, ImageSet
@@ -68,6 +69,7 @@ class ImageCoreset(ImageMethod):
     """Selection of ``ipc`` real images of each class, by a rule in the features of the pinned network."""
 
     keeps_real = True
+    trains = True
 
     @staticmethod
     def rule(features: Float[Tensor, "m d"], budget: int) -> Int[Tensor, " budget"]:
@@ -77,6 +79,10 @@ class ImageCoreset(ImageMethod):
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Picks the images of each class."""
         return run.selected(train, picked(train, run.counts, self.pick(train, run)))
+
+    def sampling(self, train: Images, run: ImageRun) -> Sampling:
+        """Picks a fraction of each class, the same one for all epochs."""
+        return Sampling.of(picked(train, by_class(train, run), self.pick(train, run)))
 
     def pick(self, train: Images, run: ImageRun) -> Pick:
         """Returns how images are picked within a class."""

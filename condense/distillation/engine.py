@@ -3,16 +3,21 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from condense.distillation.method import DatasetT, Method, Recipe, RunT, SamplesT, SetT
+from condense.data import Dataset, ImageDataset, ImageSpec
+from condense.distillation.images.run import ImageRun
+from condense.distillation.images.sampling import Sampling
+from condense.distillation.method import DatasetT, ImageMethod, Method, Recipe, RunT, SamplesT, SetT
 from condense.distillation.run import COUNTS, RunSettings, run_folder
 from condense.errors import Refused
 from condense.files import home, locked, locked_if_free, require_writable, tidy
 from condense.resources import Machine, keep_freed_memory
 from condense.store import DistilledSet
 from condense.training.checkpoint import Checkpoints
+from condense.training.validation import without_validation
 
 
 def distill(
@@ -51,25 +56,10 @@ def distill(
     counts = cast(Sequence[int] | None, (given or {}).get(COUNTS))
     method.require(dataset, ipc, counts, teachers=teachers, cache=cache)
     keep_freed_memory()
-    source = recipe.cited_by(method) if recipe else None
-    if source is not None and counts is not None:
-        source += f"; other numbers of {dataset.spec.kind} per class"
-    settings = RunSettings(
-        title=method.title,
-        chain=method.chain(),
-        source=source,
-        protocol=recipe.protocol if recipe else None,
-        network=cast(str | None, method.settings().get("network")),
-        remedy=method.remedy,
-        spec=dataset.spec,
-        train_hash=dataset.train.hash,
-        ipc=ipc,
-        seed=seed,
-        machine=machine or Machine(),
-        cache=cache,
-        teachers=teachers,
-        given=given or {},
-    )
+    settings = run_settings(
+        method, dataset, ipc=ipc, seed=seed, recipe=recipe, machine=machine or Machine(), cache=cache,
+        teachers=teachers, given=given or {},
+    )  # fmt: skip
     with run_lock(settings.key, settings.title, settings.machine, cache):
         train, run = method.start(dataset, settings)
         made = method.distill(train, run)
@@ -81,6 +71,55 @@ def distill(
                 "does not go by run.counts, so that every class needs the same number"
             )
     return made, run
+
+
+def run_settings(
+    method: Method, dataset: Dataset, *, ipc: int, seed: int, recipe: Recipe | None, machine: Machine,
+    cache: Path, teachers: Mapping[str, Path], given: Mapping[str, object],
+) -> RunSettings[Any]:  # fmt: skip
+    """Returns the settings of a run of a method; the arguments are those of `distill`."""
+    source = recipe.cited_by(method) if recipe else None
+    if source is not None and COUNTS in given:
+        source += f"; other numbers of {dataset.spec.kind} per class"
+    return RunSettings(
+        title=method.title,
+        chain=method.chain(),
+        source=source,
+        protocol=recipe.protocol if recipe else None,
+        network=cast(str | None, method.settings().get("network")),
+        remedy=method.remedy,
+        spec=dataset.spec,
+        train_hash=dataset.train.hash,
+        ipc=ipc,
+        seed=seed,
+        machine=machine,
+        cache=cache,
+        teachers=teachers,
+        given=given,
+    )
+
+
+def choose(
+    method: ImageMethod, dataset: ImageDataset, settings: RunSettings[ImageSpec]
+) -> tuple[Sampling, ImageRun]:
+    """Runs the selection of a method that trains students without a set.
+
+    Args:
+        method: The method with its settings.
+        dataset: The dataset, of whose training split the validation part is left out.
+        settings: See `run_settings`.
+
+    Returns:
+        What is chosen, and the run. Call the run's ``done`` once the students are recorded.
+
+    Raises:
+        Refused: if the cache cannot be written, or a loss is not finite.
+        Stopped: if the time limit is reached; the same call goes on from there.
+    """
+    keep_freed_memory()
+    with run_lock(settings.key, settings.title, settings.machine, settings.cache):
+        train, run = method.start(replace(dataset, train=without_validation(dataset.train)), settings)
+        return method.sampling(train, run), run
 
 
 def run_lock(

@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 from condense.data import SPACES, Dataset, GraphDataset, Graphs, ImageDataset, Images, ImageSpec
 from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.run import ImageRun
+from condense.distillation.images.sampling import Sampling
 from condense.distillation.run import RunSettings, run_key
 from condense.errors import Refused, Remedy, unknown
 from condense.networks import Network, build_network, full_name
@@ -91,6 +92,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         version: A number that is raised with every change of results.
         kind: The kind of data that the method distils: ``images`` or ``graphs``.
         draws: Number of sets behind the method's row on a board; if more than one, each trains one student.
+        stores: Whether it makes sets. One that does not only chooses what students are trained on.
+        trains: Whether it can choose what students are trained on without a set: see `sampling`.
         keeps_real: Whether its sets consist of real samples, stored as they were loaded.
         optimizes: Whether it optimises its samples; the tests then require it to beat random real ones.
         quick: Settings with which it runs in about a second on a small set, for the tests.
@@ -108,6 +111,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     version: ClassVar[int] = 1
     kind: ClassVar[str]
     draws: ClassVar[int] = 1
+    stores: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
     keeps_real: ClassVar[bool] = False
     optimizes: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, object]] = {}
@@ -137,6 +142,15 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
 
         Returns:
             The set that ``run.distilled`` or ``run.selected`` made.
+        """
+        raise NotImplementedError
+
+    def sampling(self, train: SamplesT, run: RunT) -> Sampling:
+        """Chooses the real samples that students are trained on, for a method that `trains`.
+
+        Args:
+            train: The training samples without the validation part, as for `distill`.
+            run: Everything else. Its `fraction` or its `counts` say how many samples an epoch has.
         """
         raise NotImplementedError
 

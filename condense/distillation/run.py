@@ -22,6 +22,8 @@ from condense.training.loop import Loop, State
 
 COUNTS = "counts"
 """The name under which `RunSettings.given` holds the samples of each class, if they are not `ipc` of each."""
+FRACTION = "fraction"
+"""The name under which it holds the fraction of the training samples in an epoch, in place of `ipc`."""
 
 Spec = TypeVar("Spec", bound=DatasetSpec)
 
@@ -128,6 +130,8 @@ class Run(Generic[Spec]):
         spec: Description of the dataset.
         ipc: Nominal samples per class.
         counts: Samples of each class to make.
+        fraction: Fraction of the training samples that an epoch takes, if that is given in place of `counts`.
+        seed: Seed of the distillation, with which `rng` began.
         rng: The only source of randomness, a generator on the CPU; draws are moved to the device.
         device: The device to compute on.
         cache: Folder for what is shared between runs.
@@ -135,7 +139,8 @@ class Run(Generic[Spec]):
 
     def __init__(self, settings: RunSettings[Spec]) -> None:
         self.spec, self.ipc, self.cache = settings.spec, settings.ipc, settings.cache
-        self.counts = settings.counts
+        self.counts, self.seed = settings.counts, settings.seed
+        self.fraction = cast(float | None, settings.given.get(FRACTION))
         self.device, self._budget = settings.machine.device, settings.machine.budget
         self.rng = torch.Generator().manual_seed(settings.seed)
         self._settings = settings
@@ -173,6 +178,11 @@ class Run(Generic[Spec]):
         """Returns the class ids of `counts` samples of each class, class after class, on the device."""
         counts = torch.tensor(self.counts, device=self.device)
         return torch.arange(len(counts), device=self.device).repeat_interleave(counts)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far, over all restarts, with that of shared results: see `Loop.seconds`."""
+        return self._loop.seconds
 
     def log(self, **values: Tensor | float) -> None:
         """Records a step's loss and other values: see `condense.training.loop.Loop.log`."""

@@ -7,6 +7,7 @@ from typing import ClassVar, cast
 
 from condense.data import ImageDataset
 from condense.distillation.method import ImageMethod, Recipe
+from condense.errors import Refused
 from condense.protocol import Protocol
 
 
@@ -35,6 +36,8 @@ class Wrapper(ImageMethod):
         for name in of_the_host:
             object.__setattr__(self, name, getattr(self.host, name))
         super().__post_init__()
+        if not (self.host.stores or self.trains):
+            raise Refused(f"{self.name} wraps {self.wraps}, and {self.host.title} makes no set")
 
     @classmethod
     def published(cls, host: ImageMethod, protocol: Protocol, source: str) -> Recipe | None:

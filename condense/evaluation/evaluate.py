@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from condense.data import Dataset
+from condense.distillation import Sampling
 from condense.evaluation.kinds import Setup, Trial, kind_of
 from condense.evaluation.student import Outcome
 from condense.files import digest, home, locked, locked_if_free, tidy
@@ -97,6 +99,38 @@ def evaluate_reference(
     if (fit := kind.references.get(name)) is not None:
         return _entered(record, seeds, lambda *_: fit(dataset), results, machine)
     return _entered(record, seeds, kind.trial(None, setup, None, machine), results, machine)
+
+
+def evaluate_training(
+    blank: Record,
+    chosen: Sampling,
+    seconds: float,
+    setup: Setup[Any],
+    seeds: Sequence[int],
+    results: Path | None,
+    machine: Machine,
+) -> Record:
+    """Trains students without a set, on images that are chosen for each epoch, and records each of them.
+
+    Args:
+        blank: The record without what it says of the training, and without entries.
+        chosen: The images of each epoch.
+        seconds: Wall time of their selection.
+        setup: What is evaluated.
+        seeds: Evaluation seeds. Those that the record holds are skipped.
+        results: Folder for records; None writes none.
+        machine: The device, and the time limit.
+    """
+    dataset, kind = setup.dataset, kind_of(setup.dataset)
+    source = kind.sampled(chosen, dataset, machine.device)
+    teacher = kind.fixed_teacher(dataset, setup.protocol, machine.device)
+    record = replace(blank, training=source.used(setup.protocol, seconds))
+    if teacher is not None:
+        record = replace(record, teacher_bytes=teacher.nbytes, teacher_accuracy=teacher.accuracy)
+    record = grown(record, results)
+    if _is_full(record, seeds, results, machine.device):
+        return record
+    return _entered(record, seeds, kind.trial(source, setup, teacher, machine), results, machine)
 
 
 def grown(record: Record, results: Path | None) -> Record:

@@ -13,14 +13,15 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
-from condense.data import Dataset, GraphDataset, Graphs, ImageDataset, holds_graphs
-from condense.distillation import GraphMethod, ImageMethod
+from condense.data import Dataset, GraphDataset, Graphs, ImageDataset, Images, Samples, holds_graphs
+from condense.distillation import GraphMethod, ImageMethod, Sampling
 from condense.distillation.images.taught import require_same_fixed, with_teacher_file
 from condense.distillation.registry import methods
 from condense.errors import Refused
 from condense.evaluation.graph_student import GraphSource, GraphStudent, WholeGraphs
 from condense.evaluation.labels import LabelsOf, labelled_by, labelling_teacher, own_teacher, require_stored
 from condense.evaluation.references import FEATURES, Reference, logistic, majority, majority_of_images
+from condense.evaluation.sampled import SampledImages, listening
 from condense.evaluation.student import ImageSource, ImageStudent, Outcome, WholeImages
 from condense.files import home
 from condense.networks import (
@@ -36,6 +37,7 @@ from condense.resources import Machine
 from condense.store import GraphSet, ImageSet
 from condense.store.graphs.codec import as_pairs, narrowed
 from condense.teachers import Teacher, fixed, keep_teacher, read_teacher
+from condense.training.validation import without_validation
 
 Trial = Callable[[int, Path | None], Outcome]
 """Trains and tests the student of an evaluation seed; its own folder, if it is given, keeps checkpoints."""
@@ -68,6 +70,7 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
         method: The method that is used unless another is named.
         dataset: The dataset that is used unless another is named.
         students: The student networks that are used unless one is named.
+        pruned: The student networks that are used for a fraction of the training split.
         whole: Name of the protocol of the whole training split.
         references: The references that train no student, by name.
         space: The space of the samples that students see, unless a set or method has another.
@@ -77,6 +80,7 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
     method: ClassVar[str]
     dataset: ClassVar[str]
     students: ClassVar[tuple[str, ...]]
+    pruned: ClassVar[tuple[str, ...]] = ()
     whole: ClassVar[str]
     references: ClassVar[Mapping[str, Reference]]
     space: ClassVar[str]
@@ -95,12 +99,33 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
 
     @abstractmethod
     def trial(
-        self, made: SetT | None, setup: Setup[DatasetT], teacher: Teacher | None, machine: Machine
+        self,
+        made: SetT | SampledImages | None,
+        setup: Setup[DatasetT],
+        teacher: Teacher | None,
+        machine: Machine,
     ) -> Trial:
-        """Returns the function that trains the student of a seed on a set and tests it: see `Trial`.
+        """Returns the function that trains the student of a seed and tests it: see `Trial`.
 
-        Without a set the students are trained on the whole training split.
+        Args:
+            made: A set; images that are chosen while the student is trained; or None for the whole training
+                split.
+            setup: What it is evaluated with.
+            teacher: The teacher that labels under the protocol, if one does.
+            machine: The device, and the time limit.
         """
+
+    def sampled(self, chosen: Sampling, dataset: DatasetT, device: torch.device) -> SampledImages:
+        """Returns the training images of which some are chosen for each epoch."""
+        raise Refused(f"a training without a set takes images; {dataset.spec.name} holds {self.name}")
+
+    def without_validation(self, dataset: DatasetT) -> Samples:
+        """Returns the training samples without their validation part."""
+        return dataset.train
+
+    def fixed_teacher(self, dataset: DatasetT, protocol: Protocol, device: torch.device) -> Teacher | None:
+        """Returns the dataset's fixed teacher, if it labels under a protocol."""
+        return None
 
     def with_teacher(
         self, method: MethodT, file: Path, dataset: DatasetT
@@ -145,7 +170,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
     """Images, which live in a pixel space and may be labelled by a teacher."""
 
     name, method, dataset, whole, space = "images", "dm", "digits", "whole-v1", "normalized"
-    students = ("convnet",)
+    students, pruned = ("convnet",), ("resnet18-bn",)
     references = {"majority": majority_of_images}
 
     def check_student(self, student: str, dataset: ImageDataset) -> None:
@@ -161,14 +186,37 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
     def space_of_set(self, made: ImageSet, protocol: Protocol) -> str:
         return made.evaluation_space if protocol.labels is None else self.space
 
+    def sampled(self, chosen: Sampling, dataset: ImageDataset, device: torch.device) -> SampledImages:
+        train = self.without_validation(dataset).to(device)
+        return SampledImages(train.in_space(dataset.space(self.space).to(device)), chosen)
+
+    def without_validation(self, dataset: ImageDataset) -> Images:
+        return without_validation(dataset.train)
+
+    def fixed_teacher(
+        self, dataset: ImageDataset, protocol: Protocol, device: torch.device
+    ) -> Teacher | None:
+        return fixed(dataset.spec.name, dataset.train.hash, device) if protocol.labels == "fixed" else None
+
     def trial(
-        self, made: ImageSet | None, setup: Setup[ImageDataset], teacher: Teacher | None, machine: Machine
+        self,
+        made: ImageSet | SampledImages | None,
+        setup: Setup[ImageDataset],
+        teacher: Teacher | None,
+        machine: Machine,
     ) -> Trial:
         data, protocol, device = setup.dataset, setup.protocol, machine.device
-        pixels = data.space(self.space if made is None else self.space_of_set(made, protocol))
+        own = made if isinstance(made, ImageSet) else None
+        labeller = None if teacher is None else labelled_by(teacher, protocol, own)
+        pixels = data.space(self.space)
         if made is None:
-            source: ImageSource = WholeImages(data.train.to(device).in_space(pixels.to(device)))
+            train = self.without_validation(data) if protocol.validation else data.train
+            source: ImageSource = WholeImages(train.to(device).in_space(pixels.to(device)))
+        elif isinstance(made, SampledImages):
+            source, taught = made, made.sampling.taught
+            labeller = labeller if taught is None else listening(taught)
         else:
+            pixels = data.space(self.space_of_set(made, protocol))
             stored = data.space(made.content["pixels"]["space"])
             source = made.with_space(stored).in_space(pixels).to(device)
         return ImageStudent(
@@ -178,7 +226,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             source=source,
             test=data.test.to(device).in_space(pixels.to(device)),
             spec=data.spec,
-            labeller=None if teacher is None else labelled_by(teacher, protocol, made),
+            labeller=labeller,
         ).outcome
 
     def with_teacher(
@@ -241,8 +289,13 @@ class GraphKind(Kind[GraphDataset, GraphMethod, GraphSet]):
         return self.space
 
     def trial(
-        self, made: GraphSet | None, setup: Setup[GraphDataset], teacher: Teacher | None, machine: Machine
+        self,
+        made: GraphSet | SampledImages | None,
+        setup: Setup[GraphDataset],
+        teacher: Teacher | None,
+        machine: Machine,
     ) -> Trial:
+        assert not isinstance(made, SampledImages), "these are graphs"
         data, protocol, device = setup.dataset, setup.protocol, machine.device
         if made is None:
             source: GraphSource = WholeGraphs(data.train.to(device), data.spec.features)

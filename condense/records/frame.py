@@ -48,7 +48,8 @@ def results(folder: Path) -> pd.DataFrame:
       ``room`` (bytes that a coreset was made to fill), ``seen`` (samples that a student sees, all passes).
     - ``fraction`` (share of the training images that an epoch trains on, in place of ``ipc``, which is 0
       then), ``touched`` (bytes of training data that a student reads), ``touched_images``, ``touched_whole``
-      (whether they are the whole training split), ``steps``: a training without a set.
+      (whether they are the whole training split), ``steps``: a training without a set, whose selection took
+      ``distil_seconds``.
     - ``protocol``, ``protocol_hash``, ``whole`` (whether it trains on the whole training set),
       ``stored_labels`` (whether it trains on labels that the set stores), ``student``, ``space`` (of pixels),
       ``teacher`` (hash), ``teacher_bytes``, ``teacher_accuracy``: how the student was trained.
@@ -119,7 +120,7 @@ def _rows(record: Record) -> list[dict[str, object]]:
         shared["seen"] = samples_seen(protocol, made.counts.effective)
     if read := record.training:
         shared |= {"touched": read.bytes, "touched_images": read.images, "touched_whole": read.whole}
-        shared["steps"] = read.steps
+        shared |= {"steps": read.steps, "distil_seconds": read.seconds}
     if record.valid_bytes:
         sizes["validation"] = record.valid_bytes
     if sizes:

@@ -138,12 +138,18 @@ class TrainingUsed:
         images: Number of these images.
         whole: Whether these are all images of the training split.
         steps: Number of optimiser steps.
+        seconds: Wall time of the selection, ahead of the students' training.
+        teacher: Hash of a teacher that labels beside the class ids, if the method has one.
+        teacher_bytes: Size of that teacher; left out without one.
     """
 
     bytes: Whole
     images: Whole
     whole: bool
     steps: Whole
+    seconds: Amount
+    teacher: Name | None = None
+    teacher_bytes: Whole | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -136,8 +137,9 @@ def evaluate(
 def run(
     method: str | None = None,
     dataset: str | Path | None = None,
-    ipc: int = 1,
+    ipc: int | None = None,
     *,
+    fraction: float | None = None,
     ipc_per_class: Mapping[str, int] | str | Path | None = None,
     imbalanced: str | None = None,
     seed: int | None = None,
@@ -161,7 +163,8 @@ def run(
 
     What is stored and recorded already is not done again. The arguments are those of `distill` and of
     `evaluate`. ``method`` may also name a reference row such as ``whole`` or ``majority``, and a ``seed`` of
-    None stands for all seeds of the method's row on a board.
+    None stands for all seeds of the method's row on a board. An ``ipc`` of None is 1, unless there is a
+    ``fraction``: that of the training images that students are trained on in each epoch, without a set.
 
     Returns:
         A table with one row for each student, with the columns of `results`.
@@ -171,7 +174,8 @@ def run(
         Stopped: if the budget runs out.
     """
     cell = CellSpec(
-        method=method or "", dataset=dataset, ipc=ipc, ipc_per_class=ipc_per_class, imbalanced=imbalanced,
+        method=method or "", dataset=dataset, ipc=cast(int, ipc), fraction=fraction,
+        ipc_per_class=ipc_per_class, imbalanced=imbalanced,
         protocol=protocol, student=student, size=size, skip_unreadable=skip_unreadable,
         undirected=undirected, classes=classes, augment=augment, seeds=None if seed is None else (seed,),
         eval_seeds=eval_seeds, params=fields, teacher=teacher,

@@ -45,7 +45,8 @@ class CellSpec:
         method: Name of the method, or of a reference row such as ``whole`` or ``majority``; left empty, it is
             ``dm``, or ``mirage`` for a dataset of graphs.
         dataset: Name or path; None takes ``digits``, or ``mutag`` for a method that distils graphs.
-        ipc: Samples per class.
+        ipc: Samples per class; 1 unless a fraction is given, and 0 then.
+        fraction: Fraction of the training samples that students are trained on in each epoch, without a set.
         ipc_per_class: Samples of some classes by the classes' names, or a CSV file of them with the head
             ``class,count``; all other classes have ``ipc``.
         imbalanced: ``keep`` takes all samples of the classes that have fewer than they should give; None
@@ -67,7 +68,8 @@ class CellSpec:
 
     method: str = ""
     dataset: str | Path | None = None
-    ipc: int = 1
+    ipc: int = None  # type: ignore[assignment]
+    fraction: float | None = None
     ipc_per_class: Mapping[str, int] | str | Path | None = None
     imbalanced: str | None = None
     protocol: str | None = None
@@ -83,7 +85,15 @@ class CellSpec:
     teacher: str | Path | None = None
 
     def __post_init__(self) -> None:
-        """Names the method that the dataset is distilled with, if none is named, and splits the classes."""
+        """Names the method that the dataset is distilled with, if none is named, and splits the classes.
+
+        Raises:
+            Refused: if the number of samples is given in two ways, or a fraction is none.
+        """
+        if self.fraction is not None:
+            _require_fraction(self.fraction, self.ipc, self.ipc_per_class, self.imbalanced)
+        if self.ipc is None:
+            object.__setattr__(self, "ipc", 1 if self.fraction is None else 0)
         if self.imbalanced not in (None, KEEP_ALL):
             raise unknown("treatment of small classes", self.imbalanced, [KEEP_ALL], setting="imbalanced")
         if isinstance(self.classes, str):
@@ -96,11 +106,11 @@ class CellSpec:
     @property
     def title(self) -> str:
         by_class = " (by class)" if self.ipc_per_class is not None or self.imbalanced else ""
-        ipc = "" if self.reference else f" ipc {self.ipc}{by_class}"
+        size = f"ipc {self.ipc}{by_class}" if self.fraction is None else f"{100 * self.fraction:g} %"
         more = "".join(f", {name}" for name in (self.protocol, self.student) if name)
         classes = "" if self.classes is None else f"[{','.join(self.classes)}]"
         augment = "" if self.augment is None else f"~{self.augment}"
-        return f"{self.method} {self.data}{classes}{augment}{ipc}{more}"
+        return f"{self.method} {self.data}{classes}{augment}{'' if self.reference else f' {size}'}{more}"
 
     @property
     def reference(self) -> bool:
@@ -109,6 +119,18 @@ class CellSpec:
     @property
     def data(self) -> str:
         return data_for(self.method) if self.dataset is None else str(self.dataset)
+
+
+def _require_fraction(fraction: float, *others: object) -> None:
+    """Refuses what is no fraction, and one beside another number of samples."""
+    if type(fraction) not in (int, float) or not 0 < fraction <= 1:
+        raise Refused("a fraction is above 0 and at most 1", setting="fraction", value=fraction)
+    if any(other not in (None, 0) for other in others):
+        raise Refused(
+            "the number of samples is given by a fraction or for each class, not by both",
+            setting="fraction",
+            value=fraction,
+        )
 
 
 def machine_named(device: str, budget: str | None = None) -> Machine:

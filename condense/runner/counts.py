@@ -22,7 +22,7 @@ def counts_of(cell: CellSpec, dataset: Dataset) -> tuple[int, ...] | None:
         Refused: if the file cannot be read, or names an unknown class or a count below 1.
     """
     spec = dataset.spec
-    if cell.ipc < 1:  # a method's `check` refuses it
+    if cell.ipc < 1:  # a fraction is given, or a method's `check` refuses it
         return None
     wanted = dict.fromkeys(spec.classes, cell.ipc)
     told = cell.ipc_per_class

@@ -11,17 +11,20 @@ from typing import Any
 
 from condense.data import Dataset, load_dataset, unmarked, whole_name
 from condense.distillation import Method, Recipe
+from condense.distillation.images.taught import teachers_of
 from condense.distillation.registry import build, changed, fitted
-from condense.distillation.run import COUNTS
+from condense.distillation.run import COUNTS, FRACTION
 from condense.errors import Refused, Remedy
 from condense.evaluation.kinds import KINDS, Setup, kind_of, require_fit
 from condense.files import home, require_writable
 from condense.networks import full_name
-from condense.protocol import PUBLISHED, REFERENCE_V1, Protocol, named_protocol
+from condense.protocol import PRUNE_V1, PUBLISHED, REFERENCE_V1, Protocol, named_protocol
 from condense.records.record import BY_CLASS, NO_STUDENT, WHOLE
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.counts import counts_of
 from condense.store import DistilledSet
+from condense.teachers import FIXED, fixed
+from condense.training.validation import VALIDATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +58,16 @@ class Job:
     results: Path | None = None
 
     @property
+    def trains(self) -> bool:
+        """Whether students are trained without a set."""
+        return self.method is not None and (self.cell.fraction is not None or not self.method.stores)
+
+    @property
     def draws(self) -> int:
-        return 1 if self.method is None else self.method.draws
+        """Number of sets, or of trainings: one for each evaluation seed, if the method draws at random."""
+        if self.method is None:
+            return 1
+        return min(self.method.draws, self.setups[0].protocol.seeds) if self.trains else self.method.draws
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -70,10 +81,22 @@ class Job:
         return tuple(range(self.cell.eval_seeds or available))
 
     @property
+    def teacher(self) -> str | None:
+        """Hash of the fixed teacher that the method itself takes for a training without a set, if it does."""
+        assert self.method is not None
+        data = self.dataset
+        return fixed(data.spec.name, data.train.hash).hash if FIXED in teachers_of(self.method) else None
+
+    @property
     def given(self) -> Mapping[str, object]:
         """Choices about the data that enter the run key, by name: see `RunSettings.given`."""
-        counts = {} if self.counts is None else {COUNTS: list(self.counts)}
-        return {**self.dataset.spec.given, **counts}
+        given = dict(self.dataset.spec.given)
+        if self.counts is not None:
+            given[COUNTS] = list(self.counts)
+        if self.trains:
+            choices = {FRACTION: self.cell.fraction, "teacher": self.teacher, "validation": VALIDATION}
+            given |= {name: value for name, value in choices.items() if value is not None}
+        return given
 
     def key(self, seed: int) -> str:
         """Returns the run key of the set with a distillation seed."""
@@ -119,6 +142,7 @@ def resolve(
         job = _with_method(job)
         require_writable(paths.out)
     if not evaluated:
+        _require_set(job)
         return job
     protocol = _protocol(job, made)
     if cell.eval_seeds is not None and not 1 <= cell.eval_seeds <= protocol.seeds:
@@ -198,13 +222,44 @@ def _with_method(job: Job) -> Job:
     if cell.teacher is not None:
         method, teachers = kind_of(dataset).with_teacher(method, Path(cell.teacher), dataset)
     counts = counts_of(cell, dataset)
-    method.require(dataset, cell.ipc, counts, teachers=teachers, cache=home())
+    if cell.fraction is None:
+        method.require(dataset, cell.ipc, counts, teachers=teachers, cache=home())
+    else:
+        method.check(dataset, 1, teachers=teachers, cache=home())
     # The named datasets have records whose keys hold these fields as they are.
     lowered = {} if spec.named else fitted(method, min(dataset.train.counts()), cell.params)
     method = changed(method, lowered)
     if bad := [seed for seed in cell.seeds or () if not 0 <= seed < 2**63]:
         raise Refused("a seed is a whole number from 0", setting="seed", value=bad[0])
-    return replace(job, method=method, recipe=recipe, teachers=teachers, fitted=lowered, counts=counts)
+    job = replace(job, method=method, recipe=recipe, teachers=teachers, fitted=lowered, counts=counts)
+    if job.trains:
+        _check_training(job)
+    return job
+
+
+def _check_training(job: Job) -> None:
+    """Refuses a method that cannot train students without a set, and more images than there are to choose."""
+    cell, method, spec = job.cell, job.method, job.dataset.spec
+    assert method is not None
+    if not method.trains:
+        reason = f"{method.title} makes sets of a number of {spec.kind} of each class, not of a fraction"
+        raise Refused(reason, setting="fraction", value=cell.fraction)
+    if (space := method.settings().get("pixel_space")) != "normalized":
+        raise Refused(f"without a set, students see normalized pixels, not {space} ones")
+    left = kind_of(job.dataset).without_validation(job.dataset).counts()
+    for name, asked, there in zip(spec.classes, job.counts or [cell.ipc] * len(left), left, strict=True):
+        if asked > there:
+            reason = f"class {name!r} of {spec.name} has {there} {spec.kind} to train on"
+            raise Refused(f"{reason}, not {asked}")
+
+
+def _require_set(job: Job) -> None:
+    """Refuses to store what is no set."""
+    if job.trains:
+        raise Refused(
+            f"{job.cell.title}: students are trained on the training images themselves, and no set is made",
+            remedies=[Remedy(settings={"method": job.cell.method}, command="run", effect="trains them")],
+        )
 
 
 def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
@@ -219,6 +274,8 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
     usual = kind.usual_protocol(made, job.dataset) if made is not None else spec.protocol
     if job.method is not None:
         usual = job.method.judged_by or usual
+    if cell.fraction is not None:
+        usual = PRUNE_V1.name
     name, what = cell.protocol or usual, cell.title if made is None else "the set"
     if name == PUBLISHED:
         own = made.content["protocol"] if made is not None else None
@@ -228,12 +285,20 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
         if published is None:
             raise Refused(
                 f"{what}: there is no published protocol for it",
-                remedies=[Remedy(settings={"protocol": spec.protocol}, effect="is the data's default")],
+                remedies=[Remedy(settings={"protocol": usual}, effect="is the data's default")],
             )
         return require_fit(published, job.dataset)
     protocol = require_fit(named_protocol(name), job.dataset)
     if protocol.whole:
         raise Refused(f"{what}: {name} judges references such as the whole training set, not sets")
+    if bool(protocol.pruned) != (cell.fraction is not None):
+        judged = "trainings on a fraction of the images" if protocol.pruned else "a number of images a class"
+        raise Refused(
+            f"{what}: {name} judges {judged}",
+            remedies=[Remedy(settings={"protocol": usual}, effect="judges it")],
+        )
+    if job.trains and protocol.labels not in (None, "fixed"):
+        raise Refused(f"{what}: {name} trains on labels of a set, and there is none")
     return protocol
 
 
@@ -243,7 +308,8 @@ def _students(job: Job) -> tuple[str, ...]:
         if cell.student is not None:
             raise Refused(f"{cell.method} trains no network", setting="student", value=cell.student)
         return (NO_STUDENT,)
-    students: tuple[str, ...] = kind.students if cell.student is None else (cell.student,)
+    usual: tuple[str, ...] = kind.students if cell.fraction is None else kind.pruned
+    students = usual if cell.student is None else (cell.student,)
     for student in students:
         kind.check_student(student, job.dataset)
     return tuple(map(full_name, students))

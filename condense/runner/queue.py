@@ -13,7 +13,7 @@ MAX_BYTES = 2**20
 """Largest queue that is read, in bytes."""
 MAX_CELLS = 100_000
 """Largest number of cells of a queue."""
-LISTS = ("dataset", "method", "ipc", "student")
+LISTS = ("dataset", "method", "ipc", "fraction", "student")
 """Fields of a cell that may be a list, which stands for one cell for each item."""
 
 
@@ -21,7 +21,7 @@ def read_queue(path: Path) -> list[CellSpec]:
     """Reads the cells of a queue, in its order.
 
     Each ``[[cell]]`` table holds fields of `condense.runner.cell.CellSpec`. A table with a list for
-    ``dataset``, ``method``, ``ipc`` or ``student`` stands for one cell for each item of the list.
+    ``dataset``, ``method``, ``ipc``, ``fraction`` or ``student`` stands for one cell for each item.
 
     Raises:
         Refused: if the file is missing or is not TOML, or a table holds an unknown field or a wrong value.
@@ -70,6 +70,8 @@ def _wanted(name: str, value: object) -> str | None:
         return None  # `counts_of` checks what it holds
     if name == "classes" and isinstance(value, list):
         return None if all(isinstance(one, str) for one in value) else "text, or a list of texts"
+    if name == "fraction":
+        return None if type(value) in (int, float) else "a number"
     others: dict[str, tuple[type, str]] = {
         "params": (dict, "a table"),
         "skip_unreadable": (bool, "a boolean"),

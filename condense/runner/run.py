@@ -7,25 +7,29 @@ writes one result under a name made of those values, and may be repeated without
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
-from condense.distillation.engine import clean, distill, run_lock
+from condense.distillation.engine import choose, clean, distill, run_lock, run_settings
 from condense.errors import Refused, Remedy
 from condense.evaluation.evaluate import (
     data_used,
     evaluate_reference,
     evaluate_set,
+    evaluate_training,
+    paper,
     say,
     tell_notes,
     tidy_record,
 )
 from condense.evaluation.kinds import kind_of
-from condense.files import locked, tidy
+from condense.files import home, locked, tidy
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
 from condense.runner.baselines import beside, draws_of, of_equal_bytes
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import Job, resolve
 from condense.store import DistilledSet, load
+from condense.store.manifest import ChainLinkPart
 
 
 def run_cell(
@@ -106,6 +110,8 @@ def run_job(job: Job, machine: Machine) -> list[Record]:
             for setup in job.setups
         ]
     say_settings(job)
+    if job.trains:
+        return [record for seed in job.seeds for record in _trained(job, seed, machine)]
     records = []
     for seed in job.seeds:
         made: DistilledSet | None = None
@@ -124,6 +130,31 @@ def run_job(job: Job, machine: Machine) -> list[Record]:
                 made, folder = make_set(job, seed, machine)
                 say(f"set: {folder}")
             records.append(evaluate_set(made, setup, missing, results, machine))
+    return records
+
+
+def _trained(job: Job, seed: int, machine: Machine) -> list[Record]:
+    """Trains the students of a job that makes no set, on images that are chosen with a seed."""
+    blanks, seeds, results = blank_records(job, seed), job.eval_seeds(seed), job.results
+    stored = [found for blank in blanks if (found := stored_record(blank, results)) is not None]
+    full = len(stored) == len(blanks) and all(one.has(number) for one in stored for number in seeds)
+    if full and results is not None:
+        for record in stored:
+            say(f"up to date: {record.path(results)}")
+            tidy_record(record, results, machine.device)
+        clean(job.key(seed))
+        return stored
+    method, dataset = cast(Any, job.method), cast(Any, job.dataset)
+    settings = run_settings(
+        method, dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine, cache=home(),
+        teachers=job.teachers, given=job.given,
+    )  # fmt: skip
+    chosen, run = choose(method, dataset, settings)
+    records = [
+        evaluate_training(blank, chosen, run.seconds, setup, seeds, results, machine)
+        for blank, setup in zip(blanks, job.setups, strict=True)
+    ]
+    run.done()
     return records
 
 
@@ -171,12 +202,16 @@ def blank_records(job: Job, seed: int) -> list[Record]:
     """Returns, for each setup, a record that has the evaluation key of a job's set and no entries."""
     assert job.method is not None
     kind = kind_of(job.dataset)
+    chain = cast(tuple[ChainLinkPart, ...], tuple(job.method.chain()))
+    source = job.recipe.cited_by(job.method) if job.recipe else None
     return [
         Record(
-            kind="set", key=job.key(seed), dataset=data_used(job.dataset), ipc=job.cell.ipc, seed=seed,
-            method=MethodUsed(name=job.method.title, chain=()), set=None, student=setup.student,
-            space=kind.space_of_method(job.method, setup.protocol), protocol=setup.protocol,
-            teacher=job.labeller, asked=job.counts or (),
+            kind="training" if job.trains else "set", key=job.key(seed), dataset=data_used(job.dataset),
+            ipc=job.cell.ipc, fraction=job.cell.fraction, seed=seed,
+            method=MethodUsed(name=job.method.title, chain=chain, source=source), set=None,
+            student=setup.student, space=kind.space_of_method(job.method, setup.protocol),
+            protocol=setup.protocol, teacher=job.labeller, asked=job.counts or (),
+            paper=paper(job.dataset, job.method.title, job.cell.ipc, setup.student) if job.trains else None,
         )
         for setup in job.setups
     ]  # fmt: skip

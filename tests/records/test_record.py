@@ -79,7 +79,7 @@ def test_what_only_graphs_have_stays_out_of_the_file_of_images(made: Make) -> No
 def training(made: Make) -> Record:
     """A record of students that were trained on a tenth of the training images, and on the way measured."""
     curve = tuple(CurvePoint(step=step, seconds=step / 2, accuracy=10.0 * step) for step in (1, 5))
-    used = TrainingUsed(bytes=6500, images=100, whole=True, steps=5)
+    used = TrainingUsed(bytes=6500, images=100, whole=True, steps=5, seconds=1.5)
     record = made("rs2", ipc=0, kind="training")
     entries = tuple(replace(entry, curve=curve) for entry in record.entries)
     return replace(record, fraction=0.1, training=used, entries=entries)
@@ -90,7 +90,10 @@ def test_a_training_without_a_set_reads_back_as_it_was_written(made: Make, tmp_p
     path = record.write(tmp_path)
     assert read_record(path) == record and path.name.startswith("rs2-fraction0.1-seed0-hard-v1-convnet-")
     told = plain(record)
-    assert told["training"] == {"bytes": 6500, "images": 100, "whole": True, "steps": 5}
+    assert told["training"] == {"bytes": 6500, "images": 100, "whole": True, "steps": 5} | {
+        "seconds": 1.5,
+        "teacher": None,
+    }
     assert told["entries"][0]["curve"][1] == {"step": 5, "seconds": 2.5, "accuracy": 50.0}
     untold = plain(made())
     assert not {"fraction", "training"} & set(untold) and "curve" not in untold["entries"][0]

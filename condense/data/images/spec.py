@@ -95,6 +95,11 @@ class Images(Samples):
         """Returns the same images on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
+    def select(self, positions: Int64[Tensor, " m"]) -> "Images":
+        """Returns some of the uint8 images, with a hash of their own."""
+        positions = positions.to(self.labels.device)
+        return Images.of(self.images[positions], self.labels[positions], self.num_classes)
+
     def only(self, labels: Sequence[int]) -> "Images":
         """Returns the uint8 images of some classes: see `Samples.only`."""
         positions, numbers = self._chosen(labels)
