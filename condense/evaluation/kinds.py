@@ -206,7 +206,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
         machine: Machine,
     ) -> Trial:
         data, protocol, device = setup.dataset, setup.protocol, machine.device
-        own = made if isinstance(made, ImageSet) else None
+        own = None if isinstance(made, SampledImages) else made
         labeller = None if teacher is None else labelled_by(teacher, protocol, own)
         pixels = data.space(self.space)
         if made is None:
