@@ -65,6 +65,8 @@ METHODS_MAY_IMPORT = {
     "condense.distillation.graphs.gradients", "condense.distillation.graphs.itemsets",
     "condense.distillation.graphs.thresholds", "condense.distillation.graphs.trees",
     "condense.distillation.images.crops",
+    "condense.distillation.images.sampling", "condense.distillation.robust_sampling",
+    "condense.distillation.scored",
     "condense.distillation.images.taught", "condense.distillation.inversion.invert",
     "condense.distillation.inversion.protocols", "condense.distillation.matching.trajectory",
     "condense.distillation.matching.unrolled",

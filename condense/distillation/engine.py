@@ -17,7 +17,7 @@ from condense.files import home, locked, locked_if_free, require_writable, tidy
 from condense.resources import Machine, keep_freed_memory
 from condense.store import DistilledSet
 from condense.training.checkpoint import Checkpoints
-from condense.training.validation import without_validation
+from condense.training.validation import parted, without_validation
 
 
 def distill(
@@ -119,6 +119,7 @@ def choose(
     keep_freed_memory()
     with run_lock(settings.key, settings.title, settings.machine, settings.cache):
         train, run = method.start(replace(dataset, train=without_validation(dataset.train)), settings)
+        run.kept, _ = parted(dataset.train)
         return method.sampling(train, run), run
 
 

@@ -297,6 +297,8 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
             f"{what}: {name} judges {judged}",
             remedies=[Remedy(settings={"protocol": usual}, effect="judges it")],
         )
+    if job.trains and protocol.online and job.method is not None and teachers_of(job.method):
+        raise Refused(f"{what}: under {name} a teacher labels already, and the method has one of its own")
     if job.trains and protocol.labels not in (None, "fixed"):
         raise Refused(f"{what}: {name} trains on labels of a set, and there is none")
     return protocol

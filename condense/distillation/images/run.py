@@ -60,6 +60,7 @@ class ImageRun(Run[ImageSpec]):
     Attributes:
         space: The method's pixel space.
         view: The transformation through which the method sees its synthetic set.
+        kept: Positions, in the training split, of the images that the method is given; None for all.
         strategy: The operations that the method augments with (`condense.augment.dsa`).
         expert_strategy: The operations that experts are trained with.
     """
@@ -69,6 +70,7 @@ class ImageRun(Run[ImageSpec]):
         spec = settings.spec
         self.space, self.strategy, self.expert_strategy = space, spec.dsa, spec.dsa
         self.view: View = IdentityView()
+        self.kept: Int[Tensor, " n"] | None = None
         self._normalized = affine("normalized", spec.mean, spec.std).to(self.device)
         self._teacher: Teacher | None = None
         self._shards = settings.folder / "replay"
