@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from condense.board.cells import TableCell
-from condense.board.tables import Key, Row, Table
+from condense.board.tables import FILLED, Key, Row, Table
 from condense.records.equal_bytes import LONGEST, Pace, rung
 
 RANDOM = "random_subset"
@@ -39,7 +39,7 @@ class EqualBytes:
     def __init__(self, tables: Sequence[Table]) -> None:
         found: dict[tuple[tuple[str, str, str], str], dict[int, TableCell]] = defaultdict(dict)
         for table in tables:
-            if not table.key.filled or table.key.protocol != table.layout.protocol:
+            if table.key.filled != FILLED or table.key.protocol != table.layout.protocol:
                 continue
             for row in table.rows:
                 for column, cell in row.cells.items() if _is_baseline(row) else ():

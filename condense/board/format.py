@@ -75,6 +75,8 @@ def settings_text(rows: Iterable[Row]) -> str:
     for (method, told), records in sorted(lines.items()):
         ipcs = ", ".join(str(ipc) for ipc in sorted({record.ipc for record in records}))
         what = "IPC" if records[0].room is None else "bytes"
+        if records[0].fraction is not None:
+            what, ipcs = "%", ", ".join(f"{part:g}" for part in sorted({100 * r.fraction for r in records}))
         sets = f"{what} {ipcs}, seed {_ranges(record.seed for record in records)}"
         where = records[0].protocol if records[0].reference else sets
         text += f"- {method}, {where}{': ' if told else ''}{told}\n"
@@ -137,6 +139,13 @@ def sizes(cells: Sequence[TableCell | None], samples: str) -> str:
         for part in [samples, "labels", *sorted(others)]
     ]
     return " + ".join(texts)
+
+
+def touched(cells: Sequence[TableCell | None]) -> str:
+    """Returns the bytes that trainings without a set read, by cell: ``1.5/7.8 MB``, or ``whole set``."""
+    if all(cell is None or cell.largest("touched_whole") is True for cell in cells):
+        return "whole set"
+    return bytes_text([cell.largest("touched") if cell else None for cell in cells])
 
 
 def bytes_text(sizes: Sequence[int | None]) -> str:

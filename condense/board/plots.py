@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from condense.board.cells import TableCell
 from condense.board.format import unit_for
-from condense.board.tables import Key, Row, Table, gather
+from condense.board.tables import FRACTIONS, Key, Row, Table, gather
 from condense.files import digest, write_atomic
 from condense.records.record import WHOLE, safe_name
 
@@ -45,7 +45,7 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
     Returns:
         The files written: two for each table, ``...-ipc.png`` and ``...-bytes.png``.
     """
-    tables = [table for table in gather(entries) if table.ipcs]
+    tables = [table for table in gather(entries) if table.ipcs and table.key.filled != FRACTIONS]
     names = [_name(table.key, full=False) for table in tables]
     paths = []
     for table, name in zip(tables, names, strict=True):

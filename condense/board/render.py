@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from condense.board.cells import TableCell
 from condense.board.extras import Extras
 from condense.board.format import (
     bytes_text,
@@ -23,10 +24,23 @@ from condense.board.format import (
     sizes,
     sources_text,
     teacher_text,
+    touched,
     units,
 )
 from condense.board.significance import Place, table_letters
-from condense.board.tables import EVERYWHERE, Column, Key, Row, Table, gather, published, superseded
+from condense.board.tables import (
+    EVERYWHERE,
+    FRACTIONS,
+    PARTS,
+    Column,
+    Key,
+    Layout,
+    Row,
+    Table,
+    gather,
+    published,
+    superseded,
+)
 from condense.protocol import PROJECTED_V1, SUPERSEDED
 from condense.records.record import BASELINES, NO_DISTILLATION, WHOLE
 
@@ -56,6 +70,9 @@ finds any other change. `plots/` shows the same numbers as curves.
   needs the same sets under `hard-v1` with hard labels, random images in the same table, and the whole
   training set; ARS needs the sets and the random images under `hard-plain-v1` or `soft-plain-v2` too. Where a
   part was not run there is a `-`, and where no row has all of them no column.
+- A row marked `(no set: whole data touched)` is a training on real images that reads the whole training
+  split, for as many steps as the sets beside it. Trainings on a fraction of the images have tables of their
+  own, whose columns are fractions and whose `bytes` are those that a student reads.
 - `[...]` is the paper's number under the paper's own protocol; its source is listed below the table. A
   dagger † marks a number that was not verified at its source.
 - A table holds one dataset, one protocol, one student network, one pixel space and one teacher. The digits
@@ -102,6 +119,9 @@ images: stored, or stored->decoded""",
 rows of one IPC that share a letter do not differ at 95 % (Welch, Holm over the table)""",
 }
 """The legend of a table in the terminal, by what its columns are."""
+
+NO_SET = " (no set: whole data touched)"
+"""What marks a row among sets whose students read the whole training split."""
 
 MEASURES = {True: "ROC-AUC ± half-width / accuracy", False: "accuracy ± half-width"}
 """What the cells of a table of graphs show, by whether the graphs have a ROC curve."""
@@ -209,13 +229,14 @@ def _ranked(table: Table, extras: Extras, sources: list[str]) -> tuple[list[str]
         cells = [row.at(column) for column in columns]
         told = [cell for cell in cells if cell] if students else cells[:1] if row.reference else cells
         sets = [row.sets if row.cells else None] if students else told
-        texts = [f"*{row.name}*" if row.baseline else row.name]
+        plain = row.name + NO_SET * (row.touches_all and not table.key.filled)
+        texts = [f"*{plain}*" if row.baseline else plain]
         texts += [str(row.ipc or "-") if students else row.labels or "-"]
         letters = [told_apart.get(Place(number.get(row, -1), column), "") for column in columns]
         texts += [
             score_and_paper(cell, told) if cell else "-" for cell, told in zip(cells, letters, strict=True)
         ]
-        texts += [joined(units, told), joined(counts, sets), sizes(sets, layout.samples)]
+        texts += [joined(units, told), joined(counts, sets), _bytes(row, sets, layout)]
         texts += [joined(dense_bytes, sets)] * layout.dense
         texts += [size_correlations(row, layout.pooled)] * sizes_told
         texts += [extra.get(row, "-") for extra in more.values()]
@@ -225,10 +246,18 @@ def _ranked(table: Table, extras: Extras, sources: list[str]) -> tuple[list[str]
     return head + ["source"] * papers, rows
 
 
+def _bytes(row: Row, cells: Sequence[TableCell | None], layout: Layout) -> str:
+    """Returns the size of the sets of a row, or what its trainings without a set read."""
+    trained = row.cells and any(record.touched is not None for record in row.sets.records)
+    return touched(cells) if trained else sizes(cells, layout.samples)
+
+
 def _sized(table: Table, name: Column) -> str:
     """Returns the head of a column of images: the IPC of its sets, or the bytes that they fill."""
     if not name:
         return "any IPC"
+    if table.key.filled == FRACTIONS:
+        return f"{100 * int(name) / PARTS:g} %"
     return bytes_text([int(name)]) if table.key.filled else f"IPC {name}"
 
 

@@ -121,6 +121,10 @@ KEY = [field if field != "student" else "table_student" for field in Key._fields
 """The columns of prepared entries that hold a table's key."""
 FILLED = ", sets that fill a number of bytes"
 """What the titles of tables of such sets end with."""
+FRACTIONS = ", by the fraction of the training images"
+"""What the titles of tables of trainings on a fraction of the training images end with."""
+PARTS = 10_000
+"""In place of an IPC, fractions are counted in hundredths of a percent."""
 APART = [*KEY, "student"]
 """The columns by which references are told apart."""
 
@@ -146,6 +150,11 @@ class Row:
     @property
     def baseline(self) -> bool:
         return self.method.partition("+")[0] in BASELINES
+
+    @property
+    def touches_all(self) -> bool:
+        """Whether its students read the whole training split, without a set."""
+        return any(record.touched_whole is True for record in self.sets.records)
 
     @property
     def labels(self) -> str:
@@ -289,14 +298,15 @@ def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
     shown = entries.sort_values(["seed", "record_key", "eval_seed"], ignore_index=True)
     single = shown["kind"].map({kind: layout.across == "ipc" for kind, layout in LAYOUTS.items()})
     student = shown["student"].where(single.astype(bool), "")
-    filled = shown["room"].notna()
-    shown = shown.assign(ipc=shown["room"].fillna(shown["ipc"]).astype("int64"))
+    filled, share = shown["room"].notna(), shown["fraction"].notna()
+    parts = (shown["fraction"] * PARTS).round().astype("Int64")
+    shown = shown.assign(ipc=shown["room"].fillna(parts).fillna(shown["ipc"]).astype("int64"))
     known = shown.astype(object).where(shown.notna(), None)
     entry = pd.Series(list(known.itertuples(index=False, name="Entry")), dtype=object)
     shown = shown.assign(
         teacher=shown["teacher"].fillna(""),
         asked=shown["asked"].fillna(""),
-        filled=filled.map({True: FILLED, False: ""}),
+        filled=filled.map({True: FILLED, False: ""}).where(~share, FRACTIONS),
         table_student=student,
         entry=entry,
     )
