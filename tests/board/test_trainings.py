@@ -14,7 +14,7 @@ Make = Callable[..., Record]
 
 
 def training(record: Record, fraction: float | None, size: int, whole: bool) -> Record:
-    read = TrainingUsed(bytes=size, images=size // 10, whole=whole, steps=100)
+    read = TrainingUsed(bytes=size, images=size // 10, whole=whole, steps=100, seconds=1.0)
     ipc = record.ipc if fraction is None else 0
     return replace(record, kind="training", set=None, fraction=fraction, training=read, ipc=ipc)
 
