@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from condense.board.break_even import break_even
 from condense.board.equal_bytes import Equal, EqualBytes
 from condense.board.format import score
 from condense.board.robust import Estimate, RobustScores
@@ -21,7 +22,7 @@ class Extras:
 
     def columns(self, table: Table) -> Mapping[str, Mapping[Row, str]]:
         """Returns the texts of each column of a table by its head; a column without any is left out."""
-        columns = {**self._equal_column(table), **self._robust_columns(table)}
+        columns = {**self._equal_column(table), **self._robust_columns(table), **_paid(table)}
         return {head: texts for head, texts in columns.items() if texts}
 
     def _equal_column(self, table: Table) -> Mapping[str, Mapping[Row, str]]:
@@ -44,6 +45,20 @@ class Extras:
                 if any(estimates):
                     found[head][row] = " / ".join(map(_estimate, estimates))
         return found
+
+
+def _paid(table: Table) -> Mapping[str, Mapping[Row, str]]:
+    """Returns the column of trainings after which sets of images have paid for themselves."""
+    texts: dict[Row, str] = {}
+    for row in table.rows if table.layout.across == "ipc" and not table.key.filled else ():
+        found = []
+        for ipc in table.ipcs:
+            others = [other.at(ipc) for other in table.rows if other.reference or other.touches_all]
+            cell = None if row.reference or row.touches_all else row.cells.get(ipc)
+            found.append(break_even(cell, [one for one in others if one]) if cell else None)
+        if any(found):
+            texts[row] = " / ".join("-" if one is None else str(one[0] or "never") for one in found)
+    return {"pays after trainings": texts}
 
 
 def _baseline(found: Equal | None) -> str:

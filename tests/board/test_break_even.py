@@ -1,0 +1,49 @@
+"""Break-even: times to an accuracy, the number of trainings, and that unlike machines are not compared."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from condense.board.break_even import seconds_to, trainings_until_paid
+from condense.board.render import render
+from condense.protocol import WHOLE_V1
+from condense.records.frame import frame
+from condense.records.parts import CurvePoint
+from condense.records.record import Record
+from tests.board.markdown import rows
+
+Make = Callable[..., Record]
+
+
+def with_curve(record: Record, points: list[tuple[float, float]], device: str = "cpu") -> Record:
+    curve = tuple(CurvePoint(step=n, seconds=s, accuracy=a) for n, (s, a) in enumerate(points))
+    return replace(record, entries=tuple(replace(one, curve=curve, device=device) for one in record.entries))
+
+
+def test_the_time_is_that_of_the_first_point_that_is_as_accurate() -> None:
+    curve = [(1, 5.0, 40.0), (2, 10.0, 60.0), (3, 15.0, 55.0)]
+    assert seconds_to(curve, 60.0) == 10.0 and seconds_to(curve, 41.0) == 10.0
+    assert seconds_to(curve, 60.1) is None
+
+
+def test_a_set_has_paid_once_all_its_trainings_with_it_took_no_longer() -> None:
+    for distil, mine, other in ((100.0, 2.0, 12.0), (101.0, 2.0, 12.0), (0.0, 1.0, 2.0)):
+        count = trainings_until_paid(distil, mine, other)
+        assert count is not None and distil + count * mine <= count * other
+        assert count == 1 or distil + (count - 1) * mine > (count - 1) * other
+    assert trainings_until_paid(10.0, 5.0, 5.0) is None
+
+
+def test_the_board_tells_the_number_of_trainings(made: Make) -> None:
+    def told(*records: Record) -> str | None:
+        found = rows(render(frame(list(records))))
+        head = "pays after trainings"
+        return found["dm"][found["method"].index(head)] if head in found["method"] else None
+
+    mine = with_curve(made(), [(1.0, 50.0), (2.0, 70.0)])  # distilled in 2 s
+    plain = made("whole", ipc=0, kind="reference", protocol=WHOLE_V1)
+    assert told(mine, with_curve(plain, [(1.0, 60.0), (2.5, 80.0)])) == "4"  # 2 s over a gain of 0.5 s
+    assert told(mine, with_curve(plain, [(1.0, 60.0), (1.5, 80.0)])) == "never"
+    assert told(mine, with_curve(plain, [(1.0, 60.0), (2.5, 69.0)])) == "1", "the whole set never gets there"
+    for others in (plain, with_curve(plain, [(2.5, 80.0)], device="gpu")):
+        assert told(mine, others) is None
+    assert told(made(), with_curve(plain, [(2.5, 80.0)])) is None
