@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -120,8 +120,9 @@ class Options:
 
         if self.method == "":  # which stands for the default in a cell
             raise Refused("an empty name is no method", setting="method", value="")
+        number: dict[str, Any] = {} if self.ipc is None else {"ipc": self.ipc}
         return CellSpec(
-            method=reference or self.method or "", ipc=cast(int, self.ipc), fraction=self.fraction,
+            **number, method=reference or self.method or "", fraction=self.fraction,
             ipc_per_class=self.ipc_per_class, imbalanced=self.imbalanced, dataset=self.dataset,
             size=self.size, skip_unreadable=self.skip_unreadable, undirected=self.undirected,
             classes=self.classes,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import pandas as pd
 
@@ -173,8 +173,9 @@ def run(
         Refused: if this cannot work.
         Stopped: if the budget runs out.
     """
+    number: dict[str, Any] = {} if ipc is None else {"ipc": ipc}
     cell = CellSpec(
-        method=method or "", dataset=dataset, ipc=cast(int, ipc), fraction=fraction,
+        **number, method=method or "", dataset=dataset, fraction=fraction,
         ipc_per_class=ipc_per_class, imbalanced=imbalanced,
         protocol=protocol, student=student, size=size, skip_unreadable=skip_unreadable,
         undirected=undirected, classes=classes, augment=augment, seeds=None if seed is None else (seed,),

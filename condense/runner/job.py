@@ -266,7 +266,7 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
     cell, spec, kind = job.cell, job.dataset.spec, kind_of(job.dataset)
     if cell.reference:
         usual = kind.whole if cell.method == WHOLE else REFERENCE_V1.name
-        protocol = require_fit(named_protocol(cell.protocol or usual), job.dataset)
+        protocol = require_fit(named_protocol(usual if cell.protocol is None else cell.protocol), job.dataset)
         if not protocol.whole or (protocol.name == REFERENCE_V1.name) != (cell.method != WHOLE):
             what = "the whole training set" if cell.method == WHOLE else cell.method
             raise Refused(f"{what} is judged by {usual}, not by {protocol.name}")
@@ -276,7 +276,7 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
         usual = job.method.judged_by or usual
     if cell.fraction is not None:
         usual = PRUNE_V1.name
-    name, what = cell.protocol or usual, cell.title if made is None else "the set"
+    name, what = usual if cell.protocol is None else cell.protocol, cell.title if made is None else "the set"
     if name == PUBLISHED:
         own = made.content["protocol"] if made is not None else None
         published = job.recipe.protocol if job.recipe else None
