@@ -140,7 +140,7 @@ def test_teacher_logits_of_half_precision_are_widened_and_move() -> None:
     assert moved.temperature == 20.0 and moved.squared
 
 
-def test_the_loss_of_projected_labels_is_the_mean_square_and_the_weighed_loss_of_the_ids() -> None:
+def test_the_loss_of_projected_labels_adds_a_weighed_loss_of_the_ids() -> None:
     z, y, ids = logits(7, 4), 0.5 - logits(7, 4).flip(0), torch.tensor([0, 1, 2, 3, 3, 0, 1])
     order = torch.tensor([6, 0, 1, 3, 5, 4, 2])
     mixed = Mixed(Hard(ids), Hard(ids[order]), 0.3)
