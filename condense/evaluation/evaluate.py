@@ -235,6 +235,7 @@ def _recorded(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         auc=outcome.auc,
         size_correlation=outcome.size_correlation,
+        curve=outcome.curve,
     )
     record = record.with_entry(entry)
     auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "

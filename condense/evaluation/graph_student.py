@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from condense.data import Graphs, GraphSpec
 from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused
+from condense.evaluation.curve import Curve
 from condense.evaluation.epochs import Epochs
 from condense.evaluation.student import Score, Student, make_optimizer
 from condense.networks import GraphNetwork, build_graph_network, in_graph_chunks
@@ -100,7 +101,8 @@ class GraphStudent(Student[GraphNetwork]):
     def device(self) -> torch.device:
         return self.test.labels.device
 
-    def train(self, network: GraphNetwork, loop: Loop) -> GraphNetwork:
+    def train(self, network: GraphNetwork, loop: Loop, curve: Curve | None = None) -> GraphNetwork:
+        del curve  # graphs have validation graphs of their own
         protocol = self.protocol
         assert protocol.lr is not None and protocol.steps is not None
         optimizer = make_optimizer(network, protocol.lr, protocol)

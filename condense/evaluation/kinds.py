@@ -37,7 +37,7 @@ from condense.resources import Machine
 from condense.store import GraphSet, ImageSet
 from condense.store.graphs.codec import as_pairs, narrowed
 from condense.teachers import Teacher, fixed, keep_teacher, read_teacher
-from condense.training.validation import without_validation
+from condense.training.validation import validation, without_validation
 
 Trial = Callable[[int, Path | None], Outcome]
 """Trains and tests the student of an evaluation seed; its own folder, if it is given, keeps checkpoints."""
@@ -208,7 +208,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
         data, protocol, device = setup.dataset, setup.protocol, machine.device
         own = None if isinstance(made, SampledImages) else made
         labeller = None if teacher is None else labelled_by(teacher, protocol, own)
-        pixels = data.space(self.space)
+        pixels, measured = data.space(self.space), made is not None or bool(protocol.validation)
         if made is None:
             train = self.without_validation(data) if protocol.validation else data.train
             source: ImageSource = WholeImages(train.to(device).in_space(pixels.to(device)))
@@ -227,6 +227,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             test=data.test.to(device).in_space(pixels.to(device)),
             spec=data.spec,
             labeller=labeller,
+            validation=validation(data.train).to(device).in_space(pixels.to(device)) if measured else None,
         ).outcome
 
     def with_teacher(

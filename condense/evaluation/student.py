@@ -20,9 +20,11 @@ from torch.optim import Optimizer
 from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.errors import Refused
+from condense.evaluation.curve import Curve, measured_at
 from condense.evaluation.epochs import Epochs
 from condense.networks import Network, build_network
 from condense.protocol import BY_STEPS, Protocol
+from condense.records.record import CurvePoint
 from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
 from condense.training.loop import Loop, State
@@ -114,18 +116,19 @@ class Score(NamedTuple):
 class Outcome:
     """The result of one student: the parts of a `Score`, and the seconds of training and testing.
 
-    The seconds are those over all restarts.
+    The seconds are those over all restarts, without those of measuring the curve.
     """
 
     accuracy: float
     seconds: float
     auc: float | None = None
     size_correlation: float | None = None
+    curve: tuple[CurvePoint, ...] = ()
 
     @classmethod
-    def of(cls, score: Score, seconds: float) -> "Outcome":
+    def of(cls, score: Score, seconds: float, curve: tuple[CurvePoint, ...] = ()) -> "Outcome":
         """Returns the outcome of a training and test that took some seconds."""
-        return cls(score.accuracy, seconds, score.auc, score.size_correlation)
+        return cls(score.accuracy, seconds, score.auc, score.size_correlation, curve)
 
 
 def _groups(network: nn.Module, protocol: Protocol) -> list[dict[str, object]]:
@@ -199,12 +202,13 @@ class Student(ABC, Generic[N]):
         keep_freed_memory()
         self.check()
         try:
-            score = self.score(self.train(self.build(rng), loop))
+            curve = self.curve(loop)
+            score = self.score(self.train(self.build(rng), loop, curve))
         except Refused:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-        return Outcome.of(score, loop.seconds)
+        return Outcome.of(score, loop.seconds, tuple(curve.points) if curve else ())
 
     @property
     @abstractmethod
@@ -219,13 +223,18 @@ class Student(ABC, Generic[N]):
     def build(self, rng: torch.Generator) -> N:
         """Builds the network with weights that the generator draws."""
 
+    def curve(self, loop: Loop) -> Curve | None:
+        """Returns what measures the student on the way; None if nothing does."""
+        return None
+
     @abstractmethod
-    def train(self, network: N, loop: Loop) -> N:
+    def train(self, network: N, loop: Loop, curve: Curve | None = None) -> N:
         """Trains the network.
 
         Args:
             network: The fresh network.
             loop: The loop of the training. Its generator draws everything that is random.
+            curve: Measures the network on the way.
 
         Returns:
             The network to be tested.
@@ -245,12 +254,17 @@ class ImageStudent(Student[Network]):
         test: The test images in the evaluation space. They are read after the last step.
         spec: The description of the dataset.
         labeller: Gives each batch its labels if the protocol leaves that to a teacher.
+        validation: Training images in the evaluation space, on which they are measured on the way.
     """
 
     source: ImageSource
     test: Images
     spec: ImageSpec
     labeller: Labeller | None = None
+    validation: Images | None = None
+
+    def curve(self, loop: Loop) -> Curve | None:
+        return None if self.validation is None else Curve(self.validation, loop)
 
     def check(self) -> None:
         if self.protocol.online and self.labeller is None:
@@ -267,7 +281,7 @@ class ImageStudent(Student[Network]):
     def device(self) -> torch.device:
         return self.test.images.device
 
-    def train(self, network: Network, loop: Loop) -> Network:
+    def train(self, network: Network, loop: Loop, curve: Curve | None = None) -> Network:
         protocol, rng = self.protocol, loop.rng
         augment = named_augmentation(protocol.augment, self.spec.dsa)
         lr = learning_rate(self.source, protocol)
@@ -279,6 +293,10 @@ class ImageStudent(Student[Network]):
         batches = Epochs(draw, self.source.batches_in_epoch(protocol), rng)
         state: State = {"network": network, "optimizer": optimizer, "batches": batches}
         steps = epochs * batches.per_epoch
+        points: tuple[int, ...] = ()
+        if curve is not None:
+            points = measured_at(steps, epochs * len(self.source), len(curve.validation))
+            state["curve"] = curve
         for step in loop.steps(steps, state, "train", last=True):
             epoch, batch = divmod(step, batches.per_epoch)
             if batch == 0:
@@ -295,6 +313,8 @@ class ImageStudent(Student[Network]):
             if self.labeller is not None:
                 target = self.labeller(images, target)
             loop.log(loss=train_step(network, optimizer, images, target))
+            if curve is not None and step + 1 in points:
+                curve.measure(network, step + 1)
         return network
 
     def score(self, network: Network) -> Score:

@@ -26,3 +26,8 @@ def parted(train: Images) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " v"]]:
 def without_validation(train: Images) -> Images:
     """Returns the images that are not in the validation part, with a hash of their own."""
     return train.select(parted(train)[0])
+
+
+def validation(train: Images) -> Images:
+    """Returns the images of the validation part."""
+    return train.select(parted(train)[1])
