@@ -104,7 +104,7 @@ def test_runs_that_share_experts_train_them_once(tmp_path: Path) -> None:
 
 def test_labels_can_be_stored_by_several_processes_at_once(tmp_path: Path) -> None:
     place = Place(tmp_path / "place")
-    elsewhere = command("dm+fkd", "--out", "elsewhere")
+    elsewhere = command("dm+fkd", "--out", "elsewhere", "--results", "records/elsewhere")
     place.end([place.start(*words) for words in (command("dm+fkd"), command("dm+fkd"), elsewhere)])
     made = [path.parent.name for path in place.folder.glob("*/*/set.json")]
     assert len(made) == 2 and len(set(made)) == 1
