@@ -19,7 +19,7 @@ from torch import Tensor
 
 from condense.data import Images
 from condense.distillation import ImageRun, register
-from condense.distillation.scored import ScoredCoreset, errors_and_norms
+from condense.distillation.scored import ScoredCoreset
 
 
 @register
@@ -34,9 +34,4 @@ class EL2N(ScoredCoreset):
 
     def score(self, train: Images, run: ImageRun) -> Float[Tensor, " n"]:
         """Averages the lengths of the errors over the networks."""
-        lengths = [
-            errors_and_norms(network, train.images, train.labels)[0]
-            for states in self.snapshots(train, run, since=self.epochs)
-            for network in states
-        ]
-        return torch.stack(lengths).mean(0)
+        return torch.stack([errors for errors, _ in self.errors_and_norms(train, run)]).mean(0)

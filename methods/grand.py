@@ -19,7 +19,7 @@ from torch import Tensor
 
 from condense.data import Images
 from condense.distillation import ImageRun, register
-from condense.distillation.scored import ScoredCoreset, errors_and_norms
+from condense.distillation.scored import ScoredCoreset
 
 
 @register
@@ -34,9 +34,4 @@ class GraNd(ScoredCoreset):
 
     def score(self, train: Images, run: ImageRun) -> Float[Tensor, " n"]:
         """Averages the norms of the gradients over the networks."""
-        norms = [
-            torch.mul(*errors_and_norms(network, train.images, train.labels))
-            for states in self.snapshots(train, run, since=self.epochs)
-            for network in states
-        ]
-        return torch.stack(norms).mean(0)
+        return torch.stack([errors * norms for errors, norms in self.errors_and_norms(train, run)]).mean(0)

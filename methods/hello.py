@@ -46,7 +46,6 @@ nobody has the encoder; at many images per class, where the paper's own results 
 shows what the labels are worth alone.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -291,7 +290,7 @@ class ProjectorJob(TrainingJob[Adapters]):
         """Makes one step of Adam on MSE(p(x), Y') + lambda CE(p(x), y)."""
         method, network, place = self.training.method, self.training.encoder.network, self.train.images.device
         for group, lr in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * number / self.schedule.steps))
+            group["lr"] = lr * self.schedule.half_cosine(number)
         images = self._augment(self.train.images[chosen.to(place)], self.rng)
         own = Hard(self.train.labels[chosen.to(place)])
         images, mixed = cutmix(images, own, self.rng, method.cutmix)

@@ -104,8 +104,7 @@ class CompressedCoreset(Roomy, ImageCoreset):
         encode: Compression of the images: ``none`` (raw pixels of 8 bits), ``png``, ``jpeg`` (quality 75), or
             another quality as in ``jpeg:90``; ``best`` takes, for a room, the one of
             `condense.distillation.images.room.CANDIDATES` whose images are worth most to a network that is
-            trained on them for a short time. No literature says which that is: more images of less quality
-            gain where images are few, and quality gains where the whole training set would fit.
+            trained on them for a short time: between more images and better ones no rule is known.
         search_network: Name of the network that judges for ``best``: a narrow one, so that the search takes
             less time than a student.
         search_steps: Number of steps that it is trained for; a student takes a thousand or more.

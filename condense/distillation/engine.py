@@ -17,7 +17,7 @@ from condense.files import home, locked, locked_if_free, require_writable, tidy
 from condense.resources import Machine, keep_freed_memory
 from condense.store import DistilledSet
 from condense.training.checkpoint import Checkpoints
-from condense.training.validation import parted, without_validation
+from condense.training.validation import parted
 
 
 def distill(
@@ -118,8 +118,9 @@ def choose(
     """
     keep_freed_memory()
     with run_lock(settings.key, settings.title, settings.machine, settings.cache):
-        train, run = method.start(replace(dataset, train=without_validation(dataset.train)), settings)
-        run.kept, _ = parted(dataset.train)
+        kept, _ = parted(dataset.train)
+        train, run = method.start(replace(dataset, train=dataset.train.select(kept)), settings)
+        run.kept = kept
         return method.sampling(train, run), run
 
 

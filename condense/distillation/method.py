@@ -357,9 +357,8 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         """Refuses what `Method.check` refuses, an unsuitable network, and a missing fixed teacher."""
         super().check(dataset, ipc, teachers=teachers, cache=cache)
         spec = dataset.spec
-        build_network(self.network, spec.shape, spec.num_classes, torch.Generator())
-        self.require_spec(spec)
         network = build_network(self.network, spec.shape, spec.num_classes, torch.Generator())
+        self.require_spec(spec)
         if self.labels_by_checkpoint:
             require_checkpoints(self.network, network, dataset)
         if self.config().get("teacher") == FIXED:

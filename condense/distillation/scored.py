@@ -135,6 +135,14 @@ class ScoredCoreset(ImageCoreset):
         for expert in range(len(experts)):
             yield (_at(network, experts.at(expert, epoch)) for epoch in range(since, self.epochs + 1))
 
+    def errors_and_norms(
+        self, train: Images, run: ImageRun
+    ) -> Iterator[tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]:
+        """Yields, for each scoring network after its last epoch, what `errors_and_norms` returns."""
+        for states in self.snapshots(train, run, since=self.epochs):
+            for network in states:
+                yield errors_and_norms(network, train.images, train.labels)
+
 
 def _at(network: Network, parameters: Float[Tensor, " p"]) -> Network:
     vector_to_parameters(parameters, network.parameters())

@@ -14,7 +14,7 @@ from condense.training.step import accuracy
 POINTS = 20
 """Largest number of points of a curve."""
 COST = 0.02
-"""Largest share of a training's time that the measuring may take."""
+"""Largest share of a training's passes through the network that the measuring may add."""
 PASSES = 3
 """Passes through a network that a step takes for an image, where a measurement takes one."""
 

@@ -7,39 +7,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from condense.data import Images
 from condense.distillation.images.sampling import Sampling, Taught
-from condense.evaluation.student import ImageBatch, Labeller
+from condense.evaluation.student import ImageBatch, Labeller, RealImages
 from condense.protocol import Protocol
 from condense.records.record import TrainingUsed
 from condense.store.targets import Hard, Mixed, Soft, Target, TeacherLogits
 
 
 @dataclass(frozen=True, eq=False)
-class SampledImages:
-    """The images that are chosen for each epoch; an `ImageSource`.
+class SampledImages(RealImages):
+    """The images that are chosen for each epoch, of those that are not in the validation part.
 
     Attributes:
-        train: The training images without the validation part, in the evaluation space and on the device.
         sampling: Which of them are chosen.
     """
 
-    train: Images
     sampling: Sampling
 
     def __len__(self) -> int:
         return self.sampling.size
-
-    @property
-    def learned_lr(self) -> None:
-        """None: real images come with no learning rate."""
-
-    @property
-    def epochs(self) -> None:
-        """None: there are labels for any number of epochs."""
-
-    def batches_in_epoch(self, protocol: Protocol) -> int:
-        return protocol.batches_in_epoch(len(self))
 
     def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[ImageBatch]:
         """Yields the images of an epoch once, in an order that the generator draws."""

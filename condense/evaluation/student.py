@@ -41,7 +41,7 @@ Labeller = Callable[[Float[Tensor, "b c h w"], Target], Target]
 
 @runtime_checkable
 class ImageSource(Interface):
-    """What a student can be trained on: a `condense.store.ImageSet` or `WholeImages`."""
+    """What a student can be trained on: a `condense.store.ImageSet` or `RealImages`."""
 
     def __len__(self) -> int:
         """Returns the number of images that a student sees in an epoch."""
@@ -66,9 +66,9 @@ class ImageSource(Interface):
         ...
 
 
-@dataclass(frozen=True)
-class WholeImages:
-    """The whole training set, for reference rows.
+@dataclass(frozen=True, eq=False)
+class RealImages:
+    """Training images themselves, in place of a set.
 
     Attributes:
         train: The training images, in the evaluation space and on the device.
@@ -85,10 +85,15 @@ class WholeImages:
 
     @property
     def epochs(self) -> None:
-        """None: the labels never change."""
+        """None: there are labels for any number of epochs."""
 
     def batches_in_epoch(self, protocol: Protocol) -> int:
         return protocol.batches_in_epoch(len(self))
+
+
+@dataclass(frozen=True, eq=False)
+class WholeImages(RealImages):
+    """The whole training set, for reference rows."""
 
     def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[ImageBatch]:
         """Yields every image once, in an order that the generator draws."""

@@ -1,6 +1,5 @@
 """How networks are trained on images: the recipe as a value, and its steps."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -88,7 +87,7 @@ class Training(TrainingRecipe[Images, ImageSpec, Network]):
     def rate(self, step: int, schedule: Schedule) -> float:
         """Returns the learning rate of a step, counted from 0."""
         if self.cosine:
-            return self.lr * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
+            return self.lr * schedule.half_cosine(step)
         return self.lr * self.gamma ** sum(step >= fall for fall in schedule.falls)
 
     def schedule(self, images: int) -> Schedule:

@@ -1,11 +1,11 @@
 """Trials of labels: short trainings of students on training images with soft labels, judged on others.
 
 A trial says what the labels of one network are worth before anything is stored. Its student is trained like
-those of label-v1, but on fewer steps, and tested on a part of the training split that neither the student nor
-the network that labels has seen. Trials are cached and resumed like all trained networks.
+those of label-v1, but for fewer steps and with weight decay on all parameters, and tested on a part of the
+training split that neither the student nor the network that labels has seen. Trials are cached and resumed
+like all trained networks.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -110,8 +110,7 @@ class LabelTrialJob(TrainingJob[Network]):
 
     def step(self, number: int, chosen: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
         """Makes one step of AdamW, whose learning rate falls to 0 along half a cosine."""
-        rate = 0.5 * (1 + math.cos(math.pi * number / self.trial.steps)) * (LABEL_V1.lr or 0.0)
-        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.param_groups[0]["lr"] = self.schedule.half_cosine(number) * (LABEL_V1.lr or 0.0)
         device = self.train.images.device
         images = self._augment(self.train.images[chosen.to(device)], self.rng)
         labels = self._soft[self._place[chosen].to(device)]

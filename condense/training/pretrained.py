@@ -7,6 +7,7 @@ data is in a `TrainingJob`: see `condense.training.image_training` and its sibli
 """
 
 import json
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -60,6 +61,10 @@ class Schedule:
     steps: int
     per_epoch: int
     falls: tuple[int, ...] = ()
+
+    def half_cosine(self, step: int) -> float:
+        """Returns the factor of a learning rate that falls from 1 at step 0 to 0 after the last step."""
+        return 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
 @dataclass
