@@ -34,7 +34,7 @@ from condense.distillation import distill
 from condense.distillation.registry import build
 from condense.evaluation.graph_student import GraphSource, GraphStudent, WholeGraphs, score
 from condense.networks import GRAPH_NETWORKS
-from condense.protocol import GRAPH_V1, GRAPH_WHOLE_V1
+from condense.protocols import GRAPH_V1, GRAPH_WHOLE_V1
 from condense.resources import Budget
 from condense.training.loop import Loop
 

@@ -26,7 +26,8 @@ from condense.distillation.registry import build
 from condense.evaluation import ImageStudent
 from condense.evaluation.labels import labelled_by
 from condense.files import canonical, locked, write_atomic
-from condense.protocol import SOFT_V1, Protocol
+from condense.protocol import Protocol
+from condense.protocols import SOFT_V1
 from condense.resources import device_name
 from condense.store import ImageSet
 from condense.teachers import Teacher, fixed

@@ -61,7 +61,8 @@ from condense.data import Images
 from condense.distillation import ImageRun, Wrapper, register
 from condense.distillation.images.taught import TeacherMethod, require_teacher
 from condense.errors import Refused, Remedy
-from condense.protocol import REPLAY_V1, REPLAY_V2, SOFT_V1, Protocol
+from condense.protocol import Protocol
+from condense.protocols import REPLAY_V1, REPLAY_V2, SOFT_V1
 from condense.store import ImageSet
 from condense.teachers import FIXED
 from condense.teachers.training import teacher_training

@@ -62,7 +62,8 @@ from condense.distillation import Experts, ExpertTraining, ImageRun, register
 from condense.distillation.images.crops import CropMethod, mosaics
 from condense.distillation.method import recipes
 from condense.networks import build_network, full_name, network_in_chunks
-from condense.protocol import PROJECTED_V1, Protocol, Stage
+from condense.protocol import Protocol, Stage
+from condense.protocols import PROJECTED_V1
 from condense.store import ImageSet
 from condense.store.images.projection import Adapted, Projection
 from condense.store.targets import Hard, Regressed

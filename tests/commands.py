@@ -63,12 +63,13 @@ def _command(arguments: list[str], folder: str, log: str, settings: dict[str, st
         _kill_at(int(settings[KILL_AT]))
     from dataclasses import replace
 
-    from condense import protocol
+    from condense import protocols
     from condense.__main__ import main
+    from condense.protocol import Protocol, Stage
 
-    tiny = protocol.Protocol(name="tiny", stages=(protocol.Stage(epochs=2),), seeds=240)
-    graphs = replace(protocol.GRAPH_V1, name="tiny-graph", steps=2, seeds=240)
-    protocol.PROTOCOLS = {**protocol.PROTOCOLS, tiny.name: tiny, graphs.name: graphs}
+    tiny = Protocol(name="tiny", stages=(Stage(epochs=2),), seeds=240)
+    graphs = replace(protocols.GRAPH_V1, name="tiny-graph", steps=2, seeds=240)
+    protocols.PROTOCOLS = {**protocols.PROTOCOLS, tiny.name: tiny, graphs.name: graphs}
     main()
 
 

@@ -17,7 +17,8 @@ import torch
 
 from condense.data import GraphDataset, ImageDataset, load_graphs, load_images
 from condense.files import digest
-from condense.protocol import GRAPH_V2, HARD_V1, Protocol
+from condense.protocol import Protocol
+from condense.protocols import GRAPH_V2, HARD_V1
 from condense.records.record import DataUsed, Entry, MethodUsed, Paper, Record, SampleCounts, SetUsed
 from condense.resources import Budget
 from condense.store.manifest import ChainLinkPart

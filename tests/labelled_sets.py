@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condense.augment.views import draw_views
 from condense.errors import Refused
-from condense.protocol import REPLAY_V1
+from condense.protocols import REPLAY_V1
 from condense.store import ImageContent, ImageSet
 from condense.store.images.manifest import ReplayedLabelPart
 from condense.store.images.replay import Replay, hash_images

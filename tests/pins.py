@@ -23,7 +23,7 @@ from condense.evaluation.evaluate import evaluate_reference, record_of
 from condense.evaluation.kinds import Setup
 from condense.files import canonical, digest, hash_tensors
 from condense.networks import GRAPH_NETWORKS, build_graph_network, build_network
-from condense.protocol import PROTOCOLS
+from condense.protocols import PROTOCOLS
 from condense.records.record import DataUsed, Entry, MethodUsed, Record, SampleCounts, SetUsed, read_record
 from condense.resources import Budget, Machine
 from condense.runner.cell import CellSpec, Paths

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import condense
-from condense import protocol as protocols
-from condense.protocol import HARD_V1, Stage
+from condense import protocols
+from condense.protocol import Stage
+from condense.protocols import HARD_V1
 
 
 @pytest.fixture(autouse=True)

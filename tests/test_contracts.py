@@ -21,7 +21,8 @@ from condense.errors import Refused
 from condense.evaluation import ImageStudent
 from condense.evaluation.evaluate import evaluate_set, record_of
 from condense.evaluation.kinds import Setup
-from condense.protocol import HARD_V1, Protocol, Stage
+from condense.protocol import Protocol, Stage
+from condense.protocols import HARD_V1
 from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths

@@ -17,7 +17,8 @@ from condense.distillation import distill
 from condense.distillation.registry import build, methods, registered, wrappers
 from condense.networks import TooSmall
 from condense.networks.plugins import find_network_error
-from condense.protocol import HARD_V1, PROTOCOLS, Stage
+from condense.protocol import Stage
+from condense.protocols import HARD_V1, PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING, DESIGN = ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "design.md"
@@ -85,7 +86,7 @@ def test_the_readmes_script_runs_from_a_method_to_a_table(
     assert few != script
     monkeypatch.chdir(tmp_path)
     short = replace(HARD_V1, stages=(Stage(epochs=2),))
-    monkeypatch.setattr("condense.protocol.PROTOCOLS", {**PROTOCOLS, short.name: short})
+    monkeypatch.setattr("condense.protocols.PROTOCOLS", {**PROTOCOLS, short.name: short})
     exec(few, {})
     out = capsys.readouterr().out
     assert "convnet-w32" in out and "accuracy" in out and "random_subset" in out

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.distillation.registry import methods
 from condense.errors import Refused, Stopped
 from condense.networks import GRAPH_NETWORKS
-from condense.protocol import GRAPH_SELECT_V2, GRAPH_V2, GRAPH_WHOLE_V2
+from condense.protocols import GRAPH_SELECT_V2, GRAPH_V2, GRAPH_WHOLE_V2
 from condense.records.equal_bytes import rung
 from condense.records.record import Record, read_records
 from condense.resources import Budget, Machine

@@ -12,7 +12,7 @@ from condense.data import KIND_NAMES
 from condense.distillation.registry import methods
 from tests.source_code import ROOT, dotted, imports, name_of, sources
 
-BASE = {"errors", "files", "reading", "schema", "termination", "resources", "protocol"}
+BASE = {"errors", "files", "reading", "schema", "termination", "resources", "protocol", "protocols"}
 DATA = BASE | {"augment", "data", "networks", "store"}
 LEARNING = DATA | {"training", "teachers"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema": {"errors"},
     "resources": {"errors", "termination"},
     "protocol": {"errors", "files", "schema"},
+    "protocols": {"errors", "protocol"},
     "augment": {"errors"},
     "data": {"errors", "files", "reading", "augment"},
     "networks": {"errors", "data"},
@@ -42,8 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """The rooms of condense, and the other rooms that each of them may import."""
 
 TOP_LEVEL = {
-    "__init__", "__main__", "plugin", "errors", "files", "protocol", "reading", "resources", "schema",
-    "termination",
+    "__init__", "__main__", "plugin", "errors", "files", "protocol", "protocols", "reading",
+    "resources", "schema", "termination",
 }  # fmt: skip
 """The modules of condense that lie in no package."""
 
@@ -70,7 +71,7 @@ METHODS_MAY_IMPORT = {
     "condense.distillation.images.taught", "condense.distillation.inversion.invert",
     "condense.distillation.inversion.protocols", "condense.distillation.matching.trajectory",
     "condense.distillation.matching.unrolled",
-    "condense.errors", "condense.networks", "condense.protocol", "condense.store",
+    "condense.errors", "condense.networks", "condense.protocol", "condense.protocols", "condense.store",
     "condense.store.images.encode", "condense.store.images.projection", "condense.store.targets",
     "condense.teachers", "condense.teachers.projector",
     "condense.training.parameters", "condense.training.step",

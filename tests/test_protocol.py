@@ -5,7 +5,8 @@ import pytest
 
 from condense.distillation.matching.protocols import dc_evaluation, milestones
 from condense.errors import Refused
-from condense.protocol import (
+from condense.protocol import OPTIMIZERS, Protocol, Stage
+from condense.protocols import (
     GRAPH_SELECT_V1,
     GRAPH_SELECT_V2,
     GRAPH_V1,
@@ -14,7 +15,6 @@ from condense.protocol import (
     GRAPH_WHOLE_V2,
     HARD_V1,
     LABEL_V1,
-    OPTIMIZERS,
     PROTOCOLS,
     PRUNE_SHORT_V1,
     PRUNE_V1,
@@ -26,10 +26,8 @@ from condense.protocol import (
     SUPERSEDED,
     WHOLE_CURVE_V1,
     WHOLE_V1,
-    Protocol,
-    Stage,
     named_protocol,
-)  # fmt: skip
+)
 
 HASHES = {
     "hard-v1": "f10d787cb9c98b7ce1011e2380f3e4798b40472dbec5066a0a751f0f770ea61a",

@@ -8,14 +8,8 @@ import torch
 
 from condense.distillation.matching.protocols import dc_evaluation, milestones
 from condense.errors import Refused
-from condense.protocol import (
-    HARD_V1,
-    PRUNE_V1,
-    REPLAY_V1,
-    Protocol,
-    Stage,
-    whole_epochs,
-)  # fmt: skip
+from condense.protocol import Protocol, Stage, whole_epochs
+from condense.protocols import HARD_V1, PRUNE_V1, REPLAY_V1
 
 
 @pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("half-cosine", 0.5)])

@@ -15,7 +15,8 @@ from condense import __main__ as entry
 from condense.data import ImageDataset, Images
 from condense.distillation import ImageRun, TeacherMethod
 from condense.distillation.registry import registered
-from condense.protocol import HARD_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import HARD_V1
 from condense.store import ImageSet
 from condense.teachers import fixed, load_teacher
 
@@ -52,7 +53,7 @@ def condense(
 ) -> Iterator[Condense]:
     """The command in this process, with the method above, under a hard-v1 of three epochs."""
     short = replace(HARD_V1, stages=(Stage(epochs=3),))
-    monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short})
+    monkeypatch.setattr("condense.protocols.PROTOCOLS", {"hard-v1": short})
     monkeypatch.setattr(
         "condense.distillation.registry._registered", dict(registered()) | {("images", "means"): Means}
     )

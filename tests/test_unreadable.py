@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from condense.cli.app import app
 from condense.data import load_images
 from condense.errors import Refused
-from condense.protocol import HARD_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import HARD_V1
 from condense.records.record import read_records
 from condense.resources import Machine
 
@@ -47,7 +48,7 @@ def condense(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
     """Runs commands in a temporary folder, with hard-v1 and whole-v1 shortened to one epoch."""
     short = replace(HARD_V1, stages=(Stage(epochs=1),))
     whole = replace(short, name="whole-v1", whole=True)
-    monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short, "whole-v1": whole})
+    monkeypatch.setattr("condense.protocols.PROTOCOLS", {"hard-v1": short, "whole-v1": whole})
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object) -> Ended:

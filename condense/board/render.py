@@ -41,7 +41,7 @@ from condense.board.tables import (
     published,
     superseded,
 )
-from condense.protocol import PROJECTED_V1, SUPERSEDED
+from condense.protocols import PROJECTED_V1, SUPERSEDED
 from condense.records.record import BASELINES, NO_DISTILLATION, WHOLE
 
 HEAD = """\

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 
 from condense.board.cells import TableCell
 from condense.board.tables import Key, Row, Table
-from condense.protocol import HARD_V1, WHOLE_V1, WITHOUT_AUGMENTATION
+from condense.protocols import HARD_V1, WHOLE_V1, WITHOUT_AUGMENTATION
 from condense.records.record import WHOLE
 
 WEIGHT = 0.5

@@ -25,7 +25,8 @@ import pandas as pd
 
 from condense.board.cells import TableCell
 from condense.files import digest
-from condense.protocol import LABEL_V1, PROTOCOLS, PUBLISHED, SUPERSEDED
+from condense.protocol import PUBLISHED
+from condense.protocols import LABEL_V1, PROTOCOLS, SUPERSEDED
 from condense.records.frame import settings
 from condense.records.record import BASELINES, NO_DISTILLATION, NO_STUDENT, WHOLE
 

@@ -166,7 +166,8 @@ def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]
 def list_() -> None:
     """List the methods, datasets, networks and protocols."""
     from condense.networks import GRAPH_NETWORKS, network_names
-    from condense.protocol import PROTOCOLS, PUBLISHED
+    from condense.protocol import PUBLISHED
+    from condense.protocols import PROTOCOLS
     from condense.runner.api import list_datasets, list_methods
 
     suffix = {"images": "", "graphs": " (graphs)"}

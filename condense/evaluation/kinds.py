@@ -31,7 +31,8 @@ from condense.networks import (
     full_name,
     network_names,
 )
-from condense.protocol import PROJECTED_V1, Protocol
+from condense.protocol import Protocol
+from condense.protocols import PROJECTED_V1
 from condense.records.record import WHOLE
 from condense.resources import Machine
 from condense.store import GraphSet, ImageSet

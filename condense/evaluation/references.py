@@ -17,7 +17,7 @@ from torch import Tensor
 from condense.data import Dataset, GraphDataset, Graphs
 from condense.evaluation.graph_student import rated
 from condense.evaluation.student import Outcome
-from condense.protocol import REFERENCE_V1
+from condense.protocols import REFERENCE_V1
 
 Reference = Callable[[Any], Outcome]
 """Fits a reference on the training split of a dataset and tests it, as `REFERENCE_V1` says."""

@@ -11,7 +11,8 @@ from condense.distillation.registry import methods, wrappers
 from condense.errors import Refused, Remedy
 from condense.evaluation.evaluate import say
 from condense.networks import build_network
-from condense.protocol import LABEL_V1, PROJECTED_V1, PUBLISHED, SOFT_V2, named_protocol
+from condense.protocol import PUBLISHED
+from condense.protocols import LABEL_V1, PROJECTED_V1, SOFT_V2, named_protocol
 from condense.records import frame
 from condense.records.equal_bytes import (
     DRAWS,

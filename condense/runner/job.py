@@ -18,7 +18,8 @@ from condense.errors import Refused, Remedy
 from condense.evaluation.kinds import KINDS, Setup, kind_of, require_fit
 from condense.files import home, require_writable
 from condense.networks import full_name
-from condense.protocol import PRUNE_V1, PUBLISHED, REFERENCE_V1, Protocol, named_protocol
+from condense.protocol import PUBLISHED, Protocol
+from condense.protocols import PRUNE_V1, REFERENCE_V1, named_protocol
 from condense.records.record import BY_CLASS, NO_STUDENT, WHOLE
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.counts import counts_of

@@ -16,7 +16,7 @@ from torch import Tensor
 from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.networks import Network, build_network
-from condense.protocol import LABEL_V1
+from condense.protocols import LABEL_V1
 from condense.store.targets import Soft
 from condense.training.image_training import divided
 from condense.training.pretrained import Schedule, TrainingJob, TrainingRecipe

@@ -6,7 +6,7 @@ import torch
 from condense.augment import crop, dsa, legacy, named_augmentation
 from condense.augment.named import FORMS
 from condense.errors import Refused
-from condense.protocol import PROTOCOLS
+from condense.protocols import PROTOCOLS
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -12,7 +12,7 @@ from condense.benchmarks.graph_protocol import Training, page, parted, planned, 
 from condense.data import Graphs, load_graphs
 from condense.evaluation.graph_student import GraphStudent
 from condense.networks import GRAPH_NETWORKS
-from condense.protocol import GRAPH_V1, GRAPH_V2, GRAPH_WHOLE_V2
+from condense.protocols import GRAPH_V1, GRAPH_V2, GRAPH_WHOLE_V2
 
 MUTAG = load_graphs("mutag")
 

@@ -8,7 +8,8 @@ import torch
 
 from condense.benchmarks import soft_protocol as study
 from condense.data import ImageDataset, Images
-from condense.protocol import REPLAY_V2, SOFT_V1, SOFT_V2, Stage
+from condense.protocol import Stage
+from condense.protocols import REPLAY_V2, SOFT_V1, SOFT_V2
 from condense.teachers import Teacher, fixed
 
 

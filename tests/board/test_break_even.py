@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from condense.board.break_even import seconds_to, trainings_until_paid
 from condense.board.render import render
-from condense.protocol import WHOLE_V1
+from condense.protocols import WHOLE_V1
 from condense.records.frame import frame
 from condense.records.parts import CurvePoint
 from condense.records.record import Record

@@ -8,7 +8,7 @@ import pytest
 
 from condense.board.render import render, table_for
 from condense.board.tables import gather
-from condense.protocol import HARD_V1, SOFT_V2
+from condense.protocols import HARD_V1, SOFT_V2
 from condense.records.equal_bytes import rung
 from condense.records.frame import frame
 from condense.records.record import Record

@@ -10,7 +10,7 @@ from condense.board.plots import draw_plots
 from condense.board.render import HEAD, render, table_for
 from condense.board.tables import gather
 from condense.distillation.matching.protocols import dc_evaluation
-from condense.protocol import GRAPH_SELECT_V2, GRAPH_WHOLE_V2, REFERENCE_V1
+from condense.protocols import GRAPH_SELECT_V2, GRAPH_WHOLE_V2, REFERENCE_V1
 from condense.records.frame import frame
 from condense.records.record import Paper, Record
 from tests.board import markdown

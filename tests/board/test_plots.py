@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from condense.board.plots import draw_plots
 from condense.distillation.matching.protocols import dc_evaluation
-from condense.protocol import HARD_V1, WHOLE_V1
+from condense.protocols import HARD_V1, WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 

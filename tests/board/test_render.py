@@ -7,7 +7,7 @@ from pathlib import Path
 
 from condense.board.render import is_current, render, table_for
 from condense.distillation.matching.protocols import dc_evaluation
-from condense.protocol import HARD_V1, REPLAY_V1, SOFT_V1, SOFT_V2, WHOLE_V1
+from condense.protocols import HARD_V1, REPLAY_V1, SOFT_V1, SOFT_V2, WHOLE_V1
 from condense.records.frame import frame, results
 from condense.records.record import Paper, Record
 from tests.board.markdown import rows

@@ -22,7 +22,7 @@ from condense.board.robust import (
     normalised,
 )
 from condense.board.tables import gather
-from condense.protocol import HARD_PLAIN_V1, HARD_V1, SOFT_PLAIN_V2, SOFT_V2, WHOLE_V1
+from condense.protocols import HARD_PLAIN_V1, HARD_V1, SOFT_PLAIN_V2, SOFT_V2, WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 from tests.board.markdown import rows

@@ -13,7 +13,7 @@ from scipy.special import stdtr
 from condense.board.render import render
 from condense.board.significance import LEVEL, Place, groups_alike, holm, letters, table_letters, welch
 from condense.board.tables import gather
-from condense.protocol import WHOLE_V1
+from condense.protocols import WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 from tests.board.markdown import rows

@@ -7,7 +7,7 @@ import pytest
 
 from condense.board.summary import BEGIN, END, inserted, summary
 from condense.errors import Refused
-from condense.protocol import GRAPH_SELECT_V2, GRAPH_WHOLE_V2, REFERENCE_V1
+from condense.protocols import GRAPH_SELECT_V2, GRAPH_WHOLE_V2, REFERENCE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 

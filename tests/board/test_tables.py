@@ -14,7 +14,7 @@ from condense.board import tables as module
 from condense.board.render import render
 from condense.board.tables import Key, gather, published, superseded
 from condense.distillation.matching.protocols import dc_evaluation
-from condense.protocol import HARD_V1, LABEL_V1, REPLAY_V2, SOFT_V1, SOFT_V2, WHOLE_V1
+from condense.protocols import HARD_V1, LABEL_V1, REPLAY_V2, SOFT_V1, SOFT_V2, WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
 

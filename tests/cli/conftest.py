@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from condense import __main__ as entry
-from condense.protocol import HARD_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import HARD_V1
 from tests.cli.command import Condense, Ended
 
 
@@ -16,7 +17,7 @@ def condense(
 ) -> Condense:
     """The command in this process, in a folder of the test's own, under a hard-v1 of three epochs."""
     short = replace(HARD_V1, stages=(Stage(epochs=3),))
-    monkeypatch.setattr("condense.protocol.PROTOCOLS", {"hard-v1": short})
+    monkeypatch.setattr("condense.protocols.PROTOCOLS", {"hard-v1": short})
     monkeypatch.setenv("CONDENSE_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
 

@@ -8,7 +8,7 @@ import pytest
 from condense.distillation import ImageMethod, Recipe, registry
 from condense.distillation.registry import build, methods, parse, register
 from condense.errors import Refused
-from condense.protocol import HARD_V1
+from condense.protocols import HARD_V1
 
 
 @dataclass(frozen=True, kw_only=True)

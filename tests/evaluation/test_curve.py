@@ -15,7 +15,8 @@ from condense.evaluation import ImageStudent
 from condense.evaluation.curve import measured_at
 from condense.evaluation.evaluate import evaluate_reference, evaluate_set
 from condense.evaluation.kinds import Setup
-from condense.protocol import HARD_V1, PRUNE_V1, WHOLE_CURVE_V1, WHOLE_V1, Protocol, Stage
+from condense.protocol import Protocol, Stage
+from condense.protocols import HARD_V1, PRUNE_V1, WHOLE_CURVE_V1, WHOLE_V1
 from condense.resources import Budget, Machine
 from condense.training.image_training import divided
 from condense.training.loop import Loop

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.data import ImageDataset
 from condense.distillation import Recipe
 from condense.distillation.registry import build as build_method
@@ -20,7 +20,8 @@ from condense.evaluation.evaluate import evaluate_set, record_of
 from condense.evaluation.kinds import KINDS, Setup
 from condense.evaluation.labels import LabelsOf, labelled_by, labelling_teacher, require_stored
 from condense.networks import build_network
-from condense.protocol import REPLAY_V1, REPLAY_V2, SOFT_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import REPLAY_V1, REPLAY_V2, SOFT_V1
 from condense.records.record import Record, read_records
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths

@@ -14,7 +14,7 @@ from condense.evaluation import graph_student as module
 from condense.evaluation.graph_student import _epochs, rank_correlation, rated, score
 from condense.evaluation.student import Score
 from condense.networks import GraphNetwork, build_graph_network
-from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_V2, GRAPH_WHOLE_V1, HARD_V1
+from condense.protocols import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_V2, GRAPH_WHOLE_V1, HARD_V1
 from condense.resources import Budget
 from condense.store import GraphSet
 from tests.store.graph_sets import content

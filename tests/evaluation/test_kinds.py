@@ -11,7 +11,7 @@ from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.evaluation.kinds import KINDS, data_for, kind_of, method_for, require_fit, stored_bytes
 from condense.networks import GRAPH_NETWORKS, NETWORKS
-from condense.protocol import GRAPH_SELECT_V1, GRAPH_V1, HARD_V1, PROTOCOLS, REFERENCE_V1
+from condense.protocols import GRAPH_SELECT_V1, GRAPH_V1, HARD_V1, PROTOCOLS, REFERENCE_V1
 from condense.records.record import WHOLE
 from tests.stand_ins import start
 

@@ -13,7 +13,8 @@ from condense.errors import Stopped
 from condense.evaluation import ImageStudent, WholeImages
 from condense.evaluation.kinds import kind_of
 from condense.networks import Network
-from condense.protocol import PRUNE_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import PRUNE_V1
 from condense.resources import Budget
 from condense.training.loop import Loop
 from condense.training.validation import parted, without_validation

@@ -14,7 +14,8 @@ from condense.data import ImageDataset, Images
 from condense.errors import Refused
 from condense.evaluation import ImageSource, ImageStudent, Labeller, WholeImages
 from condense.networks import Network, build_network
-from condense.protocol import REPLAY_V1, SOFT_V1, Protocol, Stage
+from condense.protocol import Protocol, Stage
+from condense.protocols import REPLAY_V1, SOFT_V1
 from condense.store.targets import Hard, Target, TeacherLogits
 
 module = import_module("condense.evaluation.student")

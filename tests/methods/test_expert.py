@@ -16,7 +16,8 @@ from condense.evaluation import ImageStudent
 from condense.evaluation.evaluate import record_of
 from condense.evaluation.kinds import kind_of
 from condense.networks import build_network
-from condense.protocol import LABEL_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import LABEL_V1
 from condense.resources import Budget, Machine
 from condense.store import ImageSet, Soft, load, verify
 from condense.teachers import find_teacher

@@ -11,7 +11,7 @@ from condense.data import ImageDataset
 from condense.distillation import ImageMethod, distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused, Stopped
-from condense.protocol import REPLAY_V1, REPLAY_V2
+from condense.protocols import REPLAY_V1, REPLAY_V2
 from condense.resources import Budget, Machine
 from condense.store import ImageSet, Soft, verify
 from condense.teachers import fixed

@@ -16,7 +16,8 @@ from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused, Stopped
 from condense.evaluation import ImageStudent, student
 from condense.networks import Network
-from condense.protocol import HARD_V1, REPLAY_V1, REPLAY_V2, SOFT_V1, SOFT_V2, Protocol, Stage
+from condense.protocol import Protocol, Stage
+from condense.protocols import HARD_V1, REPLAY_V1, REPLAY_V2, SOFT_V1, SOFT_V2
 from condense.resources import Budget, Machine
 from condense.store import Hard, ImageSet, Target, verify
 from condense.store.images.manifest import ReplayedLabelPart

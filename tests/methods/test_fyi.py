@@ -13,7 +13,7 @@ from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.registry import build, methods, wrappers
 from condense.errors import Refused
 from condense.networks import build_network
-from condense.protocol import HARD_V1
+from condense.protocols import HARD_V1
 from condense.store import ImageSet
 from condense.training.expert_steps import Stacked
 

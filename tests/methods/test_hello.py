@@ -21,7 +21,8 @@ from condense.evaluation.kinds import Setup, kind_of
 from condense.evaluation.labels import labelled_by
 from condense.files import home
 from condense.networks import Network, build_network
-from condense.protocol import HARD_V1, PROJECTED_V1, SOFT_V2, Stage
+from condense.protocol import Stage
+from condense.protocols import HARD_V1, PROJECTED_V1, SOFT_V2
 from condense.resources import Machine
 from condense.store import ImageSet, load
 from condense.store.images.manifest import ProjectedLabelPart

@@ -14,7 +14,7 @@ from condense.distillation import ImageRun, Training, distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import Network, build_network
-from condense.protocol import HARD_V1
+from condense.protocols import HARD_V1
 from condense.store import ImageSet, Soft
 from condense.teachers import Teacher
 

@@ -13,7 +13,8 @@ from condense.distillation.images.sampling import Taught
 from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.evaluation.sampled import listening
-from condense.protocol import PRUNE_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import PRUNE_V1
 from condense.resources import Budget
 from condense.store.targets import Hard
 from condense.teachers import fixed

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.cli.app import app
 from condense.distillation.registry import build
 from condense.errors import Refused

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from condense.protocol import GRAPH_V2, HARD_V1, REPLAY_V1, SOFT_V2
+from condense.protocols import GRAPH_V2, HARD_V1, REPLAY_V1, SOFT_V2
 from condense.records.equal_bytes import Pace, needed_bytes, pace_of, room_of, rung, samples_seen
 from condense.records.frame import frame
 from condense.records.record import Record

@@ -9,7 +9,7 @@ from statistics import fmean
 import pandas as pd
 import pytest
 
-from condense.protocol import REPLAY_V1, WHOLE_V1
+from condense.protocols import REPLAY_V1, WHOLE_V1
 from condense.records.frame import DTYPES, frame, results, settings
 from condense.records.record import Paper, Record, read_records
 

@@ -10,7 +10,7 @@ import pytest
 
 from condense.errors import Refused
 from condense.files import canonical
-from condense.protocol import HARD_V1, SOFT_V1, WHOLE_V1
+from condense.protocols import HARD_V1, SOFT_V1, WHOLE_V1
 from condense.records.keys import evaluation_key
 from condense.records.record import (
     CurvePoint,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.errors import Refused
 from condense.protocol import Protocol, Stage
 from condense.records.record import Record, read_records

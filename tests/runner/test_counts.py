@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.board.render import render
 from condense.board.tables import gather
 from condense.data import ImageDataset

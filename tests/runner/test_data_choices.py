@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.protocol import Protocol, Stage
 from condense.records.record import read_records
 from condense.resources import Machine

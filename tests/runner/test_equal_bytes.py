@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from condense import protocol as protocols
-from condense.protocol import HARD_V1, Stage
+from condense import protocols
+from condense.protocol import Stage
+from condense.protocols import HARD_V1
 from condense.records.equal_bytes import rung
 from condense.records.record import Record, read_records
 from condense.resources import Machine

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.data.base import DatasetSpec
 from condense.protocol import Protocol, Stage
 from condense.records.record import Record, read_record, read_records

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.errors import Refused
 from condense.files import home as home_folder
-from condense.protocol import HARD_V1, LABEL_V1, PROJECTED_V1, SOFT_V2, Stage
+from condense.protocol import Stage
+from condense.protocols import HARD_V1, LABEL_V1, PROJECTED_V1, SOFT_V2
 from condense.records.record import BASELINES, NO_DISTILLATION, Record
 from condense.resources import Machine
 from condense.runner.baselines import baselines, beside

@@ -8,7 +8,7 @@ from condense.data import GRAPH_NAMES, IMAGE_NAMES, holds_graphs
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
 from condense.networks import GRAPH_NETWORKS, NETWORKS
-from condense.protocol import PROTOCOLS
+from condense.protocols import PROTOCOLS
 from condense.runner.queue import read_queue
 
 SHIPPED = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.toml"))

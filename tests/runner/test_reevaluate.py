@@ -12,7 +12,8 @@ from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.evaluation import Outcome
 from condense.networks import build_network
-from condense.protocol import SOFT_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import SOFT_V1
 from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.data import ImageDataset
 from condense.distillation import Recipe
 from condense.distillation.registry import build, methods

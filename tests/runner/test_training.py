@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from condense import protocol as protocols
+from condense import protocols
 from condense.errors import Refused, Stopped
-from condense.protocol import PRUNE_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import PRUNE_V1
 from condense.records.frame import frame
 from condense.records.record import Record, read_record
 from condense.resources import Budget, Machine

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from condense.data.images.pixels import PixelSpace, affine
 from condense.errors import Refused
-from condense.protocol import HARD_V1
+from condense.protocols import HARD_V1
 from condense.store import ImageSet, MultiFormation, Soft
 from condense.store.images.decode import Compensated, Compensator, StepPart, as_compensators, step_from
 

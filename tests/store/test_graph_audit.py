@@ -12,7 +12,7 @@ from condense.distillation import distill
 from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.evaluation.evaluate import record_of
-from condense.protocol import HARD_V1
+from condense.protocols import HARD_V1
 from condense.records.audit import audit
 from condense.records.record import Record, SampleCounts, SetUsed
 from condense.store import ImageSet

@@ -12,7 +12,7 @@ from torch import Tensor
 from condense.data import ImageDataset
 from condense.distillation import LabelTrial
 from condense.networks import build_network
-from condense.protocol import LABEL_V1
+from condense.protocols import LABEL_V1
 from condense.resources import Budget
 from condense.store.targets import Mixed, Soft
 from condense.training.image_training import divided

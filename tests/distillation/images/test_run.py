@@ -16,7 +16,8 @@ from condense.distillation import ImageMethod, ImageRun, Method, Recipe, Trainin
 from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.networks import build_network
-from condense.protocol import HARD_V1, Protocol
+from condense.protocol import Protocol
+from condense.protocols import HARD_V1
 from condense.store import ImageSet
 from tests.stand_ins import start
 

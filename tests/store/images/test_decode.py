@@ -16,7 +16,8 @@ from condense.data import Images, ImageSpec
 from condense.data.images.pixels import PixelSpace, Zca, affine
 from condense.errors import Refused
 from condense.evaluation import ImageStudent
-from condense.protocol import HARD_V1, Stage
+from condense.protocol import Stage
+from condense.protocols import HARD_V1
 from condense.store import Hard, ImageSet, MultiFormation, Soft
 from condense.store.images.decode import STEPS, decode_all, decode_some, step_from
 

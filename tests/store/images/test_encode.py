@@ -17,7 +17,7 @@ from condense.data import ImageDataset, Images
 from condense.data.images.pixels import PixelSpace, affine
 from condense.distillation import ImageMethod, ImageRun, distill
 from condense.errors import Refused
-from condense.protocol import HARD_V1
+from condense.protocols import HARD_V1
 from condense.store import ImageContent, ImageSet, verify
 from condense.store.images.encode import EncodedImages, encode, encoding, encoding_named
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from condense.data.images.pixels import PixelSpace, Zca, affine
 from condense.errors import Refused
-from condense.protocol import HARD_V1
+from condense.protocols import HARD_V1
 from condense.store import Hard, ImageContent, ImageSet, Soft
 from condense.store.manifest import VERSION
 

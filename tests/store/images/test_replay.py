@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from condense.data.images.pixels import Zca, affine
 from condense.files import hash_tensors
-from condense.protocol import HARD_V1, REPLAY_V1, REPLAY_V2, Stage
+from condense.protocol import Stage
+from condense.protocols import HARD_V1, REPLAY_V1, REPLAY_V2
 from condense.store import Hard, ImageContent, ImageSet, MultiFormation, verify
 from condense.store.images.replay import Replay, hash_images
 from condense.store.images.shards import ShardLayout

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from condense.files import hash_tensors
-from condense.protocol import REPLAY_V1
+from condense.protocols import REPLAY_V1
 from condense.store import ImageContent, ImageSet, verify
 from condense.store.images.shards import ShardLayout
 from condense.store.targets import Soft, TeacherLogits
