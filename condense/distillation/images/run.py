@@ -38,6 +38,7 @@ from condense.teachers import (
     keep_teacher,
     read_teacher,
 )
+from condense.teachers.encoder import Encoder
 from condense.teachers.training import as_teacher
 from condense.training.experts import Experts, ExpertTraining, experts
 from condense.training.image_training import Training
@@ -210,7 +211,7 @@ class ImageRun(Run[ImageSpec]):
         augment: str = "dsa",
         decode: Sequence[DecodeStep] = (),
         rollbacks: int | None = None,
-        labelled_by: Teacher | None = None,
+        labelled_by: Teacher | Encoder | None = None,
         as_bytes: bool = False,
         encode: str = NO_ENCODING,
         compensators: Int8[Tensor, "g m c h w"] | None = None,
@@ -226,7 +227,7 @@ class ImageRun(Run[ImageSpec]):
             augment: Name of the augmentation that the set was learned for, stored as a hint.
             decode: Steps that turn a stored image into the images that students train on.
             rollbacks: Number of optimisation steps that were rolled back, if the method counts them.
-            labelled_by: The teacher that gave `soft`, if one did.
+            labelled_by: The teacher that gave `soft`, or the encoder that gave targets, if one did.
             as_bytes: Whether the images are stored as raw pixels of 8 bits, rounded and clamped.
             encode: Compression of these bytes: ``none``, ``png``, ``jpeg`` (quality 75), or with a quality
                 such as ``jpeg:90``. The set then holds the images as they are read from the files.
@@ -252,7 +253,7 @@ class ImageRun(Run[ImageSpec]):
             content["label"]["kind"] = "soft"
         if labelled_by is not None:
             content["label"]["teacher"] = labelled_by.hash
-        if (teacher := self._teacher) is not None:
+        if (teacher := self._teacher or labelled_by) is not None:
             content["teacher"] = {
                 "hash": teacher.hash,
                 "network": teacher.name,
