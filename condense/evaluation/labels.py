@@ -28,18 +28,21 @@ class LabelsOf:
         taught: Whether the method has a teacher.
         require: Refuses a protocol that the labelled views stored with the set do not fit; None if none are.
         projected: Whether adapters are stored that regenerate labels.
+        dim: Number of dimensions of the vectors that a student's outputs are to equal; None for other labels.
     """
 
     method: str
     taught: bool
     require: Callable[[Protocol], None] | None = None
     projected: bool = False
+    dim: int | None = None
 
     @classmethod
     def set(cls, made: ImageSet) -> "LabelsOf":
         require = None if made.replay is None else made.replay.require
         taught, projected = "teacher" in made.content, made.projector is not None
-        return cls(made.content["method"]["name"], taught, require, projected)
+        dim = None if made.features is None else made.features.shape[1]
+        return cls(made.content["method"]["name"], taught, require, projected, dim)
 
     @classmethod
     def sets_of(cls, method: ImageMethod) -> "LabelsOf":
@@ -49,7 +52,12 @@ class LabelsOf:
 
 
 def require_stored(labels: LabelsOf, dataset: ImageDataset, protocol: Protocol) -> None:
-    """Refuses sets without the stored labels that a protocol trains on, and says how to make one."""
+    """Refuses sets without the labels that a protocol trains on, and says how to make one that has them."""
+    if labels.dim not in (None, k := dataset.spec.num_classes):
+        raise Refused(
+            f"{protocol.name} takes the largest of {k} outputs as the class; the labels of this set of "
+            f"{labels.method} are vectors of {labels.dim} numbers"
+        )
     if protocol.labels == "projected" and not labels.projected:
         raise Refused(
             f"{protocol.name} trains on labels that a set's own adapters regenerate, and a set of "

@@ -11,11 +11,12 @@ from condense.store.images.image_set import ImageSet
 from condense.store.images.manifest import ImageContent
 from condense.store.images.replay import Replay
 from condense.store.sealing import Verified, verify_folder
-from condense.store.targets import Hard, Soft, Target
+from condense.store.targets import Features, Hard, Soft, Target
 
 __all__ = [
     "DistilledSet",
     "Compensated",
+    "Features",
     "ImageContent",
     "ImageSet",
     "GraphContent",

@@ -18,6 +18,7 @@ from condense.reading import parse_json, read_file, require_version
 from condense.schema import find_form_error, json_schema
 from condense.store.graphs.manifest import GraphContent, find_graph_content_error
 from condense.store.images.manifest import (
+    FeaturesContent,
     ImageContent,
     ProjectedContent,
     ReplayedContent,
@@ -161,7 +162,9 @@ FORMS: Mapping[str, tuple[type, Callable[[Any], str | None]]] = {
     "graphs": (GraphContent, find_graph_content_error),
 }
 """For each kind of set, the form of its content and the function that checks what the form leaves open."""
-LABELLED: Mapping[str, type] = {"replayed": ReplayedContent, "projected": ProjectedContent}
+LABELLED: Mapping[str, type] = {
+    "features": FeaturesContent, "replayed": ReplayedContent, "projected": ProjectedContent
+}  # fmt: skip
 """The forms of sets of images whose kind of labels has a form of its own."""
 
 
@@ -184,7 +187,7 @@ def find_content_error(content: Mapping[str, object], kind: str) -> str | None:
 
 def set_schema() -> dict[str, Any]:
     """Returns the JSON Schema of `set.json`."""
-    content = json_schema(ImageContent, ReplayedContent, ProjectedContent, GraphContent)
+    content = json_schema(ImageContent, *LABELLED.values(), GraphContent)
     return {
         "type": "object",
         "required": ["content", "provenance"],

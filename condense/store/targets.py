@@ -94,6 +94,25 @@ class Soft(_Labels):
 
 
 @dataclass(frozen=True, eq=False)
+class Features(_Labels):
+    """Real-valued vectors that a network's outputs are to equal, and the class ids beside them.
+
+    Attributes:
+        values: One vector for each item, (n, d).
+        ids: The class of each item, (n,).
+        scale: Factor of the loss: 0.5 for FRePo, 1 / d for the mean over all numbers.
+    """
+
+    values: Float[Tensor, "n d"]
+    ids: Int64[Tensor, " n"]
+    scale: float
+
+    def loss(self, logits: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+        """Returns `scale` times the mean over the items of the sum of squared differences."""
+        return self.scale * (logits - self.values.to(logits.dtype)).square().sum(1).mean()
+
+
+@dataclass(frozen=True, eq=False)
 class TeacherLogits(_Labels):
     """A teacher's logits for exactly the images that the student sees, and the class ids beside them.
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from condense.store import Hard, Soft, Target
+from condense.store import Features, Hard, Soft, Target
 from condense.store.targets import Mixed, Regressed, TeacherLogits
 
 
@@ -31,6 +31,18 @@ def test_the_gradient_of_the_soft_loss_is_softmax_minus_p_over_n() -> None:
     z, p = logits(4, 3).requires_grad_(), torch.full((4, 3), 1 / 3, dtype=torch.float64)
     (found,) = torch.autograd.grad(Soft(p).loss(z), z)
     torch.testing.assert_close(found, (z.softmax(1) - p) / 4)
+
+
+def test_the_loss_of_features_is_the_scale_times_the_mean_sum_of_squares() -> None:
+    outputs = torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]], requires_grad=True)
+    values = torch.tensor([[0.0, 2.0, 1.0], [2.0, -1.0, 1.0]])
+    target = Features(values, torch.tensor([1, 0]), 0.5)
+    loss = target.loss(outputs)
+    assert loss.item() == 0.5 * ((1 + 0 + 1) + (4 + 0 + 4)) / 2
+    (gradient,) = torch.autograd.grad(loss, outputs)
+    assert torch.equal(gradient, torch.tensor([[0.5, 0.0, -0.5], [-1.0, 0.0, 1.0]]))
+    assert target[1:].loss(outputs[1:]).item() == 4.0 and target[1:].ids.tolist() == [0]
+    assert Features(values, target.ids, 1 / 3).loss(outputs).item() == pytest.approx((2 + 8) / 6)
 
 
 def test_picking_items_picks_their_ids_and_their_probabilities_alike() -> None:

@@ -207,6 +207,8 @@ class ImageRun(Run[ImageSpec]):
         labels: Int[Tensor, " n"],
         *,
         soft: Float[Tensor, "n k"] | None = None,
+        features: Float[Tensor, "n d"] | None = None,
+        scale: float = 0.5,
         lr: float | None = None,
         augment: str = "dsa",
         decode: Sequence[DecodeStep] = (),
@@ -223,11 +225,13 @@ class ImageRun(Run[ImageSpec]):
             images: The images to store.
             labels: Class ids.
             soft: Learned label probabilities.
+            features: Vectors that a student's outputs are to equal, in place of probabilities.
+            scale: Factor of the loss with `features`: see `condense.store.targets.Features`.
             lr: A learned learning rate for students, stored as a hint.
             augment: Name of the augmentation that the set was learned for, stored as a hint.
             decode: Steps that turn a stored image into the images that students train on.
             rollbacks: Number of optimisation steps that were rolled back, if the method counts them.
-            labelled_by: The teacher that gave `soft`, or the encoder that gave targets, if one did.
+            labelled_by: The teacher or encoder that gave `soft` or `features`, if one did.
             as_bytes: Whether the images are stored as raw pixels of 8 bits, rounded and clamped.
             encode: Compression of these bytes: ``none``, ``png``, ``jpeg`` (quality 75), or with a quality
                 such as ``jpeg:90``. The set then holds the images as they are read from the files.
@@ -238,6 +242,8 @@ class ImageRun(Run[ImageSpec]):
         self._require_in_range(images)
         if soft is not None:
             self._refuse_diverged(~soft.detach().isfinite(), "the soft labels")
+        if features is not None:
+            self._refuse_diverged(~features.detach().isfinite(), "the features")
         if as_bytes or how is not None:
             raw = (space.to(images.device).decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
             images, space = raw, affine("raw", spec.mean, spec.std)
@@ -251,15 +257,15 @@ class ImageRun(Run[ImageSpec]):
             content["hints"]["rollbacks"] = rollbacks
         if soft is not None:
             content["label"]["kind"] = "soft"
+        if features is not None:
+            content["label"] |= {"kind": "features", "dim": features.shape[1], "scale": scale}
         if labelled_by is not None:
             content["label"]["teacher"] = labelled_by.hash
         if (teacher := self._teacher or labelled_by) is not None:
             content["teacher"] = {
-                "hash": teacher.hash,
-                "network": teacher.name,
-                "bytes": teacher.nbytes,
+                "hash": teacher.hash, "network": teacher.name, "bytes": teacher.nbytes,
                 "accuracy": teacher.accuracy,
-            }
+            }  # fmt: skip
         if projection is not None:
             assert self._teacher is not None, "labels are projected by the run's teacher"
             self._refuse_diverged(~projection.numbers.isfinite(), "the adapters")
@@ -273,6 +279,7 @@ class ImageRun(Run[ImageSpec]):
             images=images.detach().cpu(),
             labels=labels.cpu(),
             soft=None if soft is None else soft.detach().cpu(),
+            features=None if features is None else features.detach().float().cpu(),
             compensators=None if compensators is None else compensators.cpu(),
             projector=None if projection is None else projection.numbers.detach().cpu(),
             encoded=encoded,
@@ -311,8 +318,8 @@ class ImageRun(Run[ImageSpec]):
         content = {**made.content, "label": {"kind": "soft", "temperature": 1.0, "teacher": by.hash}}
         content.pop("replay", None)
         return replace(
-            made, soft=soft.cpu(), projector=None, replay=None, content=cast(ImageContent, content),
-            provenance=self._provenance(),
+            made, soft=soft.cpu(), features=None, projector=None, replay=None,
+            content=cast(ImageContent, content), provenance=self._provenance(),
         )  # fmt: skip
 
     def shown(self, made: ImageSet) -> ImageSet:
@@ -379,8 +386,9 @@ class ImageRun(Run[ImageSpec]):
         content = cast(ImageContent, {**made.content, "label": label, "replay": writer.shards})
         replay = Replay.of(writer.folder, content)
         return replace(
-            made, soft=None, projector=None, replay=replay, content=content, provenance=self._provenance()
-        )
+            made, soft=None, features=None, projector=None, replay=replay, content=content,
+            provenance=self._provenance(),
+        )  # fmt: skip
 
     def done(self) -> None:
         """Removes the checkpoints and the streamed labels; to be called once the set is on disk."""

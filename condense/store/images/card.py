@@ -5,7 +5,12 @@ from typing import cast
 
 from condense.store.card import CardText, write_card
 from condense.store.images.decode import step_from
-from condense.store.images.manifest import ImageContent, ProjectedLabelPart, ReplayedLabelPart
+from condense.store.images.manifest import (
+    FeaturesLabelPart,
+    ImageContent,
+    ProjectedLabelPart,
+    ReplayedLabelPart,
+)
 
 
 def image_card(content: ImageContent, provenance: Mapping[str, object], *, true_colours: bool) -> str:
@@ -48,7 +53,8 @@ def image_reader(content: ImageContent) -> str:
     class ids. Of projected ones it makes ``weights`` too: by the layers of the encoder, what is added to the
     weight as a matrix, or the weight and the bias that take the place of the encoder's.
     """
-    soft, encoded = content["label"]["kind"] == "soft", "encoding" in content
+    kind, encoded = content["label"]["kind"], "encoding" in content
+    y = kind if kind in ("soft", "features") else "labels"
     lines = [
         "import json",
         *(["import io", "import numpy", "from PIL import Image"] if encoded else []),
@@ -56,7 +62,7 @@ def image_reader(content: ImageContent) -> str:
         "from safetensors.numpy import load_file",
         'content, tensors = json.load(open("set.json"))["content"], load_file("data.safetensors")',
         *(_DECOMPRESSING if encoded else ()),
-        f'x, y = tensors["images"].astype("float32"), tensors["{"soft" if soft else "labels"}"]',
+        f'x, y = tensors["images"].astype("float32"), tensors["{y}"]',
     ]
     if content["pixels"]["space"] == "raw":
         byte = encoded or {"images": "uint8"} in [
@@ -138,6 +144,13 @@ def _describe_labels(content: ImageContent) -> str:
     teacher = f" from the teacher `{label['teacher']}`" if label["teacher"] else ""
     if label["kind"] == "soft":
         return f"class ids, and a probability for each class at temperature {label['temperature']}{teacher}"
+    if label["kind"] == "features":
+        vectors = cast(FeaturesLabelPart, label)
+        return (
+            f"class ids, and for each image a vector of {vectors['dim']} numbers{teacher} that a network's "
+            f"outputs are to equal, in a loss of {vectors['scale']:g} times the sum of squared differences, "
+            "averaged over the images"
+        )
     if label["kind"] == "projected":
         own, encoder = cast(ProjectedLabelPart, label), content["teacher"]
         return (

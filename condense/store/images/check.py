@@ -8,7 +8,7 @@ from torch import Tensor
 
 from condense.store.images.decode import Compensated, DecodeStep
 from condense.store.images.encode import EncodedImages
-from condense.store.images.manifest import ImageContent, ReplayedLabelPart
+from condense.store.images.manifest import FeaturesLabelPart, ImageContent, ReplayedLabelPart
 from condense.store.images.replay import Replay, hash_images
 
 FLOATS = (torch.float16, torch.float32)
@@ -44,15 +44,20 @@ def find_encoding_error(content: ImageContent, images: Tensor, encoded: EncodedI
 
 
 def find_label_kind_error(
-    content: ImageContent, n: int, soft: Tensor | None, replay: Replay | None
+    content: ImageContent, n: int, soft: Tensor | None, features: Tensor | None, replay: Replay | None
 ) -> str | None:
-    """Says why soft or stored labels of n images do not agree with the manifest's label kind."""
+    """Says why the labels of n images do not agree with the manifest's label kind."""
     kind, k = content["label"]["kind"], len(content["dataset"]["classes"])
-    for name, given, wanted in (("soft", soft, "soft"), ("stored", replay, "replayed")):
+    given_labels = (("soft", soft, "soft"), ("feature", features, "features"), ("stored", replay, "replayed"))
+    for name, given, wanted in given_labels:
         if (given is not None) != (kind == wanted):
             return f"the label kind is {kind}, but there are {'no ' if given is None else ''}{name} labels"
     if soft is not None and (soft.dtype not in FLOATS or soft.shape != (n, k)):
         return f"soft labels of {soft.dtype}, {tuple(soft.shape)} are no float16 or float32 ({n}, {k})"
+    if features is not None:
+        shape = (n, cast(FeaturesLabelPart, content["label"])["dim"])
+        if features.dtype != torch.float32 or features.shape != shape:
+            return f"feature labels of {features.dtype}, {tuple(features.shape)} are no float32 {shape}"
     return None
 
 

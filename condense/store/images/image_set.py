@@ -36,11 +36,11 @@ from condense.store.images.decode import (
 )
 from condense.store.images.encode import EncodedImages
 from condense.store.images.gallery import draw_images
-from condense.store.images.manifest import PART_OF, PARTS, ImageContent, space_identity
+from condense.store.images.manifest import PART_OF, PARTS, FeaturesLabelPart, ImageContent, space_identity
 from condense.store.images.projection import Projection, find_projection_error
 from condense.store.images.replay import Replay
 from condense.store.manifest import SetContent
-from condense.store.targets import Hard, Soft, Target
+from condense.store.targets import Features, Hard, Soft, Target
 
 LabelOf = Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b k"]]
 """Returns the labels of images in the evaluation space, as logits."""
@@ -54,15 +54,17 @@ class ImageSet(DistilledSet):
     """A distilled set of images in memory; labels that are stored with views are read when they are needed.
 
     As a `torch.utils.data.Dataset` it gives ``(image, label)`` pairs: float32 images in its evaluation space,
-    and class ids, or vectors of k probabilities if its labels are soft. If they are projected, it gives class
-    ids, or the k logits of the image as it is once `projected_by` has named what projects. With decode steps
-    these are the m = ``copies * n`` decoded images, copies-major: image e is copy ``e // n`` of stored image
-    ``e % n``, and has its label.
+    and class ids, or vectors: k probabilities if its labels are soft, d numbers if they are features. If they
+    are projected, it gives class ids, or the k logits of the image as it is once `projected_by` has named
+    what projects. With decode steps these are the m = ``copies * n`` decoded images, copies-major: image e is
+    copy ``e // n`` of stored image ``e % n``, and has its label.
 
     Attributes:
         images: The stored images, (n, c, h, w): uint8 in the raw space, or float16, float32.
         labels: The class of each stored image, (n,).
         soft: Class probabilities, (n, k) float16 or float32, exactly if the label kind is ``soft``.
+        features: Vectors that a student's outputs are to equal, (n, d) float32, exactly if the label kind is
+            ``features``.
         compensators: (g, m, c, h, w), exactly if the first decode step is `Compensated`.
         encoded: The same images compressed, exactly if they are stored so; then `images` are uint8.
         projector: The numbers of `projection`, exactly if the label kind is ``projected``.
@@ -81,6 +83,7 @@ class ImageSet(DistilledSet):
     images: StoredImages
     labels: Int64[Tensor, " n"]
     soft: Float[Tensor, "n k"] | None = None
+    features: Float[Tensor, "n d"] | None = None
     compensators: Int8[Tensor, "g m c h w"] | None = None
     encoded: EncodedImages | None = None
     projector: Float[Tensor, " p"] | None = None
@@ -117,6 +120,9 @@ class ImageSet(DistilledSet):
     def target(self) -> Target:
         """The labels of all m images, as a student is trained with them."""
         labels = self.labels.repeat(self.copies)
+        if self.features is not None:
+            scale = cast(FeaturesLabelPart, self.content["label"])["scale"]
+            return Features(self.features.repeat(self.copies, 1), labels, float(scale))
         return Hard(labels) if self.soft is None else Soft(self.soft.float().repeat(self.copies, 1), labels)
 
     @property
@@ -132,7 +138,10 @@ class ImageSet(DistilledSet):
             tensors["images"] = self.images
         else:
             tensors |= {"encoded": self.encoded.data, "offsets": self.encoded.offsets}
-        more = {"soft": self.soft, "projector": self.projector, "compensators": self.compensators}
+        more = {
+            "soft": self.soft, "features": self.features, "projector": self.projector,
+            "compensators": self.compensators,
+        }  # fmt: skip
         return tensors | {name: tensor for name, tensor in more.items() if tensor is not None}
 
     def nbytes(self) -> dict[str, int]:
@@ -178,14 +187,15 @@ class ImageSet(DistilledSet):
         return len(self.images) * self.copies
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "c h w"], int | Tensor]:
-        """Returns one image in the evaluation space, and its class id, probabilities or projected logits."""
+        """Returns one image in the evaluation space, and its class id, probabilities, features or logits."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of a set of {len(self)}")
         image = self.images_at(torch.tensor([index % len(self)], device=self.device))[0]
         place = index % len(self.images)
         if self.label_of is not None:
             return image, self.label_of(image[None])[0]
-        return image, int(self.labels[place]) if self.soft is None else self.soft[place].float()
+        vectors = self.soft if self.features is None else self.features
+        return image, int(self.labels[place]) if vectors is None else vectors[place].float()
 
     def images_at(self, index: Int64[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
         """Returns the images with these numbers, on the set's device, in the evaluation space.
@@ -303,6 +313,7 @@ class ImageSet(DistilledSet):
             "replay": Replay.of(path, own),
             "labels": stored["labels"].long(),
             "soft": stored.get("soft"),
+            "features": stored.get("features"),
             "projector": stored.get("projector"),
             "compensators": stored.get("compensators"),
         }
@@ -316,7 +327,7 @@ class ImageSet(DistilledSet):
         return (
             find_image_error(content, images, self.labels)
             or find_encoding_error(content, images, self.encoded)
-            or find_label_kind_error(content, n, self.soft, self.replay)
+            or find_label_kind_error(content, n, self.soft, self.features, self.replay)
             or find_projection_error(content, self.projector)
             or find_compensator_error(content, n, self.compensators, self.steps)
         )

@@ -16,10 +16,11 @@ PARTS = ("images", "labels", "replay", "decoder", "auxiliary", "teacher")
 """Names under which a set's bytes are counted."""
 PART_OF = {
     "images": "images", "encoded": "images", "offsets": "images",
-    "labels": "labels", "soft": "labels", "projector": "labels", "compensators": "auxiliary",
+    "labels": "labels", "soft": "labels", "features": "labels", "projector": "labels",
+    "compensators": "auxiliary",
 }  # fmt: skip
 """The tensors of version 1, each with the part that its bytes count under."""
-LABEL_KINDS = ("hard", "soft", "replayed", "projected")
+LABEL_KINDS = ("hard", "soft", "features", "replayed", "projected")
 LABEL_FORMS = ("logits", "hard", "smoothing", "marginal-smoothing", "marginal-renorm", "full")
 """What can be stored of the label of a view."""
 FILLS = ("mean", "minimum", "zero")
@@ -72,6 +73,16 @@ class ReplayedLabelPart(LabelPart):
     protocol: NotRequired[Name]
     form: NotRequired[Name]
     fill: NotRequired[Name]
+
+
+class FeaturesLabelPart(LabelPart):
+    """Labels that are vectors of `dim` numbers, which a student's outputs are to equal.
+
+    The loss is `scale` times the mean over the images of the sum of squared differences.
+    """
+
+    dim: Annotated[int, Meta(ge=1, le=2**31)]
+    scale: Positive
 
 
 class AdaptedPart(TypedDict):
@@ -151,6 +162,12 @@ class ReplayedContent(ImageContent):
 
     label: ReplayedLabelPart
     replay: list[ShardPart]  # type: ignore[misc] # it may be left out of other sets only
+
+
+class FeaturesContent(ImageContent):
+    """The same for a set whose labels are vectors that a student's outputs are to equal."""
+
+    label: FeaturesLabelPart
 
 
 class ProjectedContent(ImageContent):
