@@ -39,7 +39,14 @@ from torch import Tensor
 from condense.augment import dsa
 from condense.data import Images
 from condense.distillation import ImageMethod, ImageRun, LearnableSet, register
-from condense.distillation.matching.gradient import Distance, Gradient, match, refresh_batch_norm
+from condense.distillation.matching.gradient import (
+    EPS,
+    Distance,
+    Gradient,
+    layerwise_cosine,
+    match,
+    refresh_batch_norm,
+)
 from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.method import recipes
 from condense.networks import Network
@@ -51,9 +58,6 @@ LOOPS: Mapping[int, tuple[int, int]] = {
     1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10),
 }  # fmt: skip
 """Matches of a round, and epochs of training between two of them, by images per class (``get_loops``)."""
-
-EPS = 1e-6
-"""Added to the denominator of a cosine, so that it is finite where a gradient is zero (``distance_wb``)."""
 
 
 @register
@@ -167,21 +171,6 @@ class DC(ImageMethod):
                 with torch.no_grad():
                     images, labels = syn.minibatch(chosen.to(syn.labels.device))
                 train_step(network, trainer, dsa.augment(images, strategy, rng), Hard(labels))
-
-
-def layerwise_cosine(real: Gradient, synthetic: Gradient) -> Float[Tensor, ""]:
-    """Returns the paper's distance: the sum of one minus the cosine over all output channels of all layers.
-
-    Only the weights of convolutions and linear layers count. Biases, and the scales and shifts of norms,
-    count nothing (``match_loss``, metric "ours").
-    """
-    total = torch.zeros_like(synthetic[0].sum())
-    for a, b in zip(real, synthetic, strict=True):
-        if a.ndim > 1:
-            a, b = a.flatten(1), b.flatten(1)  # (outputs, inputs)
-            cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + EPS)  # (outputs,)
-            total = total + (1 - cosine).sum()
-    return total
 
 
 def squared(real: Gradient, synthetic: Gradient) -> Float[Tensor, ""]:

@@ -22,22 +22,20 @@ When not to use it: at one image per class, where gradient matching is stronger.
 ConvNets, ``lr_images`` has to be 0.1 or 0.01 (the authors' advice).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from condense.augment import dsa
 from condense.data import Images
 from condense.distillation import ImageMethod, ImageRun, LearnableSet, register
+from condense.distillation.matching.distribution import class_statistics, drawn_pixels, mean_gap
 from condense.distillation.matching.protocols import dc_evaluation
 from condense.distillation.method import recipes
-from condense.networks import Network, initialise_, network_in_chunks
+from condense.networks import Network, initialise_
 from condense.store import ImageSet
-from condense.training.step import chunks
 
 
 @register
@@ -51,12 +49,15 @@ class DM(ImageMethod):
         lr_images: Learning rate of the pixels.
         momentum: Momentum of the pixels' SGD.
         batch_real: Real images per class and iteration.
+        init: What the images start from: ``real`` images, or ``normal`` pixels with the mean and the standard
+            deviation of their class and channel, as FedLGD's clients do.
     """
 
     name = "dm"
     optimizes = True
     through_view = True
     class_batches = frozenset({"batch_real"})
+    added = frozenset({"init"})
     quick = {"iterations": 60, "batch_real": 64}
     remedy = "lower lr_images, for example to 0.1"
 
@@ -64,29 +65,21 @@ class DM(ImageMethod):
     lr_images: float = 0.05
     momentum: float = 0.5
     batch_real: int = 256
+    init: Literal["real", "normal"] = "real"
 
     @property
     def needs_real(self) -> bool:
-        """Whether the images start from real ones: always."""
-        return True
+        """Whether the images start from real ones."""
+        return self.init == "real"
 
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Runs Algorithm 1 of the paper."""
-        syn = LearnableSet.real(train, run)
+        syn = LearnableSet.real(train, run) if self.init == "real" else self._normal(train, run)
         optimizer = torch.optim.SGD([syn.images], lr=self.lr_images, momentum=self.momentum)
-        size = (run.spec.height, run.spec.width)
         network = run.network().requires_grad_(False)
-        describe = partial(self.describe, network)
         for _ in run.steps(self.iterations, {"images": syn.images, "optimizer": optimizer}):
             initialise_(network, run.rng)
-            augment = dsa.siamese(run.strategy, size, run.spec.num_classes, run.rng).to(run.device)
-            real = augment(train.draw(self.batch_real, run.rng)).flatten(0, 1)  # (k * b, c, h, w)
-            sizes = (self.batch_real,) * run.spec.num_classes
-            target = class_means(network_in_chunks(network, describe, real), sizes)  # (k, d)
-            shown = augment(syn.by_class())  # (k, i, c, h, w)
-            images = shown.flatten(0, 1) if syn.present is None else shown[syn.present]  # (n, c, h, w)
-            learned = torch.cat([describe(images[part]) for part in chunks(images, network)])
-            loss = (class_means(learned, syn.seen_counts) - target).square().sum()
+            loss = mean_gap(network, self.describe, syn, train, self.batch_real, run.strategy, run.rng)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
@@ -97,12 +90,11 @@ class DM(ImageMethod):
         """Returns the vectors whose class means are matched: here, the features."""
         return network.features(images)
 
-
-def class_means(rows: Float[Tensor, "n d"], sizes: Sequence[int]) -> Float[Tensor, "k d"]:
-    """Returns the mean of each class's rows, which lie class after class, as many of each as its size."""
-    if len(set(sizes)) == 1:
-        return rows.view(len(sizes), -1, rows.shape[1]).mean(1)
-    return torch.stack([of_class.mean(0) for of_class in torch.split(rows, list(sizes))])
+    def _normal(self, train: Images, run: ImageRun) -> LearnableSet:
+        """Starts from normal pixels with the statistics of their class."""
+        mean, std = class_statistics(train.images, train.labels, train.num_classes)
+        size = (run.spec.height, run.spec.width)
+        return LearnableSet(drawn_pixels(mean, std, run.counts, size, run.rng), run.counts, run.view)
 
 
 DM.recipes = recipes(

@@ -61,6 +61,7 @@ SHARED_LINES = 8
 METHODS_MAY_IMPORT = {
     "condense.augment", "condense.augment.dsa", "condense.augment.legacy", "condense.augment.views",
     "condense.data", "condense.distillation", "condense.distillation.coreset",
+    "condense.distillation.matching.distribution",
     "condense.distillation.matching.gradient", "condense.distillation.matching.protocols",
     "condense.distillation.matching.turns",
     "condense.distillation.graphs.gradients", "condense.distillation.graphs.itemsets",

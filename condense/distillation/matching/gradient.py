@@ -1,8 +1,8 @@
 """Gradient matching: the gradients of a loss on real and on synthetic images are brought together.
 
 `match` computes the loss of a match and its gradient with respect to the synthetic images, class by class,
-for any distance between two gradients. The distances are in the methods: `condense.methods.dc`,
-`condense.methods.idc`.
+for any distance between two gradients. `layerwise_cosine`, which several methods share, is here; the other
+distances are in the methods: `condense.methods.dc`, `condense.methods.idc`.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,9 @@ from condense.training.step import chunks
 
 BATCH_NORM_REAL = 16
 """Real images per class that refresh the statistics of a network with batch norm (``main.py`` of DC)."""
+
+EPS = 1e-6
+"""Added to the denominator of a cosine, so that it is finite where a gradient is zero (``distance_wb``)."""
 
 GPU_CLASSES = 10
 """Classes that a GPU matches side by side: the activations of 256 real images per class take some 10 GiB."""
@@ -103,6 +106,21 @@ def match(
         done = [alone(*one) for one in zip(*given, strict=True)]
         losses, gradients = (torch.stack(values) for values in zip(*done, strict=True))
     return losses.sum(), gradients
+
+
+def layerwise_cosine(real: Gradient, synthetic: Gradient) -> Float[Tensor, ""]:
+    """Returns the distance of DC's paper: the sum of one minus the cosine over all output channels of all layers.
+
+    Only the weights of convolutions and linear layers count. Biases, and the scales and shifts of norms,
+    count nothing (VICO-UoE/DatasetCondensation, ``match_loss``, metric "ours").
+    """
+    total = torch.zeros_like(synthetic[0].sum())
+    for a, b in zip(real, synthetic, strict=True):
+        if a.ndim > 1:
+            a, b = a.flatten(1), b.flatten(1)  # (outputs, inputs)
+            cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + EPS)  # (outputs,)
+            total = total + (1 - cosine).sum()
+    return total
 
 
 @torch.no_grad()
