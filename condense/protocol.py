@@ -12,7 +12,7 @@ from functools import cached_property
 
 from condense.errors import Refused, unknown
 from condense.files import digest
-from condense.schema import Amount, Name, Positive, Whole, find_form_error
+from condense.schema import Amount, Fraction, Name, Positive, Whole, find_form_error
 
 PUBLISHED = "published"
 """The name of every protocol that is a paper's own."""
@@ -105,6 +105,9 @@ class Protocol:
         pruned: Whether students are trained on a fraction of the training images, not on a distilled set.
         validation: Whether students of the whole training set leave out its validation part (see
             `condense.training.validation`), on which their curve is measured.
+        rounds: Number of rounds of a federation, in each of which clients train the server's network for the
+            protocol's stages on data of their own.
+        client_ratio: Share of the clients that a round takes, drawn anew; rounded down, at least one.
     """
 
     name: Name
@@ -137,6 +140,8 @@ class Protocol:
     nesterov: bool | None = None
     pruned: bool | None = None
     validation: bool | None = None
+    rounds: Whole | None = None
+    client_ratio: Fraction | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown names and fields that contradict each other."""
@@ -153,6 +158,8 @@ class Protocol:
             raise Refused(f"{self.name}: batches and least_batch go together and are at least 1")
         if (self.schedule == BY_STEPS) != (self.floor is not None) or (self.floor and self.lr is None):
             raise Refused(f"{self.name}: {BY_STEPS} goes with a floor, and falls from a learning rate to it")
+        if (self.rounds is None) != (self.client_ratio is None) or self.rounds == 0:
+            raise Refused(f"{self.name}: a federation has at least one round and a ratio of clients in each")
         if self.steps is not None and self.stages:
             raise Refused(f"{self.name}: the length of training is given by steps or by stages, not by both")
 

@@ -108,12 +108,29 @@ REFERENCE_V1 = Protocol(
 The regression is fitted on the whole training set until it has converged, for at most 10 000 iterations.
 """
 
+FEDERATED_V1 = Protocol(
+    name="federated-v1", lr=0.01, momentum=0.0, weight_decay=0.0, batch=32, stages=(Stage(epochs=1),),
+    augment="none", seeds=3, rounds=100, client_ratio=1.0,
+)  # fmt: skip
+"""A federation of 100 rounds, in each of which every client trains for one epoch by plain SGD.
+
+The numbers are those of FedLGD (https://arxiv.org/abs/2303.02278) and its baselines there. The global network
+is tested once, on each client's own test images, after the last round.
+"""
+
+FEDERATED_HALF_V1 = replace(FEDERATED_V1, name="federated-half-v1", client_ratio=0.5)
+"""Like federated-v1, with half of the clients in each round."""
+
+FEDERATED_SHORT_V1 = replace(FEDERATED_V1, name="federated-short-v1", rounds=20)
+"""Like federated-v1, for 20 rounds, which a CPU can afford."""
+
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
         HARD_V1, WHOLE_V1, SOFT_V1, REPLAY_V1, SOFT_V2, REPLAY_V2, GRAPH_V1, GRAPH_WHOLE_V1, GRAPH_SELECT_V1,
         GRAPH_V2, GRAPH_WHOLE_V2, GRAPH_SELECT_V2, REFERENCE_V1, HARD_PLAIN_V1, SOFT_PLAIN_V2,
         WHOLE_CURVE_V1, PRUNE_V1, PRUNE_SHORT_V1, PROJECTED_V1, LABEL_V1,
+        FEDERATED_V1, FEDERATED_HALF_V1, FEDERATED_SHORT_V1,
     )
 }  # fmt: skip
 

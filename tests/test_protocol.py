@@ -7,6 +7,9 @@ from condense.distillation.matching.protocols import dc_evaluation, milestones
 from condense.errors import Refused
 from condense.protocol import OPTIMIZERS, Protocol, Stage
 from condense.protocols import (
+    FEDERATED_HALF_V1,
+    FEDERATED_SHORT_V1,
+    FEDERATED_V1,
     GRAPH_SELECT_V1,
     GRAPH_SELECT_V2,
     GRAPH_V1,
@@ -50,6 +53,9 @@ HASHES = {
     "whole-curve-v1": "c38736ea6a15198db49603f0664cf4044c5cbb02c28df59201f3c842daf82bc3",
     "prune-v1": "14852aa4b1a21872ca658229605f987b1eca5974c583acde14442467db004159",
     "prune-short-v1": "95f3c08ba6c952d44db5e6ad899f2b3e820c4722c3451a5c88fe1199dddd383c",
+    "federated-v1": "1de96657ce9d02ba0167530c423214d99b26b93858c676935227c41662096583",
+    "federated-half-v1": "4d49603e015b56ed3604cdcbd6dcdc75cd4b68c412702306f9b818591672d01c",
+    "federated-short-v1": "c2b134b46df20f18b496fc292f159a53989c3a10fae638698cdea3912245acb4",
 }
 """Hashes of the protocols. A protocol with another hash needs another name."""
 
@@ -115,6 +121,42 @@ def test_prune_v1_has_the_numbers_of_the_papers_and_its_short_form_fewer_epochs(
     assert PRUNE_SHORT_V1.to_json() == PRUNE_V1.to_json() | short
     curve = {"name": "whole-curve-v1", "validation": True}
     assert WHOLE_CURVE_V1.to_json() == WHOLE_V1.to_json() | curve
+
+
+def test_federated_v1_has_the_numbers_of_fedlgd_and_its_variants_one_other_each() -> None:
+    assert FEDERATED_V1.to_json() == {
+        "name": "federated-v1",
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "batch": 32,
+        "stages": [{"epochs": 1, "scale": 1.0}],
+        "reset": False,
+        "augment": "none",
+        "seeds": 3,
+        "kind": "images",
+        "rounds": 100,
+        "client_ratio": 1.0,
+    }
+    half = {"name": "federated-half-v1", "client_ratio": 0.5}
+    assert FEDERATED_HALF_V1.to_json() == FEDERATED_V1.to_json() | half
+    assert FEDERATED_SHORT_V1.to_json() == FEDERATED_V1.to_json() | {
+        "name": "federated-short-v1",
+        "rounds": 20,
+    }
+
+
+@pytest.mark.parametrize(("rounds", "ratio"), [(0, 1.0), (5, None), (None, 0.5)])
+def test_rounds_and_the_ratio_of_clients_go_together(rounds: int | None, ratio: float | None) -> None:
+    with pytest.raises(Refused, match="at least one round and a ratio of clients"):
+        replace(FEDERATED_V1, rounds=rounds, client_ratio=ratio)
+
+
+@pytest.mark.parametrize("ratio", [0.0, -0.1, 1.5])
+def test_a_ratio_of_clients_out_of_range_is_refused(ratio: float) -> None:
+    with pytest.raises(Refused, match="client_ratio"):
+        Protocol.from_json(FEDERATED_V1.to_json() | {"client_ratio": ratio})
 
 
 def test_soft_v1_has_the_designed_values() -> None:
@@ -267,6 +309,9 @@ def test_the_hash_covers_every_field() -> None:
         {"mixup": 0.8},
         {"labels": "stored"},
         {"labels": "fixed", "temperature": 20.0},
+        {"rounds": 3, "client_ratio": 0.5},
+        {"rounds": 4, "client_ratio": 0.5},
+        {"rounds": 3, "client_ratio": 1.0},
         {"labels": "own", "temperature": 20.0},
         {"labels": "own", "temperature": 30.0},
         {"squared": True},
@@ -292,7 +337,7 @@ def test_the_hash_covers_every_field() -> None:
 
 def test_fields_of_none_do_not_occur_in_the_json() -> None:
     off = {name for name in Protocol.__dataclass_fields__ if getattr(HARD_V1, name) is None}
-    assert len(off) == 19 and not off & set(HARD_V1.to_json())
+    assert len(off) == 21 and not off & set(HARD_V1.to_json())
     assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
 

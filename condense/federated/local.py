@@ -123,8 +123,9 @@ def contrast(
 ) -> Float[Tensor, ""]:
     """Returns the supervised contrastive loss (Khosla et al. 2020, https://arxiv.org/abs/2004.11362, L_out).
 
-    With unit vectors z_i, and the other rows P(i) of the class of row i, it is the mean over all rows i that
-    have such others of -1/|P(i)| sum over p in P(i) of log(exp(z_i z_p / T) / sum over a != i exp(z_i z_a / T)).
+    With unit vectors z_i, and the other rows P(i) of the class of row i, it is the mean, over all rows i that
+    have such others, of -1/|P(i)| times the sum over p in P(i) of
+    log(exp(z_i z_p / T) / sum over a != i of exp(z_i z_a / T)).
 
     Args:
         rows: The features.

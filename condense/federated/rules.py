@@ -32,9 +32,7 @@ def normalised(before: Weights, answers: Sequence[Weights], steps: Sequence[int]
     return found
 
 
-def moved_control(
-    control: Weights, changes: Sequence[Weights], clients: int
-) -> dict[str, Tensor]:
+def moved_control(control: Weights, changes: Sequence[Weights], clients: int) -> dict[str, Tensor]:
     """Returns the server's control variate of SCAFFOLD, c + (|S| / N) mean of the clients' changes.
 
     Args:

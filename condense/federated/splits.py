@@ -89,9 +89,9 @@ def federation(datasets: Sequence[ImageDataset], clients: str, name: str | None 
     - ``dirichlet:N:ALPHA`` (or ``dirichlet:N:ALPHA:SEED``): one dataset among N clients. Each class is shared
       out by proportions that are drawn from a symmetric Dirichlet distribution: the smaller alpha, the more
       the classes of the clients differ. The test images of a class are shared out by the same proportions.
-    - ``variants`` or ``variants:NAME,NAME``: one dataset among as many clients as there are variants. Each has
-      an equal part of every class, no image is with two of them, and each sees its images through its own
-      transform of `condense.federated.transforms.VARIANTS`.
+    - ``variants`` or ``variants:NAME,NAME``: one dataset among as many clients as there are variants. Each
+      has an equal part of every class, no image is with two of them, and each sees its images through its
+      own transform of `condense.federated.transforms.VARIANTS`.
     - ``domains``: each dataset is a client.
 
     Args:
@@ -239,9 +239,10 @@ def _domains(datasets: Sequence[ImageDataset], clients: str, name: str | None) -
             raise Refused(f"the domains {first.name} and {spec.name} have the same classes in another order")
         if spec.shape[1:] != first.shape[1:]:
             sizes = [f"{one.height} x {one.width}" for one in (first, spec)]
+            side = max(*first.shape[1:], *spec.shape[1:])
             raise Refused(
                 f"images of {first.name} have {sizes[0]} pixels, those of {spec.name} {sizes[1]}",
-                remedies=[Remedy(settings={"size": max(*first.shape[1:], *spec.shape[1:])}, effect="resizes them")],
+                remedies=[Remedy(settings={"size": side}, effect="resizes them")],
             )
     for data in datasets:
         for label, count in zip(data.spec.classes, data.train.counts(), strict=True):

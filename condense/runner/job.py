@@ -292,6 +292,11 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
     protocol = require_fit(named_protocol(name), job.dataset)
     if protocol.whole:
         raise Refused(f"{what}: {name} judges references such as the whole training set, not sets")
+    if protocol.rounds:
+        raise Refused(
+            f"{what}: {name} judges federations",
+            remedies=[Remedy(settings={"protocol": usual}, effect="judges it")],
+        )
     if bool(protocol.pruned) != (cell.fraction is not None):
         judged = "trainings on a fraction of the images" if protocol.pruned else "a number of images a class"
         raise Refused(

@@ -60,7 +60,7 @@ def naive_sgd(net: Network, held: Labelled, batch: int, seed: int, pull: Pull = 
         with torch.no_grad():
             for (name, one), slope in zip(net.named_parameters(), gradient, strict=True):
                 drift = pull.drift[name] if pull.drift else torch.zeros(())
-                one -= LR * (slope + pull.proximal * (one - start[name]) + drift)
+                one.sub_(LR * (slope + pull.proximal * (one - start[name]) + drift))
     return len(cuts)
 
 

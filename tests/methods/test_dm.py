@@ -130,7 +130,7 @@ def test_the_recipes_are_the_authors_cells_and_rates_with_their_evaluation() -> 
     assert len(rates) == 8 + 5 + 3 + 3
     digits = DM.recipes["mnist", 10].method.config()  # the defaults of main_DM.py, as the docstring says
     defaults = {"iterations": 20000, "lr_images": 1.0, "momentum": 0.5, "batch_real": 256}
-    assert digits == defaults | {"network": "convnet", "pixel_space": "normalized"}
+    assert digits == defaults | {"network": "convnet", "pixel_space": "normalized", "init": "real"}
     for recipe in DM.recipes.values():
         assert getattr(recipe.method, "iterations", None) == 20000
         protocol = recipe.protocol

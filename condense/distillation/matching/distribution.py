@@ -1,4 +1,4 @@
-"""Distribution matching: the mean features of real and of synthetic images of each class are brought together.
+"""Distribution matching: the mean features of real and synthetic images of a class are brought together.
 
 `mean_gap` is the loss of one step. `condense.methods.dm` takes it in a new random network at every step, and
 a client of a federation (`condense.federated.virtual`) in the network that the server has sent.
@@ -70,7 +70,7 @@ def class_statistics(
     """
     rows = images.new_full((num_classes, images.shape[1]), torch.nan)
     mean, std = rows, rows.clone()
-    for label in labels.unique().tolist():
+    for label in sorted({*labels.tolist()}):
         pixels = images[labels == label].transpose(0, 1).flatten(1)
         mean[label], std[label] = pixels.mean(1), pixels.std(1, correction=0)
     return mean, std

@@ -109,7 +109,7 @@ def match(
 
 
 def layerwise_cosine(real: Gradient, synthetic: Gradient) -> Float[Tensor, ""]:
-    """Returns the distance of DC's paper: the sum of one minus the cosine over all output channels of all layers.
+    """Returns the sum of one minus the cosine over all output channels of all layers: the distance of DC.
 
     Only the weights of convolutions and linear layers count. Biases, and the scales and shifts of norms,
     count nothing (VICO-UoE/DatasetCondensation, ``match_loss``, metric "ours").
