@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 
 from condense.data import Dataset, GraphDataset, Graphs, ImageDataset, Images, Samples, holds_graphs
+from condense.data.images.pixels import WHITENED
 from condense.distillation import GraphMethod, ImageMethod, Sampling
 from condense.distillation.images.taught import require_same_fixed, with_teacher_file
 from condense.distillation.registry import methods
@@ -181,8 +182,8 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
         build_network(student, spec.shape, spec.num_classes, torch.Generator())
 
     def space_of_method(self, method: ImageMethod, protocol: Protocol) -> str:
-        whitened = protocol.labels is None and method.pixel_space == "zca"
-        return "zca" if whitened else self.space
+        whitened = protocol.labels is None and method.pixel_space in WHITENED
+        return method.pixel_space if whitened else self.space
 
     def space_of_set(self, made: ImageSet, protocol: Protocol) -> str:
         return made.evaluation_space if protocol.labels is None else self.space

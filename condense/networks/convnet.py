@@ -17,15 +17,19 @@ def convnet(
     width: int = 128,
     depth: int | None = None,
     batch_norm: bool = False,
+    norm: bool = True,
+    doubled: bool = False,
 ) -> Network:
     """Builds a ConvNet.
 
     Args:
         shape: (c, h, w) of the images; the first convolution pads a side of 28 to 32.
         num_classes: Number k of logits.
-        width: Number of channels of each block.
+        width: Number of channels of each block, or of the first one.
         depth: Number of blocks; None takes `usual_depth` of the longer side.
         batch_norm: Whether to use batch norm instead of instance norm.
+        norm: Whether there are norms at all.
+        doubled: Whether each block has twice the channels of the one before it.
 
     Raises:
         TooSmall: If the images are too small.
@@ -33,7 +37,8 @@ def convnet(
     stack = Stack(shape, batch_norm=batch_norm)
     for block in range(depth or usual_depth(max(shape[1:]))):
         conv = stack.conv if block else stack.first_conv
-        conv(width, kernel=3, pad=1).norm().relu().average_pool()
+        conv(width * 2**block if doubled else width, kernel=3, pad=1)
+        (stack.norm() if norm else stack).relu().average_pool()
     return Network(stack.body(), stack.values, num_classes)
 
 

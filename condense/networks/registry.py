@@ -23,6 +23,8 @@ _NORMED: Mapping[str, Callable[..., Network]] = {
     "convnet": convnet,
     **{f"convnet-w{width}": partial(convnet, width=width) for width in (32, 64, 256, 512)},
     **{f"convnet-d{depth}": partial(convnet, depth=depth) for depth in range(1, 7)},
+    "convnet-double": partial(convnet, doubled=True),
+    "convnet-double-w32": partial(convnet, doubled=True, width=32),
     "alexnet": alexnet,
     "vgg11": vgg11,
     "resnet18": resnet18,
@@ -34,10 +36,16 @@ _NORMED: Mapping[str, Callable[..., Network]] = {
 NETWORKS: Mapping[str, Builder] = {
     **_NORMED,
     **{f"{name}-bn": partial(builder, batch_norm=True) for name, builder in _NORMED.items()},
+    **{
+        f"{name}-nonorm": partial(_NORMED[name], norm=False)
+        for name in ("convnet", "convnet-w32", "convnet-double", "convnet-double-w32")
+    },
     "lenet": lenet,
     "mlp": mlp,
 }
 """Builders of the networks by name: with batch norm for names in ``-bn``, else with instance norm.
+
+Names in ``-nonorm`` have no norm, and ``-double`` are ConvNets whose blocks have 128, 256, 512 ... channels.
 
 AlexNet and LeNet have no norm by default, nor has the MLP. Batch norm may get a map of 1 x 1, for instance in
 a ResNet18 at 8 pixels; a training batch then needs at least two images.

@@ -28,6 +28,9 @@ def convnet_count(channels: int, depth: int, width: int, features: int, classes:
     return first + later + depth * 2 * width + features * classes + classes
 
 
+DOUBLED = sum(9 * a * b + b for a, b in ((3, 128), (128, 256), (256, 512)))
+
+
 # A stage of ResNet18 at c channels behind one of p: four 3 x 3 convolutions, a 1 x 1 one, five norms.
 def stage(c: int, p: int) -> int:
     return 9 * c * p + 3 * 9 * c * c + c * p + 5 * 2 * c
@@ -58,6 +61,9 @@ COUNTS = [
     ("convnet-w512", (3, 32, 32), 10, convnet_count(3, 3, 512, 512 * 4 * 4, 10)),
     ("convnet-d2", (3, 32, 32), 10, convnet_count(3, 2, 128, 128 * 8 * 8, 10)),
     ("convnet-d6", (3, 256, 256), 10, convnet_count(3, 6, 128, 128 * 4 * 4, 10)),
+    ("convnet-w32-nonorm", (3, 32, 32), 10, convnet_count(3, 3, 32, 32 * 4 * 4, 10) - 3 * 2 * 32),
+    ("convnet-double-bn", (3, 32, 32), 10, DOUBLED + 2 * (128 + 256 + 512) + 8192 * 10 + 10),
+    ("convnet-double-nonorm", (3, 32, 32), 10, DOUBLED + 8192 * 10 + 10),
     ("alexnet", (3, 32, 32), 10, ALEXNET_BODY + 192 * 16 * 10 + 10),
     ("alexnet-bn", (3, 32, 32), 10, ALEXNET_BODY + 2 * (128 + 192 + 256 + 192 + 192) + 192 * 16 * 10 + 10),
     ("vgg11", (3, 32, 32), 10, VGG_BODY + 5130),
@@ -175,8 +181,8 @@ def test_a_pooled_block_without_a_stride_equals_the_plain_block() -> None:
 
 
 SMALLEST = {
-    "convnet": 2, "convnet-d3": 8, "convnet-d6": 64, "convnet-d3-bn": 8, "alexnet": 8, "vgg11": 32,
-    "vgg11-bn": 32, "lenet": 16, "mlp": 1, "resnet18": 9, "resnet18-bn": 1, "resnet18-ap": 16,
+    "convnet": 2, "convnet-d3": 8, "convnet-d6": 64, "convnet-d3-bn": 8, "convnet-nonorm": 2, "alexnet": 8,
+    "vgg11": 32, "vgg11-bn": 32, "lenet": 16, "mlp": 1, "resnet18": 9, "resnet18-bn": 1, "resnet18-ap": 16,
     "resnet18-ap-bn": 8,
 }  # fmt: skip
 

@@ -1,16 +1,21 @@
 """Pixel spaces: the representations of images that methods and students work in.
 
 `raw` holds pixels in [0, 1]. `normalized` subtracts the dataset's mean and divides by its standard deviation,
-channel by channel. `zca` whitens whole images with a matrix that is fitted on the training images.
+channel by channel. `zca` and `zca-relative` whiten whole images with a matrix that is fitted on the training
+images.
 
 The whitening is regularised as in the code of trajectory matching (GeorgeCazenavette/mtt-distillation, which
 calls kornia). For training pixels with the covariance U diag(S) U^T it is
 (x - mean) U diag(1 / sqrt(S + eps)) U^T with eps = 0.1, so the whitened variances are S / (S + eps), not 1.
+
+`zca-relative` is the whitening of FRePo and RCIG (yongchaoz/FRePo, ``lib/dataset/ops.py``). It takes
+normalised pixels, and eps is 0.1 times their mean variance, which is close to 1. Pixels in [0, 1] vary by
+less than 0.1, so an eps of 0.1 is many times larger beside them: `zca-relative` whitens far more.
 """
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +30,13 @@ from torch import Tensor
 from condense.errors import Refused, Remedy, unknown
 from condense.files import digest, hash_tensors, home, locked, tidy, write_atomic
 
-SPACES = ("raw", "normalized", "zca")
+SPACES = ("raw", "normalized", "zca", "zca-relative")
 """Names of the pixel spaces."""
+WHITENED = ("zca", "zca-relative")
+"""Names of the spaces of whitened images."""
 
 ZCA_EPS = 0.1
-"""Regularisation of the whitening."""
+"""Regularisation of both whitenings; in ``zca-relative`` a factor of the mean variance."""
 MAX_FEATURES = 16384
 """Largest number of values c h w of an image that is whitened; 64 x 64 in colour is 12288."""
 
@@ -129,14 +136,7 @@ class Zca(PixelSpace):
         """
         import kornia
 
-        features = images[0].numel()
-        if features > MAX_FEATURES:
-            side = " x ".join(str(extent) for extent in images.shape[1:])
-            raise Refused(
-                f"images of {side} are too large for zca, whose matrix would have {features} rows "
-                f"(at most {MAX_FEATURES})",
-                remedies=[Remedy(settings={"size": None}, effect="reduces the images")],
-            )
+        _require_small(images)
         pixels = images.flatten(1).to(torch.float64).div_(255)
         matrix, mean, inverse = kornia.enhance.zca_mean(
             pixels, dim=0, unbiased=True, eps=ZCA_EPS, return_inverse=True
@@ -167,6 +167,84 @@ class Zca(PixelSpace):
         }
 
 
+@dataclass(eq=False, repr=False)
+class RelativeZca(Zca):
+    """The space `zca-relative`: whitening of normalised images, regularised in proportion to their variance.
+
+    ``mean`` and ``matrix`` hold the normalisation, too; its constants are ``channel_mean`` and
+    ``channel_std``.
+    """
+
+    name: str = field(default="zca-relative", init=False)
+    channel_mean: tuple[float, ...]
+    channel_std: tuple[float, ...]
+
+    @classmethod
+    def fit_normalized(
+        cls,
+        images: UInt8[Tensor, "n c h w"],
+        fitted_on: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> "RelativeZca":
+        """Fits the whitening in float64; the result is in float32.
+
+        If there are fewer images than values of an image, directions in which the training images do not vary
+        keep their scale, as in the authors' code.
+
+        Args:
+            images: Training images.
+            fitted_on: Their hash.
+            mean: Mean of each channel of pixels in [0, 1].
+            std: Standard deviation of each channel.
+
+        Raises:
+            Refused: If an image has more values than `MAX_FEATURES`.
+        """
+        _require_small(images)
+        values = images[0].numel() // images.shape[1]
+        scale = torch.tensor(std, dtype=torch.float64).repeat_interleave(values)
+        pixels = images.flatten(1).to(torch.float64).div_(255)
+        center = pixels.mean(0)
+        normalized = (pixels - center) / scale
+        covariance = normalized.T @ normalized / len(images)
+        eps = ZCA_EPS * covariance.trace() / len(covariance)
+        variances, axes = torch.linalg.eigh(covariance)  # ascending
+        roots = (variances.clamp(min=0) + eps).sqrt()
+        roots[: max(0, len(roots) - len(images))] = 1
+        matrix, inverse = (axes * roots.reciprocal()) @ axes.T, (axes * roots) @ axes.T
+        fitted = (center[None], matrix / scale[:, None], inverse * scale)
+        shift, forward, back = (part.float() for part in fitted)
+        return cls(shift, forward, back, fitted_on, tuple(mean), tuple(std))
+
+    def describe(self) -> dict[str, object]:
+        return {
+            "space": self.name,
+            "mean": list(self.channel_mean),
+            "std": list(self.channel_std),
+            "eps": ZCA_EPS,
+            "fitted_on": self.fitted_on,
+            "recompute": (
+                "on the training images as float64 pixels in [0, 1], divided by the std of their channel and "
+                "flattened channel by channel and row by row, take the mean and the covariance U diag(S) U^T "
+                "(divided by the number n of images); r = sqrt(S + eps * mean(S)), but 1 for all but the n "
+                "largest S; whitened = (x - mean) U diag(1 / r) U^T"
+            ),
+        }
+
+
+def _require_small(images: UInt8[Tensor, "n c h w"]) -> None:
+    """Refuses images that are too large to be whitened."""
+    features = images[0].numel()
+    if features > MAX_FEATURES:
+        side = " x ".join(str(extent) for extent in images.shape[1:])
+        raise Refused(
+            f"images of {side} are too large for zca, whose matrix would have {features} rows "
+            f"(at most {MAX_FEATURES})",
+            remedies=[Remedy(settings={"size": None}, effect="reduces the images")],
+        )
+
+
 def affine(name: str, mean: Sequence[float], std: Sequence[float]) -> Affine:
     """Returns the space `raw` or `normalized` for the mean and standard deviation of each channel."""
     columns = [torch.tensor(list(values), dtype=torch.float64).view(-1, 1, 1) for values in (mean, std)]
@@ -184,24 +262,54 @@ def extremes(
 
 def fitted_zca(images: UInt8[Tensor, "n c h w"], fitted_on: str) -> Zca:
     """Returns the whitening of training images; fits it once and then loads it from the home folder."""
-    path = home() / "zca" / digest({"fitted_on": fitted_on, "eps": ZCA_EPS, "version": 1}) / "zca.safetensors"
-    if (found := _stored_zca(path, fitted_on)) is not None:
+    parts = {"fitted_on": fitted_on, "eps": ZCA_EPS, "version": 1}
+    return _fitted(
+        parts,
+        images,
+        lambda: Zca.fit(images, fitted_on),
+        lambda shift, on, back: Zca(shift, on, back, fitted_on),
+    )
+
+
+def fitted_relative_zca(
+    images: UInt8[Tensor, "n c h w"], fitted_on: str, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Zca:
+    """Returns the whitening `zca-relative` of training images, likewise: see `RelativeZca.fit_normalized`."""
+    constants = {"mean": list(mean), "std": list(std)}
+    parts = {"fitted_on": fitted_on, "eps": ZCA_EPS, "version": 1, "relative": constants}
+    return _fitted(
+        parts,
+        images,
+        lambda: RelativeZca.fit_normalized(images, fitted_on, mean, std),
+        lambda shift, on, back: RelativeZca(shift, on, back, fitted_on, mean, std),
+    )
+
+
+def _fitted(
+    parts: Mapping[str, object],
+    images: UInt8[Tensor, "n c h w"],
+    fit: Callable[[], Zca],
+    restore: Callable[[Tensor, Tensor, Tensor], Zca],
+) -> Zca:
+    """Returns a whitening that is stored under some parts, or else fits and stores it."""
+    path = home() / "zca" / digest(parts) / "zca.safetensors"
+    if (found := _stored_zca(path)) is not None:
         tidy(path)
-        return found.to(images.device)
+        return restore(*found).to(images.device)
     with locked(path, what="fits the whitening of the same images"):
-        if (found := _stored_zca(path, fitted_on, told=True)) is not None:
-            return found.to(images.device)
-        space = Zca.fit(images, fitted_on)
+        if (found := _stored_zca(path, told=True)) is not None:
+            return restore(*found).to(images.device)
+        space = fit()
         tensors = {"mean": space.mean, "matrix": space.matrix, "inverse": space.inverse}
         on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         write_atomic(path, safetensors.torch.save(on_cpu, metadata={"hash": hash_tensors(on_cpu)}))
     return space
 
 
-def _stored_zca(path: Path, fitted_on: str, *, told: bool = False) -> Zca | None:
-    """Reads a stored whitening; returns None if there is none, or the file is damaged, which may be told.
+def _stored_zca(path: Path, *, told: bool = False) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Reads mean, matrix and inverse; returns None if there are none, or the file is damaged.
 
-    The files of older versions hold no hash.
+    The damage may be told. The files of older versions hold no hash.
     """
     if not path.exists():
         return None
@@ -211,7 +319,7 @@ def _stored_zca(path: Path, fitted_on: str, *, told: bool = False) -> Zca | None
             stored = {name: file.get_tensor(name) for name in ("mean", "matrix", "inverse")}
         if metadata and metadata != {"hash": hash_tensors(stored)}:
             raise ValueError("hash")
-        return Zca(stored["mean"], stored["matrix"], stored["inverse"], fitted_on)
+        return stored["mean"], stored["matrix"], stored["inverse"]
     except (OSError, ValueError, safetensors.SafetensorError):
         if told:
             print(f"{path} is damaged: the whitening is fitted again", file=sys.stderr, flush=True)
@@ -222,12 +330,12 @@ def from_description(description: Mapping[str, object]) -> PixelSpace:
     """Restores a space from the result of `PixelSpace.describe`.
 
     Raises:
-        Refused: For ``zca``, which has to be fitted on its dataset, and for an unknown space.
+        Refused: For `WHITENED` spaces, which have to be fitted on their dataset, and for an unknown space.
     """
     name = str(description.get("space"))
-    if name == "zca":
+    if name in WHITENED:
         raise Refused(
-            "these images are in zca space, whose matrix is fitted on the training set "
+            f"these images are in {name} space, whose matrix is fitted on the training set "
             f"{str(description.get('fitted_on'))[:12]}: open them with that dataset at hand"
         )
     if name not in ("raw", "normalized"):

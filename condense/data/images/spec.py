@@ -11,7 +11,15 @@ from torch import Tensor
 from condense.augment.dsa import has_flip
 from condense.data.base import Dataset, DatasetSpec, Samples
 from condense.data.images.augmentation import NOTE, marked, on_strategy, require_strategy
-from condense.data.images.pixels import SPACES, PixelSpace, affine, extremes, fitted_zca, statistics
+from condense.data.images.pixels import (
+    SPACES,
+    PixelSpace,
+    affine,
+    extremes,
+    fitted_relative_zca,
+    fitted_zca,
+    statistics,
+)
 from condense.errors import unknown
 from condense.files import hash_tensors
 
@@ -183,12 +191,17 @@ class ImageDataset(Dataset):
     def _zca(self) -> PixelSpace:
         return fitted_zca(self.train.images, self.train.hash)
 
+    @cached_property
+    def _relative_zca(self) -> PixelSpace:
+        return fitted_relative_zca(self.train.images, self.train.hash, self.spec.mean, self.spec.std)
+
     def space(self, name: str) -> PixelSpace:
         """Returns a pixel space of this dataset.
 
         Args:
-            name: ``raw`` (pixels in [0, 1]), ``normalized`` (by the mean and standard deviation) or ``zca``
-                (whitened; fitted on the training images once and then stored in the home folder).
+            name: ``raw`` (pixels in [0, 1]), ``normalized`` (by the mean and standard deviation), ``zca`` or
+                ``zca-relative`` (whitened; fitted on the training images once and then stored in the home
+                folder).
 
         Raises:
             Refused: If there is no such space, or the images are too large to be whitened.
@@ -197,4 +210,6 @@ class ImageDataset(Dataset):
             return affine(name, self.spec.mean, self.spec.std)
         if name == "zca":
             return self._zca
+        if name == "zca-relative":
+            return self._relative_zca
         raise unknown("pixel space", name, SPACES)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Int8
 from torch import Tensor, nn
 
 from condense.data import Images, ImageSpec, PixelSpace
-from condense.data.images.pixels import affine
+from condense.data.images.pixels import WHITENED, affine
 from condense.distillation.images.view import ChainedView, IdentityView, View
 from condense.distillation.run import FAR, Run, RunSettings
 from condense.errors import Refused
@@ -303,7 +303,7 @@ class ImageRun(Run[ImageSpec]):
         A method that works on whitened pixels stores them whitened, so that students see them as they see the
         other sets of the method's table.
         """
-        as_bytes = self.space.name != "zca"
+        as_bytes = self.space.name not in WHITENED
         return self.distilled(train.images[indices], train.labels[indices], as_bytes=as_bytes)
 
     def labelled(self, made: ImageSet, soft: Float[Tensor, "n k"], by: Teacher) -> ImageSet:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
+from condense.data.images.pixels import WHITENED
 from condense.store.card import CardText, write_card
 from condense.store.images.decode import step_from
 from condense.store.images.manifest import (
@@ -131,9 +132,9 @@ _PROJECTING = (
 
 def _describe_pixels(content: ImageContent) -> str:
     pixels: dict[str, object] = {**content["pixels"]}
-    if pixels["space"] == "zca":
+    if (space := pixels["space"]) in WHITENED:
         fitted = f"eps {pixels.get('eps')}, fitted on the training set `{pixels.get('fitted_on')}`"
-        return f"zca: {fitted}; to recompute it, {pixels.get('recompute')}"
+        return f"{space}: {fitted}; to recompute it, {pixels.get('recompute')}"
     return f"{pixels.pop('space')}: " + ", ".join(f"{key} {value}" for key, value in sorted(pixels.items()))
 
 
@@ -200,6 +201,9 @@ _READER_NOTES = {
     "raw": "`x` is normalised with the statistics of the training set; test images need the same.",
     "normalized": "`x` is `(pixel / 255 - mean) / std` with the mean and std of each channel in "
     "`content['pixels']`; test images need the same.",
-    "zca": "`x` is whitened; test images must be whitened with the same matrix, and `content['pixels']` says "
-    "how to recompute it.",
+    **dict.fromkeys(
+        WHITENED,
+        "`x` is whitened; test images must be whitened with the same matrix, and `content['pixels']` says "
+        "how to recompute it.",
+    ),
 }

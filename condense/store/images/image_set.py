@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int8, Int64, Shaped, UInt8
 from torch import Tensor
 
-from condense.data.images.pixels import PixelSpace, extremes, from_description, unit
+from condense.data.images.pixels import WHITENED, PixelSpace, extremes, from_description, unit
 from condense.errors import Refused
 from condense.protocol import Protocol
 from condense.store.base import DistilledSet
@@ -94,8 +94,9 @@ class ImageSet(DistilledSet):
 
     @property
     def evaluation_space(self) -> str:
-        """The pixel space that students see: ``zca`` for a whitened set, ``normalized`` for all others."""
-        return "zca" if self.content["pixels"]["space"] == "zca" else "normalized"
+        """The pixel space that students see: its own for a whitened set, ``normalized`` for all others."""
+        space = self.content["pixels"]["space"]
+        return space if space in WHITENED else "normalized"
 
     @property
     def epochs(self) -> int | None:
@@ -343,7 +344,7 @@ class ImageSet(DistilledSet):
 
     @property
     def _has_colours(self) -> bool:
-        return self.space is not None or self.evaluation_space != "zca"
+        return self.space is not None or self.evaluation_space not in WHITENED
 
     @cached_property
     def _grey(self) -> Fill:

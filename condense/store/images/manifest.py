@@ -6,6 +6,7 @@ from typing import Annotated, NotRequired, TypedDict, cast
 
 from msgspec import Meta
 
+from condense.data.images.pixels import SPACES, WHITENED
 from condense.errors import Refused
 from condense.files import canonical
 from condense.schema import Amount, Name, Number, Percent, Positive, ReadOnly, Side, Text, Whole
@@ -25,7 +26,6 @@ LABEL_FORMS = ("logits", "hard", "smoothing", "marginal-smoothing", "marginal-re
 """What can be stored of the label of a view."""
 FILLS = ("mean", "minimum", "zero")
 """What can stand for logits that are not stored."""
-PIXEL_SPACES = ("raw", "normalized", "zca")
 
 
 class ImageDatasetPart(DatasetPart):
@@ -183,11 +183,11 @@ def find_image_content_error(content: ImageContent) -> str | None:
         return f"unknown label kind {kind!r}; known: {', '.join(LABEL_KINDS)}"
     if wrong := _find_replay_error(content):
         return wrong
-    if (space := content["pixels"]["space"]) not in PIXEL_SPACES:
-        return f"unknown pixel space {space!r}; known: {', '.join(PIXEL_SPACES)}"
+    if (space := content["pixels"]["space"]) not in SPACES:
+        return f"unknown pixel space {space!r}; known: {', '.join(SPACES)}"
     channels, pixels = content["dataset"]["shape"][:1], content["pixels"]
     statistics = [len(pixels.get("mean", [])), len(pixels.get("std", []))]
-    if space != "zca" and statistics != channels * 2:
+    if space not in WHITENED and statistics != channels * 2:
         return "content.pixels.mean and content.pixels.std do not hold one number a channel"
     return _find_decode_error(content)
 
@@ -201,7 +201,7 @@ def _find_decode_error(content: ImageContent) -> str | None:
             step = step_from({**part})
         except Refused as error:
             return str(error)
-        if content["pixels"]["space"] == "zca":
+        if content["pixels"]["space"] in WHITENED:
             return f"whitened pixels cannot be decoded by {step.name}: a part of them is no whitened image"
         if isinstance(step, Compensated) and copies > 1:
             return f"{step.name} adds to stored images: no step can stand before it"

@@ -83,6 +83,67 @@ def test_whitening_equals_a_naive_float64_eigendecomposition() -> None:
     torch.testing.assert_close(space.encode(images).flatten(1).double(), naive, atol=1e-5, rtol=0)
 
 
+def relative(images: torch.Tensor) -> pixels.RelativeZca:
+    return pixels.RelativeZca.fit_normalized(images, "hash", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+
+
+def test_relative_whitening_equals_a_naive_whitening_of_normalised_pixels() -> None:
+    images = made()
+    x = pixels.affine("normalized", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)).encode(images.double() / 255).flatten(1)
+    centred = x - x.mean(0)
+    covariance = centred.T @ centred / len(x)
+    eps = 0.1 * covariance.diagonal().mean()
+    values, vectors = torch.linalg.eigh(covariance + eps * torch.eye(48, dtype=torch.float64))
+    naive = centred @ vectors @ torch.diag(values.rsqrt()) @ vectors.T
+    found = relative(images).encode(images).flatten(1).double()
+    torch.testing.assert_close(found, naive, atol=1e-5, rtol=0)
+    mine = pixels.Zca.fit(images, "hash").encode(images).flatten(1).double()
+    assert float((found - mine).abs().mean()) > 0.1
+
+
+def test_relative_whitening_does_not_depend_on_the_contrast_of_a_channel() -> None:
+    images = made()
+    scaled = [pixels.RelativeZca.fit_normalized(images, "h", (0.0,) * 3, (std,) * 3) for std in (0.1, 0.7)]
+    one, other = (space.encode(images) for space in scaled)
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_decoding_restores_images_that_were_whitened_relatively() -> None:
+    images = made()
+    images[:, :, 0] = 7
+    space = relative(images)
+    torch.testing.assert_close(space.decode(space.encode(images)), images.float() / 255, atol=1e-4, rtol=0)
+    x = (images[:3].double() / 255).requires_grad_()
+    assert torch.autograd.gradcheck(space.encode, (x,))
+
+
+def test_directions_beyond_the_number_of_images_keep_their_scale() -> None:
+    images = made()[:20]
+    space = relative(images)
+    scale = torch.tensor((0.2, 0.3, 0.4)).repeat_interleave(16)
+    spectrum = torch.linalg.eigvalsh((scale[:, None] * space.matrix).double())
+    assert int((spectrum - 1).abs().lt(1e-5).sum()) == 48 - 20
+
+
+def test_a_relative_whitening_is_stored_apart_and_says_how_it_is_recomputed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONDENSE_HOME", str(tmp_path))
+    images = made()
+    constants = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    first = pixels.fitted_relative_zca(images, "one", *constants)
+    pixels.fitted_zca(images, "one")
+    pixels.fitted_relative_zca(images, "one", constants[0], (0.2, 0.3, 0.5))
+    assert len(list((tmp_path / "zca").rglob("*.safetensors"))) == 3
+    monkeypatch.setattr(pixels.RelativeZca, "fit_normalized", None)  # a second fit would fail
+    again = pixels.fitted_relative_zca(images, "one", *constants)
+    assert torch.equal(again.encode(images), first.encode(images)) and again.describe() == first.describe()
+    told = first.describe()
+    assert (told["space"], told["mean"], told["std"]) == ("zca-relative", [0.4, 0.5, 0.6], [0.2, 0.3, 0.4])
+    with pytest.raises(Refused, match="these images are in zca-relative space"):
+        pixels.from_description(told)
+
+
 def test_decoding_whitened_images_restores_even_constant_pixels() -> None:
     images = made()
     images[:, :, 0] = 7  # a border that never changes: its covariance is singular

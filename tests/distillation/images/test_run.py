@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from condense.data import ImageDataset, Images
+from condense.data.images.pixels import WHITENED
 from condense.distillation import ImageMethod, ImageRun, Method, Recipe, Training, distill
 from condense.distillation.registry import build
 from condense.errors import Refused
@@ -134,13 +135,14 @@ def test_selected_images_are_stored_as_the_very_bytes_that_were_loaded(
     torch.testing.assert_close(seen, toy.train.in_space(toy.space("normalized")).images[chosen])
 
 
+@pytest.mark.parametrize("space", WHITENED)
 def test_images_selected_by_a_whitened_method_are_stored_whitened(
-    toy: ImageDataset, tmp_path: Path, home: Path
+    toy: ImageDataset, tmp_path: Path, home: Path, space: str
 ) -> None:
-    run = make_run(toy, tmp_path, build("random_subset", "toy", 2, {"pixel_space": "zca"})[0])
+    run = make_run(toy, tmp_path, build("random_subset", "toy", 2, {"pixel_space": space})[0])
     train = toy.train.in_space(run.space)
     made = run.selected(train, firsts(train))
-    assert made.evaluation_space == "zca" and torch.equal(made.images, train.images[firsts(train)])
+    assert made.evaluation_space == space and torch.equal(made.images, train.images[firsts(train)])
 
 
 def test_a_runs_networks_come_from_its_own_generator_one_after_the_other(
@@ -261,7 +263,7 @@ def test_a_killed_command_ends_with_the_hash_of_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -150.0])
-@pytest.mark.parametrize("space", ["raw", "normalized", "zca"])
+@pytest.mark.parametrize("space", ["raw", "normalized", "zca", "zca-relative"])
 def test_a_set_with_pixels_out_of_all_range_is_refused(
     toy: ImageDataset, tmp_path: Path, home: Path, space: str, bad: float
 ) -> None:
