@@ -19,6 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from condense.board.cells import TableCell
 from condense.board.format import unit_for
+from condense.board.rank_plots import rank_figure
+from condense.board.ranks import picture_name, rankings
 from condense.board.tables import FRACTIONS, Key, Row, Table, gather
 from condense.files import digest, write_atomic
 from condense.records.record import WHOLE, safe_name
@@ -43,9 +45,11 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
         folder: Folder of the plots; it is made if it is missing.
 
     Returns:
-        The files written: two for each table, ``...-ipc.png`` and ``...-bytes.png``.
+        The files written: two for each table, ``...-ipc.png`` and ``...-bytes.png``, and one for each
+        protocol with a ranking (`condense.board.ranks`).
     """
-    tables = [table for table in gather(entries) if table.ipcs and table.key.filled != FRACTIONS]
+    every = gather(entries)
+    tables = [table for table in every if table.ipcs and table.key.filled != FRACTIONS]
     names = [_name(table.key, full=False) for table in tables]
     paths = []
     for table, name in zip(tables, names, strict=True):
@@ -56,6 +60,9 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
             path = folder / f"{stem}-{against}.png"
             write_atomic(path, _picture(table, against))
             paths.append(path)
+    for one in rankings(every):
+        write_atomic(path := folder / picture_name(one), _png(rank_figure(one), one.protocol))
+        paths.append(path)
     return paths
 
 
@@ -69,12 +76,11 @@ def _name(key: Key, full: bool) -> str:
 
 
 def _picture(table: Table, against: Against) -> bytes:
-    """Returns one plot as PNG; its only metadata is its title, so that equal tables give equal bytes."""
+    """Returns the plot of a table as PNG."""
     panels = {student: rows for student, rows in table.by_student().items() if _ipcs(rows)}
     down = 1 if len(panels) < 4 else 2
     across = -(-len(panels) // down)
     figure = Figure(layout="constrained")
-    FigureCanvasAgg(figure)
     names = [row.name for rows in panels.values() for row in rows if not _apart(row)]
     colors = {name: number for number, name in enumerate(dict.fromkeys(names))}
     legend: dict[str, Artist] = {}
@@ -90,10 +96,16 @@ def _picture(table: Table, against: Against) -> bytes:
     lines = sum(text.count("\n") + 1 for text in told)
     figure.set_size_inches(4.2 * across + 3.0, max(4.4 * down, 0.4 + 0.17 * lines))
     figure.legend(legend.values(), told, loc="outside right upper", fontsize=8, frameon=False)
+    return _png(figure, table.key.dataset)
+
+
+def _png(figure: Figure, title: str) -> bytes:
+    """Returns a figure as PNG; its only metadata is its title, so that equal tables give equal bytes."""
+    FigureCanvasAgg(figure)
     drawn, out = BytesIO(), BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
     about = PngInfo()
-    about.add_text("Title", table.key.dataset)
+    about.add_text("Title", title)
     # Lines and letters have few colours: with a palette the file is a third as large.
     Image.open(drawn).convert("RGB").quantize(64).save(out, "png", optimize=True, pnginfo=about)
     return out.getvalue()

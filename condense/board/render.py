@@ -27,6 +27,7 @@ from condense.board.format import (
     touched,
     units,
 )
+from condense.board.ranks import rankings, ranks_text
 from condense.board.significance import Place, table_letters
 from condense.board.tables import (
     EVERYWHERE,
@@ -151,6 +152,8 @@ def render(entries: pd.DataFrame) -> str:
             told = ", ".join(f"{old} (now {new})" for old, new in names.items())
             summary = f"<summary>Under older versions of the protocols: {told}</summary>"
             parts += [f"<details>\n{summary}\n", *folded, "</details>\n"]
+    if ranked := ranks_text(rankings(tables)):
+        parts.append(ranked)
     return "\n".join(parts) if len(parts) > 1 else f"{HEAD}\nNo records yet.\n"
 
 

@@ -276,6 +276,25 @@ class ImageStudent(Student[Network]):
             raise Refused(
                 f"under {self.protocol.name} a teacher labels what students see, and there is no teacher"
             )
+        n = len(self.source)
+        batch = self.protocol.batch_for(n)
+        if 1 in (batch, n % batch):
+            self._require_single()
+
+    def _require_single(self) -> None:
+        """Refuses a network that cannot be trained on a batch of one image, which the last of an epoch is."""
+        network = self.build(torch.Generator()).train()
+        try:
+            with torch.no_grad():
+                network(self.test.images.new_zeros(1, *self.spec.shape))
+        except ValueError as error:  # torch's, about the values of a channel that have no variance
+            raise Refused(
+                f"an epoch of {len(self.source)} images in batches of "
+                f"{self.protocol.batch_for(len(self.source))} ends with a batch of one, whose mean and "
+                f"variance the batch norms of {self.network} cannot take",
+                setting="student",
+                value=self.network,
+            ) from error
 
     def build(self, rng: torch.Generator) -> Network:
         return build_network(

@@ -98,7 +98,11 @@ class Replay:
     @property
     def files(self) -> list[Path]:
         """The files of the shards."""
-        return [self.folder / shard["file"] for shard in self.shards]
+        return [self.file(shard) for shard in range(len(self.shards))]
+
+    def file(self, shard: int) -> Path:
+        """Returns the file of a shard; the list of all would take long where there are thousands."""
+        return self.folder / self.shards[shard]["file"]
 
     def metadata(self) -> dict[str, str]:
         """Returns the metadata entry of each shard, by the name of its file."""
@@ -178,7 +182,7 @@ class Replay:
         if not 0 <= int(read.order.min()) <= int(read.order.max()) < self.layout.views:
             wrong = "an image that the set does not have"
         if wrong := self.layout.misfit(stored) or wrong:
-            raise Refused(f"{self.files[shard]}: batch {number} holds {wrong}")
+            raise Refused(f"{self.file(shard)}: batch {number} holds {wrong}")
         return read
 
     def check_headers(self) -> None:
@@ -199,7 +203,7 @@ class Replay:
             found = hash_tensors(tensors, prefix=file.metadata()[METADATA])
         if found != (recorded := self.shards[shard]["hash"]):
             raise Refused(
-                f"{self.files[shard]} was altered: its hash is {found[:16]}..., "
+                f"{self.file(shard)} was altered: its hash is {found[:16]}..., "
                 f"the recorded one {recorded[:16]}..."
             )
         self._known.add(shard)
@@ -207,7 +211,7 @@ class Replay:
     @contextmanager
     def _open(self, shard: int) -> Iterator[Any]:
         """Opens the file of a shard and checks its header."""
-        path = self.files[shard]
+        path = self.file(shard)
         if not os.path.lexists(path):
             raise Refused(f"{path} is missing: the set has {len(self.shards)} files of labels")
         open_file(path).close()  # refuses what is no plain file
