@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from condense.board.cells import TableCell
 
@@ -27,16 +27,30 @@ def trainings_until_paid(distil: float, mine: float, other: float) -> int | None
     return max(1, math.ceil(distil / (other - mine))) if other > mine else None
 
 
-def break_even(cell: TableCell, references: Sequence[TableCell]) -> tuple[int | None] | None:
-    """Returns after how many trainings the sets of a cell have paid for themselves.
+class BreakEven(NamedTuple):
+    """What sets cost beside real images, up to the accuracy of students on the sets.
+
+    Attributes:
+        first: Seconds of the distillation and one training on a set.
+        real: Seconds of a training on real images until it is as accurate; infinite if it never is.
+        trainings: Number of trainings after which the sets have paid for themselves; None if they never do.
+    """
+
+    first: float
+    real: float
+    trainings: int | None
+
+
+def break_even(cell: TableCell, references: Sequence[TableCell]) -> BreakEven | None:
+    """Returns what the sets of a cell cost beside real images.
 
     Args:
         cell: The cell of a set.
         references: Cells of trainings on real images; the fastest to the set's accuracy is compared.
 
     Returns:
-        The number, or None in its place if the sets never pay; None alone if a curve, the time of the
-        distillation or an equal device is missing.
+        The times and the number of trainings; None if a curve, the time of the distillation or an equal
+        device is missing.
     """
     mine = [entry for entry in cell.entries if entry.curve]
     places = {(entry.device, entry.threads) for entry in mine}
@@ -48,7 +62,10 @@ def break_even(cell: TableCell, references: Sequence[TableCell]) -> tuple[int | 
     own = fmean(_points(entry)[-1][1] for entry in mine)
     times = [_fastest(reference, target, places) for reference in references]
     known = [time for time in times if time is not None]
-    return (trainings_until_paid(cell.seconds, own, min(known)),) if known else None
+    if not known:
+        return None
+    real = min(known)
+    return BreakEven(cell.seconds + own, real, trainings_until_paid(cell.seconds, own, real))
 
 
 def _fastest(cell: TableCell, target: float, places: set[tuple[str, int]]) -> float | None:

@@ -1,9 +1,10 @@
 """Columns of a table that take more than the table's own results."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from condense.board.break_even import break_even
+from condense.board.break_even import BreakEven, break_even
 from condense.board.equal_bytes import Equal, EqualBytes
 from condense.board.format import score
 from condense.board.robust import Estimate, RobustScores
@@ -48,8 +49,9 @@ class Extras:
 
 
 def _paid(table: Table) -> Mapping[str, Mapping[Row, str]]:
-    """Returns the column of trainings after which sets of images have paid for themselves."""
-    texts: dict[Row, str] = {}
+    """Returns the columns of times to an accuracy, and of trainings until sets have paid for themselves."""
+    times: dict[Row, str] = {}
+    trainings: dict[Row, str] = {}
     for row in table.rows if table.layout.across == "ipc" and not table.key.filled else ():
         found = []
         for ipc in table.ipcs:
@@ -57,8 +59,19 @@ def _paid(table: Table) -> Mapping[str, Mapping[Row, str]]:
             cell = None if row.reference or row.touches_all else row.cells.get(ipc)
             found.append(break_even(cell, [one for one in others if one]) if cell else None)
         if any(found):
-            texts[row] = " / ".join("-" if one is None else str(one[0] or "never") for one in found)
-    return {"pays after trainings": texts}
+            times[row] = " / ".join(map(_times, found))
+            trainings[row] = " / ".join(
+                "-" if one is None else str(one.trainings or "never") for one in found
+            )
+    return {"s to its accuracy: set, real": times, "pays after trainings": trainings}
+
+
+def _times(found: BreakEven | None) -> str:
+    """Returns ``64 vs 85``: seconds with a set, its distillation included, and on real images."""
+    if found is None:
+        return "-"
+    told = [f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}" for seconds in (found.first, found.real)]
+    return f"{told[0]} vs {told[1] if math.isfinite(found.real) else 'never'}"
 
 
 def _baseline(found: Equal | None) -> str:

@@ -74,9 +74,10 @@ finds any other change. `plots/` shows the same numbers as curves.
 - A row marked `(no set: whole data touched)` is a training on real images that reads the whole training
   split, for as many steps as the sets beside it. Trainings on a fraction of the images have tables of their
   own, whose columns are fractions and whose `bytes` are those that a student reads.
-- `pays after trainings`: how many students must be trained until distillation and trainings took no longer
-  than trainings on real images (the whole set, or without a set), stopped once they are as accurate on
-  validation images as students on the set are in the end. It needs their curves, made on one device with as
+- `s to its accuracy: set, real`: seconds of the distillation and one training on the set, and of a training
+  on real images (the whole set, or without a set) until it is as accurate on validation images; `never` if
+  it never is. `pays after trainings`: how many students must be trained until distillation and trainings took
+  no longer than trainings on real images that are stopped there. Both need curves, made on one device with as
   many threads; where they are missing there is a `-`, and where no row has them no column.
 - `[...]` is the paper's number under the paper's own protocol; its source is listed below the table. A
   dagger † marks a number that was not verified at its source.

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from condense.board.break_even import seconds_to, trainings_until_paid
 from condense.board.render import render
 from condense.protocols import WHOLE_V1
@@ -31,6 +33,19 @@ def test_a_set_has_paid_once_all_its_trainings_with_it_took_no_longer() -> None:
         assert count is not None and distil + count * mine <= count * other
         assert count == 1 or distil + (count - 1) * mine > (count - 1) * other
     assert trainings_until_paid(10.0, 5.0, 5.0) is None
+
+
+@pytest.mark.parametrize(
+    ("points", "times"),
+    [([(1.0, 60.0), (2.5, 80.0)], "4.0 vs 2.5"), ([(1.0, 60.0), (2.5, 69.0)], "4.0 vs never")],
+)
+def test_the_board_tells_the_seconds_to_the_accuracy(
+    made: Make, points: list[tuple[float, float]], times: str
+) -> None:
+    mine = with_curve(made(), [(1.0, 50.0), (2.0, 70.0)])  # distilled in 2 s
+    plain = made("whole", ipc=0, kind="reference", protocol=WHOLE_V1)
+    found = rows(render(frame([mine, with_curve(plain, points)])))
+    assert found["dm"][found["method"].index("s to its accuracy: set, real")] == times
 
 
 def test_the_board_tells_the_number_of_trainings(made: Make) -> None:
