@@ -17,7 +17,7 @@ import torch
 from condense.data import GraphDataset, ImageDataset, load_graphs, load_images
 from condense.distillation import ExpertTraining, Recipe, distill, feature_extractor
 from condense.distillation.registry import build, methods
-from condense.distillation.run import Run
+from condense.distillation.run import FRACTION, Run
 from condense.errors import Stopped
 from condense.evaluation.evaluate import evaluate_reference, record_of
 from condense.evaluation.kinds import Setup
@@ -36,6 +36,7 @@ from condense.training.experts import experts
 from condense.training.graph_training import GraphTraining
 from condense.training.image_training import Training
 from condense.training.pretrained import pretrained
+from condense.training.validation import VALIDATION
 
 ROOT = Path(__file__).parents[1]
 SETS = ROOT / "results" / "sets"
@@ -83,6 +84,11 @@ def corrected_key(name: str, dataset: str, ipc: int) -> str:
 def seeded_key(name: str, ipc: int, seed: int) -> str:
     """A run key of another seed."""
     return str(method(name).run_key(TRAIN, ipc, seed))
+
+
+def training_key(name: str, fraction: float) -> str:
+    """A run key of a training on a fraction of the images, without their validation part."""
+    return str(method(name).run_key(TRAIN, 1, 0, {FRACTION: fraction, "validation": VALIDATION}))
 
 
 @contextmanager

@@ -21,7 +21,10 @@ METHODS: dict[str, tuple[str | int, ...]] = {
     "images dm": ("8decc3ee53928145", 19, "2c67ae1dc7b02387", "9b23ce83470038d4", "9e7d2ebd603a5007"),
     "images dsa": ("d260b9215c874426", 14, "f2f2089e811a752d", "84b12aa361f21181", "6abb28d20c0045fc"),
     "images dwa": ("1f9888f648caec7d", 6, "d32df9455b9a5add", "001be58f1860b827", "8d2abae5cdcd1376"),
+    "images el2n": ("2eb15c5c1201dda4",),
+    "images forgetting": ("42a301d7234ffaae",),
     "images ftd": ("de186aa8facb4f2e", 8, "1b2a70484ad4cb0d", "69df0f9c87c2b8c6", "9852202d6a715543"),
+    "images grand": ("9bde3c396ed24ed6",),
     "images hello": ("a3e705269bc65a8d", 6, "6b7dcacfecf53386", "52c8d1be1be662e1", "2267cf469e703366"),
     "images herding": ("65a1f2caaeb9678d",),
     "images idc": ("f3a2eb6109ea19c0", 14, "17316e7026a3cc34", "fd06ce0c88ae82fa", "b3aa6d095062ef40"),
@@ -29,8 +32,10 @@ METHODS: dict[str, tuple[str | int, ...]] = {
     "images k_center": ("9bafba2193970217",),
     "images mtt": ("6b0095ee38b759b3", 9, "6ae5fb82b1a95571", "42835ae4326d5a22", "a5991983ced8ba44"),
     "images ncfm": ("5867f41855efa99a", 9, "db9c774713219ada", "dd655f89767c1726", "a6f51fc5352e5cfc"),
+    "images rad": ("1bad732bac03aa70",),
     "images random_subset": ("23ee7b0d86a2dcf9",),
     "images rded": ("21d15fe4755ebf8a", 9, "2d9cda60c5078645", "d054723ce66a496d", "0a4396ff176b175a"),
+    "images rs2": ("9552221e3844ec78", 9, "d73143b5168423c7", "75fcf19b058b0c13", "3c1e0a02f3b685ef"),
     "images sre2l": ("84b24a3dc9b2b4b3", 10, "09d4e05acfed7e46", "d3197e4423d6c708", "f237fec974f080a6"),
     "images tesla": ("dcf677c62f23de63", 2, "6857ff16eed69ef8", "2eec7429b9a92069", "8f7cd450627f6532"),
     "graphs doscond": ("13c3713c1a7e392c", 18, "1de725c1ff195119", "1c9b259ddbe06c1c", "62090ebd1e8c96f3"),
@@ -76,8 +81,31 @@ CHAINS = {
     ("random_subset+fkd", "cifar10", 10): "ff2b3f34148cb8e38296659ecee983b52f35d9f5a8b6c606c55f76b8d012499e",
     ("dwa+fkd", "none", 1): "e920171e0b273fad7321e62dc8dcaa65d359808eafc841beb77bd1aff8a3945b",
     ("dwa+fkd", "cifar10", 10): "a1c457f62d15760e0fd448b8dc48b2000507f24ebf88d4c0eb559a061625bffd",
+    ("random_subset+kd", "none", 1): "b77544937eb3149f82e687b624dc65104ee8b36b4a6972d949fb8900e7420b08",
+    ("random_subset+kd", "cifar10", 10): "5d21b1c87c0cd3c613ba7ea6467ce02d8121a19a9e595d2667874fa6ad1998aa",
+    ("random_subset+expert", "none", 1): "9998a054b427b953167aa0045647203de7dce1f351cd4e053b3374560a582033",
+    (
+        "random_subset+expert",
+        "cifar10",
+        10,
+    ): "09f042b28ee4a59ac42abdf0ad23856d4a15070a7cf5ba696bb5ceaa65c95cc1",
+    ("random_subset+ferkd", "none", 1): "39078dd578c03b5a3fa6fcc68cf67d020b352aface8a558eb779ecba25fbf0d1",
+    (
+        "random_subset+ferkd",
+        "cifar10",
+        10,
+    ): "2e3e8debdbb26cad1cbbad6b3937eadc145d889f0941e07413d5cc00322afb98",
 }
 """Run keys of chains, at their defaults and published."""
+
+TRAININGS = {
+    ("random_subset", 0.1): "1436d6132994877fa75b4be665162db791b9fb070eda61c32fe3dc74c052ff09",
+    ("random_subset+kd", 0.1): "2d314d297e5287a8087c64e9a529051e4911b061f93d42a836a122a5d5bbfcca",
+    ("rs2", 0.05): "af6707cdf3eb262662a4ab0d39d76ff6312202bf11964e22bd9eb94038b1671c",
+    ("forgetting", 0.3): "05825369a1f577a985a8d09a95e1c140db68366aea5b4c93777e662cc9c89dc4",
+    ("rad", 0.5): "09b79fb88e5186c4d21774f57089989ab76a6c22e71d53b2d2358ba4e20f753a",
+}
+"""The run keys of trainings on fractions of the images, which store no set."""
 
 CORRECTED = {
     ("mtt", "cifar100", 10): "d08b75520e0b0c8dc9f9a1fcf7352cd2faa40a943630b1f494d2589b6c6ebc9b",
@@ -288,6 +316,11 @@ def test_one_published_run_key_of_each_method_in_full(kind: str, name: str, data
 @pytest.mark.parametrize(("name", "dataset", "ipc"), CHAINS)
 def test_a_chain_has_the_run_key_that_it_always_had(name: str, dataset: str, ipc: int) -> None:
     assert pins.key(name, dataset, ipc) == CHAINS[name, dataset, ipc]
+
+
+@pytest.mark.parametrize(("name", "fraction"), TRAININGS)
+def test_a_training_on_a_fraction_has_the_run_key_that_it_always_had(name: str, fraction: float) -> None:
+    assert pins.training_key(name, fraction) == TRAININGS[name, fraction]
 
 
 @pytest.mark.parametrize(("name", "dataset", "ipc"), CORRECTED)
