@@ -108,6 +108,8 @@ class Protocol:
         rounds: Number of rounds of a federation, in each of which clients train the server's network for the
             protocol's stages on data of their own.
         client_ratio: Share of the clients that a round takes, drawn anew; rounded down, at least one.
+        ema: Decay of the moving average of a student's weights (`condense.training.average`), which is tested
+            in place of its last weights.
     """
 
     name: Name
@@ -142,6 +144,7 @@ class Protocol:
     validation: bool | None = None
     rounds: Whole | None = None
     client_ratio: Fraction | None = None
+    ema: Fraction | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown names and fields that contradict each other."""
@@ -160,6 +163,8 @@ class Protocol:
             raise Refused(f"{self.name}: {BY_STEPS} goes with a floor, and falls from a learning rate to it")
         if (self.rounds is None) != (self.client_ratio is None) or self.rounds == 0:
             raise Refused(f"{self.name}: a federation has at least one round and a ratio of clients in each")
+        if self.ema == 1:
+            raise Refused(f"{self.name}: an average of weights whose decay is 1 takes in nothing")
         if self.steps is not None and self.stages:
             raise Refused(f"{self.name}: the length of training is given by steps or by stages, not by both")
 

@@ -326,6 +326,7 @@ def test_the_hash_covers_every_field() -> None:
         {"nesterov": True},
         {"pruned": True},
         {"validation": True},
+        {"ema": 0.995},
         {"stages": ()},
         {"stages": (), "steps": 300},
         {"stages": (), "steps": 301},
@@ -337,7 +338,7 @@ def test_the_hash_covers_every_field() -> None:
 
 def test_fields_of_none_do_not_occur_in_the_json() -> None:
     off = {name for name in Protocol.__dataclass_fields__ if getattr(HARD_V1, name) is None}
-    assert len(off) == 21 and not off & set(HARD_V1.to_json())
+    assert len(off) == 22 and not off & set(HARD_V1.to_json())
     assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
 
@@ -373,6 +374,7 @@ def test_an_unknown_optimiser_is_refused_with_the_known_ones() -> None:
         ({"steps": 300}, "hard-v1: the length of training is given by steps or by stages, not by both"),
         ({"batches": 10}, "hard-v1: batches and least_batch go together"),
         ({"batches": 0, "least_batch": 10}, "hard-v1: batches and least_batch .* are at least 1"),
+        ({"ema": 1.0}, "hard-v1: an average of weights whose decay is 1 takes in nothing"),
         ({"cutmix": 1.0, "mixup": 0.8}, "hard-v1: a batch is mixed by cutmix or by mixup, not by both"),
     ],
 )

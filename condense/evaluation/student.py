@@ -27,6 +27,7 @@ from condense.protocol import BY_STEPS, Protocol
 from condense.records.record import CurvePoint
 from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
+from condense.training.average import MovingAverage
 from condense.training.loop import Loop, State
 from condense.training.step import accuracy, cutmix, mixup, train_step
 
@@ -316,6 +317,9 @@ class ImageStudent(Student[Network]):
         draw = partial(self.source.batches, protocol=protocol, generator=rng)
         batches = Epochs(draw, self.source.batches_in_epoch(protocol), rng)
         state: State = {"network": network, "optimizer": optimizer, "batches": batches}
+        average = None
+        if protocol.ema is not None:
+            average = state["average"] = MovingAverage(list(network.parameters()), protocol.ema)
         steps = epochs * batches.per_epoch
         points: tuple[int, ...] = ()
         if curve is not None:
@@ -337,8 +341,12 @@ class ImageStudent(Student[Network]):
             if self.labeller is not None:
                 target = self.labeller(images, target)
             loop.log(loss=train_step(network, optimizer, images, target))
+            if average is not None:
+                average.update()
             if curve is not None and step + 1 in points:
                 curve.measure(network, step + 1)
+        if average is not None:
+            average.install()
         return network
 
     def score(self, network: Network) -> Score:

@@ -30,7 +30,18 @@ Spent = Callable[[int], Budget]
 STAGES = (Stage(epochs=2), Stage(epochs=2, scale=0.5, momentum=0.5))
 HARD = replace(HARD_V1, lr=0.05, batch=25, stages=STAGES, reset=True)
 SOFT = replace(SOFT_V1, stages=(Stage(epochs=4),), batch=25)
-CASES = ("hard", "mixed", "labelled", "replayed", "whole", "graphs", "drawn", "whole-graphs", "selected")
+CASES = (
+    "hard",
+    "averaged",
+    "mixed",
+    "labelled",
+    "replayed",
+    "whole",
+    "graphs",
+    "drawn",
+    "whole-graphs",
+    "selected",
+)
 
 
 def labelled(images: Tensor, target: Target) -> Target:
@@ -72,7 +83,7 @@ def student(
         return ImageStudent(source=made.in_space(normalized), protocol=REPLAY_V1, **images)
     protocols: dict[str, Protocol] = {
         "hard": HARD, "mixed": replace(HARD, cutmix=0.5), "labelled": SOFT,
-        "whole": replace(HARD, reset=False),
+        "whole": replace(HARD, reset=False), "averaged": replace(HARD, ema=0.9),
     }  # fmt: skip
     if name in protocols:
         labeller = labelled if name == "labelled" else None
