@@ -66,7 +66,7 @@ class Bare(ImageRun):
         """Returns a ConvNet of width 128 in the default precision."""
         return build_network("convnet", SPEC.shape, CLASSES, self.rng, self.device)
 
-    def distilled(self, images: Tensor, labels: Tensor, **rest: object) -> ImageSet:
+    def distilled(self, images: Tensor, labels: Tensor | None, **rest: object) -> ImageSet:
         """Keeps the images in place of a set."""
         self.images = images.detach()
         return cast(ImageSet, None)

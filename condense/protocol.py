@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from condense.errors import Refused, unknown
 from condense.files import digest
@@ -33,6 +34,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """Allowed values of the fields that are names; all of these fields but ``optimizer`` may also be None."""
 
+PARTS = frozenset({"tune", "regress"})
+"""The fields that hold a part of a training."""
+
 FIRST_WARMUP = 0.01
 """Factor of the learning rate in the first epoch of a warm-up."""
 
@@ -53,6 +57,37 @@ class Stage:
 
     def to_json(self) -> dict[str, object]:
         """Returns the stage as JSON values, without a momentum of None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a training in several parts: what takes the place of the protocol's own fields.
+
+    Attributes:
+        epochs: Number of passes over the data; None if the part lasts for a number of steps.
+        steps: Number of optimiser steps; the last epoch may be cut short.
+        lr: Learning rate.
+        weight_decay: Weight decay.
+        batch: Batch size.
+        augment: Name of the augmentation.
+        schedule: As in `Protocol`.
+        floor: As in `Protocol`.
+        frozen: Whether only the last layer is trained, on features that the rest gives in evaluation mode.
+    """
+
+    epochs: Whole | None = None
+    steps: Whole | None = None
+    lr: Amount | None = None
+    weight_decay: Amount | None = None
+    batch: Whole | None = None
+    augment: Name | None = None
+    schedule: Name | None = None
+    floor: Amount | None = None
+    frozen: bool | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Returns the part as JSON values, without fields that are None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -110,6 +145,10 @@ class Protocol:
         client_ratio: Share of the clients that a round takes, drawn anew; rounded down, at least one.
         ema: Decay of the moving average of a student's weights (`condense.training.average`), which is tested
             in place of its last weights.
+        tune: How a student is trained on other data with classes, on which it is then tested; before, it is
+            trained on the set. Its last layer is replaced in between.
+        regress: How it is trained on a set whose labels are vectors (`condense.store.targets.Features`),
+            instead of by the protocol's own fields. It goes with `tune`.
     """
 
     name: Name
@@ -145,6 +184,8 @@ class Protocol:
     rounds: Whole | None = None
     client_ratio: Fraction | None = None
     ema: Fraction | None = None
+    tune: Part | None = None
+    regress: Part | None = None
 
     def __post_init__(self) -> None:
         """Refuses unknown names and fields that contradict each other."""
@@ -167,6 +208,17 @@ class Protocol:
             raise Refused(f"{self.name}: an average of weights whose decay is 1 takes in nothing")
         if self.steps is not None and self.stages:
             raise Refused(f"{self.name}: the length of training is given by steps or by stages, not by both")
+        for part in (self.tune, self.regress):
+            if part is not None and (part.epochs is None) == (part.steps is None):
+                raise Refused(f"{self.name}: the length of a part is given by epochs or by steps")
+        if self.regress is not None and (self.tune is None or self.regress.frozen):
+            raise Refused(f"{self.name}: regress trains a whole network that tune then trains on other data")
+
+    def of_part(self, part: Part) -> "Protocol":
+        """Returns the protocol of one part of the training, which has no parts itself."""
+        own = {name: value for name, value in part.to_json().items() if name not in ("epochs", "frozen")}
+        stages = () if part.epochs is None else (Stage(epochs=part.epochs),)
+        return replace(self, **{**own, "stages": stages, "tune": None, "regress": None})  # type: ignore[arg-type]
 
     @property
     def online(self) -> bool:
@@ -191,7 +243,8 @@ class Protocol:
     def lasting(self, n: int, labelled: int | None = None) -> tuple[Stage, ...]:
         """Returns the stages of the training on a set of n samples.
 
-        A protocol without stages has one stage, with as many epochs as the set has labels for.
+        A protocol without stages has one stage: with as many epochs as its steps take, if it has steps, or
+        else as the set has labels for.
 
         Args:
             n: Number of samples that a student is trained on.
@@ -200,6 +253,8 @@ class Protocol:
         Raises:
             Refused: If the protocol has no stages and the set stores no labels.
         """
+        if self.steps is not None:
+            return (Stage(epochs=-(-self.steps // self.batches_in_epoch(n))),)
         if not self.stages:
             if labelled is None:
                 raise Refused(f"{self.name} lasts as long as a set's stored labels do: this set stores none")
@@ -248,7 +303,8 @@ class Protocol:
     def to_json(self) -> dict[str, object]:
         """Returns the protocol as JSON values, without fields that are None."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
-        return values | {"stages": [stage.to_json() for stage in self.stages]}
+        parts = {name: part.to_json() for name in PARTS if (part := getattr(self, name)) is not None}
+        return values | {"stages": [stage.to_json() for stage in self.stages]} | parts
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "Protocol":
@@ -268,6 +324,13 @@ class Protocol:
             raise Refused(
                 f"this version of condense does not know the field {min(strangers)!r} of a protocol's stage"
             )
+        for name in PARTS & fields.keys():
+            part: Any = fields[name]
+            if strangers := set(part) - set(Part.__dataclass_fields__):
+                raise Refused(
+                    f"this version of condense does not know the field {min(strangers)!r} of {name}"
+                )
+            fields[name] = Part(**part)
         fields.setdefault("lr", None)
         return cls(stages=tuple(Stage(**stage) for stage in stages), **fields)  # type: ignore[arg-type]
 

@@ -5,7 +5,7 @@ import pytest
 
 from condense.distillation.matching.protocols import dc_evaluation, milestones
 from condense.errors import Refused
-from condense.protocol import OPTIMIZERS, Protocol, Stage
+from condense.protocol import OPTIMIZERS, Part, Protocol, Stage
 from condense.protocols import (
     FEDERATED_HALF_V1,
     FEDERATED_SHORT_V1,
@@ -27,6 +27,9 @@ from condense.protocols import (
     SOFT_V1,
     SOFT_V2,
     SUPERSEDED,
+    TRANSFER_PROBE_V1,
+    TRANSFER_SHORT_V1,
+    TRANSFER_V1,
     WHOLE_CURVE_V1,
     WHOLE_V1,
     named_protocol,
@@ -56,6 +59,9 @@ HASHES = {
     "federated-v1": "1de96657ce9d02ba0167530c423214d99b26b93858c676935227c41662096583",
     "federated-half-v1": "4d49603e015b56ed3604cdcbd6dcdc75cd4b68c412702306f9b818591672d01c",
     "federated-short-v1": "c2b134b46df20f18b496fc292f159a53989c3a10fae638698cdea3912245acb4",
+    "transfer-v1": "bf534cea0c4ed96611deaa92d78a7e338518a5f7b8f3df050b3aa62bb33296c4",
+    "transfer-short-v1": "55900ff4da21df17d744de777c70e7c4eea9db9a54bc0e14d247174a5e9e0a71",
+    "transfer-probe-v1": "454b87846773e992aad53fa3260c247f54800e0a18346ef9d81f09bab663faf0",
 }
 """Hashes of the protocols. A protocol with another hash needs another name."""
 
@@ -273,6 +279,9 @@ def test_references_evaluate_any_kind_of_data_with_one_seed() -> None:
         REFERENCE_V1,
         PRUNE_V1,
         WHOLE_CURVE_V1,
+        TRANSFER_V1,
+        TRANSFER_SHORT_V1,
+        TRANSFER_PROBE_V1,
         replace(HARD_V1, stages=(Stage(epochs=3), Stage(epochs=4, scale=0.5, momentum=0.8))),
         replace(HARD_V1, schedule="half-cosine", warmup=5, mixup=0.8, labels="own", temperature=30.0,
                 squared=True, teacher_mode="train"),
@@ -327,6 +336,11 @@ def test_the_hash_covers_every_field() -> None:
         {"pruned": True},
         {"validation": True},
         {"ema": 0.995},
+        {"tune": Part(steps=5)},
+        {"tune": Part(epochs=5)},
+        {"tune": Part(steps=5, frozen=True)},
+        {"tune": Part(steps=5), "regress": Part(epochs=1)},
+        {"tune": Part(steps=5), "regress": Part(epochs=1, lr=0.0)},
         {"stages": ()},
         {"stages": (), "steps": 300},
         {"stages": (), "steps": 301},
@@ -338,9 +352,40 @@ def test_the_hash_covers_every_field() -> None:
 
 def test_fields_of_none_do_not_occur_in_the_json() -> None:
     off = {name for name in Protocol.__dataclass_fields__ if getattr(HARD_V1, name) is None}
-    assert len(off) == 22 and not off & set(HARD_V1.to_json())
+    assert len(off) == 24 and not off & set(HARD_V1.to_json())
     assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
+
+
+def test_a_part_takes_the_place_of_the_protocols_own_fields() -> None:
+    assert TRANSFER_V1.tune is not None and TRANSFER_V1.regress is not None
+    tuned, regressed = (TRANSFER_V1.of_part(part) for part in (TRANSFER_V1.tune, TRANSFER_V1.regress))
+    assert (tuned.steps, tuned.lr, tuned.weight_decay, tuned.floor) == (10_000, 0.01, 5e-4, 0.0)
+    assert tuned.lasting(60_000) == (Stage(epochs=43),)  # 42 epochs of 235 steps, and some of the next one
+    assert (regressed.lr, regressed.weight_decay, regressed.augment) == (0.1, 1e-3, "none")
+    assert regressed.epochs == 1000 and regressed.batch == TRANSFER_V1.batch == 256
+    assert all(part.tune is None and part.regress is None for part in (tuned, regressed))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tune": Part()},
+        {"tune": Part(steps=1, epochs=1)},
+        {"regress": Part(epochs=1)},
+        {"tune": Part(steps=1), "regress": Part(epochs=1, frozen=True)},
+    ],
+)
+def test_parts_without_one_length_or_out_of_place_are_refused(change: dict[str, Part]) -> None:
+    with pytest.raises(Refused, match="part is given by epochs or by steps|regress trains a whole network"):
+        replace(HARD_V1, **change)  # type: ignore[arg-type]
+
+
+def test_an_unknown_field_of_a_part_is_refused_by_name() -> None:
+    values = TRANSFER_V1.to_json()
+    values["tune"] = {"steps": 1, "colour": 3}
+    with pytest.raises(Refused, match="does not know the field 'colour' of tune"):
+        Protocol.from_json(values)
 
 
 def test_an_unknown_field_is_refused_by_name() -> None:

@@ -23,6 +23,8 @@ class Extras:
 
     def columns(self, table: Table) -> Mapping[str, Mapping[Row, str]]:
         """Returns the texts of each column of a table by its head; a column without any is left out."""
+        if table.key.target:  # what these compare are scores on the data that a set was made of
+            return {}
         columns = {**self._equal_column(table), **self._robust_columns(table), **_paid(table)}
         return {head: texts for head, texts in columns.items() if texts}
 

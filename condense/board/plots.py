@@ -70,6 +70,7 @@ def _name(key: Key, full: bool) -> str:
     parts = [key.dataset, key.protocol, key.student, key.space]
     parts += [f"by-class-{digest(json.loads(key.asked))[:8]}"] if key.asked else []
     parts += ["filled"] if key.filled else []
+    parts += [f"to-{key.target.partition(' ')[0]}"] if key.target else []
     if full:
         parts += [part[:8] for part in (key.train_hash, key.test_hash, key.protocol_hash, key.teacher)]
     return safe_name("-".join(part for part in parts if part))

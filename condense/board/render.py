@@ -276,7 +276,8 @@ def _with_blanks(table: Table) -> list[Row]:
     if not sets:
         return references
     # Coresets store no adapters, and those that fill a number of bytes are not run at every IPC.
-    able = () if table.key.protocol == PROJECTED_V1.name or table.key.filled else BASELINES
+    apart = table.key.protocol == PROJECTED_V1.name or table.key.filled or table.key.target
+    able = () if apart else BASELINES
     rows = []
     suffix = " with stored labels" if table.stored else ""
     for ipc in sorted({row.ipc for row in sets}):
@@ -285,7 +286,7 @@ def _with_blanks(table: Table) -> list[Row]:
         there = {method.partition("+")[0] if table.stored else method for method in own}
         rows += [*mine, *(Row(name + suffix, name, ipc, {}) for name in able if name not in there)]
     known = {row.method for row in references}
-    for name in table.layout.references:
+    for name in table.layout.references if not table.key.target else ():
         if name not in known:
             title = "whole training set" if name == WHOLE else name
             references.append(Row(title, name, 0, {}, reference=True))

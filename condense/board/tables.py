@@ -28,7 +28,14 @@ from condense.files import digest
 from condense.protocol import PUBLISHED
 from condense.protocols import LABEL_V1, PROTOCOLS, SUPERSEDED
 from condense.records.frame import settings
-from condense.records.record import BASELINES, NO_DISTILLATION, NO_STUDENT, WHOLE
+from condense.records.record import (
+    BASELINES,
+    NO_DISTILLATION,
+    NO_PRETRAINING,
+    NO_STUDENT,
+    TAUGHT,
+    WHOLE,
+)
 
 Column = int | str
 """An IPC or the name of a student network."""
@@ -84,7 +91,8 @@ class Key(NamedTuple):
     """What all results of a table have in common; the student is empty where students are the columns.
 
     `asked` holds the samples of each class as JSON, if they are not IPC of each; `filled` is not empty for
-    sets that fill a number of bytes.
+    sets that fill a number of bytes. `target` is the data, with the start of its hash, that students are
+    trained and tested on after the sets, if there are any.
     """
 
     dataset: str
@@ -97,6 +105,7 @@ class Key(NamedTuple):
     teacher: str
     asked: str = ""
     filled: str = ""
+    target: str = ""
 
     @property
     def data(self) -> tuple[str, str, str]:
@@ -104,10 +113,12 @@ class Key(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The protocol with the start of its hash, the student, the pixel space, the teacher, the counts."""
+        """The protocol with the start of its hash, student, pixel space, teacher, target and counts."""
         student = f", {self.student}, {self.space} pixels" if self.student else ""
         teacher = f", teacher {self.teacher[:8]}" if self.teacher else ""
-        return f"{self.protocol} ({self.protocol_hash[:8]}){student}{teacher}{self.by_class}" + self.filled
+        target = f", then trained and tested on {self.target}" if self.target else ""
+        shared = f"{self.protocol} ({self.protocol_hash[:8]}){student}{teacher}{target}"
+        return shared + self.by_class + self.filled
 
     @property
     def by_class(self) -> str:
@@ -150,7 +161,7 @@ class Row:
 
     @property
     def baseline(self) -> bool:
-        return self.method.partition("+")[0] in BASELINES
+        return self.method.partition("+")[0] in (*BASELINES, TAUGHT)
 
     @property
     def touches_all(self) -> bool:
@@ -308,6 +319,7 @@ def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
         teacher=shown["teacher"].fillna(""),
         asked=shown["asked"].fillna(""),
         filled=filled.map({True: FILLED, False: ""}).where(~share, FRACTIONS),
+        target=(shown["target"] + " (" + shown["target_hash"].str[:8] + ")").fillna(""),
         table_student=student,
         entry=entry,
     )
@@ -372,7 +384,8 @@ def _marked(sets: pd.DataFrame, key: Key) -> pd.DataFrame:
 
 def _titled(references: pd.DataFrame) -> pd.DataFrame:
     """Names each entry of a reference, with its protocol if the same reference has several."""
-    names = references["method"].where(references["method"] != WHOLE, "whole training set")
+    told = {WHOLE: "whole training set", NO_PRETRAINING: "no pretraining"}
+    names = references["method"].replace(told)
     several = references.groupby("method")["protocol_hash"].transform("nunique") > 1
     protocols = " (" + references["protocol"] + " " + references["protocol_hash"].str[:8] + ")"
     return references.assign(name=names.where(~several, names + protocols))

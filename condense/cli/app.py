@@ -45,7 +45,8 @@ def run(
         typer.Option(
             "--baselines/--no-baselines",
             help="Also fill the random, herding and k-center rows (under soft labels, random+expert too); "
-            "default: only if no --method is given.",
+            "default: only if no --method is given. Under a transfer protocol, random images and no "
+            "pretraining; default: yes.",
         ),
     ] = None,
 ) -> None:
@@ -53,7 +54,7 @@ def run(
     from condense.board.render import table_for
     from condense.runner.run import run_cell
 
-    with_baselines = options.method is None if baselines is None else baselines
+    with_baselines = True if baselines is None and options.method is None else baselines
     with kept(options.results):
         first, *_ = run_cell(
             options.cell(), options.paths(), options.machine(), with_baselines=with_baselines

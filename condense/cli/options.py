@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,7 +18,7 @@ MAKING = (
     "method", "ipc", "fraction", "ipc_per_class", "imbalanced", *DATA, "undirected", "seed", "param",
     "teacher", "out",
 )  # fmt: skip
-JUDGING = ("protocol", "student", "eval_seeds", "results")
+JUDGING = ("protocol", "targets", "student", "eval_seeds", "results")
 MACHINE = ("budget", "device")
 
 
@@ -56,6 +56,13 @@ class Options:
     protocol: Annotated[
         str | None,
         typer.Option("--protocol", help="Evaluation protocol; `published` is the one that the paper used."),
+    ] = None
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="Datasets, with commas between them, that students are trained and tested on after the set "
+            "under a transfer protocol; default: the set's own."
+        ),
     ] = None
     student: Annotated[
         str | None,
@@ -128,7 +135,7 @@ class Options:
             classes=self.classes,
             augment=self.augment, seeds=None if self.seed is None else (self.seed,),
             params=params_of(self.param), teacher=self.teacher, protocol=self.protocol, student=self.student,
-            eval_seeds=self.eval_seeds,
+            eval_seeds=self.eval_seeds, targets=cast(Any, self.targets),
         )  # fmt: skip
 
     def paths(self) -> "Paths":

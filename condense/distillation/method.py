@@ -94,6 +94,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         draws: Number of sets behind the method's row on a board; if more than one, each trains one student.
         stores: Whether it makes sets. One that does not only chooses what students are trained on.
         trains: Whether it can choose what students are trained on without a set: see `sampling`.
+        labelled: Whether its sets have classes; those of a method that reads no labels have none.
         keeps_real: Whether its sets consist of real samples, stored as they were loaded.
         optimizes: Whether it optimises its samples; the tests then require it to beat random real ones.
         quick: Settings with which it runs in about a second on a small set, for the tests.
@@ -113,6 +114,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     draws: ClassVar[int] = 1
     stores: ClassVar[bool] = True
     trains: ClassVar[bool] = False
+    labelled: ClassVar[bool] = True
     keeps_real: ClassVar[bool] = False
     optimizes: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, object]] = {}

@@ -208,10 +208,14 @@ class Run(Generic[Spec]):
         self._loop.charge(found.seconds, self._loop.seconds - before)
         return found
 
-    def _content(self, labels: Tensor) -> dict[str, Any]:
-        """Returns the parts of a set's manifest that do not depend on the kind of data."""
+    def _content(self, labels: Tensor, classes: Sequence[str] | None = None) -> dict[str, Any]:
+        """Returns the parts of a set's manifest that do not depend on the kind of data.
+
+        The classes are those of the data, unless others are given.
+        """
         settings, spec = self._settings, self.spec
-        counts = torch.bincount(labels.cpu(), minlength=spec.num_classes).tolist()
+        classes = spec.classes if classes is None else classes
+        counts = torch.bincount(labels.cpu(), minlength=len(classes)).tolist()
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -219,7 +223,7 @@ class Run(Generic[Spec]):
             "key": settings.key,
             "dataset": {
                 "name": spec.name,
-                "classes": list(spec.classes),
+                "classes": list(classes),
                 "train_hash": settings.train_hash,
             },
             "ipc": self.ipc,

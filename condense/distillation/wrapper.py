@@ -36,6 +36,8 @@ class Wrapper(ImageMethod):
         for name in of_the_host:
             object.__setattr__(self, name, getattr(self.host, name))
         super().__post_init__()
+        if not self.host.labelled:
+            raise Refused(f"{self.name} goes by classes, and the images of {self.host.title} have none")
         if not (self.host.stores or self.trains):
             raise Refused(f"{self.name} wraps {self.wraps}, and {self.host.title} makes no set")
 

@@ -27,6 +27,7 @@ from condense.records.record import (
     Record,
     SampleCounts,
     SetUsed,
+    TargetUsed,
     read_record,
 )
 from condense.resources import Machine, device_name, versions
@@ -55,7 +56,7 @@ def evaluate_set(
     """
     dataset, kind = setup.dataset, kind_of(setup.dataset)
     teacher = kind.teacher(made, dataset, setup.protocol, machine.device)
-    blank = record_of(made, dataset, setup.protocol, setup.student, teacher)
+    blank = record_of(made, dataset, setup.protocol, setup.student, teacher, setup.target)
     record = grown(blank, results)
     if results is not None:
         record.require_same_set(blank.set, record.path(results))
@@ -91,7 +92,8 @@ def evaluate_reference(
         space=kind.space,
         protocol=setup.protocol,
         student=setup.student,
-        paper=paper(dataset, name, 0, setup.student),
+        paper=paper(dataset, name, 0, setup.student, setup.target),
+        target=target_used(setup.target),
     )
     record = grown(record, results)
     if _is_full(record, seeds, results, machine.device):
@@ -249,11 +251,17 @@ def _recorded(
 
 
 def record_of(
-    made: DistilledSet, dataset: Dataset, protocol: Protocol, student: str, teacher: Teacher | None = None
+    made: DistilledSet,
+    dataset: Dataset,
+    protocol: Protocol,
+    student: str,
+    teacher: Teacher | None = None,
+    target: Dataset | None = None,
 ) -> Record:
     """Returns the record of a set under a protocol and student, without entries.
 
-    The teacher is the one that labels what students see, if there is one; stored labels name theirs.
+    The teacher is the one that labels what students see, if there is one; stored labels name theirs. The
+    target is the data that students are trained on after the set, if there are any.
     """
     content, provenance, kind = made.content, made.provenance, kind_of(dataset)
     method, hints = content["method"], {**content}.get("hints", {})
@@ -261,7 +269,7 @@ def record_of(
     asked = tuple(counts.get("asked", ()))
     stored = protocol.labels == "stored"
     return Record(
-        kind="set",
+        kind="set" if target is None else "transfer",
         key=content["key"],
         dataset=data_used(dataset),
         method=MethodUsed(name=method["name"], chain=tuple(method["chain"]), source=method["source"]),
@@ -287,14 +295,18 @@ def record_of(
         teacher_bytes=teacher.nbytes if teacher else None,
         teacher_accuracy=teacher.accuracy if teacher else None,
         valid_bytes=kind.valid_bytes(dataset, protocol),
-        paper=None if asked else paper(dataset, method["name"], content["ipc"], student),
+        paper=None if asked else paper(dataset, method["name"], content["ipc"], student, target),
         asked=asked,
+        target=target_used(target),
     )
 
 
-def paper(dataset: Dataset, method: str, ipc: int, student: str) -> Paper | None:
+def paper(
+    dataset: Dataset, method: str, ipc: int, student: str, target: Dataset | None = None
+) -> Paper | None:
     """Returns the published number of a cell, in the form that records hold."""
-    found = lookup(dataset.spec.name, method, ipc, student)
+    name = dataset.spec.name if target is None else f"{dataset.spec.name}->{target.spec.name}"
+    found = lookup(name, method, ipc, student)
     return found.paper if found else None
 
 
@@ -305,6 +317,14 @@ def data_used(dataset: Dataset) -> DataUsed:
         name=spec.name, kind=spec.kind, train_hash=dataset.train.hash, test_hash=dataset.test.hash,
         notes=spec.notes,
     )  # fmt: skip
+
+
+def target_used(target: Dataset | None) -> TargetUsed | None:
+    """Returns the description of the data that students are trained on after a set, if there are any."""
+    if target is None:
+        return None
+    used = data_used(target)
+    return TargetUsed(name=used.name, train_hash=used.train_hash, test_hash=used.test_hash, notes=used.notes)
 
 
 def tell_notes(dataset: Dataset, told: set[str] | None = None) -> None:

@@ -21,7 +21,8 @@ from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.errors import Refused
 from condense.evaluation.curve import Curve
 from condense.evaluation.epochs import Epochs
-from condense.evaluation.student import Score, Student, make_optimizer
+from condense.evaluation.optimizers import make_optimizer
+from condense.evaluation.student import Score, Student
 from condense.networks import GraphNetwork, build_graph_network, in_graph_chunks
 from condense.protocol import Protocol
 from condense.training.loop import Loop, State

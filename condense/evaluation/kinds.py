@@ -15,6 +15,7 @@ import torch
 
 from condense.data import Dataset, GraphDataset, Graphs, ImageDataset, Images, Samples, holds_graphs
 from condense.data.images.pixels import WHITENED
+from condense.data.images.shape import in_shape
 from condense.distillation import GraphMethod, ImageMethod, Sampling
 from condense.distillation.images.taught import require_same_fixed, with_teacher_file
 from condense.distillation.registry import methods
@@ -24,6 +25,7 @@ from condense.evaluation.labels import LabelsOf, labelled_by, labelling_teacher,
 from condense.evaluation.references import FEATURES, Reference, logistic, majority, majority_of_images
 from condense.evaluation.sampled import SampledImages, listening
 from condense.evaluation.student import ImageSource, ImageStudent, Outcome, WholeImages
+from condense.evaluation.transfer import TransferStudent
 from condense.files import home
 from condense.networks import (
     GRAPH_NETWORKS,
@@ -33,8 +35,8 @@ from condense.networks import (
     network_names,
 )
 from condense.protocol import Protocol
-from condense.protocols import PROJECTED_V1
-from condense.records.record import WHOLE
+from condense.protocols import PROJECTED_V1, TRANSFER_SHORT_V1
+from condense.records.record import NO_PRETRAINING, WHOLE
 from condense.resources import Machine
 from condense.store import GraphSet, ImageSet
 from condense.store.graphs.codec import as_pairs, narrowed
@@ -57,11 +59,14 @@ class Setup(Generic[DatasetT]):
         dataset: The dataset. It gives the test split.
         protocol: How students are trained.
         student: Name of the student network.
+        target: The data that students are trained on afterwards, if the protocol says so; it then gives the
+            test split.
     """
 
     dataset: DatasetT
     protocol: Protocol
     student: str
+    target: DatasetT | None = None
 
 
 class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
@@ -75,6 +80,8 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
         pruned: The student networks that are used for a fraction of the training split.
         whole: Name of the protocol of the whole training split.
         references: The references that train no student, by name.
+        untuned: The references that train students on other data alone, which other students are trained on
+            after a set.
         space: The space of the samples that students see, unless a set or method has another.
     """
 
@@ -85,6 +92,7 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
     pruned: ClassVar[tuple[str, ...]] = ()
     whole: ClassVar[str]
     references: ClassVar[Mapping[str, Reference]]
+    untuned: ClassVar[tuple[str, ...]] = ()
     space: ClassVar[str]
 
     @abstractmethod
@@ -116,6 +124,10 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
             teacher: The teacher that labels under the protocol, if one does.
             machine: The device, and the time limit.
         """
+
+    def as_target(self, target: DatasetT, dataset: DatasetT) -> DatasetT:
+        """Returns data that students are trained on after a set of a dataset, in the form of that dataset."""
+        raise Refused(f"students of {self.name} are not trained on other data after a set")
 
     def sampled(self, chosen: Sampling, dataset: DatasetT, device: torch.device) -> SampledImages:
         """Returns the training images of which some are chosen for each epoch."""
@@ -173,7 +185,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
 
     name, method, dataset, whole, space = "images", "dm", "digits", "whole-v1", "normalized"
     students, pruned = ("convnet",), ("resnet18-bn",)
-    references = {"majority": majority_of_images}
+    references, untuned = {"majority": majority_of_images}, (NO_PRETRAINING,)
 
     def check_student(self, student: str, dataset: ImageDataset) -> None:
         spec = dataset.spec
@@ -182,11 +194,15 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
         build_network(student, spec.shape, spec.num_classes, torch.Generator())
 
     def space_of_method(self, method: ImageMethod, protocol: Protocol) -> str:
-        whitened = protocol.labels is None and method.pixel_space in WHITENED
-        return method.pixel_space if whitened else self.space
+        plain = protocol.labels is None and protocol.tune is None
+        return method.pixel_space if plain and method.pixel_space in WHITENED else self.space
 
     def space_of_set(self, made: ImageSet, protocol: Protocol) -> str:
-        return made.evaluation_space if protocol.labels is None else self.space
+        plain = protocol.labels is None and protocol.tune is None
+        return made.evaluation_space if plain else self.space
+
+    def as_target(self, target: ImageDataset, dataset: ImageDataset) -> ImageDataset:
+        return in_shape(target, dataset.spec.shape)
 
     def sampled(self, chosen: Sampling, dataset: ImageDataset, device: torch.device) -> SampledImages:
         train = self.without_validation(dataset).to(device)
@@ -209,6 +225,8 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
     ) -> Trial:
         data, protocol, device = setup.dataset, setup.protocol, machine.device
         own = None if isinstance(made, SampledImages) else made
+        if setup.target is not None:
+            return TransferStudent.of(own, data, setup.target, protocol, setup.student, machine).outcome
         labeller = None if teacher is None else labelled_by(teacher, protocol, own)
         pixels, measured = data.space(self.space), made is not None or bool(protocol.validation)
         if made is None:
@@ -262,6 +280,8 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
         keep_teacher(found, home())
 
     def usual_protocol(self, made: ImageSet, dataset: ImageDataset) -> str:
+        if not made.labelled:
+            return TRANSFER_SHORT_V1.name
         return super().usual_protocol(made, dataset) if made.projector is None else PROJECTED_V1.name
 
     def require_same_teacher(
@@ -331,7 +351,7 @@ def data_for(name: str) -> str:
     """Returns the dataset that a method or reference is used on unless another is named."""
     first, *_ = name.split("+")
     for kind in KINDS.values():
-        if first == WHOLE or first in methods(kind.name) or first in kind.references:
+        if first in (WHOLE, *kind.untuned) or first in methods(kind.name) or first in kind.references:
             return kind.dataset
     return ImageKind.dataset
 

@@ -13,6 +13,7 @@ from condense.distillation.images.taught import teachers_of
 from condense.errors import Refused, Remedy
 from condense.evaluation.student import Labeller
 from condense.protocol import Protocol
+from condense.protocols import TRANSFER_SHORT_V1
 from condense.store import ImageSet
 from condense.store.images.manifest import TeacherPart
 from condense.store.targets import Regressed, Target, TeacherLogits
@@ -29,6 +30,7 @@ class LabelsOf:
         require: Refuses a protocol that the labelled views stored with the set do not fit; None if none are.
         projected: Whether adapters are stored that regenerate labels.
         dim: Number of dimensions of the vectors that a student's outputs are to equal; None for other labels.
+        classes: Whether the images have classes.
     """
 
     method: str
@@ -36,27 +38,36 @@ class LabelsOf:
     require: Callable[[Protocol], None] | None = None
     projected: bool = False
     dim: int | None = None
+    classes: bool = True
 
     @classmethod
     def set(cls, made: ImageSet) -> "LabelsOf":
         require = None if made.replay is None else made.replay.require
         taught, projected = "teacher" in made.content, made.projector is not None
         dim = None if made.features is None else made.features.shape[1]
-        return cls(made.content["method"]["name"], taught, require, projected, dim)
+        return cls(made.content["method"]["name"], taught, require, projected, dim, made.labelled)
 
     @classmethod
     def sets_of(cls, method: ImageMethod) -> "LabelsOf":
         able = [link for link in method.links() if link.labels_views]
         require = able[-1].require_views if able else None
-        return cls(method.title, bool(teachers_of(method)), require, method.projects_labels)
+        taught, projects = bool(teachers_of(method)), method.projects_labels
+        return cls(method.title, taught, require, projects, classes=method.labelled)
 
 
 def require_stored(labels: LabelsOf, dataset: ImageDataset, protocol: Protocol) -> None:
     """Refuses sets without the labels that a protocol trains on, and says how to make one that has them."""
+    if protocol.tune is not None:
+        return
+    elsewhere = Remedy(settings={"protocol": TRANSFER_SHORT_V1.name}, effect="judges it on other data")
+    if not labels.classes:
+        reason = f"{protocol.name} judges by classes, and the images of {labels.method} have none"
+        raise Refused(reason, remedies=[elsewhere])
     if labels.dim not in (None, k := dataset.spec.num_classes):
         raise Refused(
             f"{protocol.name} takes the largest of {k} outputs as the class; the labels of this set of "
-            f"{labels.method} are vectors of {labels.dim} numbers"
+            f"{labels.method} are vectors of {labels.dim} numbers",
+            remedies=[elsewhere],
         )
     if protocol.labels == "projected" and not labels.projected:
         raise Refused(

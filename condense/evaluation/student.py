@@ -5,7 +5,7 @@ A training that was killed goes on from its last checkpoint and ends with the sa
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,13 @@ from typing import Protocol as Interface
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from condense.augment import named_augmentation
 from condense.data import Images, ImageSpec
 from condense.errors import Refused
 from condense.evaluation.curve import Curve, measured_at
 from condense.evaluation.epochs import Epochs
+from condense.evaluation.optimizers import make_optimizer, set_momentum, set_rate
 from condense.networks import Network, build_network
 from condense.protocol import BY_STEPS, Protocol
 from condense.records.record import CurvePoint
@@ -30,9 +30,6 @@ from condense.store.targets import Hard, Target
 from condense.training.average import MovingAverage
 from condense.training.loop import Loop, State
 from condense.training.step import accuracy, cutmix, mixup, train_step
-
-SECOND_BETA = 0.999
-"""The second beta of AdamW and Adam."""
 
 ImageBatch = tuple[Float[Tensor, "b c h w"], Target]
 
@@ -135,36 +132,6 @@ class Outcome:
     def of(cls, score: Score, seconds: float, curve: tuple[CurvePoint, ...] = ()) -> "Outcome":
         """Returns the outcome of a training and test that took some seconds."""
         return cls(score.accuracy, seconds, score.auc, score.size_correlation, curve)
-
-
-def _groups(network: nn.Module, protocol: Protocol) -> list[dict[str, object]]:
-    parameters = list(network.parameters())
-    if protocol.decay is None:
-        return [{"params": parameters}]
-    weights = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
-
-
-OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adamw": torch.optim.AdamW,
-    # Fused: one call for all parameters, of which a network for graphs has a few small ones.
-    "adam": partial(torch.optim.Adam, fused=True),
-}
-"""The optimisers that train networks, by the names that protocols use."""
-
-
-def make_optimizer(network: nn.Module, lr: float, protocol: Protocol) -> Optimizer:
-    """Makes the protocol's optimiser of a network's parameters; refuses one that does not train networks."""
-    if protocol.optimizer not in OPTIMIZERS:
-        raise Refused(f"{protocol.name}: {protocol.optimizer} does not train networks")
-    moments = (protocol.momentum, SECOND_BETA)
-    memory: dict[str, object] = {"betas": moments}
-    if protocol.optimizer == "sgd":
-        memory = {"momentum": moments[0], "nesterov": bool(protocol.nesterov)}
-    groups, make = _groups(network, protocol), OPTIMIZERS[protocol.optimizer]
-    return make(groups, lr=lr, weight_decay=protocol.weight_decay, **memory)
 
 
 N = TypeVar("N", bound=nn.Module)
@@ -307,65 +274,78 @@ class ImageStudent(Student[Network]):
         return self.test.images.device
 
     def train(self, network: Network, loop: Loop, curve: Curve | None = None) -> Network:
-        protocol, rng = self.protocol, loop.rng
-        augment = named_augmentation(protocol.augment, self.spec.dsa)
-        lr = learning_rate(self.source, protocol)
-        stages = protocol.lasting(len(self.source), self.source.epochs)
-        numbers = [number for number, stage in enumerate(stages) for _ in range(stage.epochs)]
-        epochs = len(numbers)
-        optimizer = make_optimizer(network, lr, protocol)
-        draw = partial(self.source.batches, protocol=protocol, generator=rng)
-        batches = Epochs(draw, self.source.batches_in_epoch(protocol), rng)
-        state: State = {"network": network, "optimizer": optimizer, "batches": batches}
-        average = None
-        if protocol.ema is not None:
-            average = state["average"] = MovingAverage(list(network.parameters()), protocol.ema)
-        steps = epochs * batches.per_epoch
-        points: tuple[int, ...] = ()
-        if curve is not None:
-            points = measured_at(steps, epochs * len(self.source), len(curve.validation))
-            state["curve"] = curve
-        for step in loop.steps(steps, state, "train", last=True):
-            epoch, batch = divmod(step, batches.per_epoch)
-            if batch == 0:
-                stage = stages[numbers[epoch]]
-                if protocol.reset and epoch > 0 and numbers[epoch] > numbers[epoch - 1]:
-                    optimizer.state.clear()
-                _set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
-                _set_rate(optimizer, lr * stage.scale * protocol.factor(epoch, epochs))
-            if protocol.schedule == BY_STEPS:
-                _set_rate(optimizer, protocol.rate(lr, step, steps))
-            images, target = batches.at(step)
-            images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
-            images, target = mixup(images, target, rng, protocol.mixup)
-            if self.labeller is not None:
-                target = self.labeller(images, target)
-            loop.log(loss=train_step(network, optimizer, images, target))
-            if average is not None:
-                average.update()
-            if curve is not None and step + 1 in points:
-                curve.measure(network, step + 1)
-        if average is not None:
-            average.install()
+        how, labeller = self.protocol, self.labeller
+        fit(network, self.source, how, self.spec, loop, labeller=labeller, curve=curve, last=True)
         return network
 
     def score(self, network: Network) -> Score:
         return Score(accuracy(network, self.test.images, self.test.labels))
 
 
-def _set_rate(optimizer: Optimizer, lr: float) -> None:
-    """Sets the learning rate from the next step on."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+def fit(
+    network: Network,
+    source: ImageSource,
+    protocol: Protocol,
+    spec: ImageSpec,
+    loop: Loop,
+    phase: str = "train",
+    *,
+    labeller: Labeller | None = None,
+    curve: Curve | None = None,
+    last: bool = False,
+) -> None:
+    """Trains a network on images, as a phase of a loop whose generator draws everything that is random.
 
-
-def _set_momentum(optimizer: Optimizer, momentum: float) -> None:
-    """Sets the momentum of SGD, or the first beta of AdamW and Adam, from the next step on."""
-    for group in optimizer.param_groups:
-        if "betas" in group:
-            group["betas"] = (momentum, SECOND_BETA)
-        else:
-            group["momentum"] = momentum
+    Args:
+        network: The network, which is updated in place.
+        source: What it is trained on, in the evaluation space and on its device.
+        protocol: How it is trained.
+        spec: The description of the images, by which they are augmented.
+        loop: The loop.
+        phase: Name of the phase.
+        labeller: Gives each batch its labels, if the protocol leaves that to a teacher.
+        curve: Measures the network on the way.
+        last: Whether the network is tested at once: see `condense.training.loop.Loop.steps`.
+    """
+    rng, augment = loop.rng, named_augmentation(protocol.augment, spec.dsa)
+    lr = learning_rate(source, protocol)
+    stages = protocol.lasting(len(source), source.epochs)
+    numbers = [number for number, stage in enumerate(stages) for _ in range(stage.epochs)]
+    epochs = len(numbers)
+    optimizer = make_optimizer(network, lr, protocol)
+    draw = partial(source.batches, protocol=protocol, generator=rng)
+    batches = Epochs(draw, source.batches_in_epoch(protocol), rng)
+    state: State = {"network": network, "optimizer": optimizer, "batches": batches}
+    average = None
+    if protocol.ema is not None:
+        average = state["average"] = MovingAverage(list(network.parameters()), protocol.ema)
+    steps = protocol.steps or epochs * batches.per_epoch
+    points: tuple[int, ...] = ()
+    if curve is not None:
+        points = measured_at(steps, epochs * len(source), len(curve.validation))
+        state["curve"] = curve
+    for step in loop.steps(steps, state, phase, last=last):
+        epoch, batch = divmod(step, batches.per_epoch)
+        if batch == 0:
+            stage = stages[numbers[epoch]]
+            if protocol.reset and epoch > 0 and numbers[epoch] > numbers[epoch - 1]:
+                optimizer.state.clear()
+            set_momentum(optimizer, protocol.momentum if stage.momentum is None else stage.momentum)
+            set_rate(optimizer, lr * stage.scale * protocol.factor(epoch, epochs))
+        if protocol.schedule == BY_STEPS:
+            set_rate(optimizer, protocol.rate(lr, step, steps))
+        images, target = batches.at(step)
+        images, target = cutmix(augment(images, rng), target, rng, protocol.cutmix or 0.0)
+        images, target = mixup(images, target, rng, protocol.mixup)
+        if labeller is not None:
+            target = labeller(images, target)
+        loop.log(loss=train_step(network, optimizer, images, target))
+        if average is not None:
+            average.update()
+        if curve is not None and step + 1 in points:
+            curve.measure(network, step + 1)
+    if average is not None:
+        average.install()
 
 
 def learning_rate(source: ImageSource, protocol: Protocol) -> float:

@@ -13,7 +13,7 @@ DTYPES = (
     {name: "string" for name in ("dataset", "kind", "train_hash", "test_hash", "method", "settings", "chain")}
     | {"source": "string", "ipc": "int64", "asked": "string", "seed": "int64", "reference": "bool"}
     | {"fraction": "float64", "touched": "Int64", "touched_images": "Int64", "touched_whole": "boolean"}
-    | {"steps": "Int64"}
+    | {"steps": "Int64", "target": "string", "target_hash": "string"}
     | {"set_hash": "string", "label": "string", "stored": "Int64", "effective": "Int64", "bytes": "Int64"}
     | {"needed": "Int64", "room": "Int64", "seen": "Int64"}
     | {"dense_bytes": "Int64", "rollbacks": "Int64", "distil_seconds": "float64", "peak_bytes": "Int64"}
@@ -50,6 +50,8 @@ def results(folder: Path) -> pd.DataFrame:
       then), ``touched`` (bytes of training data that a student reads), ``touched_images``, ``touched_whole``
       (whether they are the whole training split), ``steps``: a training without a set, whose selection took
       ``distil_seconds``.
+    - ``target``, ``target_hash`` (of both splits): the data that a student of a set is trained on afterwards,
+      and tested on. The columns of the dataset are those of the set's.
     - ``protocol``, ``protocol_hash``, ``whole`` (whether it trains on the whole training set),
       ``stored_labels`` (whether it trains on labels that the set stores), ``student``, ``space`` (of pixels),
       ``teacher`` (hash), ``teacher_bytes``, ``teacher_accuracy``: how the student was trained.
@@ -117,10 +119,12 @@ def _rows(record: Record) -> list[dict[str, object]]:
         shared |= {"stored": made.counts.stored, "effective": made.counts.effective}
         shared |= {"set_hash": made.hash, "distil_seconds": made.seconds, "distil_device": made.device}
         shared |= {"needed": needed_bytes(record), "room": room_of(record.method.chain)}
-        shared["seen"] = samples_seen(protocol, made.counts.effective)
+        shared["seen"] = None if record.target else samples_seen(protocol, made.counts.effective)
     if read := record.training:
         shared |= {"touched": read.bytes, "touched_images": read.images, "touched_whole": read.whole}
         shared |= {"steps": read.steps, "distil_seconds": read.seconds}
+    if other := record.target:
+        shared |= {"target": other.name, "target_hash": other.hash}
     if record.valid_bytes:
         sizes["validation"] = record.valid_bytes
     if sizes:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from condense.files import digest
 from condense.schema import Amount, Correlation, Name, Percent, Text, Whole
 from condense.store.manifest import ChainLinkPart
 
@@ -74,6 +75,29 @@ class DataUsed:
     train_hash: Name
     test_hash: Name
     notes: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetUsed:
+    """The data that students are trained on after a set of other data, and then tested on.
+
+    Attributes:
+        name: Name of the dataset.
+        train_hash: Hash of the training split, as it was brought into the shape of the set's images.
+        test_hash: Hash of the test split, likewise.
+        notes: What its loader left out, changed or chose, and how the images were brought into that shape;
+            left out of the JSON if there is nothing.
+    """
+
+    name: Name
+    train_hash: Name
+    test_hash: Name
+    notes: tuple[Text, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """Hash of both splits."""
+        return digest([self.train_hash, self.test_hash])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,22 +26,27 @@ from condense.records.parts import (
     Paper,
     SampleCounts,
     SetUsed,
+    TargetUsed,
     TrainingUsed,
 )
 from condense.schema import Fraction, Name, Percent, Whole, extra_keys, json_schema, read_form
 
 __all__ = [
     "BASELINES", "BY_CLASS", "CurvePoint", "DataUsed", "Entry", "MethodUsed", "NO_STUDENT", "Paper", "Record",
-    "SampleCounts", "SetUsed", "TrainingUsed", "WHOLE", "read_record", "read_records", "record_schema",
-    "safe_name",
+    "SampleCounts", "SetUsed", "TargetUsed", "TrainingUsed", "WHOLE", "read_record", "read_records",
+    "record_schema", "safe_name",
 ]  # fmt: skip
 
 BASELINES = ("random_subset", "herding", "k_center")
+"""The coresets that every method is compared with."""
 NO_DISTILLATION = "random_subset+expert"
 """Random images with a soft label each: judged by label-v1, it stands in every table of soft labels."""
-"""The coresets that every method is compared with."""
 WHOLE = "whole"
 """The name of the reference whose students are trained on the whole training set."""
+NO_PRETRAINING = "no_pretraining"
+"""The name of the reference whose students are trained on the target data alone, without a set before."""
+TAUGHT = "random_taught"
+"""Random images with the targets of a network that was trained without labels."""
 NO_STUDENT = "none"
 """The name of the student in the record of a reference that trains no network, such as the majority class."""
 
@@ -52,9 +57,16 @@ FORMAT = "condense-record"
 VERSION = 1
 MAX_BYTES = 16 * 2**20
 """Largest record that is read, in bytes; real ones are far smaller."""
+HOLDS = {
+    "set": ((True, False, False),),
+    "training": ((False, True, False),),
+    "transfer": ((True, False, True),),
+    "reference": ((False, False, False), (False, False, True)),
+}
+"""Whether a record of each kind holds a set, a training and a target."""
 LEFT_OUT = {
     "teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "size_correlation",
-    "notes", "asked", "fraction", "training", "curve",
+    "notes", "asked", "fraction", "training", "curve", "target",
 }  # fmt: skip
 """Fields that have no key when they are None or empty. Older records lack them, and stay as they are."""
 
@@ -66,8 +78,8 @@ class Record:
     A field that is "left out" has no key in the JSON when it is None or empty.
 
     Attributes:
-        kind: ``set``; ``training``, if real images are chosen for the students while they are trained; or
-            ``reference``.
+        kind: ``set``; ``training``, if real images are chosen for the students while they are trained;
+            ``transfer``, if they are trained on a set and then on other data; or ``reference``.
         key: Run key.
         dataset: The dataset.
         method: The method chain.
@@ -77,6 +89,7 @@ class Record:
         seed: Distillation seed.
         set: The distilled set; None for a training and for a reference.
         training: What the training of a student reads; left out if there is a set, and for a reference.
+        target: The other data that a student is trained and tested on in the end; left out without any.
         space: Pixel space in which students are trained and tested.
         protocol: The complete protocol.
         student: Name of the student network; `NO_STUDENT` if none is trained.
@@ -106,13 +119,14 @@ class Record:
     asked: tuple[Whole, ...] = ()
     fraction: Fraction | None = None
     training: TrainingUsed | None = None
+    target: TargetUsed | None = None
     entries: tuple[Entry, ...] = ()
 
     def evaluation_key(self, seed: int | None = None) -> str:
         """Returns the `evaluation_key` of one student, or without a seed that of the record."""
         return evaluation_key(
             run_key=self.key,
-            test_hash=self.dataset.test_hash,
+            test_hash=self.dataset.test_hash if self.target is None else self.target.hash,
             protocol_hash=self.protocol.hash,
             teacher=self.teacher,
             student=self.student,
@@ -137,11 +151,12 @@ class Record:
 
     @property
     def title(self) -> str:
-        """The start of the file's name: method, IPC or fraction, seed, protocol and student."""
+        """The start of the file's name: method, IPC or fraction, seed, protocol, target and student."""
         size = f"ipc{self.ipc}{BY_CLASS if self.asked else ''}"
         if self.fraction is not None:
             size = f"fraction{self.fraction:g}"
-        return f"{self.method.name}-{size}-seed{self.seed}-{self.protocol.name}-{self.student}"
+        to = "" if self.target is None else f"-to-{self.target.name}"
+        return f"{self.method.name}-{size}-seed{self.seed}-{self.protocol.name}{to}-{self.student}"
 
     def path(self, folder: Path) -> Path:
         """Returns the path of its file, whose name ends in the start of its evaluation key."""
@@ -208,9 +223,9 @@ class Record:
         for extra, state in ((extra_keys(known, values), "missing"), (extra_keys(values, known), "unknown")):
             if extra:
                 raise Refused(f"{where}: {extra[0]} is {state}")
-        held = {"set": record.set is not None, "training": record.training is not None}
-        if record.kind not in (*held, "reference") or any((record.kind == one) != held[one] for one in held):
-            raise Refused(f"{where}: kind {record.kind!r} does not fit its set and training")
+        held = (record.set is not None, record.training is not None, record.target is not None)
+        if held not in HOLDS.get(record.kind, ()):
+            raise Refused(f"{where}: kind {record.kind!r} does not fit its set and training, or its target")
         stored = record.set.counts.per_class if record.set else ()
         if record.asked and (len(record.asked) != len(stored) or any(map(operator.gt, stored, record.asked))):
             raise Refused(f"{where}: the samples asked of each class do not fit those of its set")

@@ -84,6 +84,7 @@ def evaluate(
     *,
     student: str | None = None,
     protocol: str | None = None,
+    targets: Sequence[str] | None = None,
     dataset: str | Path | None = None,
     data_dir: str | Path | None = None,
     size: int | None = None,
@@ -104,6 +105,8 @@ def evaluate(
         student: Name of the student network; None takes convnet, or six networks for graphs.
         protocol: Evaluation protocol; None takes the dataset's default, ``published`` the one of the paper
             that the set's settings come from.
+        targets: The datasets that students are trained and tested on after the set, under a protocol that
+            does so; None takes the set's own.
         dataset: The dataset; None finds it by the name that the set holds.
         data_dir: As in `distill`.
         size: As in `distill`.
@@ -127,6 +130,7 @@ def evaluate(
     cell = CellSpec(
         dataset=dataset, protocol=protocol, student=student, size=size, skip_unreadable=skip_unreadable,
         undirected=undirected, classes=classes, augment=augment, eval_seeds=eval_seeds, teacher=teacher,
+        targets=targets,
     )  # fmt: skip
     made = load(distilled) if isinstance(distilled, str | Path) else distilled
     paths = _paths(results="results" if results is None else results, data_dir=data_dir)
@@ -145,6 +149,7 @@ def run(
     seed: int | None = None,
     student: str | None = None,
     protocol: str | None = None,
+    targets: Sequence[str] | None = None,
     eval_seeds: int | None = None,
     out: str | Path = "sets",
     results: str | Path = "results",
@@ -179,7 +184,7 @@ def run(
         ipc_per_class=ipc_per_class, imbalanced=imbalanced,
         protocol=protocol, student=student, size=size, skip_unreadable=skip_unreadable,
         undirected=undirected, classes=classes, augment=augment, seeds=None if seed is None else (seed,),
-        eval_seeds=eval_seeds, params=fields, teacher=teacher,
+        eval_seeds=eval_seeds, params=fields, teacher=teacher, targets=targets,
     )  # fmt: skip
     return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
 

@@ -23,7 +23,7 @@ from condense.records.equal_bytes import (
     rung,
     samples_seen,
 )
-from condense.records.record import BASELINES, NO_DISTILLATION, Record
+from condense.records.record import BASELINES, NO_DISTILLATION, NO_PRETRAINING, TAUGHT, Record
 from condense.resources import Machine, device_name
 from condense.runner.cell import CellSpec
 from condense.runner.job import Job, resolve
@@ -90,6 +90,28 @@ def baselines(cell: CellSpec, inner: str | None = None, network: str | None = No
     return rows
 
 
+def without_distillation(job: Job) -> list[CellSpec]:
+    """Returns the baselines of a job whose students are trained on other data after a set.
+
+    They are students without a set, and students of random images: with the targets of the same teacher if
+    the method's images have no classes, and with their class ids otherwise.
+    """
+    if job.method is None:
+        return []
+    protocol = job.setups[0].protocol
+    cell = replace(job.cell, dataset=job.cell.data, protocol=protocol.name, params={}, teacher=None)
+    rows = [replace(cell, method=NO_PRETRAINING, seeds=None)]
+    host = job.method.links()[0]
+    if host.name in (*BASELINES, TAUGHT):
+        return rows
+    cell = replace(cell, seeds=tuple(range(protocol.seeds)), eval_seeds=None)
+    if host.labelled:
+        return [*rows, replace(cell, method=BASELINES[0])]
+    shared = {one.name for one in fields(methods(host.kind)[TAUGHT])} - {"network"}
+    params = {name: value for name, value in host.config().items() if name in shared}
+    return [*rows, replace(cell, method=TAUGHT, params=params)]
+
+
 def _soft(protocol: str) -> bool:
     """Returns whether sets are judged with soft labels."""
     return protocol == LABEL_V1.name or named_protocol(protocol).labels is not None
@@ -109,6 +131,10 @@ def _no_distillation(cell: CellSpec, network: str | None) -> CellSpec:
 
 def beside(job: Job) -> list[Job]:
     """Resolves the baselines of a job; refuses, before any work, one that cannot work."""
+    if job.transfers:
+        targets = tuple(dict.fromkeys(setup.target for setup in job.setups))
+        rows = without_distillation(job)
+        return [resolve(row, job.paths, dataset=job.dataset, targets=targets) for row in rows]
     inner = job.method.links()[0].config().get("teacher") if job.method else None
     usual = job.method.judged_by if job.method else None
     cell = replace(job.cell, protocol=job.cell.protocol or usual)

@@ -8,10 +8,12 @@ import torch
 
 from condense.errors import Refused, unknown
 from condense.evaluation.kinds import KINDS, data_for, method_for
-from condense.records.record import WHOLE
+from condense.records.record import NO_PRETRAINING, WHOLE
 from condense.resources import Budget, Machine
 
-REFERENCES = tuple(dict.fromkeys([WHOLE, *(name for kind in KINDS.values() for name in kind.references)]))
+REFERENCES = tuple(
+    dict.fromkeys([WHOLE, NO_PRETRAINING, *(name for kind in KINDS.values() for name in kind.references)])
+)
 """The names of all rows without a set."""
 
 KEEP_ALL = "keep"
@@ -64,6 +66,8 @@ class CellSpec:
             method's row has several sets.
         params: Fields of the method, as text or as Python values.
         teacher: File of the teacher that the method takes instead of the one that its settings name.
+        targets: Names or paths of the datasets, as a list or as text with commas between them, that students
+            are trained and tested on after the set, under a protocol that does so; None takes the dataset.
     """
 
     method: str = ""
@@ -83,6 +87,7 @@ class CellSpec:
     eval_seeds: int | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     teacher: str | Path | None = None
+    targets: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Names the method that the dataset is distilled with, if none is named, and splits the classes.
@@ -96,8 +101,9 @@ class CellSpec:
             object.__setattr__(self, "ipc", 1 if self.fraction is None else 0)
         if self.imbalanced not in (None, KEEP_ALL):
             raise unknown("treatment of small classes", self.imbalanced, [KEEP_ALL], setting="imbalanced")
-        if isinstance(self.classes, str):
-            object.__setattr__(self, "classes", tuple(name.strip() for name in self.classes.split(",")))
+        for field_name in ("classes", "targets"):
+            if isinstance(text := getattr(self, field_name), str):
+                object.__setattr__(self, field_name, tuple(name.strip() for name in text.split(",")))
         if not self.method:
             object.__setattr__(
                 self, "method", method_for(None if self.dataset is None else str(self.dataset))
@@ -110,7 +116,8 @@ class CellSpec:
         more = "".join(f", {name}" for name in (self.protocol, self.student) if name)
         classes = "" if self.classes is None else f"[{','.join(self.classes)}]"
         augment = "" if self.augment is None else f"~{self.augment}"
-        return f"{self.method} {self.data}{classes}{augment}{'' if self.reference else f' {size}'}{more}"
+        to = "" if self.targets is None else f" to {', '.join(self.targets)}"
+        return f"{self.method} {self.data}{classes}{augment}{'' if self.reference else f' {size}'}{to}{more}"
 
     @property
     def reference(self) -> bool:

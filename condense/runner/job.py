@@ -4,7 +4,7 @@
 cannot work before any work starts. Commands, queues and the Python API all begin with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from condense.evaluation.kinds import KINDS, Setup, kind_of, require_fit
 from condense.files import home, require_writable
 from condense.networks import full_name
 from condense.protocol import PUBLISHED, Protocol
-from condense.protocols import PRUNE_V1, REFERENCE_V1, named_protocol
-from condense.records.record import BY_CLASS, NO_STUDENT, WHOLE
+from condense.protocols import PRUNE_V1, REFERENCE_V1, TRANSFER_SHORT_V1, named_protocol
+from condense.records.record import BY_CLASS, NO_PRETRAINING, NO_STUDENT, WHOLE
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.counts import counts_of
+from condense.runner.targets import require_transfer, targets_of
 from condense.store import DistilledSet
 from condense.teachers import FIXED, fixed
 from condense.training.validation import VALIDATION
@@ -36,7 +37,8 @@ class Job:
         cell: The cell as the user named it.
         paths: The folders that are read and written.
         dataset: Its dataset.
-        setups: What its sets are evaluated with, one for each student network; empty if they are not.
+        setups: What its sets are evaluated with, one for each student network, and for each dataset that they
+            are trained on afterwards; empty if they are not evaluated.
         method: Its method with all settings; None for a reference row and for a set that is stored already.
         recipe: The published settings that the method was built from, if there are any.
         labeller: Hash of the dataset's fixed teacher if it labels under the protocol.
@@ -62,6 +64,11 @@ class Job:
     def trains(self) -> bool:
         """Whether students are trained without a set."""
         return self.method is not None and (self.cell.fraction is not None or not self.method.stores)
+
+    @property
+    def transfers(self) -> bool:
+        """Whether students are trained and tested on other data after a set."""
+        return any(setup.target is not None for setup in self.setups)
 
     @property
     def draws(self) -> int:
@@ -120,6 +127,7 @@ def resolve(
     evaluated: bool = True,
     recorded: bool = True,
     dataset: Dataset | None = None,
+    targets: Sequence[Dataset | None] = (),
 ) -> Job:
     """Resolves the names of a cell and refuses what cannot work, before any work.
 
@@ -130,6 +138,7 @@ def resolve(
         evaluated: Whether the sets are evaluated.
         recorded: Whether the results are recorded.
         dataset: The cell's dataset, if it is loaded already.
+        targets: The cell's targets, if they are loaded already.
 
     Raises:
         Refused: if the cell cannot be filled.
@@ -149,7 +158,10 @@ def resolve(
     if cell.eval_seeds is not None and not 1 <= cell.eval_seeds <= protocol.seeds:
         reason = f"{protocol.name} has the seeds 0 to {protocol.seeds - 1}"
         raise Refused(reason, setting="eval_seeds", value=cell.eval_seeds)
-    setups = tuple(Setup(job.dataset, protocol, student) for student in _students(job))
+    targets = targets or targets_of(cell, protocol, job.dataset, paths.data_dir)
+    setups = tuple(
+        Setup(job.dataset, protocol, student, target) for target in targets for student in _students(job)
+    )
     labeller = _labeller(job, protocol, made)
     if recorded:
         require_writable(paths.results)
@@ -208,8 +220,9 @@ def _check_same_data(made: DistilledSet, dataset: Dataset) -> None:
 
 def _check_reference(job: Job) -> None:
     name, kind = job.cell.method, kind_of(job.dataset)
-    if name != WHOLE and name not in kind.references:
-        able = next(other.name for other in KINDS.values() if name in other.references)
+    trained = (WHOLE, *kind.untuned)
+    if name not in trained and name not in kind.references:
+        able = next(o.name for o in KINDS.values() if name in o.references or name in o.untuned)
         raise Refused(f"{name} is a reference for {able}; {job.dataset.spec.name} holds {kind.name}")
     if job.cell.teacher is not None:
         reason = f"{name} goes by the class ids of the data"
@@ -266,6 +279,8 @@ def _require_set(job: Job) -> None:
 def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
     cell, spec, kind = job.cell, job.dataset.spec, kind_of(job.dataset)
     if cell.reference:
+        if cell.method == NO_PRETRAINING:
+            return require_transfer(named_protocol(cell.protocol or TRANSFER_SHORT_V1.name), cell.method)
         usual = kind.whole if cell.method == WHOLE else REFERENCE_V1.name
         protocol = require_fit(named_protocol(usual if cell.protocol is None else cell.protocol), job.dataset)
         if not protocol.whole or (protocol.name == REFERENCE_V1.name) != (cell.method != WHOLE):
@@ -312,7 +327,7 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
 
 def _students(job: Job) -> tuple[str, ...]:
     cell, kind = job.cell, kind_of(job.dataset)
-    if cell.reference and cell.method != WHOLE:
+    if cell.reference and cell.method not in (WHOLE, *kind.untuned):
         if cell.student is not None:
             raise Refused(f"{cell.method} trains no network", setting="student", value=cell.student)
         return (NO_STUDENT,)

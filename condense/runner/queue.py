@@ -68,7 +68,7 @@ def _wanted(name: str, value: object) -> str | None:
         return None if fine else "a list of whole numbers"
     if name == "ipc_per_class" and isinstance(value, dict):
         return None  # `counts_of` checks what it holds
-    if name == "classes" and isinstance(value, list):
+    if name in ("classes", "targets") and isinstance(value, list):
         return None if all(isinstance(one, str) for one in value) else "text, or a list of texts"
     if name == "fraction":
         return None if type(value) in (int, float) else "a number"

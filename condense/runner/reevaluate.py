@@ -30,5 +30,6 @@ def reevaluate(
         Stopped: if the budget runs out.
     """
     job = resolve(cell, paths, made=made, recorded=recorded)
-    tell_notes(job.dataset)
+    for data in (job.dataset, *(setup.target for setup in job.setups if setup.target is not None)):
+        tell_notes(data)
     return [evaluate_set(made, setup, job.eval_seeds(), job.results, machine) for setup in job.setups]

@@ -18,6 +18,7 @@ from condense.evaluation.evaluate import (
     evaluate_training,
     paper,
     say,
+    target_used,
     tell_notes,
     tidy_record,
 )
@@ -37,7 +38,7 @@ def run_cell(
     paths: Paths,
     machine: Machine,
     *,
-    with_baselines: bool = False,
+    with_baselines: bool | None = None,
     told: set[str] | None = None,
 ) -> list[Record]:
     """Distils and stores the sets of a cell, trains their students and records the results.
@@ -48,7 +49,8 @@ def run_cell(
         cell: The cell.
         paths: The folders that are read and written.
         machine: The device, and the time limit.
-        with_baselines: Whether the coresets that stand beside the cell are filled too.
+        with_baselines: Whether the baselines that stand beside the cell are filled too; None does so only for
+            students that are trained on other data after a set.
         told: Notes on the data of earlier cells, which are not printed again: see `tell_notes`.
 
     Returns:
@@ -59,12 +61,13 @@ def run_cell(
         Stopped: if the budget runs out.
     """
     job = resolve(cell, paths)
-    rows = beside(job) if with_baselines else []
-    tell_notes(job.dataset, told)
+    rows = beside(job) if with_baselines or (with_baselines is None and job.transfers) else []
+    for data in (job.dataset, *(setup.target for setup in job.setups if setup.target is not None)):
+        tell_notes(data, told)
     records = run_job(job, machine)
     for row in rows:
         run_job(row, machine)
-    for row in of_equal_bytes(job, records) if with_baselines else []:
+    for row in of_equal_bytes(job, records) if with_baselines and not job.transfers else []:
         run_equal_bytes(row, machine)
     return records
 
@@ -206,7 +209,8 @@ def blank_records(job: Job, seed: int) -> list[Record]:
     source = job.recipe.cited_by(job.method) if job.recipe else None
     return [
         Record(
-            kind="training" if job.trains else "set", key=job.key(seed), dataset=data_used(job.dataset),
+            kind="training" if job.trains else "set" if setup.target is None else "transfer",
+            key=job.key(seed), dataset=data_used(job.dataset), target=target_used(setup.target),
             ipc=job.cell.ipc, fraction=job.cell.fraction, seed=seed,
             method=MethodUsed(name=job.method.title, chain=chain, source=source), set=None,
             student=setup.student, space=kind.space_of_method(job.method, setup.protocol),

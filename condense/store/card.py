@@ -9,7 +9,7 @@ from io import BytesIO
 from PIL import Image
 
 from condense.files import canonical
-from condense.store.manifest import SetContent
+from condense.store.manifest import UNLABELLED, SetContent
 
 Rows = list[tuple[str, str]]
 """The names and values of a card's table."""
@@ -52,13 +52,19 @@ def ipc_text(content: SetContent) -> str:
     return f"{content['ipc']}" + (f" (by class: {min(asked)} to {max(asked)})" if asked else "")
 
 
+def classes_text(content: SetContent) -> str:
+    """Returns the number of classes, or that there are none."""
+    classes = content["dataset"]["classes"]
+    return "without classes" if classes == [UNLABELLED] else f"{len(classes)} classes"
+
+
 def main_rows(content: SetContent, content_hash: str) -> Rows:
     """Returns the rows that matter most: what was distilled, how, into how much."""
     dataset, counts = content["dataset"], content["counts"]
     sizes = {part: size for part, size in content["bytes"].items() if size}
     parts = ", ".join(f"{part} {size}" for part, size in sizes.items())
     return [
-        ("Dataset", f"{dataset['name']}, {len(dataset['classes'])} classes"),
+        ("Dataset", f"{dataset['name']}, {classes_text(content)}"),
         ("Method", content["method"]["name"]),
         (
             f"{content['kind'].capitalize()} per class",

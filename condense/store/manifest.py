@@ -18,6 +18,8 @@ from condense.schema import Name, Positive, ReadOnly, Text, Whole
 
 FORMAT = "condense-set"
 VERSION = 1
+UNLABELLED = "unlabelled"
+"""The only class of a set whose images have none."""
 MAX_BYTES = 16 * 2**20
 """Largest `set.json` that is read, in bytes; real ones are far smaller."""
 

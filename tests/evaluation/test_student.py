@@ -12,7 +12,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation import distill
 from condense.distillation.registry import build as build_method
 from condense.errors import Refused, Stopped
-from condense.evaluation import ImageSource, ImageStudent, Outcome, WholeImages
+from condense.evaluation import ImageSource, ImageStudent, Outcome, WholeImages, optimizers
 from condense.networks import Network, build_network
 from condense.protocol import OPTIMIZERS, Protocol, Stage
 from condense.resources import Budget
@@ -197,7 +197,7 @@ def test_a_student_under_adamw_is_what_its_formulas_give(
 def test_every_optimizer_that_trains_networks_is_built_by_its_name(
     everything: ImageSet, unseen: Images, toy: ImageDataset
 ) -> None:
-    assert {*module.OPTIMIZERS, "lbfgs"} == set(OPTIMIZERS)
+    assert {*optimizers.OPTIMIZERS, "lbfgs"} == set(OPTIMIZERS)
     with pytest.raises(Refused, match="tiny: lbfgs does not train networks"):
         trained(everything, unseen, toy, replace(TINY, optimizer="lbfgs"), student="mlp")
 

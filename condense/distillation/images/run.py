@@ -28,6 +28,7 @@ from condense.store.images.projection import Projection
 from condense.store.images.replay import Replay, hash_images
 from condense.store.images.shards import ShardLayout
 from condense.store.images.writer import LabelWriter
+from condense.store.manifest import UNLABELLED
 from condense.teachers import (
     FIXED,
     TRAINED,
@@ -204,7 +205,7 @@ class ImageRun(Run[ImageSpec]):
     def distilled(
         self,
         images: Float[Tensor, "n c h w"],
-        labels: Int[Tensor, " n"],
+        labels: Int[Tensor, " n"] | None,
         *,
         soft: Float[Tensor, "n k"] | None = None,
         features: Float[Tensor, "n d"] | None = None,
@@ -223,7 +224,7 @@ class ImageRun(Run[ImageSpec]):
 
         Args:
             images: The images to store.
-            labels: Class ids.
+            labels: Class ids; None for images without classes, which all have the class `UNLABELLED`.
             soft: Learned label probabilities.
             features: Vectors that a student's outputs are to equal, in place of probabilities.
             scale: Factor of the loss with `features`: see `condense.store.targets.Features`.
@@ -240,14 +241,14 @@ class ImageRun(Run[ImageSpec]):
         """
         spec, space, how = self.spec, self.space, encoding_named(encode)
         self._require_in_range(images)
-        if soft is not None:
-            self._refuse_diverged(~soft.detach().isfinite(), "the soft labels")
-        if features is not None:
-            self._refuse_diverged(~features.detach().isfinite(), "the features")
+        for what, learned in (("soft labels", soft), ("features", features)):
+            if learned is not None:
+                self._refuse_diverged(~learned.detach().isfinite(), f"the {what}")
         if as_bytes or how is not None:
             raw = (space.to(images.device).decode(images) * 255).round().clamp(0, 255).to(torch.uint8)
             images, space = raw, affine("raw", spec.mean, spec.std)
-        content = self._content(labels)
+        ids = torch.zeros(len(images), dtype=torch.long) if labels is None else labels
+        content = self._content(ids, [UNLABELLED] if labels is None else None)
         content["dataset"] |= {"shape": list(spec.shape), "dsa": spec.dsa}
         content["counts"]["effective"] = len(images) * math.prod(step.copies for step in decode)
         content["pixels"] = space.describe()
@@ -277,7 +278,7 @@ class ImageRun(Run[ImageSpec]):
             images = encoded.images(spec.shape)
         return ImageSet(
             images=images.detach().cpu(),
-            labels=labels.cpu(),
+            labels=ids.cpu(),
             soft=None if soft is None else soft.detach().cpu(),
             features=None if features is None else features.detach().float().cpu(),
             compensators=None if compensators is None else compensators.cpu(),

@@ -12,6 +12,7 @@ from condense.store.images.manifest import (
     ProjectedLabelPart,
     ReplayedLabelPart,
 )
+from condense.store.manifest import UNLABELLED
 
 
 def image_card(content: ImageContent, provenance: Mapping[str, object], *, true_colours: bool) -> str:
@@ -23,12 +24,13 @@ def image_card(content: ImageContent, provenance: Mapping[str, object], *, true_
         true_colours: Whether the images can be shown in their own colours.
     """
     counts, decode, projected = content["counts"], content["decode"], content["label"]["kind"] == "projected"
+    unlabelled = content["dataset"]["classes"] == [UNLABELLED]
     text = CardText(
         samples=f"{counts['stored']} synthetic images"
         + (f", decoded into {counts['effective']}," if decode else ""),
         student="a network",
-        test="test images",
-        pictures=f"The {'stored ' if decode else ''}images, a row for each class",
+        test="test images" + " of other data, once it has learned their classes" * unlabelled,
+        pictures=f"The {'stored ' if decode else ''}images" + ", a row for each class" * (not unlabelled),
         pictures_note="" if true_colours else _FALSE_COLOURS,
         rows=[
             ("Shape (c, h, w)", str(content["dataset"]["shape"])),
@@ -147,8 +149,9 @@ def _describe_labels(content: ImageContent) -> str:
         return f"class ids, and a probability for each class at temperature {label['temperature']}{teacher}"
     if label["kind"] == "features":
         vectors = cast(FeaturesLabelPart, label)
+        ids = "no class ids (all are 0)" if content["dataset"]["classes"] == [UNLABELLED] else "class ids"
         return (
-            f"class ids, and for each image a vector of {vectors['dim']} numbers{teacher} that a network's "
+            f"{ids}, and for each image a vector of {vectors['dim']} numbers{teacher} that a network's "
             f"outputs are to equal, in a loss of {vectors['scale']:g} times the sum of squared differences, "
             "averaged over the images"
         )

@@ -35,11 +35,11 @@ from condense.store.images.decode import (
     step_from,
 )
 from condense.store.images.encode import EncodedImages
-from condense.store.images.gallery import draw_images
+from condense.store.images.gallery import COLUMNS, draw_images
 from condense.store.images.manifest import PART_OF, PARTS, FeaturesLabelPart, ImageContent, space_identity
 from condense.store.images.projection import Projection, find_projection_error
 from condense.store.images.replay import Replay
-from condense.store.manifest import SetContent
+from condense.store.manifest import UNLABELLED, SetContent
 from condense.store.targets import Features, Hard, Soft, Target
 
 LabelOf = Callable[[Float[Tensor, "b c h w"]], Float[Tensor, "b k"]]
@@ -101,6 +101,11 @@ class ImageSet(DistilledSet):
     @property
     def epochs(self) -> int | None:
         return None if self.replay is None else self.replay.epochs
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its images have classes."""
+        return self.content["dataset"]["classes"] != [UNLABELLED]
 
     @property
     def learned_lr(self) -> float | None:
@@ -180,8 +185,11 @@ class ImageSet(DistilledSet):
 
     def gallery(self) -> bytes:
         images = self.pixels() if self._has_colours else self.images.float()
-        classes = self.content["dataset"]["classes"]
-        return draw_images(images.cpu(), self.labels.cpu(), classes, true_colours=self._has_colours)
+        rows, names = self.labels.cpu(), self.content["dataset"]["classes"]
+        if not self.labelled:
+            rows = torch.arange(len(images)) // COLUMNS
+            names = [f"from {COLUMNS * row}" for row in range(int(rows[-1]) + 1)]
+        return draw_images(images.cpu(), rows, names, true_colours=self._has_colours)
 
     def __len__(self) -> int:
         """Returns the number m of images that a student trains on."""
