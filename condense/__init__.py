@@ -1,6 +1,7 @@
 """condense, the benchmark suite for dataset distillation: every method, one storage format, fixed protocols.
 
-The functions are the commands: `distill`, `evaluate`, `run`, `results`, `list_methods`, `list_datasets`, and
+The functions are the commands: `distill`, `import_set`, `evaluate`, `run`, `results`, `list_methods`,
+`list_datasets`, and
 `load`, `save` and `verify` for stored sets. Names are looked up on first use, so ``import condense`` does not
 wait for torch.
 """
@@ -11,20 +12,36 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from condense.errors import Refused
-    from condense.runner.api import distill, evaluate, list_datasets, list_methods, results, run
+    from condense.runner.api import (
+        distill,
+        evaluate,
+        import_set,
+        list_datasets,
+        list_methods,
+        results,
+        run,
+    )
     from condense.store import DistilledSet, GraphSet, ImageSet, load, save, verify
 
     __version__: str
 
 _PLACES = {
     "condense.errors": ("Refused",),
-    "condense.runner.api": ("distill", "evaluate", "list_datasets", "list_methods", "results", "run"),
+    "condense.runner.api": (
+        "distill",
+        "evaluate",
+        "import_set",
+        "list_datasets",
+        "list_methods",
+        "results",
+        "run",
+    ),
     "condense.store": ("DistilledSet", "GraphSet", "ImageSet", "load", "save", "verify"),
 }
 
 __all__ = [
-    "DistilledSet", "GraphSet", "ImageSet", "Refused", "__version__", "distill", "evaluate", "list_datasets",
-    "list_methods", "load", "results", "run", "save", "verify",
+    "DistilledSet", "GraphSet", "ImageSet", "Refused", "__version__", "distill", "evaluate", "import_set",
+    "list_datasets", "list_methods", "load", "results", "run", "save", "verify",
 ]  # fmt: skip
 
 

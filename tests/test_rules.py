@@ -20,7 +20,7 @@ GLOBAL_DRAWS = {
 }  # fmt: skip
 NUMPYS_OWN_STREAMS = {"default_rng", "Generator", "RandomState"}
 WEIGHTS_ONLY = "torch.load of weights only"
-READS_WEIGHTS = "condense/teachers/foreign.py"
+READS_WEIGHTS = "condense/store/foreign/plain.py"
 """The one file that reads what other code bases have stored: tensors in plain containers, nothing else."""
 FOREIGN_OBJECTS = {"torch.save", "torch.load", "torch.jit.load", "eval", "exec", "__import__"}
 

@@ -141,6 +141,53 @@ def teach(
         typer.echo(f"pinned: {pin_it(made)}")
 
 
+@command(*DATA, "method", "ipc", "out", name="import")
+def import_(
+    options: Options,
+    path: Annotated[Path, typer.Argument(help="The file, or the folder of pictures.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--from", help="Kind of file: dc, mtt, tensors, frepo, rcig, kip, rfad, grid or folder."
+        ),
+    ],
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Pixel space: raw, normalized, normalized-dc, zca or zca-relative; default: measured."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="File of the labels, or rows: the images are in the order of the classes."),
+    ] = None,
+    labels_are: Annotated[
+        str | None, typer.Option(help="What k numbers an image are: probabilities, logits or vectors.")
+    ] = None,
+    trust_labels: Annotated[
+        bool, typer.Option("--trust-labels", help="Take labels that do not fit the images.")
+    ] = False,
+    experiment: Annotated[int | None, typer.Option(help="Number of the experiment in a file of dc.")] = None,
+    tile: Annotated[
+        int | None, typer.Option(help="Side of the images of a grid; default: the dataset's.")
+    ] = None,
+    padding: Annotated[int, typer.Option(help="Pixels between the images of a grid.")] = 2,
+    source: Annotated[str | None, typer.Option(help="Where the file is from: an address.")] = None,
+) -> None:
+    """Store a distilled set of another code base; nothing in its file is executed."""
+    from condense.runner.foreign import import_file
+    from condense.store.foreign import Asked, Origin
+
+    asked = Asked(labels=labels, labels_are=labels_are, experiment=experiment, tile=tile, padding=padding)
+    made, folder = import_file(
+        path, Origin(kind, options.method, source), options.cell(), options.paths(), asked,
+        space=space, ipc=options.ipc, trusted=trust_labels,
+    )  # fmt: skip
+    for note in made.import_notes:
+        typer.echo(note)
+    typer.echo(folder)
+
+
 @command()
 def show(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
     """Print the card of a stored set and where its pictures are."""

@@ -32,6 +32,7 @@ from condense.records.record import (
 )
 from condense.resources import Machine, device_name, versions
 from condense.store import DistilledSet
+from condense.store.foreign import IMPORTED
 from condense.teachers import Teacher
 
 
@@ -304,9 +305,9 @@ def record_of(
 def paper(
     dataset: Dataset, method: str, ipc: int, student: str, target: Dataset | None = None
 ) -> Paper | None:
-    """Returns the published number of a cell, in the form that records hold."""
+    """Returns the published number of a cell as records hold it; an imported set has that of its method."""
     name = dataset.spec.name if target is None else f"{dataset.spec.name}->{target.spec.name}"
-    found = lookup(name, method, ipc, student)
+    found = lookup(name, method.removeprefix(IMPORTED), ipc, student)
     return found.paper if found else None
 
 

@@ -237,8 +237,9 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             labeller = labeller if taught is None else listening(taught)
         else:
             pixels = data.space(self.space_of_set(made, protocol))
-            stored = data.space(made.content["pixels"]["space"])
-            source = made.with_space(stored).in_space(pixels).to(device)
+            if made.evaluation_space in WHITENED:  # other sets hold what their own space needs
+                made = made.with_space(data.space(made.evaluation_space))
+            source = made.in_space(pixels).to(device)
         return ImageStudent(
             network=setup.student,
             protocol=protocol,

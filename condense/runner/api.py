@@ -11,9 +11,11 @@ from condense.distillation.registry import methods, wrappers
 from condense.files import home
 from condense.records import frame
 from condense.runner.cell import CellSpec, Paths, machine_named
+from condense.runner.foreign import import_file
 from condense.runner.reevaluate import reevaluate
 from condense.runner.run import distil_cell, run_cell
 from condense.store import DistilledSet, load
+from condense.store.foreign import Asked, Origin
 
 
 def distill(
@@ -187,6 +189,74 @@ def run(
         eval_seeds=eval_seeds, params=fields, teacher=teacher, targets=targets,
     )  # fmt: skip
     return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
+
+
+def import_set(
+    path: str | Path,
+    kind: str,
+    dataset: str | Path,
+    *,
+    method: str | None = None,
+    source: str | None = None,
+    space: str | None = None,
+    ipc: int | None = None,
+    labels: str | Path | None = None,
+    labels_are: str | None = None,
+    trust_labels: bool = False,
+    experiment: int | None = None,
+    tile: int | None = None,
+    padding: int = 2,
+    data_dir: str | Path | None = None,
+    size: int | None = None,
+    classes: Sequence[str] | None = None,
+    augment: str | None = None,
+    out: str | Path | None = None,
+) -> DistilledSet:
+    """Makes a stored set of a distilled set of another code base; nothing in its file is executed.
+
+    Args:
+        path: The file, or the folder of pictures.
+        kind: ``dc``, ``mtt``, ``tensors``, ``frepo``, ``rcig``, ``kip``, ``rfad``, ``grid`` or ``folder``.
+        dataset: The dataset that the set stands for.
+        method: Name of the method that made it, for its row on the board.
+        source: Where the file is from, such as an address.
+        space: Pixel space of the images; None measures it.
+        ipc: Images per class, if they are to be checked.
+        labels: File of the labels if it is another one, or ``rows`` for images in the order of the classes.
+        labels_are: What labels with a number for each class are: ``probabilities``, ``logits`` or
+            ``vectors`` that a network's outputs are to equal.
+        trust_labels: Whether labels are taken that do not fit the images.
+        experiment: Number of the experiment in a file of ``dc``; None takes the last.
+        tile: Side of the images of a grid in pixels; None takes that of the dataset.
+        padding: Pixels between the images of a grid.
+        data_dir: As in `distill`.
+        size: As in `distill`.
+        classes: As in `distill`.
+        augment: As in `distill`.
+        out: Folder for sets; None stores the set in the cache alone.
+
+    Returns:
+        The set, a `torch.utils.data.Dataset` on the CPU. Its provenance says what was measured.
+
+    Raises:
+        Refused: if the file is damaged, asks for something to be executed, or contradicts the dataset, the
+            pixel space or the labels.
+    """
+    named = None if labels is None else str(labels)
+    asked = Asked(labels=named, labels_are=labels_are, experiment=experiment, tile=tile, padding=padding)
+    cell = CellSpec(dataset=dataset, size=size, classes=classes, augment=augment)
+    paths = _paths(home() / "sets" if out is None else out, data_dir=data_dir)
+    made, _ = import_file(
+        Path(path),
+        Origin(kind, method, source),
+        cell,
+        paths,
+        asked,
+        space=space,
+        ipc=ipc,
+        trusted=trust_labels,
+    )
+    return made
 
 
 def results(folder: str | Path = "results") -> pd.DataFrame:

@@ -7,8 +7,6 @@ shapes if the names differ; so the networks of other code bases fit, such as tor
 stem of `condense.networks.resnet`.
 """
 
-import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +18,8 @@ from condense.data import ImageSpec
 from condense.errors import Refused, Remedy
 from condense.files import first_line, hash_tensors
 from condense.networks import network_tensors
-from condense.reading import BOMB, open_file, open_zip, refused_if_damaged, require_plausible
+from condense.reading import open_file, refused_if_damaged
+from condense.store.foreign.plain import read_plain
 from condense.teachers.header import Header
 from condense.teachers.teacher import COUNTER, KEY, Teacher, load_teacher
 
@@ -101,18 +100,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _of_torch(path: Path) -> dict[str, Tensor]:
     """Reads the state dict of a PyTorch file without executing anything."""
-    with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        with refused_if_damaged(f"{path} is no PyTorch file"):
-            zipped = zipfile.is_zipfile(file)
-        if zipped:
-            with open_zip(file, str(path), "a PyTorch file") as archive:
-                require_plausible(sum(one.file_size for one in archive.infolist()), size, str(path))
-        file.seek(0)
-        try:
-            held = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # of many kinds, one of them the pickle module's own
-            raise Refused(f"{path} cannot be read as plain tensors, and nothing else is read") from error
+    held = read_plain(path)
     for key in ("state_dict", "model"):  # where training scripts put it
         if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
             held = held[key]
@@ -121,11 +109,4 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
         raise Refused(
             f"{path} holds no state dict: a mapping from names to tensors, by itself or as state_dict"
         )
-    state = {str(name): value for name, value in held.items()}
-    for name, value in state.items():
-        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-            raise Refused(f"{path}: {name} is no plain tensor, which holds each of its numbers")
-    # A tensor may repeat numbers without holding them; some repeat all of another, as tied weights do.
-    if sum(value.numel() * value.element_size() for value in state.values()) > max(BOMB, 4 * size):
-        raise Refused(f"{path} declares tensors that are larger than the file")
-    return state
+    return {str(name): value for name, value in held.items()}

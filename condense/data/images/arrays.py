@@ -65,7 +65,7 @@ def read_npz(path: Path) -> RawImages:
                 if key not in members:
                     raise Refused(f"{path} holds no {key!r}, only {few(sorted(members)) or 'nothing'}")
             with refused_if_damaged(f"{path} is not an intact .npz file"):
-                arrays = {key: _array(archive, members[key], f"{key} in {path}") for key in KEYS}
+                arrays = {key: read_array(archive, members[key], f"{key} in {path}") for key in KEYS}
             others = sorted(set(members) - set(KEYS))
     checks = (_images, _labels, _images, _labels)
     parts = [check(arrays[key], f"{key} in {path}") for check, key in zip(checks, KEYS, strict=True)]
@@ -73,7 +73,7 @@ def read_npz(path: Path) -> RawImages:
     return RawImages(parts[0], parts[1], parts[2], parts[3], None, str(path), notes=notes)
 
 
-def _array(archive: zipfile.ZipFile, name: str, what: str) -> np.ndarray:
+def read_array(archive: zipfile.ZipFile, name: str, what: str) -> np.ndarray:
     """Reads an array after comparing the size that its header declares with that of its file."""
     file, info = np.lib.format, archive.getinfo(name)
     require_plausible(info.file_size, info.compress_size, what)

@@ -158,6 +158,11 @@ class ImageSet(DistilledSet):
         sizes = super().nbytes() | ({} if self.replay is None else {"replay": self.replay.nbytes})
         return sizes | ({} if self.projector is None else {"teacher": self.content["teacher"]["bytes"]})
 
+    @property
+    def import_notes(self) -> list[str]:
+        """What the importer chose and measured, if the set was made of a file of another code base."""
+        return [str(note) for note in cast(list[object], self.provenance.get("import_notes", []))]
+
     def facts(self) -> dict[str, object]:
         return super().facts() | {"steps taken back": self.content["hints"].get("rollbacks")}
 
