@@ -39,6 +39,11 @@ class _Pool(torch.autograd.Function):
         spread: Tensor = _Spread.apply(grad)
         return spread
 
+    @staticmethod
+    def jvp(ctx: object, tangent: Tensor) -> Tensor:
+        pooled: Tensor = _Pool.apply(tangent)
+        return pooled
+
 
 class _Spread(torch.autograd.Function):
     """The transpose of `_Pool`: gives a quarter of each value to each pixel of its square."""
@@ -63,3 +68,8 @@ class _Spread(torch.autograd.Function):
     def backward(ctx: object, grad: Tensor) -> Tensor:
         pooled: Tensor = _Pool.apply(grad)
         return pooled
+
+    @staticmethod
+    def jvp(ctx: object, tangent: Tensor) -> Tensor:
+        spread: Tensor = _Spread.apply(tangent)
+        return spread

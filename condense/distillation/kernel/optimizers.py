@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 class _Moments(Optimizer):
     """Averages of the gradients and of a second moment, both corrected for their start at 0."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float, betas: tuple[float, float], eps: float) -> None:
+    def __init__(self, params: Iterable[Any], lr: float, betas: tuple[float, float], eps: float) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
@@ -43,7 +43,8 @@ class _Moments(Optimizer):
 
 
 class Lamb(_Moments):
-    """LAMB: Adam's update of each tensor, scaled to the tensor's own length (https://arxiv.org/abs/1904.00962).
+    """LAMB: Adam's update of each tensor, scaled to the tensor's own length
+    (https://arxiv.org/abs/1904.00962).
 
     With Adam's update u = m / (sqrt(v) + eps), the step is lr (|p| / |u|) u; the quotient is 1 if one of the
     two norms is 0. There is no weight decay, and no bound of the norm, as in optax's ``lamb``.
@@ -57,7 +58,7 @@ class Lamb(_Moments):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Any],
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-6,
