@@ -80,7 +80,7 @@ METHODS_MAY_IMPORT = {
     "condense.errors", "condense.networks", "condense.protocol", "condense.protocols", "condense.store",
     "condense.store.images.encode", "condense.store.images.projection", "condense.store.targets",
     "condense.teachers", "condense.teachers.projector",
-    "condense.training.parameters", "condense.training.step",
+    "condense.training.average", "condense.training.parameters", "condense.training.step",
 }  # fmt: skip
 ALSO_FOR_METHODS = {
     "condense.distillation.method recipes",
