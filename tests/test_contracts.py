@@ -21,8 +21,8 @@ from condense.errors import Refused
 from condense.evaluation import ImageStudent
 from condense.evaluation.evaluate import evaluate_set, record_of
 from condense.evaluation.kinds import Setup
-from condense.protocol import Protocol, Stage
-from condense.protocols import HARD_V1
+from condense.protocol import Part, Protocol, Stage
+from condense.protocols import HARD_V1, TRANSFER_V1
 from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
@@ -107,6 +107,10 @@ def of_images(cls: type[Method]) -> bool:
     return cls.stores and cls.kind == "images"
 
 
+def with_classes(cls: type[Method]) -> bool:
+    return of_images(cls) and cls.labelled
+
+
 @pytest.fixture(scope="session")
 def cases(digits: ImageDataset, mutag: GraphDataset, tmp_path_factory: pytest.TempPathFactory) -> Cases:
     """The cases of the session. They share a cache, and with it the networks that methods look through."""
@@ -140,7 +144,9 @@ def test_a_set_holds_the_nominal_images_of_each_class(case: Case, more: int) -> 
     made = case.made(ipc)
     stored = case.method(ipc).per_class(ipc, 10)
     counts = torch.bincount(made.labels, minlength=10).tolist()
-    assert counts == made.content["counts"]["per_class"] == [stored] * 10
+    expected = [stored] * 10 if case.cls.labelled else [10 * stored]
+    assert made.content["counts"]["per_class"] == expected == counts[: len(expected)]
+    assert sum(counts) == sum(expected) and made.num_classes == len(expected)
     assert made.content["ipc"] == ipc and made.content["counts"]["stored"] == len(made.images) == 10 * stored
     assert made.content["counts"]["effective"] == len(made)
     assert made.find_inconsistency() is None
@@ -221,7 +227,7 @@ def test_a_stored_set_is_the_set_in_memory(case: Case, tmp_path: Path) -> None:
     assert made.save(tmp_path / "set") == made.hash == load(tmp_path / "set").hash
 
 
-@pytest.mark.parametrize("case", every(of_images), indirect=True)
+@pytest.mark.parametrize("case", every(with_classes), indirect=True)
 def test_a_stored_set_trains_the_same_student_as_in_memory(case: Case, tmp_path: Path) -> None:
     made = case.made()
     made.save(tmp_path / "set")
@@ -229,7 +235,22 @@ def test_a_stored_set_trains_the_same_student_as_in_memory(case: Case, tmp_path:
     assert trained(made, *given) == trained(ImageSet.load(tmp_path / "set"), *given)
 
 
-@pytest.mark.parametrize("case", every(of_images), indirect=True)
+@pytest.mark.parametrize("case", every(lambda cls: of_images(cls) and not with_classes(cls)), indirect=True)
+def test_a_set_without_classes_is_judged_on_other_data_and_by_no_classes(case: Case, tmp_path: Path) -> None:
+    made = case.made()
+    made.save(tmp_path / "set")
+    tiny = replace(TRANSFER_V1, regress=Part(epochs=3, lr=0.01, augment="none"), tune=Part(steps=5, batch=32))
+    setup = Setup(case.dataset, tiny, "convnet-w32", case.dataset)
+    record = evaluate_set(made, setup, [0], tmp_path, Machine())
+    assert Record.from_json(json.loads(record.path(tmp_path).read_text())) == record
+    assert record.kind == "transfer" and record.method.chain[0]["config"] == case.settings()
+    again = evaluate_set(load(tmp_path / "set"), setup, [0], None, Machine())
+    assert again.entries[0].accuracy == record.entries[0].accuracy
+    with pytest.raises(Refused, match=f"hard-v1 judges by classes, and the images of {case.name} have none"):
+        evaluate_set(made, Setup(case.dataset, SHORT, "convnet-w32"), [0], None, Machine())
+
+
+@pytest.mark.parametrize("case", every(with_classes), indirect=True)
 def test_a_record_survives_the_disk(case: Case, tmp_path: Path) -> None:
     made, tiny = case.made(), replace(SHORT, stages=(Stage(epochs=2),))
     record = evaluate_set(made, Setup(case.dataset, tiny, "convnet-w32"), [0, 1], tmp_path, Machine())

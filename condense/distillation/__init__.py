@@ -5,6 +5,7 @@ from condense.distillation.graphs.run import GraphRun
 from condense.distillation.images.learnable import LearnableSet, tiled
 from condense.distillation.images.run import ImageRun
 from condense.distillation.images.sampling import Sampling
+from condense.distillation.images.self_supervised import SelfSupervised
 from condense.distillation.images.taught import TeacherMethod
 from condense.distillation.images.view import ChainedView, DecodedView, IdentityView, View
 from condense.distillation.matching.rollback import Rollback
@@ -32,6 +33,7 @@ __all__ = [
     "LabelTrial",
     "LearnableSet",
     "Sampling",
+    "SelfSupervised",
     "TeacherMethod",
     "ChainedView",
     "Training",

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
+from torch import nn
 
 from condense.data import ImageDataset, Images, ImageSpec
 from condense.evaluation.student import ImageSource, Score, Student, WholeImages, fit
-from condense.networks import Network, build_network, features_in_chunks, initialise_
+from condense.networks import Network, build_network, drawn, features_in_chunks
 from condense.protocol import Protocol
 from condense.resources import Machine
 from condense.store import ImageSet
@@ -100,8 +101,7 @@ class TransferStudent(Student[Network]):
             fit(network, self.source, self.first, self.spec, loop, "train on the set")
         second = self.protocol.of_part(self.protocol.tune)
         k, d = self.target_spec.num_classes, network.feature_dim
-        head = Network(torch.nn.Sequential(), d, k).to(self.device)
-        initialise_(head, loop.rng)
+        head = drawn(lambda: Network(nn.Sequential(), d, k), loop.rng, self.device)
         network.classifier = head.classifier
         if not self.protocol.tune.frozen:
             fit(network, WholeImages(self.target), second, self.target_spec, loop, last=True)

@@ -3,6 +3,7 @@
 from condense.networks.base import (
     CHUNK,
     Network,
+    drawn,
     features_in_chunks,
     in_chunks,
     initialise_,
@@ -26,6 +27,6 @@ from condense.networks.stack import TooSmall
 
 __all__ = [
     "CHUNK", "GRAPH_NETWORKS", "NETWORKS", "GraphNetwork", "Network", "TooSmall", "build_graph_network",
-    "build_network", "features_in_chunks", "full_name", "graph_chunks", "in_chunks", "in_graph_chunks",
-    "initialise_", "network_in_chunks", "network_names", "network_tensors",
+    "build_network", "drawn", "features_in_chunks", "full_name", "graph_chunks", "in_chunks",
+    "in_graph_chunks", "initialise_", "network_in_chunks", "network_names", "network_tensors",
 ]  # fmt: skip

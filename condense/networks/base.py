@@ -117,9 +117,26 @@ def initialise_(net: Network, generator: torch.Generator) -> None:
     for piece, (p, _) in zip(pieces, drawn, strict=True):
         p.copy_(piece.view_as(p))
     for module in net.modules():
-        if isinstance(module, nn.GroupNorm | nn.BatchNorm2d):
+        if isinstance(module, nn.GroupNorm | nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()
     net.draw_others_(generator)
+
+
+def drawn(
+    make: Callable[[], Network], generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Network:
+    """Makes a network with parameters from a generator alone; those that its layers would draw are not drawn.
+
+    Args:
+        make: Makes the network.
+        generator: A CPU generator.
+        device: Device of the network.
+    """
+    with torch.device("meta"):
+        net = make()
+    net.to_empty(device=device)
+    initialise_(net, generator)
+    return net
 
 
 def in_chunks(

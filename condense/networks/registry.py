@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from condense.errors import Refused, unknown
-from condense.networks.base import Network, initialise_
+from condense.networks.base import Network, drawn
 from condense.networks.classic import alexnet, lenet, mlp, vgg11
 from condense.networks.convnet import convnet
 from condense.networks.graph import GRAPH_NETWORKS
@@ -71,10 +71,7 @@ def build_network(
     Raises:
         Refused: If there is no network of that name, or the images are too small for it.
     """
-    net = _without_memory(name, shape, num_classes)
-    net.to_empty(device=device)
-    initialise_(net, generator)
-    return net
+    return drawn(partial(_without_memory, name, shape, num_classes), generator, device)
 
 
 def network_tensors(name: str, shape: tuple[int, int, int], num_classes: int) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ afford. How long the warm-up is and how views are drawn is not stated with it, a
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from condense.augment import dsa, resized
 from condense.augment.crop import FLIP, flipped
 from condense.data import Images, ImageSpec
-from condense.networks import Network, build_network, initialise_
+from condense.networks import Network, build_network, drawn
 from condense.training.pretrained import Schedule, TrainingJob, TrainingRecipe
 
 EPSILON = 1e-5
@@ -41,18 +42,22 @@ class Twins(nn.Module):
         projector: Two hidden layers with batch norm, and a linear one.
     """
 
-    def __init__(self, encoder: Network, width: int) -> None:
+    def __init__(self, encoder: Network, projector: Network) -> None:
         super().__init__()
-        self.encoder = encoder
-        hidden = [
-            nn.Linear(encoder.feature_dim, width), nn.BatchNorm1d(width), nn.ReLU(),
-            nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
-        ]  # fmt: skip
-        self.projector = Network(nn.Sequential(*hidden), width, width)
+        self.encoder, self.projector = encoder, projector
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
         projected: Tensor = self.projector.classifier(self.projector.body(self.encoder.features(x)))
         return projected
+
+
+def projector(features: int, width: int) -> Network:
+    """Makes a projector of a number of features, all layers of which have the same width."""
+    hidden = [
+        nn.Linear(features, width), nn.BatchNorm1d(width), nn.ReLU(),
+        nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(),
+    ]  # fmt: skip
+    return Network(nn.Sequential(*hidden), width, width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +95,8 @@ class BarlowTwins(TrainingRecipe[Images, ImageSpec, Twins]):
         """Returns the training of an encoder by this recipe; the labels of the images are not read."""
         rng, device = torch.Generator().manual_seed(self.seed), train.images.device
         encoder = build_network(self.network, spec.shape, 1, rng, device)
-        twins = Twins(encoder, self.projector).to(device)
-        initialise_(twins.projector, rng)
+        head = drawn(partial(projector, encoder.feature_dim, self.projector), rng, device)
+        twins = Twins(encoder, head)
         chosen = torch.randperm(len(train), generator=rng)[: self.images]
         batch = min(self.batch, len(chosen))
         per_epoch = len(chosen) // batch

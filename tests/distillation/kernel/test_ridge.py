@@ -90,3 +90,12 @@ def test_numbers_that_are_not_finite_stay_visible() -> None:
     features = draw(3, 4)
     features[1, 2] = float("nan")
     assert not KernelRidge(factor=0.1).predict(draw(2, 4), features, draw(3, 2)).isfinite().any()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_prediction_by_the_kernel_is_that_of_the_layer(bias: bool) -> None:
+    rng = torch.Generator().manual_seed(5)
+    queries, features, values = (torch.randn(*size, generator=rng) for size in ((6, 9), (4, 9), (4, 12)))
+    ridge = KernelRidge(factor=0.1, times="trace", bias=bias)
+    by_kernel = ridge.predict_by_kernel(queries, features, values)
+    torch.testing.assert_close(by_kernel, ridge.predict(queries, features, values), rtol=1e-5, atol=1e-5)
