@@ -73,9 +73,11 @@ def require_current(results: Path) -> Path:
 
 def _readme(results: Path, entries: "pd.DataFrame") -> tuple[Path, str, str]:
     """Returns the README beside a results folder, its text, and the text that it should have."""
+    from condense.board.federated import federated_summary
     from condense.board.summary import inserted, summary
     from condense.reading import read_text
 
     page = results.parent / "README.md"
     text = read_text(page) if page.is_file() else ""
-    return page, text, inserted(text, summary(entries), str(page))
+    told = "\n".join(filter(None, (summary(entries), federated_summary(entries))))
+    return page, text, inserted(text, told, str(page))

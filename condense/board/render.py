@@ -7,6 +7,7 @@ import pandas as pd
 
 from condense.board.cells import TableCell
 from condense.board.extras import Extras
+from condense.board.federated import federated_part, federated_table_for
 from condense.board.format import (
     bytes_text,
     counts,
@@ -155,6 +156,8 @@ def render(entries: pd.DataFrame) -> str:
             parts += [f"<details>\n{summary}\n", *folded, "</details>\n"]
     if ranked := ranks_text(rankings(tables)):
         parts.append(ranked)
+    if federated := federated_part(entries):
+        parts.append(federated)
     return "\n".join(parts) if len(parts) > 1 else f"{HEAD}\nNo records yet.\n"
 
 
@@ -201,6 +204,8 @@ def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, 
         if mine := [(key, row) for key, row in rows if wanted(key)]:
             head = f"{named(mine[0][0])}: published, each under its own paper's protocol"
             texts.append(f"{head}\n\n{grid(*_unranked(mine, []))}")
+    if not texts and (federated := federated_table_for(entries, dataset, protocol, student)):
+        return federated
     if texts and protocol in SUPERSEDED:
         legend += f"\n{protocol} is an older version of {SUPERSEDED[protocol]}"
     if not texts:

@@ -292,7 +292,7 @@ def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Ke
     shown = _prepared(entries)
     shown = shown[shown["protocol"] == PUBLISHED]
     groups = _groups(shown.assign(table_student=shown["student"]), KEY)
-    rows = [(Key(*key), row) for key, group in groups for row in _rows(_named(group), "student")]
+    rows = [(Key(*key), row) for key, group in groups for row in _rows(named(group), "student")]
     rows.sort(key=lambda one: (one[1].name, one[0].student, one[1].ipc, one[0]))
     found: dict[tuple[str, str, str], list[tuple[Key, Row]]] = defaultdict(list)
     for key, row in rows:
@@ -306,7 +306,11 @@ def _groups(entries: pd.DataFrame, by: Any) -> Iterator[tuple[Any, pd.DataFrame]
 
 
 def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
-    """Sorts the entries, adds each as a named tuple, and adds the student that is part of its table's key."""
+    """Sorts the entries, adds each as a named tuple, and adds the student that is part of its table's key.
+
+    Those of federations are left out: they have tables of their own.
+    """
+    entries = entries[entries["split"].isna()]
     shown = entries.sort_values(["seed", "record_key", "eval_seed"], ignore_index=True)
     single = shown["kind"].map({kind: layout.across == "ipc" for kind, layout in LAYOUTS.items()})
     student = shown["student"].where(single.astype(bool), "")
@@ -329,7 +333,7 @@ def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
 def _table(key: Key, entries: pd.DataFrame) -> Table:
     layout = LAYOUTS[entries["kind"].iloc[0]]
     apart = entries["reference"]
-    sets = _rows(_marked(_named(entries[~apart]), key), layout.across)
+    sets = _rows(_marked(named(entries[~apart]), key), layout.across)
     references = _rows(_titled(entries[apart]), layout.across)
     columns = layout.columns(column for row in [*sets, *references] for column in row.cells)
     shared = {
@@ -358,7 +362,7 @@ def _rows(entries: pd.DataFrame, across: Literal["ipc", "student"]) -> list[Row]
     return rows
 
 
-def _named(sets: pd.DataFrame) -> pd.DataFrame:
+def named(sets: pd.DataFrame) -> pd.DataFrame:
     """Names each entry of a set by its method.
 
     Settings may differ from one IPC to another, as those of recipes do, and still share a row. If one IPC was

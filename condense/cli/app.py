@@ -37,7 +37,7 @@ def command(*names: str, name: str | None = None) -> Callable[[Callable[..., Non
     )
 
 
-@command(*MAKING, *JUDGING, *MACHINE)
+@command(*MAKING, "clients", *JUDGING, *MACHINE)
 def run(
     options: Options,
     baselines: Annotated[

@@ -68,6 +68,13 @@ class Options:
         str | None,
         typer.Option(help="Network that is trained on the set; default convnet, or six networks for graphs."),
     ] = None
+    clients: Annotated[
+        str | None,
+        typer.Option(
+            help="Clients of a federation (method fedlgd, fedavg...): dirichlet:N:ALPHA, variants, "
+            "variants:NAME,NAME, or domains; default dirichlet:5:0.5."
+        ),
+    ] = None
     seed: Annotated[
         int | None, typer.Option(help="Seed of the distillation; default 0 (random_subset: 0 to 9).")
     ] = None
@@ -135,7 +142,7 @@ class Options:
             classes=self.classes,
             augment=self.augment, seeds=None if self.seed is None else (self.seed,),
             params=params_of(self.param), teacher=self.teacher, protocol=self.protocol, student=self.student,
-            eval_seeds=self.eval_seeds, targets=cast(Any, self.targets),
+            eval_seeds=self.eval_seeds, clients=self.clients, targets=cast(Any, self.targets),
         )  # fmt: skip
 
     def paths(self) -> "Paths":

@@ -13,6 +13,7 @@ import torch
 
 from condense.data import Dataset
 from condense.distillation import Sampling
+from condense.errors import Refused
 from condense.evaluation.kinds import Setup, Trial, kind_of
 from condense.evaluation.student import Outcome
 from condense.files import digest, home, locked, locked_if_free, tidy
@@ -136,6 +137,35 @@ def evaluate_training(
     return _entered(record, seeds, kind.trial(source, setup, teacher, machine), results, machine)
 
 
+def evaluate_federation(
+    blank: Record, trial: Trial, seeds: Sequence[int], results: Path | None, machine: Machine
+) -> Record:
+    """Runs a federation for each seed, and records the network of each.
+
+    Args:
+        blank: The record without entries.
+        trial: Runs the federation of a seed.
+        seeds: Evaluation seeds. Those that the record holds are skipped.
+        results: Folder for records; None writes none.
+        machine: The device, and the time limit.
+    """
+    record = grown(blank, results)
+    made = [[one.set for one in of.federation.clients] for of in (record, blank) if of.federation]
+    if made[0] != made[-1] and results is not None:
+        raise Refused(
+            f"{record.path(results)} holds a federation whose clients had distilled other sets, on another "
+            "machine or with another version; move the file away"
+        )
+    if _is_full(record, seeds, results, machine.device):
+        return record
+    return _entered(record, seeds, trial, results, machine)
+
+
+def is_recorded(blank: Record, seeds: Sequence[int], results: Path | None, device: torch.device) -> bool:
+    """Returns whether the record with the evaluation key of a blank one has all seeds, and says so."""
+    return _is_full(grown(blank, results), seeds, results, device)
+
+
 def grown(record: Record, results: Path | None) -> Record:
     """Returns the stored record with the evaluation key of the given one; without one, the given record."""
     path = results and record.path(results)
@@ -239,6 +269,10 @@ def _recorded(
         auc=outcome.auc,
         size_correlation=outcome.size_correlation,
         curve=outcome.curve,
+        clients=outcome.clients,
+        up_bytes=outcome.up_bytes,
+        down_bytes=outcome.down_bytes,
+        lost=outcome.lost,
     )
     record = record.with_entry(entry)
     auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "

@@ -24,7 +24,7 @@ from condense.evaluation.epochs import Epochs
 from condense.evaluation.optimizers import make_optimizer, set_momentum, set_rate
 from condense.networks import Network, build_network
 from condense.protocol import BY_STEPS, Protocol
-from condense.records.record import CurvePoint
+from condense.records.record import ClientScore, CurvePoint
 from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
 from condense.training.average import MovingAverage
@@ -119,7 +119,8 @@ class Score(NamedTuple):
 class Outcome:
     """The result of one student: the parts of a `Score`, and the seconds of training and testing.
 
-    The seconds are those over all restarts, without those of measuring the curve.
+    The seconds are those over all restarts, without those of measuring the curve. The last four parts are
+    those of a federation: see `condense.records.record.Entry`.
     """
 
     accuracy: float
@@ -127,6 +128,10 @@ class Outcome:
     auc: float | None = None
     size_correlation: float | None = None
     curve: tuple[CurvePoint, ...] = ()
+    clients: tuple[ClientScore, ...] = ()
+    up_bytes: int | None = None
+    down_bytes: int | None = None
+    lost: int | None = None
 
     @classmethod
     def of(cls, score: Score, seconds: float, curve: tuple[CurvePoint, ...] = ()) -> "Outcome":

@@ -53,7 +53,7 @@ def refreshed(
     network.eval().requires_grad_(False)
     syn = LearnableSet(images, counts, IdentityView())
     optimizer = torch.optim.SGD([syn.images], how.lr, how.momentum)
-    size = min(how.batch_real, min(train.counts()))
+    size = min(how.batch_real, max(train.counts()))
     for _ in range(how.steps):
         loss = mean_gap(network, _features, syn, train, size, how.strategy, rng)
         optimizer.zero_grad()

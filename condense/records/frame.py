@@ -23,7 +23,8 @@ DTYPES = (
     | {"paper": "float64", "paper_error": "float64", "paper_source": "string", "paper_protocol": "string"}
     | {"paper_verified": "boolean", "eval_seed": "int64"}
     | {name: "float64" for name in ("accuracy", "auc", "size_correlation", "score", "seconds")}
-    | {"curve": "string"}
+    | {"curve": "string", "split": "string", "clients": "string"}
+    | {name: "Int64" for name in ("up_bytes", "down_bytes", "lost")}
     | {"device": "string", "threads": "int64", "versions": "string", "time": "string"}
     | {name: "string" for name in ("run_key", "record_key", "evaluation_key")}
 )
@@ -60,6 +61,9 @@ def results(folder: Path) -> pd.DataFrame:
       percent; ``size_correlation`` (of a student's scores of graphs with their numbers of nodes);
       ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``, ``curve`` (JSON: a list of step,
       seconds and accuracy on validation images): the entry.
+    - ``split`` (how the clients of a federation were named), ``clients`` (JSON: a list of a client's name and
+      the accuracy on its test images), ``up_bytes`` and ``down_bytes`` (sent by the clients and by the
+      server), ``lost`` (messages to clients that were not answered): a federation.
     - ``run_key``, ``record_key`` (shared by all entries of a record), ``evaluation_key``: the hashes.
 
     Args:
@@ -104,6 +108,7 @@ def _rows(record: Record) -> list[dict[str, object]]:
         "chain": canonical(record.method.chain),
         "source": record.method.source,
         "reference": record.kind == "reference",
+        "split": record.federation.split if record.federation else None,
         "protocol": protocol.name,
         "protocol_hash": protocol.hash,
         "whole": bool(protocol.whole),
@@ -139,6 +144,7 @@ def _rows(record: Record) -> list[dict[str, object]]:
             "eval_seed": entry.seed,
             "score": entry.score,
             "curve": _curve(entry),
+            "clients": _clients(entry),
             "versions": canonical(entry.versions),
             "evaluation_key": record.evaluation_key(entry.seed),
         }
@@ -149,3 +155,8 @@ def _rows(record: Record) -> list[dict[str, object]]:
 def _curve(entry: Entry) -> str | None:
     points = [[point.step, point.seconds, point.accuracy] for point in entry.curve]
     return canonical(points) if points else None
+
+
+def _clients(entry: Entry) -> str | None:
+    scores = [[client.name, client.accuracy] for client in entry.clients]
+    return canonical(scores) if scores else None

@@ -24,6 +24,19 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClientScore:
+    """The test of a federation's network by one client.
+
+    Attributes:
+        name: Name of the client.
+        accuracy: Accuracy in percent on its test images.
+    """
+
+    name: Name
+    accuracy: Percent
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """The result of one student that was trained from scratch and tested once.
 
@@ -39,6 +52,11 @@ class Entry:
         size_correlation: Spearman's rank correlation, over the test graphs, of the student's scores (the
             difference of both logits) with the number of nodes; left out if it is unknown or not defined.
         curve: The student on its way, in ascending order of step; left out if it was not measured.
+        clients: The accuracy on each client's test images, of which ``accuracy`` is the mean; left out of the
+            JSON, like the numbers that follow, if this is no federation.
+        up_bytes: Bytes that the clients have sent to the server.
+        down_bytes: Bytes that the server has sent to the clients.
+        lost: Number of messages to clients that were not answered.
     """
 
     seed: Whole
@@ -51,6 +69,10 @@ class Entry:
     auc: Percent | None = None
     size_correlation: Correlation | None = None
     curve: tuple[CurvePoint, ...] = ()
+    clients: tuple[ClientScore, ...] = ()
+    up_bytes: Whole | None = None
+    down_bytes: Whole | None = None
+    lost: Whole | None = None
 
     @property
     def score(self) -> float:
@@ -174,6 +196,44 @@ class TrainingUsed:
     seconds: Amount
     teacher: Name | None = None
     teacher_bytes: Whole | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientUsed:
+    """One client of a federation.
+
+    Attributes:
+        name: Its name.
+        train_hash: Hash of its training images.
+        test_hash: Hash of its test images.
+        train: Number of its training images of each class.
+        test: Number of its test images of each class.
+        set: Hash of the set that it has distilled.
+        seconds: Wall time of that distillation; None if unknown.
+    """
+
+    name: Name
+    train_hash: Name
+    test_hash: Name
+    train: tuple[Whole, ...]
+    test: tuple[Whole, ...]
+    set: Name
+    seconds: Amount | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationUsed:
+    """The clients of a federation.
+
+    Attributes:
+        split: How they were named, such as ``dirichlet:5:0.5``.
+        draws: Number of draws that a Dirichlet split took; None for others.
+        clients: The clients.
+    """
+
+    split: Name
+    draws: Whole | None
+    clients: tuple[ClientUsed, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,12 @@ from condense.protocol import Protocol
 from condense.reading import parse_json, read_file
 from condense.records.keys import evaluation_key
 from condense.records.parts import (
+    ClientScore,
+    ClientUsed,
     CurvePoint,
     DataUsed,
     Entry,
+    FederationUsed,
     MethodUsed,
     Paper,
     SampleCounts,
@@ -32,9 +35,9 @@ from condense.records.parts import (
 from condense.schema import Fraction, Name, Percent, Whole, extra_keys, json_schema, read_form
 
 __all__ = [
-    "BASELINES", "BY_CLASS", "CurvePoint", "DataUsed", "Entry", "MethodUsed", "NO_STUDENT", "Paper", "Record",
-    "SampleCounts", "SetUsed", "TargetUsed", "TrainingUsed", "WHOLE", "read_record", "read_records",
-    "record_schema", "safe_name",
+    "BASELINES", "BY_CLASS", "ClientScore", "ClientUsed", "CurvePoint", "DataUsed", "Entry", "FederationUsed",
+    "MethodUsed", "NO_STUDENT", "Paper", "Record", "SampleCounts", "SetUsed", "TargetUsed", "TrainingUsed",
+    "WHOLE", "read_record", "read_records", "record_schema", "safe_name",
 ]  # fmt: skip
 
 BASELINES = ("random_subset", "herding", "k_center")
@@ -62,11 +65,13 @@ HOLDS = {
     "training": ((False, True, False),),
     "transfer": ((True, False, True),),
     "reference": ((False, False, False), (False, False, True)),
+    "federated": ((False, False, False),),
 }
 """Whether a record of each kind holds a set, a training and a target."""
 LEFT_OUT = {
     "teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "size_correlation",
-    "notes", "asked", "fraction", "training", "curve", "target",
+    "notes", "asked", "fraction", "training", "curve", "target", "federation", "clients", "up_bytes",
+    "down_bytes", "lost",
 }  # fmt: skip
 """Fields that have no key when they are None or empty. Older records lack them, and stay as they are."""
 
@@ -79,7 +84,8 @@ class Record:
 
     Attributes:
         kind: ``set``; ``training``, if real images are chosen for the students while they are trained;
-            ``transfer``, if they are trained on a set and then on other data; or ``reference``.
+            ``transfer``, if they are trained on a set and then on other data; ``federated``, if clients with
+            data of their own train one network together; or ``reference``.
         key: Run key.
         dataset: The dataset.
         method: The method chain.
@@ -90,6 +96,7 @@ class Record:
         set: The distilled set; None for a training and for a reference.
         training: What the training of a student reads; left out if there is a set, and for a reference.
         target: The other data that a student is trained and tested on in the end; left out without any.
+        federation: The clients of a federation; left out for all others.
         space: Pixel space in which students are trained and tested.
         protocol: The complete protocol.
         student: Name of the student network; `NO_STUDENT` if none is trained.
@@ -120,6 +127,7 @@ class Record:
     fraction: Fraction | None = None
     training: TrainingUsed | None = None
     target: TargetUsed | None = None
+    federation: FederationUsed | None = None
     entries: tuple[Entry, ...] = ()
 
     def evaluation_key(self, seed: int | None = None) -> str:
@@ -226,6 +234,8 @@ class Record:
         held = (record.set is not None, record.training is not None, record.target is not None)
         if held not in HOLDS.get(record.kind, ()):
             raise Refused(f"{where}: kind {record.kind!r} does not fit its set and training, or its target")
+        if (record.federation is None) == (record.kind == "federated"):
+            raise Refused(f"{where}: kind {record.kind!r} does not fit its federation")
         stored = record.set.counts.per_class if record.set else ()
         if record.asked and (len(record.asked) != len(stored) or any(map(operator.gt, stored, record.asked))):
             raise Refused(f"{where}: the samples asked of each class do not fit those of its set")

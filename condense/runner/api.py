@@ -164,6 +164,7 @@ def run(
     classes: Sequence[str] | None = None,
     augment: str | None = None,
     teacher: str | Path | None = None,
+    clients: str | None = None,
     **fields: object,
 ) -> pd.DataFrame:
     """Distils a dataset, stores the set, trains students on it and records their results.
@@ -171,7 +172,9 @@ def run(
     What is stored and recorded already is not done again. The arguments are those of `distill` and of
     `evaluate`. ``method`` may also name a reference row such as ``whole`` or ``majority``, and a ``seed`` of
     None stands for all seeds of the method's row on a board. An ``ipc`` of None is 1, unless there is a
-    ``fraction``: that of the training images that students are trained on in each epoch, without a set.
+    ``fraction``: that of the training images that students are trained on in each epoch, without a set. With
+    ``clients``, or a federated algorithm as the method, clients train one network together: see
+    `condense.federated.splits.federation` and `condense.federated.algorithms`.
 
     Returns:
         A table with one row for each student, with the columns of `results`.
@@ -186,7 +189,7 @@ def run(
         ipc_per_class=ipc_per_class, imbalanced=imbalanced,
         protocol=protocol, student=student, size=size, skip_unreadable=skip_unreadable,
         undirected=undirected, classes=classes, augment=augment, seeds=None if seed is None else (seed,),
-        eval_seeds=eval_seeds, params=fields, teacher=teacher, targets=targets,
+        eval_seeds=eval_seeds, clients=clients, params=fields, teacher=teacher, targets=targets,
     )  # fmt: skip
     return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
 

@@ -8,6 +8,7 @@ import torch
 
 from condense.errors import Refused, unknown
 from condense.evaluation.kinds import KINDS, data_for, method_for
+from condense.federated.algorithms import is_federated
 from condense.records.record import NO_PRETRAINING, WHOLE
 from condense.resources import Budget, Machine
 
@@ -64,6 +65,8 @@ class CellSpec:
         seeds: Distillation seeds; None takes one for each set of the method's row.
         eval_seeds: Number of students for each set; None takes the protocol's number, or one student if the
             method's row has several sets.
+        clients: The clients of a federation: see `condense.federated.splits.federation`; None takes five with
+            other shares of the classes if the method is a federated algorithm, else there are none.
         params: Fields of the method, as text or as Python values.
         teacher: File of the teacher that the method takes instead of the one that its settings name.
         targets: Names or paths of the datasets, as a list or as text with commas between them, that students
@@ -85,6 +88,7 @@ class CellSpec:
     augment: str | None = None
     seeds: tuple[int, ...] | None = None
     eval_seeds: int | None = None
+    clients: str | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     teacher: str | Path | None = None
     targets: Sequence[str] | None = None
@@ -113,7 +117,7 @@ class CellSpec:
     def title(self) -> str:
         by_class = " (by class)" if self.ipc_per_class is not None or self.imbalanced else ""
         size = f"ipc {self.ipc}{by_class}" if self.fraction is None else f"{100 * self.fraction:g} %"
-        more = "".join(f", {name}" for name in (self.protocol, self.student) if name)
+        more = "".join(f", {name}" for name in (self.clients, self.protocol, self.student) if name)
         classes = "" if self.classes is None else f"[{','.join(self.classes)}]"
         augment = "" if self.augment is None else f"~{self.augment}"
         to = "" if self.targets is None else f" to {', '.join(self.targets)}"
@@ -122,6 +126,11 @@ class CellSpec:
     @property
     def reference(self) -> bool:
         return self.method in REFERENCES
+
+    @property
+    def federated(self) -> bool:
+        """Whether clients with data of their own train one network together."""
+        return self.clients is not None or is_federated(self.method)
 
     @property
     def data(self) -> str:

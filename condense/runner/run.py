@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from condense.distillation.engine import choose, clean, distill, run_lock, run_settings
+from condense.distillation.engine import choose, clean, run_settings
 from condense.errors import Refused, Remedy
 from condense.evaluation.evaluate import (
     data_used,
@@ -23,13 +23,15 @@ from condense.evaluation.evaluate import (
     tidy_record,
 )
 from condense.evaluation.kinds import kind_of
-from condense.files import home, locked, tidy
+from condense.files import home, tidy
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
 from condense.runner.baselines import beside, draws_of, of_equal_bytes
 from condense.runner.cell import CellSpec, Paths
+from condense.runner.federation import run_federation
 from condense.runner.job import Job, resolve
-from condense.store import DistilledSet, load
+from condense.runner.sets import make_set
+from condense.store import DistilledSet
 from condense.store.manifest import ChainLinkPart
 
 
@@ -54,12 +56,14 @@ def run_cell(
         told: Notes on the data of earlier cells, which are not printed again: see `tell_notes`.
 
     Returns:
-        The cell's records, without those of the baselines.
+        The cell's records, without those of the baselines. A federation has one, and no baselines.
 
     Raises:
         Refused: if the cell cannot be filled.
         Stopped: if the budget runs out.
     """
+    if cell.federated:
+        return [run_federation(cell, paths, machine, told)]
     job = resolve(cell, paths)
     rows = beside(job) if with_baselines or (with_baselines is None and job.transfers) else []
     for data in (job.dataset, *(setup.target for setup in job.setups if setup.target is not None)):
@@ -97,6 +101,11 @@ def distil_cell(cell: CellSpec, paths: Paths, machine: Machine) -> Iterator[tupl
         Refused: if this cannot work.
         Stopped: if the budget runs out.
     """
+    if cell.federated:
+        raise Refused(
+            f"{cell.method}: clients train one network together, and no set is made",
+            remedies=[Remedy(settings={"method": cell.method}, command="run", effect="trains it")],
+        )
     job = resolve(cell, paths, evaluated=False)
     tell_notes(job.dataset)
     say_settings(job)
@@ -159,46 +168,6 @@ def _trained(job: Job, seed: int, machine: Machine) -> list[Record]:
     ]
     run.done()
     return records
-
-
-def make_set(job: Job, seed: int, machine: Machine) -> tuple[DistilledSet, Path]:
-    """Returns the set of a job with a distillation seed: read if it is stored, else distilled and stored.
-
-    A process that finds another one at it waits for the other's set.
-
-    Raises:
-        Refused: if the stored set is damaged or another fixed teacher's, or the loss is not finite.
-        Stopped: if the budget runs out.
-    """
-    folder, method = job.folder(seed), job.method
-    assert method is not None
-    if not folder.exists():
-        with locked(folder, what=f"makes {folder}", budget=machine.budget):
-            if not folder.exists():
-                return _distilled(job, seed, machine), folder
-    tidy(folder)
-    stored = load(folder)
-    if stored.content["key"] != job.key(seed):
-        raise Refused(
-            f"{folder} holds the set of another run; move it away",
-            remedies=[Remedy(settings={"out": None}, effect="stores sets elsewhere")],
-        )
-    kind_of(job.dataset).require_same_teacher(stored, method, job.dataset, folder)
-    clean(job.key(seed))
-    return stored, folder
-
-
-def _distilled(job: Job, seed: int, machine: Machine) -> DistilledSet:
-    method, folder = job.method, job.folder(seed)
-    assert method is not None
-    with run_lock(job.key(seed), method.title, machine):
-        made, run = distill(
-            method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine,
-            teachers=job.teachers, given=job.given,
-        )  # fmt: skip
-        made.save(folder)
-        run.done()
-    return load(folder)
 
 
 def blank_records(job: Job, seed: int) -> list[Record]:

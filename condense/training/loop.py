@@ -142,6 +142,7 @@ class Loop:
         *,
         passing: Collection[str] = (),
         last: bool = False,
+        always: bool = False,
     ) -> Iterator[int]:
         """Yields the numbers of the steps that are still to be done, from the last checkpoint on.
 
@@ -155,6 +156,7 @@ class Loop:
             passing: Names of the objects that the end state of the phase leaves out.
             last: Whether the caller stores and tells the result at once, so that the end of the phase is
                 neither saved nor told.
+            always: Whether a checkpoint is written after every step, however long that takes.
 
         Raises:
             Stopped: if the time limit is reached; a checkpoint is written first.
@@ -187,7 +189,7 @@ class Loop:
                         self._check_finite(phase)
                         progress.show(step + 1, self._numbers(), self.seconds, self._memory.peak())
                     out = self._budget.spent(now)
-                    if out or now - written > max(self._every, 20 * cost):
+                    if out or always or now - written > max(self._every, 20 * cost):
                         self._write(phase, step + 1, state)
                         written = time.monotonic()
                         cost = written - now

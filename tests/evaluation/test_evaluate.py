@@ -28,7 +28,8 @@ from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
-from condense.runner.run import make_set, run_cell
+from condense.runner.run import run_cell
+from condense.runner.sets import make_set
 from condense.store import ImageSet, load
 from condense.store.images.manifest import ImageContent
 from condense.store.targets import Hard, TeacherLogits

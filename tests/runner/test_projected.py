@@ -16,7 +16,8 @@ from condense.runner.baselines import baselines, beside
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
-from condense.runner.run import make_set, run_cell
+from condense.runner.run import run_cell
+from condense.runner.sets import make_set
 from condense.store import ImageSet
 from condense.teachers import Teacher, find_teacher
 

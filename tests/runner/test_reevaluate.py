@@ -19,7 +19,7 @@ from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
-from condense.runner.run import make_set
+from condense.runner.sets import make_set
 from condense.store import ImageSet, load
 from condense.store.images.manifest import ImageContent
 from condense.teachers import Header, Teacher, find_teacher

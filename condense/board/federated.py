@@ -1,0 +1,157 @@
+"""The tables of federations: a row for each algorithm, a column for each client.
+
+A table holds one split (the same hashes of all clients), one protocol, one network and one number of images
+that clients distil of each class.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from condense.board.cells import TableCell
+from condense.board.format import bytes_text, grid, numbered, score_and_paper, settings_text, sources_text
+from condense.board.tables import Row, named
+
+HEADING = "Federations"
+"""Title of the part of the board that holds these tables."""
+LEGEND = """\
+±: half the 95 % interval over seeds; mean: of the clients' accuracies, each on its own test images
+sent up/down: bytes of all tensors that clients/the server have sent in one run, the last test included
+lost: messages to clients that were not answered"""
+"""The legend of a table in the terminal."""
+
+
+class Split(NamedTuple):
+    """What all results of a table have in common."""
+
+    dataset: str
+    train_hash: str
+    test_hash: str
+    protocol: str
+    protocol_hash: str
+    student: str
+    ipc: int
+
+    @property
+    def title(self) -> str:
+        """The protocol with the start of its hash, the network and the images of each class."""
+        return f"{self.protocol} ({self.protocol_hash[:8]}), {self.student}, IPC {self.ipc}"
+
+
+@dataclass(frozen=True, eq=False)
+class FederatedTable:
+    """Results of algorithms that may be compared.
+
+    Attributes:
+        key: What they have in common.
+        clients: The clients' names.
+        rows: The results of each algorithm by its name, the best mean first.
+    """
+
+    key: Split
+    clients: tuple[str, ...]
+    rows: tuple[tuple[str, TableCell], ...]
+
+    def text(self, sources: list[str]) -> str:
+        """Returns the table as Markdown, and adds the sources of published numbers to a list."""
+        papers = any(cell.papers for _, cell in self.rows)
+        head = [
+            "method",
+            "mean" + " [paper]" * papers,
+            *self.clients,
+            "seeds",
+            "sent up",
+            "sent down",
+            "lost",
+        ]
+        rows = [
+            [name, score_and_paper(cell), *self._by_client(cell), str(len(cell.entries)), *_traffic(cell)]
+            + [numbered(cell.papers, sources)] * papers
+            for name, cell in self.rows
+        ]
+        return grid(head + ["source"] * papers, rows)
+
+    def settings(self) -> str:
+        """Returns the list of settings that stands below the table."""
+        return settings_text(Row(name, name, 0, {0: cell}) for name, cell in self.rows)
+
+    def _by_client(self, cell: TableCell) -> list[str]:
+        scores = [dict(json.loads(entry.clients)) for entry in cell.entries]
+        return [f"{fmean(one[client] for one in scores):.1f}" for client in self.clients]
+
+
+def _traffic(cell: TableCell) -> list[str]:
+    up = round(fmean(entry.up_bytes for entry in cell.entries))
+    down = round(fmean(entry.down_bytes for entry in cell.entries))
+    return [bytes_text([up]), bytes_text([down]), str(sum(entry.lost for entry in cell.entries))]
+
+
+def federated_tables(entries: pd.DataFrame) -> list[FederatedTable]:
+    """Returns the tables of all federations, sorted by key.
+
+    Args:
+        entries: Rows of `condense.records.frame.results` in any order.
+    """
+    mine = entries[entries["split"].notna()].sort_values(["seed", "record_key", "eval_seed"])
+    known = mine.astype(object).where(mine.notna(), None)
+    rows = pd.Series(list(known.itertuples(index=False, name="Entry")), index=mine.index, dtype=object)
+    mine = mine.assign(entry=rows)
+    found = []
+    for key, group in _groups(mine, list(Split._fields)):
+        cells = [(str(name), TableCell(tuple(part["entry"]))) for name, part in _groups(named(group), "name")]
+        cells.sort(key=lambda one: (-one[1].mean, one[0]))
+        clients = tuple(client for client, _ in json.loads(group["clients"].iloc[0]))
+        found.append(FederatedTable(Split(*key), clients, tuple(cells)))
+    return found
+
+
+def _groups(entries: pd.DataFrame, by: Any) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yields groups of entries, sorted, with their values of some columns."""
+    yield from entries.groupby(by)
+
+
+def federated_part(entries: pd.DataFrame) -> str:
+    """Returns the part of the board that holds all federations; empty if there are none."""
+    parts, seen = [], set[tuple[str, str, str]]()
+    for table in federated_tables(entries):
+        if table.key[:3] not in seen:
+            seen.add(table.key[:3])
+            name, train, test = table.key[:3]
+            parts.append(f"### {name}\n\nData: train {train[:8]}, test {test[:8]}.\n")
+        sources: list[str] = []
+        text = table.text(sources)
+        parts.append(f"#### {table.key.title}\n\n{text}{sources_text(sources)}{table.settings()}")
+    head = f"## {HEADING}\n\nClients with data of their own train one network together. {_about()}\n"
+    return "\n".join([head, *parts]) if parts else ""
+
+
+def _about() -> str:
+    return " ".join(f"`{line}`." if ":" not in line else f"{line}." for line in LEGEND.splitlines())
+
+
+def federated_table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str) -> str:
+    """Returns the tables that a federation stands in, for the terminal; empty if there are none."""
+    found = [
+        f"{dataset}: {table.key.title}\n\n{table.text([])}"
+        for table in federated_tables(entries)
+        if (table.key.dataset, table.key.protocol, table.key.student) == (dataset, protocol, student)
+    ]
+    return "\n".join(found) + f"\n{LEGEND}\n" if found else ""
+
+
+def federated_summary(entries: pd.DataFrame) -> str:
+    """Returns the part of a README's summary on federations; empty if there are none."""
+    rows = []
+    for table in federated_tables(entries):
+        place = [table.key.dataset, table.key.protocol, table.key.student, str(table.key.ipc)]
+        for name, cell in table.rows:
+            rows.append([*place, name, score_and_paper(cell), *_traffic(cell)[:2]])
+    if not rows:
+        return ""
+    head = ["clients", "protocol", "network", "IPC", "method", "mean accuracy", "sent up", "sent down"]
+    told = "Federations: the mean over the clients of the accuracy on their own test images, ± half the 95 %"
+    return f"{told} interval over seeds.\n\n{grid(head, rows)}"
