@@ -10,7 +10,7 @@ server. They train on distilled sets here, as in the paper of FedLGD, not on the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from condense.distillation import ImageMethod, Method
 from condense.distillation.registry import build, changed
@@ -230,9 +230,8 @@ def chain(name: str, dataset: str, ipc: int, params: Mapping[str, object], stude
         else:
             wrong = unknown(f"link of {name}", link, [*names, last])
             raise Refused(wrong.reason, setting=f"params.{key}", value=value, nearest=wrong.nearest)
-    local = changed(method, inner)
-    algorithm = changed(ALGORITHMS[last](), outer)
-    assert isinstance(algorithm, Algorithm) and isinstance(local, ImageMethod)
+    local = cast(ImageMethod, changed(method, inner))
+    algorithm = cast(Algorithm, changed(ALGORITHMS[last](), outer))
     if not local.stores or local.labels_views or local.projects_labels or local.labels_by_checkpoint:
         raise Refused(f"{local.title} makes no plain sets of images with class ids, on which clients train")
     if local.pixel_space == "zca":

@@ -124,7 +124,7 @@ def client_app(participants: Callable[[int], Participant]) -> ClientApp:
     """Returns the application that runs on each client.
 
     In Flower's simulation all clients are on one machine, and a node's configuration holds its number. On
-    machines of your own, start a SuperNode on each with ``--node-config partition-id=NUMBER``.
+    machines of your own, the configuration of each SuperNode has to hold ``partition-id=NUMBER``.
 
     Args:
         participants: Returns the client of a number. It is called where the client's data are.
