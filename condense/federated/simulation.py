@@ -123,6 +123,7 @@ class _Watched:
         self._grid, self._machine, self._stop, self._title = grid, machine, stop, title
 
     def get_node_ids(self) -> Iterable[int]:
+        self._ask()
         found: Iterable[int] = self._grid.get_node_ids()
         return found
 
@@ -135,10 +136,13 @@ class _Watched:
             waiting -= {one.metadata.reply_to_message_id for one in found}
             if not waiting:
                 break
-            if self._stop.is_set() or self._machine.budget.spent():
-                raise self._machine.budget.stop(f"{self._title}, within a round")
+            self._ask()
             time.sleep(PULL_SECONDS)
         return replies
+
+    def _ask(self) -> None:
+        if self._stop.is_set() or self._machine.budget.spent():
+            raise self._machine.budget.stop(f"{self._title}, within a round")
 
 
 @contextmanager

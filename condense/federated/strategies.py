@@ -1,6 +1,7 @@
 """The server's side of every algorithm, as strategies of Flower."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,9 @@ from condense.training.loop import Loop
 
 WAIT = 7 * 24 * 3600.0
 """Seconds for which an answer is waited for."""
+
+NODES_SECONDS = 0.1
+"""Seconds between two looks for nodes, while some are not there yet."""
 
 
 class Restart(Exception):
@@ -154,12 +158,11 @@ class Rounds(Strategy):
         """Asks all nodes which clients they are, unless this is known."""
         if len(self._nodes) == len(self.plan.names):
             return
+        while len(nodes := sorted(grid.get_node_ids())) < len(self.plan.names):
+            time.sleep(NODES_SECONDS)
         wanted = self.needs_statistics and self._round == 0
         query = RecordDict({"query": ConfigRecord({"statistics": wanted})})
-        messages = [
-            Message(query, message_type=MessageType.QUERY, dst_node_id=node)
-            for node in sorted(grid.get_node_ids())
-        ]
+        messages = [Message(query, message_type=MessageType.QUERY, dst_node_id=node) for node in nodes]
         told: dict[int, Any] = {}
         for reply in grid.send_and_receive(messages, timeout=WAIT):
             if reply.has_error():

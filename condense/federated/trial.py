@@ -78,7 +78,7 @@ class FederatedTrial:
                 (place / "written").touch()
         loop = Loop(
             folder, torch.Generator(), device=self.machine.device, budget=self.machine.budget,
-            title=f"{self.chain.title} on {spec.name}, seed {seed},", remedy=self.chain.algorithm.remedy,
+            title=f"{self.chain.title} on {spec.name} seed {seed}", remedy=self.chain.algorithm.remedy,
         )  # fmt: skip
         plan = Plan(
             protocol=self.protocol, network=self.student, spec=spec, names=tuple(one.name for one in clients),
