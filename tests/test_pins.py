@@ -204,15 +204,6 @@ PROTOCOLS = {
     "prune-v1": '{"augment":"crop-flip","batch":128,"floor":0.0001,"kind":"images","lr":0.1,"momentum":0.9,'
     '"name":"prune-v1","nesterov":true,"optimizer":"sgd","pruned":true,"reset":false,'
     '"schedule":"step-cosine","seeds":3,"stages":[{"epochs":200,"scale":1.0}],"weight_decay":0.0005}',
-    "federated-v1": '{"augment":"none","batch":32,"client_ratio":1.0,"kind":"images","lr":0.01,'
-    '"momentum":0.0,"name":"federated-v1","optimizer":"sgd","reset":false,"rounds":100,"seeds":3,'
-    '"stages":[{"epochs":1,"scale":1.0}],"weight_decay":0.0}',
-    "federated-half-v1": '{"augment":"none","batch":32,"client_ratio":0.5,"kind":"images","lr":0.01,'
-    '"momentum":0.0,"name":"federated-half-v1","optimizer":"sgd","reset":false,"rounds":100,"seeds":3,'
-    '"stages":[{"epochs":1,"scale":1.0}],"weight_decay":0.0}',
-    "federated-short-v1": '{"augment":"none","batch":32,"client_ratio":1.0,"kind":"images","lr":0.01,'
-    '"momentum":0.0,"name":"federated-short-v1","optimizer":"sgd","reset":false,"rounds":20,"seeds":3,'
-    '"stages":[{"epochs":1,"scale":1.0}],"weight_decay":0.0}',
     "prune-short-v1": '{"augment":"crop-flip","batch":128,"floor":0.0001,"kind":"images","lr":0.1,'
     '"momentum":0.9,'
     '"name":"prune-short-v1","nesterov":true,"optimizer":"sgd","pruned":true,"reset":false,'
@@ -268,9 +259,6 @@ HASHES = {
     "soft-plain-v2": "d2e1999b9ef2618985c9174627aa49009e088c6fe1d0e09bf79db048e8c2b562",
     "whole-curve-v1": "c38736ea6a15198db49603f0664cf4044c5cbb02c28df59201f3c842daf82bc3",
     "prune-v1": "14852aa4b1a21872ca658229605f987b1eca5974c583acde14442467db004159",
-    "federated-v1": "1de96657ce9d02ba0167530c423214d99b26b93858c676935227c41662096583",
-    "federated-half-v1": "4d49603e015b56ed3604cdcbd6dcdc75cd4b68c412702306f9b818591672d01c",
-    "federated-short-v1": "c2b134b46df20f18b496fc292f159a53989c3a10fae638698cdea3912245acb4",
     "prune-short-v1": "95f3c08ba6c952d44db5e6ad899f2b3e820c4722c3451a5c88fe1199dddd383c",
     "federated-v1": "1de96657ce9d02ba0167530c423214d99b26b93858c676935227c41662096583",
     "federated-half-v1": "4d49603e015b56ed3604cdcbd6dcdc75cd4b68c412702306f9b818591672d01c",

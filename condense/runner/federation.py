@@ -120,8 +120,10 @@ def resolve_federation(cell: CellSpec, paths: Paths) -> FederatedJob:
         try:
             links.local.require(data, cell.ipc, None, teachers={}, cache=home())
         except Refused as error:
-            error.reason = f"{client.name}: {error.reason}"
-            raise
+            reason = f"{client.name}: {error.reason}"
+            raise Refused(
+                reason, setting=error.setting, value=error.value
+            ) from error  # its remedies are no use
     require_flower()
     require_writable(paths.out)
     require_writable(paths.results)
@@ -138,7 +140,7 @@ def require_plain(cell: CellSpec) -> None:
         )  # fmt: skip
     others = {
         "fraction": cell.fraction, "ipc_per_class": cell.ipc_per_class, "imbalanced": cell.imbalanced,
-        "teacher": cell.teacher, "undirected": cell.undirected or None,
+        "teacher": cell.teacher, "undirected": cell.undirected or None, "targets": cell.targets,
     }  # fmt: skip
     for name, value in others.items():
         if value is not None:

@@ -11,7 +11,8 @@ ROW = "cifar10,dm,10,convnet,48.9,0.6,its own,a table,yes,"
 
 DATASETS = (
     "mnist fashion-mnist svhn cifar10 cifar100 tiny-imagenet imagenette imagewoof imagefruit imageyellow "
-    "imagemeow imagesquawk imagenet-1k imagenet-100 mutag nci1 proteins dd imdb-binary molbace molbbbp molhiv"
+    "imagemeow imagesquawk imagenet-1k imagenet-100 mutag nci1 proteins dd imdb-binary molbace molbbbp "
+    "molhiv DIGITS{domains} CIFAR10C{domains}"
 ).split()
 
 

@@ -102,9 +102,9 @@ def test_a_training_without_a_set_reads_back_as_it_was_written(made: Make, tmp_p
 def test_a_training_has_no_set_and_a_fraction_is_at_most_the_whole(made: Make) -> None:
     told = plain(training(made))
     for changed, reason in (
-        ({"kind": "set"}, "kind 'set' does not fit its set, training and federation"),
-        ({"kind": "reference"}, "kind 'reference' does not fit its set, training and federation"),
-        ({"set": plain(made())["set"]}, "kind 'training' does not fit its set, training and federation"),
+        ({"kind": "set"}, "kind 'set' does not fit its set and training"),
+        ({"kind": "reference"}, "kind 'reference' does not fit its set and training"),
+        ({"set": plain(made())["set"]}, "kind 'training' does not fit its set and training"),
         ({"fraction": 0}, "fraction is 0, not a number above 0"),
         ({"fraction": 1.5}, "fraction is 1.5, not a number of at most 1"),
     ):
