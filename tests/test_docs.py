@@ -15,6 +15,7 @@ from condense.cli.app import app
 from condense.data import ImageDataset
 from condense.distillation import distill
 from condense.distillation.registry import build, methods, registered, wrappers
+from condense.federated.algorithms import ALGORITHMS
 from condense.networks import TooSmall
 from condense.networks.plugins import find_network_error
 from condense.protocol import Stage
@@ -64,7 +65,7 @@ def test_the_readme_names_every_method_and_wrapper() -> None:
     known = {**methods("graphs"), **methods(), **{f"+{name}": cls for name, cls in wrappers().items()}}
     ours = [name for name, cls in known.items() if cls.__module__.startswith("condense.methods.")]
     named = re.findall(r"^\| `(\+?\w+)` \|", README.read_text(), flags=re.MULTILINE)
-    assert sorted(named) == sorted(ours)
+    assert sorted(named) == sorted([*ours, *ALGORITHMS])
 
 
 def test_the_readmes_ways_to_read_a_set_work_inside_its_folder(
