@@ -84,6 +84,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         raise Refused(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def safe_name(name: str) -> str:
+    """Returns a name that is safe in a path: all but letters, digits and ``@ + - . _`` becomes ``_``."""
+    return re.sub(r"[^\w.@+-]", "_", name)
+
+
 @runtime_checkable
 class Limit(Protocol):
     """A limit on time: see `condense.resources.Budget`."""

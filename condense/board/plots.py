@@ -22,8 +22,8 @@ from condense.board.format import unit_for
 from condense.board.rank_plots import rank_figure
 from condense.board.ranks import picture_name, rankings
 from condense.board.tables import FRACTIONS, Key, Row, Table, gather
-from condense.files import digest, write_atomic
-from condense.records.record import WHOLE, safe_name
+from condense.files import digest, safe_name, write_atomic
+from condense.records.record import WHOLE
 
 Against = Literal["ipc", "bytes"]
 """What the horizontal axis shows."""

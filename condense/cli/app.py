@@ -188,6 +188,35 @@ def import_(
     typer.echo(folder)
 
 
+@command(*DATA, "student", "protocol", "eval_seeds", *MACHINE)
+def export(
+    options: Options,
+    path: Annotated[Path, typer.Argument(help="Folder of a stored set.")],
+    to: Annotated[
+        str, typer.Option(help="npz, pt, imagefolder, grid, webdataset, hf; of graphs: pt, tudataset.")
+    ] = "npz",
+    out: Annotated[
+        Path | None, typer.Option(help="File or folder to write; default: named after the set, here.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Train students before and after, and tell both accuracies.")
+    ] = False,
+) -> None:
+    """Write a stored set in another form, and tell what is lost."""
+    from condense.runner.exporting import SUFFIXES, accuracies, export_file
+    from condense.store import load
+
+    made, cell, paths = load(path), options.cell(), options.paths()
+    place = out or Path(f"{path.resolve().name}{SUFFIXES.get(to, '')}")
+    written = export_file(made, to, place, cell, paths)
+    for note in written.notes:
+        typer.echo(note)
+    if check:
+        before, after = accuracies(made, to, place, cell, paths, options.machine())
+        typer.echo(f"mean accuracy of students: {before:.2f} % before, {after:.2f} % after")
+    typer.echo(place)
+
+
 @command()
 def show(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
     """Print the card of a stored set and where its pictures are."""

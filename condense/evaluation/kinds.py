@@ -133,6 +133,10 @@ class Kind(ABC, Generic[DatasetT, MethodT, SetT]):
         """Returns the training images of which some are chosen for each epoch."""
         raise Refused(f"a training without a set takes images; {dataset.spec.name} holds {self.name}")
 
+    def placed(self, made: SetT, dataset: DatasetT) -> SetT:
+        """Returns a set with what of its dataset is needed to change its space or to show it."""
+        return made
+
     def without_validation(self, dataset: DatasetT) -> Samples:
         """Returns the training samples without their validation part."""
         return dataset.train
@@ -237,9 +241,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             labeller = labeller if taught is None else listening(taught)
         else:
             pixels = data.space(self.space_of_set(made, protocol))
-            if made.evaluation_space in WHITENED:  # other sets hold what their own space needs
-                made = made.with_space(data.space(made.evaluation_space))
-            source = made.in_space(pixels).to(device)
+            source = self.placed(made, data).in_space(pixels).to(device)
         return ImageStudent(
             network=setup.student,
             protocol=protocol,
@@ -250,6 +252,11 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             labeller=labeller,
             validation=validation(data.train).to(device).in_space(pixels.to(device)) if measured else None,
         ).outcome
+
+    def placed(self, made: ImageSet, dataset: ImageDataset) -> ImageSet:
+        if made.evaluation_space not in WHITENED:  # any other set holds what its own space needs
+            return made
+        return made.with_space(dataset.space(made.evaluation_space))
 
     def with_teacher(
         self, method: ImageMethod, file: Path, dataset: ImageDataset

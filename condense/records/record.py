@@ -8,13 +8,12 @@ a sentence that names the file and the key.
 """
 
 import operator
-import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from condense.errors import Refused, Remedy
-from condense.files import canonical, locked, write_atomic
+from condense.files import canonical, locked, safe_name, write_atomic
 from condense.protocol import Protocol
 from condense.reading import parse_json, read_file
 from condense.records.keys import evaluation_key
@@ -37,7 +36,7 @@ from condense.schema import Fraction, Name, Percent, Whole, extra_keys, json_sch
 __all__ = [
     "BASELINES", "BY_CLASS", "ClientScore", "ClientUsed", "CurvePoint", "DataUsed", "Entry", "FederationUsed",
     "MethodUsed", "NO_STUDENT", "Paper", "Record", "SampleCounts", "SetUsed", "TargetUsed", "TrainingUsed",
-    "WHOLE", "read_record", "read_records", "record_schema", "safe_name",
+    "WHOLE", "read_record", "read_records", "record_schema",
 ]  # fmt: skip
 
 BASELINES = ("random_subset", "herding", "k_center")
@@ -268,11 +267,6 @@ def read_records(folder: Path) -> list[Record]:
             raise Refused(f"{other} and {path} hold the same record")
         records.append(record)
     return records
-
-
-def safe_name(name: str) -> str:
-    """Returns a name that is safe in a path: all but letters, digits and ``@ + - . _`` becomes ``_``."""
-    return re.sub(r"[^\w.@+-]", "_", name)
 
 
 def record_schema() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from condense.data.images.pixels import statistics
 from condense.data.subset import named
 from condense.distillation.registry import methods
 from condense.errors import Refused
-from condense.records.record import safe_name
+from condense.files import safe_name
 
 
 def test_some_classes_are_the_same_images_in_their_order_numbered_anew(digits: ImageDataset) -> None:

@@ -15,11 +15,12 @@ from condense.cli.app import app
 from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.evaluation.kinds import KINDS
+from condense.files import safe_name
 from condense.networks import Network, build_network, full_name, initialise_, network_names
 from condense.networks.plugins import find_network_error, plugins
 from condense.networks.registry import _others, smallest_side
 from condense.protocol import Protocol, Stage
-from condense.records.record import read_records, safe_name
+from condense.records.record import read_records
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve

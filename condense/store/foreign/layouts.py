@@ -14,6 +14,7 @@ from torch import Tensor
 from condense.data import ImageSpec
 from condense.data.images.arrays import read_array
 from condense.errors import Refused, unknown
+from condense.files import safe_name
 from condense.reading import open_file, open_zip, read_file, refused_if_damaged
 from condense.store.foreign.found import ROWS, Asked, Found, as_tensor, channels_first, in_rows
 from condense.store.foreign.plain import read_plain
@@ -293,7 +294,7 @@ def read_folder(path: Path, spec: ImageSpec, asked: Asked) -> Found:
 
 def _classes(names: list[str], spec: ImageSpec, path: Path) -> list[int]:
     """Returns the class of each folder, by its name or its number; refuses folders that are neither."""
-    by_name = {name: place for place, name in enumerate(spec.classes)}
+    by_name = {text: place for place, name in enumerate(spec.classes) for text in (safe_name(name), name)}
     if all(name in by_name for name in names):
         return [by_name[name] for name in names]
     numbers = [int(name) if name.isdecimal() and len(name) < 8 else -1 for name in names]
