@@ -75,9 +75,11 @@ def _readme(results: Path, entries: "pd.DataFrame") -> tuple[Path, str, str]:
     """Returns the README beside a results folder, its text, and the text that it should have."""
     from condense.board.federated import federated_summary
     from condense.board.summary import inserted, summary
+    from condense.board.transfer import transfer_summary
     from condense.reading import read_text
 
     page = results.parent / "README.md"
     text = read_text(page) if page.is_file() else ""
-    told = "\n".join(filter(None, (summary(entries), federated_summary(entries))))
+    parts = (summary(entries), transfer_summary(entries), federated_summary(entries))
+    told = "\n".join(filter(None, parts))
     return page, text, inserted(text, told, str(page))

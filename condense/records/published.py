@@ -20,8 +20,8 @@ class PublishedResult:
     """One published number.
 
     Attributes:
-        dataset: Name of the dataset; ``cifar10->mnist`` for students of sets of CIFAR-10 that were trained and
-            tested on MNIST afterwards.
+        dataset: Name of the dataset; ``cifar10->mnist`` for students of sets of CIFAR-10 that were trained
+            and tested on MNIST afterwards.
         method: Name of the method; ``whole`` for the whole training set.
         ipc: Samples per class; 0 for the whole training set.
         student: Name of the student network.

@@ -1,0 +1,110 @@
+"""A summary of what sets of one dataset teach for others, beside random images and students without a set.
+
+``README.md`` beside a results folder holds it in the same place as `condense.board.summary`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from condense.board.cells import TableCell
+from condense.board.format import grid, score
+from condense.board.tables import Row, Table, gather
+from condense.records.record import NO_PRETRAINING, TAUGHT
+
+JUDGED = "krr_st"
+HEAD = [
+    "set of", "then trained and tested on", "protocol", "student", "IPC", "KRR-ST",
+    "random, teacher's vectors", "best set with classes", "no pretraining",
+]  # fmt: skip
+
+
+class Transfer(NamedTuple):
+    """One cell of KRR-ST with the results of the same table that it is compared with, where there are any.
+
+    Attributes:
+        table: The table.
+        ipc: Images per class of the source.
+        judged: The cell.
+        random: Random images with the vectors of the same kind of teacher.
+        classes: The most accurate set with class labels, and its method.
+        none: Students without a set.
+    """
+
+    table: Table
+    ipc: int
+    judged: TableCell
+    random: TableCell | None
+    classes: tuple[TableCell, str] | None
+    none: TableCell | None
+
+
+def transfer_summary(entries: pd.DataFrame) -> str:
+    """Returns the summary as Markdown; empty if there are no results of KRR-ST on other data.
+
+    Args:
+        entries: Rows of `condense.records.frame.results` in any order.
+    """
+    found = [one for table in gather(entries) if table.key.target for one in _compared(table)]
+    if not found:
+        return ""
+    against = {
+        "random images with a teacher's vectors": [(one.judged, one.random) for one in found if one.random],
+        "the best set with classes": [(one.judged, one.classes[0]) for one in found if one.classes],
+        "no pretraining": [(one.judged, one.none) for one in found if one.none],
+    }
+    told = [f"{_tally(pairs)} {name}" for name, pairs in against.items() if pairs]
+    lines = [
+        f"Sets without classes on other data: KRR-ST in {len(found)} cells, each of which is a source, a "
+        "target, a protocol, a student network and an IPC. A score is above or below another if they differ "
+        "by more than the sum of their 95 % half-widths.",
+        "",
+        f"- KRR-ST is {'; '.join(told)}." if told else "- Nothing was run beside it.",
+        "",
+    ]
+    return "\n".join(lines) + "\n" + grid(HEAD, [_texts(one) for one in found])
+
+
+def _compared(table: Table) -> Iterator[Transfer]:
+    judged = [row for row in table.rows if row.method == JUDGED]
+    for row in judged:
+        for column, cell in sorted(row.cells.items(), key=lambda one: str(one[0])):
+            sets = [
+                (other.cells[column], other.name)
+                for other in table.rows
+                if not other.reference and column in other.cells and "features" not in other.labels
+            ]
+            yield Transfer(
+                table,
+                int(column),
+                cell,
+                _cell(table.rows, TAUGHT, int(column)),
+                max(sets, key=lambda one: one[0].mean, default=None),
+                _cell(table.rows, NO_PRETRAINING, 0),
+            )
+
+
+def _cell(rows: Sequence[Row], method: str, column: int) -> TableCell | None:
+    """Returns the best cell of a method, of which there may be several settings."""
+    cells = [row.cells[column] for row in rows if row.method == method and column in row.cells]
+    return max(cells, key=lambda cell: cell.mean, default=None)
+
+
+def _tally(pairs: Sequence[tuple[TableCell, TableCell]]) -> str:
+    gaps = [(one.mean - other.mean, _half(one) + _half(other)) for one, other in pairs]
+    above, below = (sum(sign * gap > half for gap, half in gaps) for sign in (1, -1))
+    return f"above in {above} and below in {below} of {len(gaps)} cells beside"
+
+
+def _half(cell: TableCell) -> float:
+    return math.inf if cell.half is None else cell.half
+
+
+def _texts(one: Transfer) -> list[str]:
+    key = one.table.key
+    best = "-" if one.classes is None else f"{score(one.classes[0])} ({one.classes[1]})"
+    random, none = ("-" if cell is None else score(cell) for cell in (one.random, one.none))
+    place = [key.dataset, key.target.partition(" (")[0], key.protocol, key.student, str(one.ipc)]
+    return [*place, score(one.judged), random, best, none]
