@@ -4,7 +4,7 @@ Tests of one method share its cache, its trained networks and its set of seed 0;
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
@@ -28,7 +28,7 @@ from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.run import distil_cell, run_cell
 from condense.store import DistilledSet, ImageSet, load
-from condense.training.loop import Loop
+from tests.kills import Killed, kill_once
 from tests.trainings import left, sampling
 
 SHORT = replace(HARD_V1, stages=(Stage(epochs=100), Stage(epochs=20, scale=0.1)))
@@ -348,10 +348,6 @@ def test_a_method_without_a_set_trains_students_and_stores_nothing(
         list(distil_cell(CellSpec(ipc=1, **given), paths, Machine()))
 
 
-class Killed(Exception):
-    """In place of a kill: nothing below the loop runs after it."""
-
-
 @pytest.mark.parametrize("case", every(), indirect=True)
 def test_a_run_killed_once_in_every_phase_ends_in_the_same_set(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -364,25 +360,6 @@ def test_a_run_killed_once_in_every_phase_ends_in_the_same_set(
             continue
         assert made.hash == expected and kills == len(killed)
         break
-
-
-def kill_once(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Kills each phase of all loops once, in its middle, and returns the names of those that were killed."""
-    killed: set[str] = set()
-    steps = Loop.steps
-
-    def once(
-        self: Loop, n: int, state: dict[str, object], phase: str = "distil", **named: Any
-    ) -> Iterator[int]:
-        self._every = 0.0
-        for step in steps(self, n, state, phase, **named):
-            if step == n // 2 and phase not in killed:
-                killed.add(phase)
-                raise Killed
-            yield step
-
-    monkeypatch.setattr(Loop, "steps", once)
-    return killed
 
 
 def trained(

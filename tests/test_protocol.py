@@ -27,9 +27,6 @@ from condense.protocols import (
     SOFT_V1,
     SOFT_V2,
     SUPERSEDED,
-    TRANSFER_PROBE_V1,
-    TRANSFER_SHORT_V1,
-    TRANSFER_V1,
     WHOLE_CURVE_V1,
     WHOLE_V1,
     named_protocol,
@@ -279,9 +276,6 @@ def test_references_evaluate_any_kind_of_data_with_one_seed() -> None:
         REFERENCE_V1,
         PRUNE_V1,
         WHOLE_CURVE_V1,
-        TRANSFER_V1,
-        TRANSFER_SHORT_V1,
-        TRANSFER_PROBE_V1,
         replace(HARD_V1, stages=(Stage(epochs=3), Stage(epochs=4, scale=0.5, momentum=0.8))),
         replace(HARD_V1, schedule="half-cosine", warmup=5, mixup=0.8, labels="own", temperature=30.0,
                 squared=True, teacher_mode="train"),
@@ -355,37 +349,6 @@ def test_fields_of_none_do_not_occur_in_the_json() -> None:
     assert len(off) == 24 and not off & set(HARD_V1.to_json())
     assert all(stage.to_json() == {"epochs": 500, "scale": stage.scale} for stage in HARD_V1.stages)
     assert "lr" not in replace(HARD_V1, lr=None).to_json()
-
-
-def test_a_part_takes_the_place_of_the_protocols_own_fields() -> None:
-    assert TRANSFER_V1.tune is not None and TRANSFER_V1.regress is not None
-    tuned, regressed = (TRANSFER_V1.of_part(part) for part in (TRANSFER_V1.tune, TRANSFER_V1.regress))
-    assert (tuned.steps, tuned.lr, tuned.weight_decay, tuned.floor) == (10_000, 0.01, 5e-4, 0.0)
-    assert tuned.lasting(60_000) == (Stage(epochs=43),)  # 42 epochs of 235 steps, and some of the next one
-    assert (regressed.lr, regressed.weight_decay, regressed.augment) == (0.1, 1e-3, "none")
-    assert regressed.epochs == 1000 and regressed.batch == TRANSFER_V1.batch == 256
-    assert all(part.tune is None and part.regress is None for part in (tuned, regressed))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"tune": Part()},
-        {"tune": Part(steps=1, epochs=1)},
-        {"regress": Part(epochs=1)},
-        {"tune": Part(steps=1), "regress": Part(epochs=1, frozen=True)},
-    ],
-)
-def test_parts_without_one_length_or_out_of_place_are_refused(change: dict[str, Part]) -> None:
-    with pytest.raises(Refused, match="part is given by epochs or by steps|regress trains a whole network"):
-        replace(HARD_V1, **change)  # type: ignore[arg-type]
-
-
-def test_an_unknown_field_of_a_part_is_refused_by_name() -> None:
-    values = TRANSFER_V1.to_json()
-    values["tune"] = {"steps": 1, "colour": 3}
-    with pytest.raises(Refused, match="does not know the field 'colour' of tune"):
-        Protocol.from_json(values)
 
 
 def test_an_unknown_field_is_refused_by_name() -> None:

@@ -249,25 +249,7 @@ class ImageStudent(Student[Network]):
             raise Refused(
                 f"under {self.protocol.name} a teacher labels what students see, and there is no teacher"
             )
-        n = len(self.source)
-        batch = self.protocol.batch_for(n)
-        if 1 in (batch, n % batch):
-            self._require_single()
-
-    def _require_single(self) -> None:
-        """Refuses a network that cannot be trained on a batch of one image, which the last of an epoch is."""
-        network = self.build(torch.Generator()).train()
-        try:
-            with torch.no_grad():
-                network(self.test.images.new_zeros(1, *self.spec.shape))
-        except ValueError as error:  # torch's, about the values of a channel that have no variance
-            raise Refused(
-                f"an epoch of {len(self.source)} images in batches of "
-                f"{self.protocol.batch_for(len(self.source))} ends with a batch of one, whose mean and "
-                f"variance the batch norms of {self.network} cannot take",
-                setting="student",
-                value=self.network,
-            ) from error
+        require_batches(self, self.spec.shape, len(self.source), self.protocol)
 
     def build(self, rng: torch.Generator) -> Network:
         return build_network(
@@ -285,6 +267,33 @@ class ImageStudent(Student[Network]):
 
     def score(self, network: Network) -> Score:
         return Score(accuracy(network, self.test.images, self.test.labels))
+
+
+def require_batches(
+    student: Student[Network], shape: tuple[int, int, int], n: int, protocol: Protocol
+) -> None:
+    """Refuses a network that cannot be trained on a batch of one image, if an epoch of n images has one.
+
+    Args:
+        student: The student, whose network is built as it is for the training.
+        shape: Channels, height and width of the images.
+        n: Number of images of an epoch.
+        protocol: How it is trained on them.
+    """
+    batch = protocol.batch_for(n)
+    if 1 not in (batch, n % batch):
+        return
+    network = student.build(torch.Generator()).train()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, *shape, device=student.device))
+    except ValueError as error:  # torch's, about the values of a channel that have no variance
+        raise Refused(
+            f"an epoch of {n} images in batches of {batch} ends with a batch of one, whose mean and "
+            f"variance the batch norms of {student.network} cannot take",
+            setting="student",
+            value=student.network,
+        ) from error
 
 
 def fit(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from condense.data import ImageDataset, Images, ImageSpec
-from condense.evaluation.student import ImageSource, Score, Student, WholeImages, fit
+from condense.evaluation.student import ImageSource, Score, Student, WholeImages, fit, require_batches
 from condense.networks import Network, build_network, drawn, features_in_chunks
 from condense.protocol import Protocol
 from condense.resources import Machine
@@ -89,7 +89,13 @@ class TransferStudent(Student[Network]):
         return self.test.images.device
 
     def check(self) -> None:
-        """Refuses nothing: the protocol needs no teacher."""
+        """Refuses a network that cannot be trained on the batches of one of the two parts."""
+        assert self.protocol.tune is not None
+        if self.source is not None:
+            require_batches(self, self.spec.shape, len(self.source), self.first)
+        if not self.protocol.tune.frozen:
+            second = self.protocol.of_part(self.protocol.tune)
+            require_batches(self, self.spec.shape, len(self.target), second)
 
     def build(self, rng: torch.Generator) -> Network:
         return build_network(self.network, self.spec.shape, self.outputs, rng, self.device)

@@ -390,19 +390,6 @@ def test_a_spent_budget_stops_a_student_between_steps(
     assert source.seen == [0, 1, 2]
 
 
-def test_a_last_batch_of_one_image_is_refused_where_batch_norms_cannot_take_it(
-    toy: ImageDataset, everything: ImageSet, unseen: Images
-) -> None:
-    one_left = replace(TINY, batch=len(everything) - 1)
-    student = ImageStudent(
-        network="resnet18-bn", protocol=one_left, source=everything, test=unseen, spec=toy.spec
-    )
-    with pytest.raises(Refused, match="ends with a batch of one"):
-        student.outcome(0)
-    replace(student, network=STUDENT).check()
-    replace(student, protocol=TINY).check()
-
-
 def test_an_unknown_student_or_augmentation_is_refused(toy: ImageDataset, unseen: Images) -> None:
     with pytest.raises(Refused, match="unknown network 'convnot'; nearest: convnet"):
         ImageStudent(

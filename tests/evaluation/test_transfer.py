@@ -203,3 +203,13 @@ def test_a_record_names_the_set_and_the_target(
     assert record.set.hash == unlabelled.hash and record.set.label == "features"
     assert (record.target.train_hash, record.target.test_hash) == (toy.train.hash, toy.test.hash)
     assert record.target.name == "toy" and record.space == "normalized"
+
+
+def test_a_batch_of_one_image_in_either_part_is_refused_for_batch_norms(
+    unlabelled: ImageSet, toy: ImageDataset
+) -> None:
+    for protocol in (replace(SHORT, batch=5), replace(SHORT, tune=Part(steps=4, batch=59, augment="none"))):
+        one = TransferStudent.of(unlabelled, toy, toy, protocol, "resnet18-bn", Machine())
+        with pytest.raises(Refused, match="ends with a batch of one"):
+            one.check()
+    student(unlabelled, toy, replace(SHORT, batch=5)).check()

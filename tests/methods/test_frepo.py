@@ -77,7 +77,7 @@ def test_loss_and_first_update_equal_a_naive_derivation_in_float64(
         torch.testing.assert_close(after.double(), (before - step).detach(), rtol=0, atol=2e-4)
 
 
-def test_the_labels_start_as_centred_one_hot_vectors_over_the_root_of_a_tenth_of_the_classes(
+def test_labels_start_centred_and_divided_by_the_root_of_a_tenth_of_the_classes(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
     made = distilled(toy, tmp_path, learn_labels=False, iterations=3)

@@ -41,7 +41,7 @@ def test_without_a_ridge_the_known_values_are_reproduced() -> None:
     torch.testing.assert_close(found, values, rtol=0, atol=1e-8)
 
 
-def test_predictions_do_not_depend_on_the_scale_of_the_features_with_a_ridge_of_the_trace() -> None:
+def test_with_a_ridge_of_the_trace_the_scale_of_the_features_does_not_matter() -> None:
     queries, features, values = draw(7, 5), draw(4, 5, seed=1), draw(4, 3, seed=2)
     ridge = KernelRidge(factor=0.1, times="trace")
     found = ridge.predict(1000 * queries, 1000 * features, values)
