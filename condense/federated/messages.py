@@ -7,6 +7,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 
 from flwr.app import (
     Array,
@@ -34,6 +35,8 @@ PARTITION = "partition-id"
 """The name under which a node of Flower's simulation holds its number."""
 
 Names = Mapping[str, Tensor]
+Participants = Callable[[int], Participant]
+"""Returns the client of a number."""
 
 
 def arrays(tensors: Names) -> ArrayRecord:
@@ -120,7 +123,7 @@ def number(metrics: MetricRecord, name: str) -> float:
     return float(value)
 
 
-def client_app(participants: Callable[[int], Participant]) -> ClientApp:
+def client_app(participants: Participants) -> ClientApp:
     """Returns the application that runs on each client.
 
     In Flower's simulation all clients are on one machine, and a node's configuration holds its number. On
@@ -129,41 +132,49 @@ def client_app(participants: Callable[[int], Participant]) -> ClientApp:
     Args:
         participants: Returns the client of a number. It is called where the client's data are.
     """
-
-    def mine(context: Context) -> Participant:
-        return participants(int(context.node_config[PARTITION]))
-
-    def query(message: Message, context: Context) -> Message:
-        """Says which client this is and, if it is asked, tells the statistics of its classes."""
-
-        def reply() -> RecordDict:
-            me = mine(context)
-            content = RecordDict({"metrics": MetricRecord({"number": me.number})})
-            if message.content.config_records["query"]["statistics"]:
-                mean, std = me.statistics()
-                content["statistics"] = arrays({"mean": mean, "std": std})
-            return content
-
-        return answered(message, reply)
-
-    def train(message: Message, context: Context) -> Message:
-        """Trains the server's network."""
-        return answered(message, lambda: answer_content(mine(context).answer(read_order(message.content))))
-
-    def evaluate(message: Message, context: Context) -> Message:
-        """Tests the server's network."""
-
-        def reply() -> RecordDict:
-            percent = mine(context).tested(tensors(message.content.array_records["weights"]))
-            return RecordDict({"metrics": MetricRecord({"accuracy": percent})})
-
-        return answered(message, reply)
-
     app = ClientApp()
-    app.query()(query)
-    app.train()(train)
-    app.evaluate()(evaluate)
+    # Partial functions, which Ray can send to the clients' processes by name.
+    app.query()(partial(query, participants))
+    app.train()(partial(train, participants))
+    app.evaluate()(partial(evaluate, participants))
     return app
+
+
+def query(participants: Participants, message: Message, context: Context) -> Message:
+    """Says which client this is and, if it is asked, tells the statistics of its classes."""
+
+    def reply() -> RecordDict:
+        me = _mine(participants, context)
+        content = RecordDict({"metrics": MetricRecord({"number": me.number})})
+        if message.content.config_records["query"]["statistics"]:
+            mean, std = me.statistics()
+            content["statistics"] = arrays({"mean": mean, "std": std})
+        return content
+
+    return answered(message, reply)
+
+
+def train(participants: Participants, message: Message, context: Context) -> Message:
+    """Trains the server's network."""
+
+    def reply() -> RecordDict:
+        return answer_content(_mine(participants, context).answer(read_order(message.content)))
+
+    return answered(message, reply)
+
+
+def evaluate(participants: Participants, message: Message, context: Context) -> Message:
+    """Tests the server's network."""
+
+    def reply() -> RecordDict:
+        percent = _mine(participants, context).tested(tensors(message.content.array_records["weights"]))
+        return RecordDict({"metrics": MetricRecord({"accuracy": percent})})
+
+    return answered(message, reply)
+
+
+def _mine(participants: Participants, context: Context) -> Participant:
+    return participants(int(context.node_config[PARTITION]))
 
 
 def answered(message: Message, reply: Callable[[], RecordDict]) -> Message:

@@ -1,6 +1,5 @@
 """Flower's own simulation, whose clients are processes of Ray: one start of it takes seconds."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 
 from condense.federated.algorithms import Scaffold
-from condense.federated.participant import Answer, Order, Participant
 from condense.federated.simulation import federate
 from condense.resources import Machine
 from tests.federated import toy
@@ -17,17 +15,6 @@ pytest.importorskip("flwr", reason="Flower is an extra", exc_type=ImportError)
 pytest.importorskip("ray", reason="Flower's simulation is an extra", exc_type=ImportError)
 
 SIZES = (2, 4, 3)
-
-
-class Killed(Participant):
-    """Client 1 loses its process in the second round, unless it has lost it before."""
-
-    def answer(self, order: Order) -> Answer:
-        mark = self.folder / "killed"
-        if self.number == 1 and order.number == 1 and not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().answer(order)
 
 
 @pytest.mark.slow
@@ -45,7 +32,7 @@ def test_the_simulation_gives_the_weights_of_the_algorithm_in_one_process(tmp_pa
 def test_a_client_whose_process_dies_is_named_and_all_come_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clients = toy.participants(tmp_path, SIZES, Killed)
+    clients = toy.participants(tmp_path, SIZES, toy.Killed)
     made = federate(Scaffold(), toy.plan(4, 3), toy.loop(tmp_path / "loop"), clients, Machine())
     told = capsys.readouterr().err
     assert "round 2: client 1 has failed (its process has died); the others go on" in told

@@ -1,6 +1,9 @@
 """Small federations for tests: made data, one process, and the algorithms written out."""
 
+import os
+import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from condense.data import Images, ImageSpec
 from condense.federated.algorithms import Algorithm
 from condense.federated.local import Labelled
-from condense.federated.participant import Participant, generator
+from condense.federated.participant import Answer, Order, Participant, generator
 from condense.federated.plan import Plan
 from condense.networks import build_network
 from condense.protocol import Protocol, Stage
@@ -63,10 +66,22 @@ def participants(
         own = local(number, per_class)
         Participant.write(folder / str(number), images(24, number), images(12, 50 + number), own)
 
-    def client(number: int) -> Participant:
-        return cls(folder=folder / str(number), number=number, network=NETWORK, shape=SHAPE, classes=CLASSES)
+    return partial(one_of, cls, folder)
 
-    return client
+
+def one_of(cls: type[Participant], folder: Path, number: int) -> Participant:
+    return cls(folder=folder / str(number), number=number, network=NETWORK, shape=SHAPE, classes=CLASSES)
+
+
+class Killed(Participant):
+    """Client 1 loses its process in the second round, unless it has lost it before."""
+
+    def answer(self, order: Order) -> Answer:
+        mark = self.folder / "killed"
+        if self.number == 1 and order.number == 1 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().answer(order)
 
 
 def loop(folder: Path | None, budget: Budget | None = None) -> Loop:
