@@ -92,18 +92,13 @@ def _simulation(strategy: "Rounds", participants: Callable[[int], Participant], 
     from flwr.serverapp import ServerApp
     from flwr.simulation import run_simulation
 
-    from condense.federated.messages import arrays, client_app
+    from condense.federated.messages import client_app
 
     server, clients = ServerApp(), len(strategy.plan.names)
     stop = threading.Event()
 
     def main(grid: Any, context: Any) -> None:
-        watched: Any = _Watched(grid, machine, stop, strategy.loop.title)
-        if strategy.left:
-            strategy.start(watched, arrays(strategy.weights), num_rounds=strategy.left)
-        else:
-            messages = strategy.test_messages(watched)
-            strategy.aggregate_evaluate(0, watched.send_and_receive(messages))
+        strategy.finish(_Watched(grid, machine, stop, strategy.loop.title))
 
     server.main()(main)
     processes = max(1, min(clients, os.cpu_count() or 1))

@@ -230,6 +230,13 @@ class Rounds(Strategy):
             raise Restart
         return None
 
+    def finish(self, grid: Any) -> None:
+        """Runs the rounds that are left, and the test, on a grid of Flower: the whole of a server's work."""
+        if self.left:
+            self.start(grid, arrays(self.weights), num_rounds=self.left)
+        else:
+            self.aggregate_evaluate(0, grid.send_and_receive(self.test_messages(grid), timeout=WAIT))
+
     def summary(self) -> None:
         """Says nothing: the loop tells the progress."""
 

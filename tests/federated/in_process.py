@@ -45,10 +45,5 @@ class Direct:
 
 def run(strategy: Any, grid: Direct) -> None:
     """Runs the rounds that are left and the test."""
-    from condense.federated.messages import arrays
-
     strategy.restarted()
-    if strategy.left:
-        strategy.start(grid, arrays(strategy.weights), num_rounds=strategy.left)
-    else:
-        strategy.aggregate_evaluate(0, grid.send_and_receive(strategy.test_messages(grid)))
+    strategy.finish(grid)

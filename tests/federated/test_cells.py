@@ -1,6 +1,7 @@
 """Federated cells: what is refused, what is recorded, and how the board shows it."""
 
 import importlib.util
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from condense.runner.cell import CellSpec, Paths
 from condense.runner.federation import blank_record, resolve_federation
 from condense.runner.run import distil_cell, run_cell
 from tests.board.markdown import rows
+from tests.source_code import name_of, sources
 
 Make = Callable[..., Record]
 LEARNED = {"dm.iterations": 2, "global_ipc": 1, "global_steps": 1, "local_steps": 1}
@@ -98,6 +100,15 @@ def test_a_missing_flower_is_named_with_the_way_to_install_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Refused, match=r"flwr is not installed: pip install 'condense-bench\[federated\]'"):
         resolve_federation(cell(toy_file), Paths(out=tmp_path / "a", results=tmp_path / "b"))
+
+
+def test_nothing_imports_flower_before_a_federation_starts() -> None:
+    at_the_top = re.compile(r"^(from|import) (flwr|ray)\b", flags=re.MULTILINE)
+    found = {name_of(path) for path in sources("condense") if at_the_top.search(path.read_text())}
+    assert found == {"condense/federated/messages.py", "condense/federated/strategies.py"}
+    those = re.compile(r"^(from|import) condense\.federated\.(messages|strategies)\b", flags=re.MULTILINE)
+    inside = {name_of(path) for path in sources("condense") if those.search(path.read_text())}
+    assert inside == {"condense/federated/strategies.py"}
 
 
 def test_a_federation_makes_no_set_of_its_own(toy_file: Path, home: Path) -> None:
