@@ -242,18 +242,15 @@ def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]
 @command(name="list")
 def list_() -> None:
     """List the methods, datasets, networks and protocols."""
-    from condense.federated.algorithms import ALGORITHMS
     from condense.networks import GRAPH_NETWORKS, network_names
     from condense.protocol import PUBLISHED
     from condense.protocols import PROTOCOLS
     from condense.runner.api import list_datasets, list_methods
 
-    suffix = {"images": "", "graphs": " (graphs)"}
+    suffix = {"images": "", "graphs": " (graphs)", "federated": " (federated)"}
     for name, kind, description in list_methods().itertuples(index=False):
         word = "wrapper" if name.startswith("+") else "method"
         typer.echo(f"{word:9} {name}{suffix[kind]}: {description}")
-    for name, cls in ALGORITHMS.items():
-        typer.echo(f"federated {name}: {(cls.__doc__ or '').splitlines()[0]}")
     for name, kind in list_datasets().itertuples(index=False):
         typer.echo(f"dataset   {name}{suffix[kind]}")
     for kind, names in (("images", network_names()), ("graphs", GRAPH_NETWORKS)):

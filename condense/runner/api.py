@@ -8,6 +8,7 @@ import pandas as pd
 
 from condense.data import GRAPH_NAMES, IMAGE_NAMES, KIND_NAMES
 from condense.distillation.registry import methods, wrappers
+from condense.federated.algorithms import ALGORITHMS
 from condense.files import home
 from condense.records import frame
 from condense.runner.cell import CellSpec, Paths, machine_named
@@ -271,9 +272,13 @@ def results(folder: str | Path = "results") -> pd.DataFrame:
 
 
 def list_methods() -> pd.DataFrame:
-    """Lists the methods and the wrappers (``+name``): their name, kind of data and description."""
+    """Lists the methods and the wrappers (``+name``): their name, kind of data and description.
+
+    The kind of an algorithm that trains on clients with images of their own is ``federated``.
+    """
     found = [(name, kind, _first_line(cls)) for kind in KIND_NAMES for name, cls in methods(kind).items()]
     found += [(f"+{name}", "images", _first_line(cls)) for name, cls in wrappers().items()]
+    found += [(name, "federated", _first_line(cls)) for name, cls in ALGORITHMS.items()]
     return pd.DataFrame(found, columns=["name", "kind", "description"])
 
 

@@ -81,7 +81,7 @@ def refused(condense: Condense, *arguments: object) -> str:
         ("--device tpu9", "--device tpu9: there is no such device here; write cpu, cuda, cuda:1 or auto"),
         ("--device meta", "--device meta: there is no such device here; write cpu, cuda, cuda:1 or auto"),
         ("--out a-file/sets", "cannot write to a-file/sets: a-file is not a folder"),
-        ("--ipcs 1", "No such option: --ipcs"),
+        ("--ipcs 1", "No such option"),
         ("--ipc many", "Invalid value for '--ipc': "),
         ("twice", "Got unexpected extra argument"),
     ],
