@@ -1,4 +1,4 @@
-"""The later protocols that `tests/test_pins.py` pins, as canonical JSON and by their SHA-256; never edited."""
+"""The later protocols that `tests/test_pins.py` pins, as canonical JSON and by their hashes; never edited."""
 
 PROTOCOLS = {
     "whole-curve-v1": '{"augment":"dsa","batch":256,"kind":"images","lr":0.01,"momentum":0.9,'
