@@ -79,7 +79,7 @@ def evaluate(
     path: Annotated[Path | None, typer.Argument(help="Folder of a stored set.")] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="A row without a set: whole, majority; for graphs also num_nodes and more."),
+        typer.Option(help="A row without a set: whole, majority, no_pretraining; for graphs num_nodes..."),
     ] = None,
 ) -> None:
     """Train students on a stored set, or make a reference row, and record the results."""
