@@ -131,7 +131,8 @@ class FedLGD(Algorithm):
       its mode with local norms are left out.
 
     When not to use it: where clients have few images and like classes, the shared set costs more than
-    it brings, in bytes as in time: the server's matching takes most of a run.
+    it brings, in bytes as in time: the server's matching takes most of a run. And to be compared with
+    the baselines by rounds alone: an epoch over the shared images too has more steps.
 
     Attributes:
         weight: Weight lambda of the contrastive loss: 1 is the code's default, 10 its command for DIGITS.
