@@ -108,6 +108,9 @@ finds any other change. `plots/` shows the same numbers as curves.
 - `NAME[A,B]` are the classes A and B of the dataset NAME (`--dataset NAME --classes A,B`). A table titled
   `IPC by class` holds sets whose classes have numbers of samples of their own (`--ipc-per-class`,
   `--imbalanced`), the same in all of its rows; the IPC of its columns is that of all other classes.
+- A table titled `then trained and tested on T` judges sets on other data: a student is trained on the set,
+  gets a new last layer, is trained on T's training images, and tested on T. `no pretraining` are students
+  without a set, `random_taught` random images with the vectors of a network that was trained without labels.
 - Where a protocol has a later version with results on a dataset, the tables under the older one are folded at
   the end of the dataset. Their rows stay, and are never compared with those under the newer version.
 - To reproduce a row, run `condense run --dataset D --method M --ipc I --protocol P --student S --seed N`,
