@@ -36,8 +36,9 @@ def test_a_record_on_other_data_has_the_key_and_the_file_it_always_had() -> None
 
 def test_both_splits_of_the_other_data_enter_the_key_and_the_own_test_split_does_not() -> None:
     assert RECORD.target is not None
-    for split in ("train_hash", "test_hash"):
-        changed = replace(RECORD, target=replace(RECORD.target, **{split: "6" * 64}))
+    other = "6" * 64
+    for target in (replace(RECORD.target, train_hash=other), replace(RECORD.target, test_hash=other)):
+        changed = replace(RECORD, target=target)
         assert changed.evaluation_key() != RECORD.evaluation_key()
-    other_test = replace(RECORD, dataset=replace(RECORD.dataset, test_hash="6" * 64))
+    other_test = replace(RECORD, dataset=replace(RECORD.dataset, test_hash=other))
     assert other_test.evaluation_key() == RECORD.evaluation_key()
