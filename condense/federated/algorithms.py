@@ -124,7 +124,7 @@ class FedLGD(Algorithm):
       round, the code lets a client that was not chosen the last time start from an older one.
     - There are ``refreshes`` refreshes, in rounds 0, 5, ..., 45, as the paper says; the code makes one more,
       in round 50, and one round more than the paper's 100.
-    - The shared images are sent with every message, and counted: clients keep nothing of the server.
+    - The shared images are sent to a client that lacks their present version, and counted.
     - Clients without images of a class have none of it in their set either.
     - Only the contrastive loss is here; the code also has two others (MMD, and the distance of class means),
       which the paper finds less stable. The code's last step, a network trained on the shared set alone, and

@@ -61,6 +61,7 @@ def order_content(order: Order) -> RecordDict:
         "number": order.number,
         "seed": order.seed,
         "noise": order.noise,
+        "version": order.version,
         "protocol": order.protocol.to_json(),
         "refresh": None if order.refresh is None else asdict(order.refresh),
         "pull": {name: getattr(order.pull, name) for name in ("proximal", "weight", "temperature")},
@@ -91,6 +92,7 @@ def read_order(content: RecordDict) -> Order:
         pull=Pull(**plain["pull"]),
         shared=shared,
         noise=plain["noise"],
+        version=plain["version"],
         control=tensors(held["control"]) if "control" in held else None,
         refresh=None if plain["refresh"] is None else Refresh(**plain["refresh"]),
     )

@@ -1,7 +1,8 @@
 """A client: its images on its own disk, the set it has distilled, and its answers to the server.
 
 A client keeps what it changes (its set after a refresh, its control variate) in a file for each round in
-which it was changed, and begins a round with the newest file of an earlier one. A round that is done again,
+which it was changed, and begins a round with the newest file of an earlier one. It keeps the images that all
+clients share, too. A round that is done again,
 since the server was killed before it had noted the answers, therefore gives the same answer.
 """
 
@@ -44,7 +45,9 @@ class Order:
         weights: The server's network.
         protocol: How it is trained.
         pull: What is added to the loss; without a drift.
-        shared: Images on which all clients train beside their own.
+        shared: Images on which all clients train beside their own; None if there are none, or the client has
+            those of this version already.
+        version: Version of the shared images; 0 if there are none.
         noise: Images of each class that all clients draw for this in place of shared ones, from the seed.
         control: The server's control variate.
         refresh: How the client matches its set to its data ahead of training.
@@ -56,6 +59,7 @@ class Order:
     protocol: Protocol
     pull: Pull = Pull()
     shared: Labelled | None = None
+    version: int = 0
     noise: int = 0
     control: Mapping[str, Tensor] | None = None
     refresh: Refresh | None = None
@@ -143,7 +147,7 @@ class Participant:
             }
             control = {name: value.to(self.device) for name, value in order.control.items()}
             drift = {name: value - held[name] for name, value in control.items()}
-        shared = order.shared
+        shared = self._shared(order)
         if order.noise:
             shared = noise(order.noise, self.classes, self.shape, generator(order.seed, "noise"))
         shared = None if shared is None else shared.to(torch.device(self.device))
@@ -157,7 +161,7 @@ class Participant:
             change = control_change(before, after, order.control, steps, order.protocol.lr)
             changed |= {f"control.{name}": held[name].cpu() + value for name, value in change.items()}
         if changed:
-            self._keep(order.number, {**state, **changed})
+            self._keep("round", order.number, {**state, **changed})
         return Answer(weights=after, steps=steps, loss=loss, change=change)
 
     def _network(self, weights: Mapping[str, Tensor]) -> Network:
@@ -187,18 +191,33 @@ class Participant:
         images = state.get("images", own["images"])
         return Labelled(images, own["labels"]).to(torch.device(self.device))
 
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("round-*.safetensors"))
+    def _shared(self, order: Order) -> Labelled | None:
+        """Returns the shared images of an order, which are kept for later ones, or those that were kept."""
+        if not order.version:
+            return None
+        if order.shared is not None:
+            self._keep("shared", order.version, vars(order.shared))
+            return order.shared
+        kept = load_file(self.folder / f"shared-{order.version:08d}.safetensors")
+        return Labelled(kept["images"], kept["labels"])
+
+    def _files(self, name: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{name}-*.safetensors"))
 
     def _state_before(self, number: int) -> dict[str, Tensor]:
         """Returns what the client had changed by the start of a round."""
-        earlier = [path for path in self._files() if int(path.stem.removeprefix("round-")) < number]
+        earlier = [path for path in self._files("round") if _number(path) < number]
         return load_file(earlier[-1]) if earlier else {}
 
-    def _keep(self, number: int, state: Mapping[str, Tensor]) -> None:
-        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-        write_atomic(self.folder / f"round-{number:08d}.safetensors", save(tensors))
-        files = self._files()
-        later = [path for path in files if int(path.stem.removeprefix("round-")) > number]
+    def _keep(self, name: str, number: int, held: Mapping[str, Tensor]) -> None:
+        """Writes the file of a round or version; removes old ones, and later ones, which are made again."""
+        tensors = {key: value.detach().cpu().contiguous() for key, value in held.items()}
+        write_atomic(self.folder / f"{name}-{number:08d}.safetensors", save(tensors))
+        files = self._files(name)
+        later = [path for path in files if _number(path) > number]
         for old in [*later, *files[: len(files) - len(later)][:-KEPT]]:
             old.unlink(missing_ok=True)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.rpartition("-")[2])

@@ -145,9 +145,14 @@ class Rounds(Strategy):
             if client not in nodes:
                 self._miss(client, "it cannot be reached")
                 continue
-            self.down += size(content)
-            messages.append(Message(content, message_type=kind, dst_node_id=nodes[client]))
+            mine = self.content_for(client, content)
+            self.down += size(mine)
+            messages.append(Message(mine, message_type=kind, dst_node_id=nodes[client]))
         return messages
+
+    def content_for(self, client: int, content: RecordDict) -> RecordDict:
+        """Returns the part of a message's content that a client lacks."""
+        return content
 
     def _miss(self, client: int, why: str) -> None:
         self.lost += 1
@@ -303,12 +308,25 @@ class FedLGD(Rounds):
 
     def __init__(self, algorithm: Any, plan: Plan, loop: Loop) -> None:
         self.shared: Labelled | None = None
+        self.version = 0
+        self.held: dict[int, int] = {}
+        """Version of the shared images that a client is known to have."""
         super().__init__(algorithm, plan, loop)
+
+    def content_for(self, client: int, content: RecordDict) -> RecordDict:
+        """Leaves shared images out that a client has."""
+        if "shared" not in content or self.held.get(client) != self.version:
+            return content
+        return RecordDict({name: value for name, value in content.items() if name != "shared"})
+
+    def _miss(self, client: int, why: str) -> None:
+        self.held.pop(client, None)
+        super()._miss(client, why)
 
     def order(self, number: int) -> Order:
         """Adds the shared images, and a refresh or else the contrastive loss."""
         settings = self.algorithm
-        plain = replace(super().order(number), shared=self.shared)
+        plain = replace(super().order(number), shared=self.shared, version=self.version)
         if not settings.refreshes_in(number):
             return replace(plain, pull=Pull(weight=settings.weight, temperature=settings.temperature))
         if number == 0 or not settings.local_steps:
@@ -331,10 +349,12 @@ class FedLGD(Rounds):
             virtual.averaged(mean), virtual.averaged(std), self.algorithm.global_ipc,
             (spec.height, spec.width), generator(self.plan.seed, "shared"),
         )  # fmt: skip
+        self.version = 1
 
     def aggregate(self, number: int, answers: Mapping[int, Answer]) -> Mapping[str, Tensor]:
         """Averages the networks, and in a refresh matches the shared images to the change."""
         after, settings = super().aggregate(number, answers), self.algorithm
+        self.held |= dict.fromkeys(answers, self.version)
         if self.shared is not None and settings.refreshes_in(number) and settings.global_steps:
             plan, spec = self.plan, self.plan.spec
             assert plan.protocol.lr is not None
@@ -347,7 +367,7 @@ class FedLGD(Rounds):
             target = {name: value.to(plan.device) for name, value in change.items()}
             how = Refresh(steps=settings.global_steps, lr=settings.lr_images, momentum=settings.momentum)
             found = virtual.matched(network, self.shared.to(plan.device), target, how)
-            self.shared = found.to(torch.device("cpu"))
+            self.shared, self.version = found.to(torch.device("cpu")), self.version + 1
             if not self.shared.images.isfinite().all():
                 raise Refused(f"the shared images have diverged in round {number + 1}; {settings.remedy}")
         return after
@@ -356,12 +376,12 @@ class FedLGD(Rounds):
         """Adds the shared images."""
         shared = self.shared
         held = {} if shared is None else {"images": shared.images, "labels": shared.labels}
-        return super().state_dict() | {"shared": held}
+        return super().state_dict() | {"shared": held, "version": self.version, "held": self.held}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` has returned."""
         super().load_state_dict(state)
-        held = state["shared"]
+        held, self.version, self.held = state["shared"], state["version"], dict(state["held"])
         self.shared = Labelled(held["images"], held["labels"]) if held else None
 
 

@@ -117,6 +117,21 @@ def test_bytes_are_those_of_the_tensors_that_are_sent(tmp_path: Path) -> None:
     shared = 6 * (4 * 64 + 8)
     assert made.down == 3 * (3 * size + 2 * shared)
     assert made.up == 3 * (2 * size + 2 * 4 * 3)  # mean and deviation of three classes
+    made = finished(FedLGD(**SMALL), tmp_path / "d", rounds=6)
+    assert made.version == 3 and made.down == 3 * (7 * size + 3 * shared)  # sent when they have changed
+
+
+def test_a_client_that_lost_the_shared_images_fails_once_and_is_sent_them(tmp_path: Path) -> None:
+    class Forgetful(Participant):
+        def answer(self, order: Order) -> Answer:
+            if self.number == 1 and order.number == 4:
+                for path in self.folder.glob("shared-*"):
+                    path.unlink()
+            return super().answer(order)
+
+    made = strategy(FedLGD(**SMALL), toy.plan(6, 3))
+    run(made, Direct(toy.participants(tmp_path, SIZES, Forgetful), 3))
+    assert made.lost == 1 and made.held == {0: 3, 1: 3, 2: 3}
 
 
 def test_every_client_tests_the_last_network_on_its_own_images(tmp_path: Path) -> None:
@@ -186,13 +201,13 @@ def test_a_federation_that_was_stopped_ends_with_the_same_bits(
     expected = finished(settings, tmp_path / "whole", rounds=5)
     clients = toy.participants(tmp_path / "clients", SIZES)
     stops = 0
-    for asked in (1, 1, 99):
+    for asked in (0, 1, 0, 99):
         made = strategy(settings, toy.plan(5, 3), tmp_path / "loop", spent_after(asked))
         try:
             run(made, Direct(clients, 3))
         except Stopped:
             stops += 1
-    assert stops == 2
+    assert stops == 3
     assert all(torch.equal(made.weights[key], expected.weights[key]) for key in expected.weights)
     assert made.scores == expected.scores and (made.up, made.down) == (expected.up, expected.down)
 
