@@ -57,7 +57,13 @@ def targets_of(
 def _target(name: str, dataset: Dataset, data_dir: Path | None) -> Dataset:
     if name == dataset.spec.name:
         return dataset
-    target, kind = load_dataset(name, data_dir=data_dir), kind_of(dataset)
+    kind = kind_of(dataset)
+    try:
+        target = load_dataset(name, data_dir=data_dir)
+    except Refused as error:
+        if error.setting == "dataset":
+            error.setting = "targets"
+        raise
     if target.spec.kind != kind.name:
         reason = f"{name} holds {target.spec.kind}, and {dataset.spec.name} {kind.name}"
         raise Refused(reason, setting="targets", value=name)

@@ -128,6 +128,9 @@ def test_targets_go_only_with_protocols_that_train_on_them(run: Run, toy_file: P
     assert error.value.setting == "targets"
     with pytest.raises(Refused, match="this target is named twice"):
         run(targets=(other, other))
+    with pytest.raises(Refused, match="unknown dataset; nearest: mnist") as error:
+        run(targets=("mnits",))
+    assert error.value.setting == "targets"
     with pytest.raises(Refused, match="mutag holds graphs, and toy images"):
         run(targets=("mutag",))
     with pytest.raises(Refused, match="no_pretraining is judged by transfer-v1, .*, not by hard-v1"):
