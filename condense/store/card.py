@@ -78,7 +78,16 @@ def main_rows(content: SetContent, content_hash: str) -> Rows:
 
 def data_notes(provenance: Mapping[str, object]) -> list[str]:
     """Returns what the loader of a set's data noted: see `condense.data.DatasetSpec`."""
-    notes = provenance.get("data_notes")
+    return _notes(provenance, "data_notes")
+
+
+def import_notes(provenance: Mapping[str, object]) -> list[str]:
+    """Returns what was measured and chosen where a set was imported from a file of another code base."""
+    return _notes(provenance, "import_notes")
+
+
+def _notes(provenance: Mapping[str, object], name: str) -> list[str]:
+    notes = provenance.get(name)
     return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
@@ -90,12 +99,13 @@ def write_card(content: SetContent, provenance: Mapping[str, object], text: Card
         provenance: The manifest's provenance, with the hash.
         text: The parts that differ between the kinds of data.
     """
-    dataset, method = content["dataset"], content["method"]
+    dataset, method, imported = content["dataset"], content["method"], import_notes(provenance)
     rows = [
         *main_rows(content, f"`{provenance['hash']}`"),
         ("Training set", f"`{dataset['train_hash']}`"),
         *(("Data note", note.replace("|", r"\|")) for note in data_notes(provenance)),
-        ("Published recipe", method["source"] or "none"),
+        *(("Import note", note.replace("|", r"\|")) for note in imported),
+        ("Source of the file" if imported else "Published recipe", method["source"] or "none"),
         *text.rows,
         ("Distillation seed", str(content["seed"])),
         *(
@@ -108,6 +118,7 @@ def write_card(content: SetContent, provenance: Mapping[str, object], text: Card
         title=f"{dataset['name']} distilled by {method['name']}",
         name=dataset["name"],
         text=text,
+        how="Imported by" if imported else "Made with",
         table="\n".join(f"| {name} | {' '.join(value.split())} |" for name, value in rows),
         chain="\n".join(
             f"{link['name']} {link['version']}: {canonical(link['config'])}" for link in method["chain"]
@@ -137,7 +148,7 @@ _CARD = """\
 # {title}
 
 {text.samples} that stand for the training set of {name}: {text.student} trained on them alone should do
-well on the real {text.test}. Made with condense (`pip install condense-bench`).
+well on the real {text.test}. {how} condense (`pip install condense-bench`).
 
 ![{text.pictures}](gallery.png)
 {text.pictures_note}

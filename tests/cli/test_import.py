@@ -25,7 +25,9 @@ def test_an_imported_set_is_stored_verified_shown_and_loaded(condense: Condense,
     assert any("the pixel space is normalized" in note for note in notes)
     assert Path(folder).name.startswith("digits-imported-dc-ipc1-seed0-")
     assert condense("verify", folder).code == 0
-    assert "imported-dc" in condense("show", folder).out
+    shown = condense("show", folder).out
+    assert "imported-dc" in shown and "| Source of the file | a.b/c |" in shown
+    assert "Imported by condense" in shown and "| Import note | the pixel space is normalized" in shown
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,8 @@ class ImageRun(Run[ImageSpec]):
             content["label"] |= {"kind": "features", "dim": features.shape[1], "scale": scale}
         if labelled_by is not None:
             content["label"]["teacher"] = labelled_by.hash
-        if (teacher := self._teacher or labelled_by) is not None:
+        # No run is asked for the encoder that gave features.
+        if (teacher := self._teacher or (None if features is None else labelled_by)) is not None:
             content["teacher"] = {
                 "hash": teacher.hash, "network": teacher.name, "bytes": teacher.nbytes,
                 "accuracy": teacher.accuracy,

@@ -15,6 +15,7 @@ from condense.data.images.pixels import WHITENED, PixelSpace, extremes, from_des
 from condense.errors import Refused
 from condense.protocol import Protocol
 from condense.store.base import DistilledSet
+from condense.store.card import import_notes
 from condense.store.images.card import image_card
 from condense.store.images.check import (
     find_compensator_error,
@@ -161,7 +162,7 @@ class ImageSet(DistilledSet):
     @property
     def import_notes(self) -> list[str]:
         """What the importer chose and measured, if the set was made of a file of another code base."""
-        return [str(note) for note in cast(list[object], self.provenance.get("import_notes", []))]
+        return import_notes(self.provenance)
 
     def facts(self) -> dict[str, object]:
         return super().facts() | {"steps taken back": self.content["hints"].get("rollbacks")}
