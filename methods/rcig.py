@@ -192,13 +192,15 @@ class RCIG(ImageMethod):
         self, learned: Prototypes, train: Images, network: Network, inner: StepSize, inverse: StepSize,
         run: ImageRun,
     ) -> None:  # fmt: skip
-        """Raises both step sizes until a descent no longer falls at every step."""
+        """Raises both step sizes until a descent no longer falls at every step; one step cannot tell."""
         task = self.task(network, learned)
         none = torch.zeros((), device=run.device, requires_grad=True)
 
         def lasting(size: StepSize, descent: Callable[[float], tuple[Vector, Tensor]]) -> Vector:
             while True:
                 end, values = descent(size.rate)
+                if len(values) < 2:
+                    return end
                 size.rate *= GROWTH
                 if outcome(values) != 1:
                     size.rate *= BACK

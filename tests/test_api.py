@@ -35,7 +35,10 @@ def test_importing_condense_does_not_import_torch_or_pandas() -> None:
 def test_functions_are_no_modules_once_every_module_is_imported(toy_file: Path) -> None:
     for module in pkgutil.walk_packages(condense.__path__, "condense."):
         if "methods" not in module.name and "__main__" not in module.name:
-            import_module(module.name)
+            try:
+                import_module(module.name)
+            except ModuleNotFoundError as error:
+                assert (module.name.startswith("condense.federated."), error.name) == (True, "flwr")
     made = condense.distill("random_subset", toy_file)
     assert len(made) == 3
     table = condense.evaluate(made, dataset=toy_file, student="mlp", eval_seeds=1)
