@@ -74,12 +74,15 @@ def require_current(results: Path) -> Path:
 def _readme(results: Path, entries: "pd.DataFrame") -> tuple[Path, str, str]:
     """Returns the README beside a results folder, its text, and the text that it should have."""
     from condense.board.federated import federated_summary
+    from condense.board.pruning import pruning_summary
     from condense.board.summary import inserted, summary
     from condense.board.transfer import transfer_summary
     from condense.reading import read_text
 
     page = results.parent / "README.md"
     text = read_text(page) if page.is_file() else ""
-    parts = (summary(entries), transfer_summary(entries), federated_summary(entries))
+    parts = (
+        summary(entries), pruning_summary(entries), transfer_summary(entries), federated_summary(entries)
+    )  # fmt: skip
     told = "\n".join(filter(None, parts))
     return page, text, inserted(text, told, str(page))

@@ -1,0 +1,74 @@
+"""What trainings on a fraction of the images say about the claims of data pruning, in words.
+
+``README.md`` beside a results folder holds it in the same place as `condense.board.summary`.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from condense.board.cells import TableCell
+from condense.board.tables import FRACTIONS, PARTS, Table, gather
+from condense.records.record import BASELINES
+
+SCORED = ("forgetting", "el2n", "grand")
+PLAIN, TAUGHT, DRAWN = BASELINES[0], f"{BASELINES[0]}+kd", "rs2"
+
+
+def pruning_summary(entries: pd.DataFrame) -> str:
+    """Returns the words as Markdown; empty if no random part was trained on beside another method.
+
+    Args:
+        entries: Rows of `condense.records.frame.results` in any order.
+    """
+    lines = []
+    for table in gather(entries):
+        if table.key.filled != FRACTIONS:
+            continue
+        for column in table.columns:
+            cells = {row.method: cell for row in table.rows if (cell := row.at(column)) and not row.reference}
+            if told := _told(cells):
+                lines.append(f"- {_place(table, int(column))}: {told}.")
+    if not lines:
+        return ""
+    head = (
+        "Trainings on a fraction of the images. A row counts as above another if the difference exceeds the "
+        "sum of their 95 % half-widths; those of two seeds are wide, so the difference stands in brackets."
+    )
+    return "\n".join([head, "", *lines]) + "\n"
+
+
+def _place(table: Table, column: int) -> str:
+    key = table.key
+    return f"{100 * column / PARTS:g} % of {key.dataset} ({key.protocol}, {key.student})"
+
+
+def _told(cells: Mapping[str, TableCell]) -> str:
+    """Returns what the cells of one fraction say; empty without random images beside another method."""
+    if (plain := cells.get(PLAIN)) is None:
+        return ""
+    found = [
+        f"{name} is {_beside(cells[name], plain)} a fixed random part ({cells[name].mean:.1f} beside "
+        f"{plain.mean:.1f} %)"
+        for name in (DRAWN, TAUGHT, "rad")
+        if name in cells
+    ]
+    scored = [name for name in SCORED if name in cells]
+    if scored:
+        best = max(scored, key=lambda name: cells[name].mean)
+        found.append(
+            f"the best score, {best}, is {_beside(cells[best], plain)} it ({cells[best].mean:.1f} %)"
+        )
+        if TAUGHT in cells:
+            found.append(
+                f"random images with a teacher are {_beside(cells[TAUGHT], cells[best])} the best score"
+            )
+    return "; ".join(found)
+
+
+def _beside(one: TableCell, other: TableCell) -> str:
+    """Returns whether a cell is above or below another, or whether the intervals do not tell."""
+    gap = one.mean - other.mean
+    if one.half is None or other.half is None or abs(gap) <= one.half + other.half:
+        return f"not told apart ({gap:+.1f}) from"
+    return "above" if gap > 0 else "below"
