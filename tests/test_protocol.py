@@ -31,6 +31,7 @@ from condense.protocols import (
     WHOLE_V1,
     named_protocol,
 )
+from tests import later_protocols
 
 HASHES = {
     "hard-v1": "f10d787cb9c98b7ce1011e2380f3e4798b40472dbec5066a0a751f0f770ea61a",
@@ -50,16 +51,7 @@ HASHES = {
     "reference-v1": "20ff0dddcd45382110a96202dfe3068fec557646ce86a640c8564f897e178af4",
     "hard-plain-v1": "d11fcd26da01507489b93bbfd9b078b6788bc12279c59bb90bbcea10988ce01b",
     "soft-plain-v2": "d2e1999b9ef2618985c9174627aa49009e088c6fe1d0e09bf79db048e8c2b562",
-    "whole-curve-v1": "c38736ea6a15198db49603f0664cf4044c5cbb02c28df59201f3c842daf82bc3",
-    "prune-v1": "14852aa4b1a21872ca658229605f987b1eca5974c583acde14442467db004159",
-    "prune-short-v1": "95f3c08ba6c952d44db5e6ad899f2b3e820c4722c3451a5c88fe1199dddd383c",
-    "federated-v1": "1de96657ce9d02ba0167530c423214d99b26b93858c676935227c41662096583",
-    "federated-half-v1": "4d49603e015b56ed3604cdcbd6dcdc75cd4b68c412702306f9b818591672d01c",
-    "federated-short-v1": "c2b134b46df20f18b496fc292f159a53989c3a10fae638698cdea3912245acb4",
-    "transfer-v1": "bf534cea0c4ed96611deaa92d78a7e338518a5f7b8f3df050b3aa62bb33296c4",
-    "transfer-short-v1": "55900ff4da21df17d744de777c70e7c4eea9db9a54bc0e14d247174a5e9e0a71",
-    "transfer-probe-v1": "454b87846773e992aad53fa3260c247f54800e0a18346ef9d81f09bab663faf0",
-}
+} | later_protocols.HASHES
 """Hashes of the protocols. A protocol with another hash needs another name."""
 
 PUBLISHED = {

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import cast
 
 from condense.data import ImageDataset
+from condense.data.images.pixels import WHITENED
 from condense.errors import Refused
 from condense.evaluation.kinds import kind_of
 from condense.resources import Machine
@@ -18,6 +19,8 @@ from condense.store.foreign import Origin, import_set
 
 SUFFIXES = {"npz": ".npz", "pt": ".pt", "imagefolder": "", "grid": ".png", "webdataset": ".tar"}
 """The ends of the files' names by form; the other forms are folders."""
+PICTURES = ("imagefolder", "grid")
+"""The forms that show images, for which those of a whitened set are turned back into pixels."""
 READ_BACK: Mapping[str, Mapping[str, str]] = {
     "images": {"npz": "tensors", "pt": "tensors", "imagefolder": "folder", "grid": "grid"}, "graphs": {},
 }  # fmt: skip
@@ -31,11 +34,14 @@ def export_file(made: DistilledSet, form: str, to: Path, cell: CellSpec, paths: 
         made: The set.
         form: The form.
         to: The file or folder, which must not exist.
-        cell: Names the dataset, whose training images a whitened set needs; None finds it by the set's name.
+        cell: Names the dataset, whose training images the pictures of a whitened set need; None finds it by
+            the set's name. Any other set is exported without its data.
         paths: The folders of the data.
     """
-    dataset = resolve(cell, paths, made=made, recorded=False).dataset
-    return export_set(kind_of(dataset).placed(made, dataset), form, to)
+    if form in PICTURES and made.evaluation_space in WHITENED:
+        dataset = resolve(cell, paths, made=made, recorded=False).dataset
+        made = kind_of(dataset).placed(made, dataset)
+    return export_set(made, form, to)
 
 
 def accuracies(

@@ -46,3 +46,14 @@ def test_bad_options_end_in_one_sentence(
     ended = condense("export", stored, *options)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
     assert sentence in ended.err
+
+
+def test_a_set_is_exported_without_its_data(condense: Condense, toy_file: Path) -> None:
+    data = Path("data.npz")
+    data.write_bytes(toy_file.read_bytes())
+    assert condense("distill", "--method", "random_subset", "--dataset", data, "--seed", 0).code == 0
+    data.unlink()
+    (folder,) = Path("sets").glob("data-*")
+    ended = condense("export", folder, "--to", "imagefolder", "--out", "pictures")
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, "pictures"), ended
+    assert len(list(Path("pictures").glob("*/*.png"))) == 3

@@ -15,7 +15,7 @@ from condense.data.images.pixels import SPACES, WHITENED, affine, unit
 from condense.errors import Refused, Remedy, unknown
 from condense.files import digest
 from condense.resources import versions
-from condense.store.foreign.found import LABELS_ARE, Asked, Found
+from condense.store.foreign.found import LABELS_ARE, ROWS, Asked, Found
 from condense.store.foreign.layouts import reader_of
 from condense.store.foreign.match import AFFINE, class_fit, distances, spaces_of
 from condense.store.images.image_set import ImageSet
@@ -98,7 +98,8 @@ def import_set(
         )
     else:
         notes.append(f"the images do not tell whether the labels fit them ({fit.z:.1f} standard deviations)")
-    content = _content(found, origin, dataset, chosen, per_class, _hash(found.files, path))
+    config = {"file": _hash(found.files, path), "from": origin.kind, "space": chosen} | _chosen(asked)
+    content = _content(found, origin, dataset, per_class, config | found.details)
     content["pixels"] = pixel_space.describe()
     return ImageSet(
         images=found.images, labels=ids, soft=labels.soft, features=labels.features,
@@ -226,29 +227,37 @@ def _counts(ids: Tensor, dataset: ImageDataset, ipc: int | None, path: Path) -> 
     return per_class
 
 
+def _chosen(asked: Asked) -> dict[str, Any]:
+    """Returns what the user said about the labels, without which the file would give another set."""
+    said = {"labels": ROWS if asked.labels == ROWS else None, "labels_are": asked.labels_are}
+    return {name: value for name, value in said.items() if value is not None}
+
+
 def _hash(files: Sequence[Path], path: Path) -> str:
-    """Returns SHA-256 of the files: of one its own, of several that of their names and hashes."""
+    """Returns SHA-256 of the files: of one its own, of several that of their names and hashes.
+
+    The name of a file in a folder has the folders between, which say the class of a picture.
+    """
     hashes = {}
     for file in files:
+        name = str(file.relative_to(path)) if file.is_relative_to(path) else file.name
         with file.open("rb") as handle:
-            hashes[str(file.relative_to(path)) if path.is_dir() else file.name] = hashlib.file_digest(
-                handle, "sha256"
-            ).hexdigest()
-    return next(iter(hashes.values())) if len(hashes) == 1 else digest(sorted(hashes.values()))
+            hashes[name] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return digest(hashes) if len(hashes) > 1 else next(iter(hashes.values()))
 
 
 def _content(
-    found: Found, origin: Origin, dataset: ImageDataset, space: str, per_class: list[int], file: str
+    found: Found, origin: Origin, dataset: ImageDataset, per_class: list[int], config: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the manifest's content without pixels and labels. The key holds no path."""
     spec, name = dataset.spec, f"{IMPORTED}{origin.method or origin.kind}"
-    config = {"file": file, "from": origin.kind, "space": space} | found.details
+    key: dict[str, Any] = {"imported": config, "name": name, "version": IMPORTER, "train": dataset.train.hash}
     equal = len(set(per_class)) == 1
     return {
         "format": FORMAT,
         "version": VERSION,
         "kind": spec.kind,
-        "key": digest({"imported": config, "version": IMPORTER, "train": dataset.train.hash}),
+        "key": digest(key | ({"given": spec.given} if spec.given else {})),
         "dataset": {
             "name": spec.name, "classes": list(spec.classes), "train_hash": dataset.train.hash,
             "shape": list(spec.shape), "dsa": spec.dsa,

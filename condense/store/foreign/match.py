@@ -128,7 +128,7 @@ def class_fit(pixels: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], tra
     """
     k = train.num_classes
     mine = _centred(_class_means(pixels, labels, k))
-    real = _centred(_class_means(unit(train.images), train.labels, k))
+    real = _centred(_class_means(train.images, train.labels, k))
     alike = mine @ real.T  # (k, k) correlations
     mean = float(alike.sum()) / k
     doubly = alike - alike.mean(0) - alike.mean(1, keepdim=True) + alike.mean()
@@ -142,10 +142,11 @@ def class_fit(pixels: Float[Tensor, "n c h w"], labels: Int64[Tensor, " n"], tra
 def _class_means(
     images: Shaped[Tensor, "n c h w"], labels: Int64[Tensor, " n"], k: int
 ) -> Float[Tensor, "k d"]:
-    """Returns the mean of the images of each class; 0 for a class without any."""
-    flat = images.flatten(1).double()
-    sums: Tensor = torch.zeros(k, flat.shape[1], dtype=torch.float64).index_add_(0, labels, flat)
-    means: Tensor = sums / torch.bincount(labels, minlength=k).clamp_min(1)[:, None]
+    """Returns the mean pixels of each class, which are 0 without any; one class after the other in memory."""
+    means = torch.zeros(k, images[0].numel(), dtype=torch.float64)
+    for label in range(k):
+        if len(of_class := images[labels == label]):
+            means[label] = unit(of_class).flatten(1).double().mean(0)
     return means
 
 

@@ -229,6 +229,24 @@ def test_grids_and_folders_are_bytes(
         taken(tmp_path / "grid.png", "grid", digits, Asked(padding=3))
 
 
+def test_the_key_tells_apart_what_gives_different_sets(
+    chosen: tuple[Tensor, Tensor], digits: ImageDataset, tmp_path: Path, home: Path
+) -> None:
+    keys = []
+    for place, shift in enumerate((0, 1)):
+        for number, (image, label) in enumerate(zip(*chosen, strict=True)):
+            folder = tmp_path / str(place) / str((int(label) + shift) % 10)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(folder / f"{number:03d}.png")
+        keys.append(taken(tmp_path / str(place), "folder", digits, trusted=True).content["key"])
+    logits = 3.0 * torch.nn.functional.one_hot(chosen[1], 10).float()
+    path = write_dc(tmp_path / "res.pt", digits.space("normalized").encode(chosen[0]), logits)
+    for what in ("logits", "vectors"):
+        keys.append(taken(path, "dc", digits, Asked(labels_are=what)).content["key"])
+    keys.append(import_set(path, Origin("dc", "dsa"), digits, Asked(labels_are="logits")).content["key"])
+    assert len(set(keys)) == len(keys)
+
+
 class Trap:
     """An object that asks for a function to be called when it is read."""
 
