@@ -28,6 +28,10 @@ IMPORTER = 1
 """Version of the importer, which rises where an equal file gives another set."""
 CLEAR = 0.3
 """By how much a pixel space must fit better than another to be told apart from it."""
+WHITE = 0.6
+"""Distance of the best affine space from real images above which whitened spaces are tried as well.
+
+Neighbouring pixels correlate in real images and hardly in whitened ones; this alone is a larger distance."""
 AGREES, CONTRADICTS = 2.0, 0.5
 """Standard deviations above labels in a random order, from which labels fit, and below which they do not."""
 
@@ -141,11 +145,13 @@ def _placed(
             raise Refused(f"{path} holds bytes, which are raw pixels", setting="space", value=space)
         return "raw", affine("raw", spec.mean, spec.std), "the images are pixels of 8 bits"
     claimed = space or found.space
-    names = [*AFFINE, *(WHITENED if claimed in (None, *WHITENED) else ())]
-    spaces = spaces_of(dataset, names)
+    spaces = spaces_of(dataset, AFFINE)
+    how = distances(found.images, spaces, dataset.train)
+    if claimed in WHITENED or (claimed is None and min(how.values()) > WHITE):  # fitting them takes a minute
+        spaces |= spaces_of(dataset, WHITENED)
+        how = distances(found.images, spaces, dataset.train)
     if claimed is not None and claimed not in spaces:
         raise Refused(f"the code of others has no constants for {spec.name}", setting="space", value=claimed)
-    how = distances(found.images, spaces, dataset.train)
     told = ", ".join(f"{name} {value:.2f}" for name, value in how.items())
     best = next(iter(how))
     if claimed is None:
