@@ -12,7 +12,7 @@ from typing import Any
 from condense.data import Dataset, load_dataset, unmarked, whole_name
 from condense.distillation import Method, Recipe
 from condense.distillation.images.taught import teachers_of
-from condense.distillation.registry import build, changed, fitted
+from condense.distillation.registry import build, changed, fitted, methods
 from condense.distillation.run import COUNTS, FRACTION
 from condense.errors import Refused, Remedy
 from condense.evaluation.kinds import KINDS, Setup, kind_of, require_fit
@@ -25,6 +25,7 @@ from condense.runner.cell import CellSpec, Paths
 from condense.runner.counts import counts_of
 from condense.runner.targets import require_transfer, targets_of
 from condense.store import DistilledSet
+from condense.store.foreign import IMPORTED
 from condense.teachers import FIXED, fixed
 from condense.training.validation import VALIDATION
 
@@ -294,10 +295,7 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
         usual = PRUNE_V1.name
     name, what = usual if cell.protocol is None else cell.protocol, cell.title if made is None else "the set"
     if name == PUBLISHED:
-        own = made.content["protocol"] if made is not None else None
-        published = job.recipe.protocol if job.recipe else None
-        if own:
-            published = Protocol.from_json(own)
+        published = _published(job, made)
         if published is None:
             raise Refused(
                 f"{what}: there is no published protocol for it",
@@ -323,6 +321,18 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
     if job.trains and protocol.labels not in (None, "fixed"):
         raise Refused(f"{what}: {name} trains on labels of a set, and there is none")
     return protocol
+
+
+def _published(job: Job, made: DistilledSet | None) -> Protocol | None:
+    """Returns the protocol of the published settings: the set's own, or of an imported one its method's."""
+    recipe = job.recipe
+    if made is not None:
+        if own := made.content["protocol"]:
+            return Protocol.from_json(own)
+        name, spec = made.content["method"]["name"], job.dataset.spec
+        if name.removeprefix(IMPORTED) in methods(spec.kind) and name.startswith(IMPORTED):
+            _, recipe = build(name.removeprefix(IMPORTED), spec.name, made.content["ipc"], kind=spec.kind)
+    return recipe.protocol if recipe else None
 
 
 def _students(job: Job) -> tuple[str, ...]:

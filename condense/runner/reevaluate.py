@@ -16,8 +16,9 @@ def reevaluate(
     Args:
         made: The set.
         cell: The dataset, protocol, students and teacher. A dataset of None is found by the name that the set
-            holds, and ``published`` is the protocol that the set holds. The teacher is the one that the set
-            was made with, for a protocol under which it labels.
+            holds. ``published`` is the protocol that the set holds; for an imported set, that of its method's
+            published settings. The teacher is the one that the set was made with, for a protocol under which
+            it labels.
         paths: The folders that are read and written.
         machine: The device, and the time limit.
         recorded: Whether the results are recorded.

@@ -21,6 +21,7 @@ from condense.runner.job import resolve
 from condense.runner.reevaluate import reevaluate
 from condense.runner.sets import make_set
 from condense.store import ImageSet, load
+from condense.store.foreign import Origin, import_set
 from condense.store.images.manifest import ImageContent
 from condense.teachers import Header, Teacher, find_teacher
 
@@ -119,3 +120,22 @@ def test_the_command_line_names_the_data_as_the_user_did(folder: Path, toy_file:
         evaluate(folder, toy_file, places, None, protocol="soft-v1")
     told = sentence(refused.value, {"dataset": str(toy_file), "size": None, "skip_unreadable": False})
     assert f"; condense teach --dataset {toy_file} --network convnet-w32-bn --epochs 20 --pin " in told
+
+
+@pytest.mark.parametrize(("method", "epochs"), [("dc", 1001), ("dc_of_others", None), (None, None)])
+def test_the_published_protocol_of_an_imported_set_is_that_of_its_method(
+    toy: ImageDataset, places: Paths, tmp_path: Path, method: str | None, epochs: int | None
+) -> None:
+    named = replace(toy, spec=replace(toy.spec, name="mnist"))
+    torch.save({"data": [[torch.rand(3, *toy.spec.shape), torch.arange(3)]]}, tmp_path / "res.pt")
+    made = import_set(tmp_path / "res.pt", Origin("dc", method), named, space="raw", trusted=True)
+    cell = CellSpec(protocol="published", student="convnet-w32")
+    if epochs is None:
+        with pytest.raises(Refused, match="there is no published protocol for it"):
+            resolve(cell, places, made=made, dataset=named)
+    else:
+        (setup,) = resolve(cell, places, made=made, dataset=named).setups
+        assert (setup.protocol.name, sum(stage.epochs for stage in setup.protocol.stages)) == (
+            "published",
+            epochs,
+        )

@@ -42,7 +42,8 @@ class Origin:
 
     Attributes:
         kind: The kind of file.
-        method: Name of the method that made the set; None if it is not known.
+        method: Name of the method that made the set; None if it is not known, and no published number or
+            protocol belongs to the set then.
         source: Address or description of the file's origin.
     """
 
@@ -256,7 +257,7 @@ def _content(
     found: Found, origin: Origin, dataset: ImageDataset, per_class: list[int], config: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the manifest's content without pixels and labels. The key holds no path."""
-    spec, name = dataset.spec, f"{IMPORTED}{origin.method or origin.kind}"
+    spec, name = dataset.spec, f"{IMPORTED}{origin.method or f'{origin.kind}-file'}"
     key: dict[str, Any] = {"imported": config, "name": name, "version": IMPORTER, "train": dataset.train.hash}
     equal = len(set(per_class)) == 1
     return {

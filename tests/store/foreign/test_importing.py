@@ -105,7 +105,7 @@ def test_a_file_of_each_layout_is_stored_bit_by_bit(
     kind, path, asked = write(tmp_path, *normal)
     made = taken(path, kind, digits, asked, ipc=IPC)
     assert torch.equal(made.images, normal[0]) and torch.equal(made.labels, normal[1])
-    assert made.content["method"]["name"] == f"{IMPORTED}{kind}" and made.content["ipc"] == IPC
+    assert made.content["method"]["name"] == f"{IMPORTED}{kind}-file" and made.content["ipc"] == IPC
     assert made.learned_lr == (pytest.approx(0.015) if kind == "mtt" else None)
     made.save(tmp_path / "stored")
     again = load(tmp_path / "stored")
