@@ -6,6 +6,7 @@ from typing import Any
 
 from condense.errors import Refused, unknown
 from condense.store.base import DistilledSet
+from condense.store.exporting.croissant import write_description
 from condense.store.exporting.graphs import GRAPH_FORMS
 from condense.store.exporting.images import IMAGE_FORMS
 from condense.store.exporting.report import Exported
@@ -19,7 +20,7 @@ __all__ = ["FORMS", "Exported", "export_set"]
 
 
 def export_set(made: DistilledSet, form: str, to: Path) -> Exported:
-    """Writes a set in another form.
+    """Writes a set in another form, and beside it a description in Croissant, ``NAME.croissant.json``.
 
     Args:
         made: The set, on the CPU. A whitened one must know its space (`ImageSet.with_space`).
@@ -40,6 +41,8 @@ def export_set(made: DistilledSet, form: str, to: Path) -> Exported:
         raise Refused("there is something already", setting="out", value=str(to))
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        return forms[form](made, to)
+        written = forms[form](made, to)
+        write_description(made, to)
+        return written
     except OSError as error:
         raise Refused(f"cannot write {to}: {error.strerror or error}") from error
