@@ -4,7 +4,7 @@ Each unit of work (distil one set, train one student) is a pure function of valu
 writes one result under a name made of those values, and may be repeated without harm.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -156,6 +156,12 @@ def _trained(job: Job, seed: int, machine: Machine) -> list[Record]:
             tidy_record(record, results, machine.device)
         clean(job.key(seed))
         return stored
+    return train_without_set(job, seed, seeds, machine)
+
+
+def train_without_set(job: Job, seed: int, seeds: Sequence[int], machine: Machine) -> list[Record]:
+    """Trains students of a job that makes no set, whatever is recorded; see `run_job` for what is not."""
+    blanks = blank_records(job, seed)
     method, dataset = cast(Any, job.method), cast(Any, job.dataset)
     settings = run_settings(
         method, dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine, cache=home(),
@@ -163,7 +169,7 @@ def _trained(job: Job, seed: int, machine: Machine) -> list[Record]:
     )  # fmt: skip
     chosen, run = choose(method, dataset, settings)
     records = [
-        evaluate_training(blank, chosen, run.seconds, setup, seeds, results, machine)
+        evaluate_training(blank, chosen, run.seconds, setup, seeds, job.results, machine)
         for blank, setup in zip(blanks, job.setups, strict=True)
     ]
     run.done()
