@@ -48,7 +48,17 @@ from condense.training.pretrained import pretrained
 from condense.training.validation import VALIDATION
 
 ROOT = Path(__file__).parents[1]
-SETS = ROOT / "results" / "sets"
+
+
+class CommittedSets:
+    """The committed sets; beside their folders lie the catalogues that name them."""
+
+    def iterdir(self) -> list[Path]:
+        """The folder of each set."""
+        return [path for path in (ROOT / "results" / "sets").iterdir() if path.is_dir()]
+
+
+SETS = CommittedSets()
 TRAIN, TEST, TEACHER = "1" * 64, "2" * 64, "a" * 64
 """Made-up hashes."""
 

@@ -14,7 +14,7 @@ from urllib.error import URLError
 
 from condense.catalogue.form import SetEntry
 from condense.errors import Refused
-from condense.files import first_line, home, locked, safe_name
+from condense.files import first_line, home, locked, require_writable, safe_name
 from condense.store import examine
 from condense.store.folder import CARD, DATA, GALLERY, MANIFEST, read_manifest
 from condense.store.manifest import MAX_BYTES
@@ -54,6 +54,7 @@ def download(entry: SetEntry, url: str, source: Path) -> Path:
     """
     name = f"{entry.name.replace('/', '-')}-seed{entry.seed}-{entry.key[:8]}"
     place = Path(os.path.realpath(home() / "sets")) / safe_name(name)
+    require_writable(place.parent)
     with locked(place, what=f"downloads {place}"):
         if os.path.lexists(place):
             if (held := read_manifest(place)[1]["hash"]) != entry.hash:

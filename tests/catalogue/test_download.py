@@ -167,6 +167,17 @@ def test_an_address_that_does_not_answer_is_refused(here: Path, home: Path, toy_
     assert not home.exists()
 
 
+def test_a_home_that_cannot_be_written_is_refused_ahead_of_the_download(
+    here: Path, tmp_path: Path, served: str, toy_sets: MakeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(SETS, [listed(toy_sets(), "one")], url=served)
+    (tmp_path / "file").touch()
+    for place in ("/proc/nowhere", str(tmp_path / "file")):
+        monkeypatch.setenv("CONDENSE_HOME", place)
+        assert f"cannot write to {place}/sets: " in refusal()
+    assert Handler.asked == []
+
+
 def test_a_place_in_the_home_folder_that_is_taken_is_left_alone(
     here: Path, home: Path, tmp_path: Path, served: str, toy_sets: MakeSet
 ) -> None:
