@@ -1,9 +1,8 @@
 """condense, the benchmark suite for dataset distillation: every method, one storage format, fixed protocols.
 
 The functions are the commands: `distill`, `import_set`, `evaluate`, `run`, `results`, `list_methods`,
-`list_datasets`, and
-`load`, `save` and `verify` for stored sets. Names are looked up on first use, so ``import condense`` does not
-wait for torch.
+`list_datasets`, and `load`, `save`, `sets` and `verify` for stored sets. Names are looked up on first use,
+so ``import condense`` does not wait for torch.
 """
 
 from importlib import import_module
@@ -11,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from condense.catalogue import load, sets, verify
     from condense.errors import Refused
     from condense.runner.api import (
         distill,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         results,
         run,
     )
-    from condense.store import DistilledSet, GraphSet, ImageSet, load, save, verify
+    from condense.store import DistilledSet, GraphSet, ImageSet, save
 
     __version__: str
 
@@ -36,12 +36,13 @@ _PLACES = {
         "results",
         "run",
     ),
-    "condense.store": ("DistilledSet", "GraphSet", "ImageSet", "load", "save", "verify"),
+    "condense.catalogue": ("load", "sets", "verify"),
+    "condense.store": ("DistilledSet", "GraphSet", "ImageSet", "save"),
 }
 
 __all__ = [
     "DistilledSet", "GraphSet", "ImageSet", "Refused", "__version__", "distill", "evaluate", "import_set",
-    "list_datasets", "list_methods", "load", "results", "run", "save", "verify",
+    "list_datasets", "list_methods", "load", "results", "run", "save", "sets", "verify",
 ]  # fmt: skip
 
 

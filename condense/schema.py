@@ -47,6 +47,8 @@ Correlation = Annotated[int, Meta(ge=-1, le=1)] | Annotated[float, Meta(ge=-1, l
 """A number from -1 to 1."""
 Name = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A text of one line, as short as the name of a file."""
+Sha256 = Annotated[str, Meta(min_length=64, max_length=64, pattern=r"^[0-9a-f]*$")]
+"""A hash or a key: 64 hexadecimal digits."""
 Text = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
 """A longer text."""
 
@@ -116,6 +118,7 @@ TYPES = {
 BOUNDS = {
     r"of length <= (\d+)": r"of length \1 or less",
     r"of length >= (\d+)": r"of length \1 or more",
+    r"matching regex '\^\[0-9a-f.*": "of hexadecimal digits",
     r"matching regex .*": "without control characters",
     r"<= (\S+)": r"of at most \1",
     r">= (\S+)": r"of at least \1",

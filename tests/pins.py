@@ -24,7 +24,16 @@ from condense.evaluation.kinds import Setup
 from condense.files import canonical, digest, hash_tensors
 from condense.networks import GRAPH_NETWORKS, build_graph_network, build_network
 from condense.protocols import PROTOCOLS
-from condense.records.record import DataUsed, Entry, MethodUsed, Record, SampleCounts, SetUsed, read_record
+from condense.records.record import (
+    DataUsed,
+    Entry,
+    MethodUsed,
+    Record,
+    SampleCounts,
+    SetUsed,
+    read_record,
+    record_files,
+)
 from condense.resources import Budget, Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve
@@ -39,7 +48,17 @@ from condense.training.pretrained import pretrained
 from condense.training.validation import VALIDATION
 
 ROOT = Path(__file__).parents[1]
-SETS = ROOT / "results" / "sets"
+
+
+class CommittedSets:
+    """The committed sets; beside their folders lie the catalogues that name them."""
+
+    def iterdir(self) -> list[Path]:
+        """The folder of each set."""
+        return [path for path in (ROOT / "results" / "sets").iterdir() if path.is_dir()]
+
+
+SETS = CommittedSets()
 TRAIN, TEST, TEACHER = "1" * 64, "2" * 64, "a" * 64
 """Made-up hashes."""
 
@@ -198,7 +217,7 @@ def folder_of(name: str, dataset: str, ipc: int, seed: int, out: Path) -> str:
 
 def committed() -> Iterator[tuple[Path, str, str]]:
     """Every record in results/: its file, where it says that it belongs, and what would be written."""
-    for path in sorted((ROOT / "results").glob("*/*.json")):
+    for path in record_files(ROOT / "results"):
         record = read_record(path)
         yield path, record.path(ROOT / "results").as_posix(), text_of(record)
 

@@ -51,7 +51,7 @@ def test_the_packages_that_are_installed_are_those_on_disk() -> None:
     folders = [path.parent.relative_to(ROOT) for path in inits if path.name == "__init__.py"]
     beside = {folder: name for name, folder in setup["package-dir"].items()}
     on_disk = {beside.get(folder.as_posix(), ".".join(folder.parts)) for folder in folders}
-    assert on_disk == set(setup["packages"])
+    assert on_disk | {"condense.shipped"} == set(setup["packages"]), "that one holds stored sets alone"
 
 
 def test_every_module_of_the_core_lies_in_a_package() -> None:

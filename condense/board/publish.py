@@ -1,4 +1,4 @@
-"""Writes and checks what is computed from the records: the board, its plots and a README's summary."""
+"""Writes and checks what is computed from records: the board, its plots, a README's summary, a catalogue."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +28,16 @@ def _times(results: Path) -> dict[Path, int]:
 def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     """Writes the board, on request its plots, and the summary in a README beside it that has marks for one.
 
+    Where the results have a folder of stored sets, their catalogue and its index are written as well.
+
     Returns:
         The entries of all records (`condense.records.frame.results`).
     """
+    from condense.board.catalogue import catalogue_files
     from condense.board.plots import draw_plots
     from condense.board.render import render
     from condense.files import locked, write_atomic
+    from condense.reading import read_file
     from condense.records.frame import results as read_results
 
     board, drawn = results.parent / "leaderboard.md", results.parent / "plots"
@@ -45,6 +49,9 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         with locked(page, what=f"writes {page}"):
             if present != text:
                 write_atomic(page, text)
+        for file, listing in catalogue_files(entries, results / "sets").items():
+            if not file.is_file() or read_file(file) != listing.encode():
+                write_atomic(file, listing)
         if plots:
             with locked(drawn, what=f"draws {drawn}"):
                 draw_plots(entries, drawn)
@@ -52,13 +59,15 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
 
 
 def require_current(results: Path) -> Path:
-    """Returns the path of the board, if it and the README's summary agree with the records.
+    """Returns the path of the board, if it, the README's summary and the catalogue agree with the records.
 
     Raises:
         Refused: if one of the files does not agree.
     """
+    from condense.board.catalogue import catalogue_files
     from condense.board.render import is_current
     from condense.errors import Refused, Remedy
+    from condense.reading import read_file
     from condense.records.frame import results as read_results
 
     board, entries = results.parent / "leaderboard.md", read_results(results)
@@ -68,6 +77,9 @@ def require_current(results: Path) -> Path:
     page, present, text = _readme(results, entries)
     if present != text:
         raise Refused(f"{page} does not agree with the records in {results}", remedies=[again])
+    for file, listing in catalogue_files(entries, results / "sets").items():
+        if not file.is_file() or read_file(file) != listing.encode():
+            raise Refused(f"{file} does not agree with the records in {results}", remedies=[again])
     return board
 
 

@@ -27,7 +27,6 @@ from condense.board.cells import TableCell
 from condense.files import digest
 from condense.protocol import PUBLISHED
 from condense.protocols import LABEL_V1, PROTOCOLS, SUPERSEDED
-from condense.records.frame import settings
 from condense.records.record import (
     BASELINES,
     NO_DISTILLATION,
@@ -36,6 +35,7 @@ from condense.records.record import (
     TAUGHT,
     WHOLE,
 )
+from condense.store.manifest import settings
 
 Column = int | str
 """An IPC or the name of a student network."""

@@ -76,18 +76,18 @@ def distill(options: Options) -> None:
 @command(*DATA, "undirected", *JUDGING, "teacher", *MACHINE)
 def evaluate(
     options: Options,
-    path: Annotated[Path | None, typer.Argument(help="Folder of a stored set.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Folder or name of a stored set.")] = None,
     reference: Annotated[
         str | None,
         typer.Option(help="A row without a set: whole, majority, no_pretraining; for graphs num_nodes..."),
     ] = None,
 ) -> None:
     """Train students on a stored set, or make a reference row, and record the results."""
+    from condense.catalogue import load
     from condense.errors import Refused, unknown
     from condense.runner.cell import REFERENCES
     from condense.runner.reevaluate import reevaluate
     from condense.runner.run import run_cell
-    from condense.store import load
 
     if (path is None) == (reference is None):
         raise Refused("evaluate takes either the folder of a set or a reference, such as --reference whole")
@@ -191,7 +191,7 @@ def import_(
 @command(*DATA, "student", "protocol", "eval_seeds", *MACHINE)
 def export(
     options: Options,
-    path: Annotated[Path, typer.Argument(help="Folder of a stored set.")],
+    path: Annotated[Path, typer.Argument(help="Folder or name of a stored set.")],
     to: Annotated[
         str, typer.Option(help="npz, pt, imagefolder, grid, webdataset, hf; of graphs: pt, tudataset.")
     ] = "npz",
@@ -203,11 +203,13 @@ def export(
     ] = False,
 ) -> None:
     """Write a stored set in another form, and tell what is lost."""
+    from condense.catalogue import locate
     from condense.runner.exporting import SUFFIXES, accuracies, export_file
     from condense.store import load
 
-    made, cell, paths = load(path), options.cell(), options.paths()
-    place = out or Path(f"{path.resolve().name}{SUFFIXES.get(to, '')}")
+    folder, cell, paths = locate(path), options.cell(), options.paths()
+    made = load(folder)
+    place = out or Path(f"{folder.resolve().name}{SUFFIXES.get(to, '')}")
     written = export_file(made, to, place, cell, paths)
     for note in written.notes:
         typer.echo(note)
@@ -218,25 +220,48 @@ def export(
 
 
 @command()
-def show(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
+def show(path: Annotated[Path, typer.Argument(help="Folder or name of a stored set.")]) -> None:
     """Print the card of a stored set and where its pictures are."""
+    from condense.catalogue import locate
     from condense.store import load
 
-    typer.echo(load(path).card())
-    typer.echo(f"pictures: {path / 'gallery.png'}")
+    folder = locate(path)
+    typer.echo(load(folder).card())
+    typer.echo(f"pictures: {folder / 'gallery.png'}")
 
 
 @command()
-def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
+def verify(path: Annotated[Path, typer.Argument(help="Folder or name of a stored set.")]) -> None:
     """Recompute the hashes of a stored set, check all that its manifest states, and name what has no hash."""
+    from condense.catalogue import locate
     from condense.store import examine
 
-    found = examine(path)
-    typer.echo(f"{path}: {found.hash}")
+    folder = locate(path)
+    found = examine(folder)
+    typer.echo(f"{folder}: {found.hash}")
     if found.unchecked:
         typer.echo(f"no hash covers {', '.join(found.unchecked)}: the set is of an older version")
     if found.unknown:
         typer.echo(f"unknown to this version, and covered by the hash: {', '.join(found.unknown)}")
+
+
+@command()
+def sets(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Parts of names or places: only sets that have all of them.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON.")] = False,
+) -> None:
+    """List the sets that have a name: in the checkout, in the home folder and in the package."""
+    from condense.catalogue import find_sets
+    from condense.catalogue.known import kept_sets
+    from condense.cli.listing import as_lines, as_values
+    from condense.files import canonical
+
+    found = find_sets(words or [])
+    for refusal in kept_sets()[1]:
+        typer.echo(f"left out: {refusal}", err=True)
+    typer.echo(canonical(as_values(found), indent=1) if as_json else "\n".join(as_lines(found)))
 
 
 @command(name="list")

@@ -1,6 +1,6 @@
 """Records as one pandas table, in which each row is an entry: one student that was trained and tested."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from condense.files import canonical
 from condense.records.equal_bytes import needed_bytes, room_of, samples_seen
 from condense.records.record import Entry, Record, read_records
+from condense.store.manifest import settings
 
 DTYPES = (
     {name: "string" for name in ("dataset", "kind", "train_hash", "test_hash", "method", "settings", "chain")}
@@ -81,18 +82,6 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     parts = sorted({name for row in rows for name in row} - set(DTYPES))
     dtypes = DTYPES | dict.fromkeys(parts, "Int64")
     return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
-
-
-def settings(chain: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """Returns the version and fields of a method as text; with wrappers, after the name of each link."""
-    found = {}
-    for link in chain:
-        prefix = f"{link['name']}." if len(chain) > 1 else ""
-        config = link["config"]
-        assert isinstance(config, Mapping)
-        for field, value in {"version": link["version"], **dict(sorted(config.items()))}.items():
-            found[prefix + field] = value if isinstance(value, str) else canonical(value)
-    return found
 
 
 def _rows(record: Record) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from condense.catalogue.form import CATALOGUE, SHIPPED
 from condense.errors import Refused, Remedy
 from condense.files import canonical, locked, safe_name, write_atomic
 from condense.protocol import Protocol
@@ -32,11 +33,13 @@ from condense.records.parts import (
     TrainingUsed,
 )
 from condense.schema import Fraction, Name, Percent, Whole, extra_keys, json_schema, read_form
+from condense.store.folder import MANIFEST
+from condense.store.manifest import BY_CLASS
 
 __all__ = [
     "BASELINES", "BY_CLASS", "ClientScore", "ClientUsed", "CurvePoint", "DataUsed", "Entry", "FederationUsed",
     "MethodUsed", "NO_STUDENT", "Paper", "Record", "SampleCounts", "SetUsed", "TargetUsed", "TrainingUsed",
-    "WHOLE", "read_record", "read_records", "record_schema",
+    "WHOLE", "read_record", "read_records", "record_files", "record_schema",
 ]  # fmt: skip
 
 BASELINES = ("random_subset", "herding", "k_center")
@@ -52,13 +55,12 @@ TAUGHT = "random_taught"
 NO_STUDENT = "none"
 """The name of the student in the record of a reference that trains no network, such as the majority class."""
 
-BY_CLASS = "-by-class"
-"""What follows the IPC in names of files and folders if the classes have other numbers of samples."""
-
 FORMAT = "condense-record"
 VERSION = 1
 MAX_BYTES = 16 * 2**20
 """Largest record that is read, in bytes; real ones are far smaller."""
+NO_RECORDS = (MANIFEST, CATALOGUE, SHIPPED)
+"""Names of other JSON files in a results folder."""
 HOLDS = {
     "set": ((True, False, False),),
     "training": ((False, True, False),),
@@ -249,15 +251,21 @@ def read_record(path: Path) -> Record:
     return Record.from_json(parse_json(read_file(path, MAX_BYTES), str(path)), str(path))
 
 
-def read_records(folder: Path) -> list[Record]:
-    """Reads every record below a results folder (``folder/<dataset>/*.json``), in order of path.
+def record_files(folder: Path) -> list[Path]:
+    """Returns the files of all records of a results folder, ``folder/<dataset>/*.json``, in order of path.
 
-    The manifests of stored sets (``set.json``) may lie in the same place and are skipped.
+    Manifests of stored sets and catalogues of sets may lie in the same place and are left out.
+    """
+    return sorted(path for path in folder.glob("*/*.json") if path.name not in NO_RECORDS)
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Reads every record below a results folder, in order of path: see `record_files`.
 
     Raises:
         Refused: if a file cannot be read or holds no valid record, or if two files hold the same record.
     """
-    paths = sorted(path for path in folder.glob("*/*.json") if path.name != "set.json")
+    paths = record_files(folder)
     found: dict[tuple[str, str], Path] = {}
     records = []
     for path in paths:

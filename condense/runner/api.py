@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from condense import catalogue
 from condense.data import GRAPH_NAMES, IMAGE_NAMES, KIND_NAMES
 from condense.distillation.registry import methods, wrappers
 from condense.federated.algorithms import ALGORITHMS
@@ -15,7 +16,7 @@ from condense.runner.cell import CellSpec, Paths, machine_named
 from condense.runner.foreign import import_file
 from condense.runner.reevaluate import reevaluate
 from condense.runner.run import distil_cell, run_cell
-from condense.store import DistilledSet, load
+from condense.store import DistilledSet
 from condense.store.foreign import Asked, Origin
 
 
@@ -104,7 +105,7 @@ def evaluate(
     """Trains students from scratch on a set and tests them.
 
     Args:
-        distilled: The set, or the folder where it is stored.
+        distilled: The set, the folder where it is stored, or its name (see `condense.load`).
         student: Name of the student network; None takes convnet, or six networks for graphs.
         protocol: Evaluation protocol; None takes the dataset's default, ``published`` the one of the paper
             that the set's settings come from.
@@ -135,7 +136,7 @@ def evaluate(
         undirected=undirected, classes=classes, augment=augment, eval_seeds=eval_seeds, teacher=teacher,
         targets=targets,
     )  # fmt: skip
-    made = load(distilled) if isinstance(distilled, str | Path) else distilled
+    made = catalogue.load(distilled) if isinstance(distilled, str | Path) else distilled
     paths = _paths(results="results" if results is None else results, data_dir=data_dir)
     machine = machine_named(device, budget)
     return frame.frame(reevaluate(made, cell, paths, machine, recorded=results is not None))

@@ -6,7 +6,7 @@ against them. Keys that they do not name are kept and hashed like all others, so
 some; `condense verify` names them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, NotRequired, TypedDict
 
 import torch
@@ -14,12 +14,15 @@ from jaxtyping import Int64
 from msgspec import Meta
 from torch import Tensor
 
+from condense.files import canonical
 from condense.schema import Name, Positive, ReadOnly, Text, Whole
 
 FORMAT = "condense-set"
 VERSION = 1
 UNLABELLED = "unlabelled"
 """The only class of a set whose images have none."""
+BY_CLASS = "-by-class"
+"""What follows the IPC in names of files and folders if the classes have other numbers of samples."""
 MAX_BYTES = 16 * 2**20
 """Largest `set.json` that is read, in bytes; real ones are far smaller."""
 
@@ -108,6 +111,18 @@ class SetContent(TypedDict):
     method: MethodPart
     seed: Whole
     tensors: NotRequired[list[TensorPart]]
+
+
+def settings(chain: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """Returns the version and fields of a method as text; with wrappers, after the name of each link."""
+    found = {}
+    for link in chain:
+        prefix = f"{link['name']}." if len(chain) > 1 else ""
+        config = link["config"]
+        assert isinstance(config, Mapping)
+        for field, value in {"version": link["version"], **dict(sorted(config.items()))}.items():
+            found[prefix + field] = value if isinstance(value, str) else canonical(value)
+    return found
 
 
 def list_tensors(tensors: Mapping[str, Tensor]) -> list[TensorPart]:

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from condense.protocols import REPLAY_V1, WHOLE_V1
-from condense.records.frame import DTYPES, frame, results, settings
+from condense.records.frame import DTYPES, frame, results
 from condense.records.record import Paper, Record, read_records
+from condense.store.manifest import settings
 
 Make = Callable[..., Record]
 
