@@ -22,7 +22,8 @@ def load(name: str | Path) -> DistilledSet:
 
     Args:
         name: The set's folder, or its name: ``fashion-mnist/mtt/ipc1`` (see `sets`). A set that is not at
-            hand is downloaded to the home folder if its catalogue has an address.
+            hand is downloaded to the home folder if its catalogue has an address. ``hf://user/name`` is a
+            repository of datasets on the Hugging Face hub, ``hf://user/name@revision`` a version of it.
 
     Returns:
         The set, on the CPU: a `torch.utils.data.Dataset`.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from condense.catalogue.download import download
 from condense.catalogue.form import SetEntry
+from condense.catalogue.hub import SCHEME, fetch
 from condense.catalogue.known import KnownSet, known_sets
 from condense.errors import Refused, Remedy
 from condense.store.folder import read_manifest
@@ -29,6 +30,8 @@ def locate(given: str | Path) -> Path:
         Refused: if a name is unknown or stands for several sets, or the files are not those that the
             catalogue names, or not to be had.
     """
+    if str(given).startswith(SCHEME):
+        return fetch(str(given))
     path = Path(given)
     if os.path.lexists(path) or path.is_absolute() or path.parts[:1] in ((), ("..",)):
         return path

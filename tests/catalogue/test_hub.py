@@ -8,8 +8,8 @@ import pytest
 
 from condense.errors import Refused
 from condense.store import examine, load
-from condense.store.hub import Address, fetch, push
-from tests.store.fake_hub import FakeHub, serving
+from condense.catalogue.hub import Address, fetch, push
+from tests.catalogue.fake_hub import FakeHub, serving
 
 pytest.importorskip("huggingface_hub")
 
