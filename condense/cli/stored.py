@@ -5,12 +5,21 @@ from typing import Annotated
 
 import typer
 
-from condense.cli.command import command
+from condense.cli.command import STORED, command
 from condense.cli.options import MACHINE, Options
+from condense.cli.output import AsJson, write_json
 from condense.cli.resolve import DATA
 
 
-@command(*DATA, "method", "ipc", "out", name="import")
+@command(
+    *(*DATA, "method", "ipc", "out"),
+    name="import",
+    group=STORED,
+    examples=(
+        "condense import res_DC_CIFAR10_ConvNet_10ipc.pt --from dc --method dc --dataset cifar10",
+        "condense import images_best.pt --from mtt --method mtt --dataset cifar100",
+    ),
+)
 def import_(
     options: Options,
     path: Annotated[Path, typer.Argument(help="The file, or the folder of pictures.")],
@@ -57,7 +66,11 @@ def import_(
     typer.echo(folder)
 
 
-@command(*DATA, "student", "protocol", "eval_seeds", *MACHINE)
+@command(
+    *(*DATA, "student", "protocol", "eval_seeds", *MACHINE),
+    group=STORED,
+    examples=("condense export sets/NAME", "condense export sets/NAME --to imagefolder --out pictures"),
+)
 def export(
     options: Options,
     path: Annotated[Path, typer.Argument(help="Folder of a stored set.")],
@@ -86,23 +99,35 @@ def export(
     typer.echo(place)
 
 
-@command()
-def show(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
+@command(group=STORED, examples=("condense show sets/NAME", "condense show sets/NAME --json"))
+def show(
+    path: Annotated[Path, typer.Argument(help="Folder of a stored set.")], as_json: AsJson = False
+) -> None:
     """Print the card of a stored set and where its pictures are."""
     from condense.store import load
 
-    typer.echo(load(path).card())
-    typer.echo(f"pictures: {path / 'gallery.png'}")
+    made, pictures = load(path), path / "gallery.png"
+    if as_json:
+        facts = {"path": str(path), "kind": made.kind, "hash": made.hash, "pictures": str(pictures)}
+        return write_json({**facts, "content": made.content, "provenance": made.provenance})
+    typer.echo(made.card())
+    return typer.echo(f"pictures: {pictures}")
 
 
-@command()
-def verify(path: Annotated[Path, typer.Argument(help="Folder of a stored set.")]) -> None:
+@command(group=STORED, examples=("condense verify sets/NAME", "condense verify sets/NAME --json"))
+def verify(
+    path: Annotated[Path, typer.Argument(help="Folder of a stored set.")], as_json: AsJson = False
+) -> None:
     """Recompute the hashes of a stored set, check all that its manifest states, and name what has no hash."""
     from condense.store import examine
 
     found = examine(path)
+    if as_json:
+        more = {"unchecked": list(found.unchecked), "unknown": list(found.unknown)}
+        return write_json({"path": str(path), "hash": found.hash, **more})
     typer.echo(f"{path}: {found.hash}")
     if found.unchecked:
         typer.echo(f"no hash covers {', '.join(found.unchecked)}: the set is of an older version")
     if found.unknown:
         typer.echo(f"unknown to this version, and covered by the hash: {', '.join(found.unknown)}")
+    return None

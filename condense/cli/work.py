@@ -6,12 +6,20 @@ from typing import Annotated
 import typer
 
 from condense.board.publish import kept, refresh
-from condense.cli.command import command
+from condense.cli.command import WORK, command
 from condense.cli.options import JUDGING, MACHINE, MAKING, Options
 from condense.cli.resolve import DATA, data_options, sentence
 
 
-@command(*MAKING, "clients", *JUDGING, *MACHINE)
+@command(
+    *(*MAKING, "clients", *JUDGING, *MACHINE),
+    group=WORK,
+    examples=(
+        "condense run",
+        "condense run --method dm+fyi --ipc 10 --dataset fashion-mnist",
+        "condense run --method dsa --ipc 10 --dataset cifar10 --protocol published --budget 9m",
+    ),
+)
 def run(
     options: Options,
     baselines: Annotated[
@@ -38,7 +46,14 @@ def run(
     typer.echo(table_for(board, first.dataset.name, first.protocol.name, first.student, first.space))
 
 
-@command(*MAKING, *MACHINE)
+@command(
+    *(*MAKING, *MACHINE),
+    group=WORK,
+    examples=(
+        "condense distill --method dm --ipc 10 --param iterations=2000",
+        "condense distill --method mirage --dataset nci1 --ipc 10 --out graphs",
+    ),
+)
 def distill(options: Options) -> None:
     """Distil a set and store it, without evaluation and record."""
     from condense.runner.run import distil_cell
@@ -47,7 +62,14 @@ def distill(options: Options) -> None:
         typer.echo(folder)
 
 
-@command(*DATA, "undirected", *JUDGING, "teacher", *MACHINE)
+@command(
+    *(*DATA, "undirected", *JUDGING, "teacher", *MACHINE),
+    group=WORK,
+    examples=(
+        "condense evaluate sets/NAME --student resnet18 --eval-seeds 3",
+        "condense evaluate --reference whole --dataset cifar10",
+    ),
+)
 def evaluate(
     options: Options,
     path: Annotated[Path | None, typer.Argument(help="Folder of a stored set.")] = None,
@@ -76,7 +98,14 @@ def evaluate(
     refresh(options.results)
 
 
-@command(*DATA, *MACHINE)
+@command(
+    *(*DATA, *MACHINE),
+    group=WORK,
+    examples=(
+        "condense teach --dataset svhn --network convnet-w32-bn --epochs 20 --pin",
+        "condense teach --dataset cifar10 --network resnet18-bn --out net.safetensors",
+    ),
+)
 def teach(
     options: Options,
     network: Annotated[str, typer.Option(help="Network that is trained.")] = "convnet-bn",
@@ -115,7 +144,11 @@ def teach(
         typer.echo(f"pinned: {pin_it(made)}")
 
 
-@command("data_dir", "out", "results", *MACHINE)
+@command(
+    *("data_dir", "out", "results", *MACHINE),
+    group=WORK,
+    examples=("condense bench benchmarks/quick.toml", "condense bench queue.toml --budget 8h"),
+)
 def bench(
     options: Options, queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables.")]
 ) -> None:
