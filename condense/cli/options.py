@@ -138,7 +138,12 @@ class Options:
         str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; the same command then goes on.")
     ] = None
     device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda, or auto: cuda if there is one, else cpu.")
+        str,
+        typer.Option(
+            "--device",
+            help="cpu, cuda, cuda:1, mps (Apple; what computes in float64 fails there), or auto: cuda if there "
+            "is one, else cpu.",
+        ),
     ] = "auto"
     data_dir: Annotated[
         Path | None,

@@ -7,7 +7,7 @@ import typer
 
 from condense.board.publish import kept, refresh
 from condense.cli.command import WORK, command
-from condense.cli.options import JUDGING, MACHINE, MAKING, Options
+from condense.cli.options import EVALUATION, JUDGING, MACHINE, MAKING, Options
 from condense.cli.resolve import DATA, data_options, sentence
 
 
@@ -26,21 +26,24 @@ def run(
         bool | None,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Also fill the random, herding and k-center rows (under soft labels, random+expert too); "
-            "default: only if no --method is given. Under a transfer protocol, random images and no "
-            "pretraining; default: yes.",
+            help="Also fill the rows of random subsets, herding and k-center (under soft labels, "
+            "random+expert too; under a transfer protocol, random images and no pretraining). Default: yes, "
+            "but not beside a baseline or a reference itself, and without what cannot be made.",
+            rich_help_panel=EVALUATION,
         ),
     ] = None,
 ) -> None:
     """Distil a set, store it, train students on it, record their results and refresh the board."""
     from condense.board.render import table_for
+    from condense.evaluation.evaluate import say
     from condense.runner.run import run_cell
 
-    with_baselines = True if baselines is None and options.method is None else baselines
     with kept(options.results):
         first, *_ = run_cell(
-            options.cell(), options.paths(), options.machine(), with_baselines=with_baselines
-        )
+            options.cell(), options.paths(), options.machine(),
+            with_baselines=baselines in (None, True), required=baselines is True,
+            announce=lambda line: say(f"{line}; --no-baselines leaves them out"),
+        )  # fmt: skip
     board = refresh(options.results)
     typer.echo()
     typer.echo(table_for(board, first.dataset.name, first.protocol.name, first.student, first.space))
