@@ -176,7 +176,11 @@ class _Lock:
     def __init__(self, path: Path) -> None:
         self._path, self._place = path, Path(os.path.realpath(path))
         self._file = self._place.with_name(f".{self._place.name}.lock")
-        self._lock: BaseFileLock = FileLock(self._file, on_acquired=self._require_named)
+        self._lock: BaseFileLock = (
+            SoftFileLock(self._file)
+            if issubclass(FileLock, SoftFileLock)  # where the system knows no locks at all
+            else FileLock(self._file, on_acquired=self._require_named)
+        )
         self._mine = False
         self._made: list[Path] = []
 

@@ -121,7 +121,7 @@ def _resident_peak() -> int:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    memory = psutil.Process().memory_info()
+    memory = psutil.Process().memory_info()  # type: ignore[no-untyped-call]
     return int(getattr(memory, "peak_wset", memory.rss))
 
 

@@ -79,6 +79,11 @@ def test_a_gpu_of_apple_is_taken_where_there_is_one_and_asked_for(monkeypatch: p
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     made: list[str] = []
-    monkeypatch.setattr(torch, "zeros", lambda *_, device: made.append(str(device)) or torch.ones(()))
+
+    def zeros(*_: object, device: torch.device) -> torch.Tensor:
+        made.append(str(device))
+        return torch.ones(())
+
+    monkeypatch.setattr(torch, "zeros", zeros)
     assert str(machine_named("mps").device) == "mps" and made == ["mps"]
     assert str(machine_named("auto").device) == "cpu"

@@ -141,8 +141,8 @@ class Options:
         str,
         typer.Option(
             "--device",
-            help="cpu, cuda, cuda:1, mps (Apple; what computes in float64 fails there), or auto: cuda if there "
-            "is one, else cpu.",
+            help="cpu, cuda, cuda:1, mps (Apple; what computes in float64 fails there), or auto: cuda if "
+            "there is one, else cpu.",
         ),
     ] = "auto"
     data_dir: Annotated[

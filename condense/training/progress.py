@@ -34,7 +34,7 @@ class Cost(NamedTuple):
     shorter: str
 
 
-class _Bar(tqdm):  # type: ignore[type-arg]
+class _Bar(tqdm):
     """A bar that writes the time that is left in words."""
 
     @property
