@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "board": BASE | {"records"},
     "federated": LEARNING | {"distillation", "records", "evaluation"},
     "runner": LEARNING | {"distillation", "records", "evaluation", "board", "federated"},
-    "cli": LEARNING | {"distillation", "records", "evaluation", "board", "federated", "runner"},
+    "cli": LEARNING | {"distillation", "records", "evaluation", "board", "federated", "runner", "__init__"},
     "plugin": LEARNING | {"distillation"},
     "__main__": {"errors", "termination", "cli"},
     "__init__": {"errors", "store", "runner"},

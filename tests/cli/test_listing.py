@@ -107,6 +107,7 @@ def test_a_listing_that_is_damaged_is_made_again(condense: Condense) -> None:
 
 def test_neither_a_kept_listing_nor_a_completion_imports_torch(condense: Condense) -> None:
     condense("list")
+    condense("list", "dm")
     script = (
         "import sys\n"
         "from condense.__main__ import main\n"
