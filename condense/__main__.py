@@ -48,7 +48,8 @@ def _run(given: dict[str, object]) -> int:
     try:
         # In standalone mode typer would print its usage with every refusal and swallow interrupts.
         with sigterm_as_budget():
-            return int(app(args=sys.argv[1:] or ["--help"], standalone_mode=False, obj=given) or 0)
+            arguments = sys.argv[1:] or ["--help"]
+            return int(app(args=arguments, prog_name="condense", standalone_mode=False, obj=given) or 0)
     except typer.Abort:
         return 130
 

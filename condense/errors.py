@@ -84,6 +84,11 @@ class Refused(Exception):
         return self.sentence()
 
 
+def install(extra: str) -> str:
+    """Returns how an extra is installed: condense is on no package index, so in a checkout of it."""
+    return f"pip install -e '.[{extra}]' in a checkout of condense"
+
+
 class Stopped(Exception):
     """The time budget ran out; what was done is kept, and the command line ends with exit code 3."""
 

@@ -14,13 +14,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import torch
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
-from torch import Tensor
 
 from condense.errors import Refused
+
+if TYPE_CHECKING:  # the command line looks names up in files without waiting for torch
+    import torch
 
 _SAID_AFTER = 0.5
 """Seconds after which a process that waits for another one says so."""
@@ -42,8 +43,10 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def hash_tensors(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
+def hash_tensors(tensors: Mapping[str, "torch.Tensor"], prefix: str = "") -> str:
     """Returns the SHA-256 of a text and each tensor's name, dtype, shape and bytes, in order of name."""
+    import torch
+
     total = hashlib.sha256(prefix.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -55,8 +58,10 @@ def hash_tensors(tensors: Mapping[str, Tensor], prefix: str = "") -> str:
     return total.hexdigest()
 
 
-def raw_bytes(tensor: Tensor) -> bytes:
+def raw_bytes(tensor: "torch.Tensor") -> bytes:
     """Returns the memory of a contiguous CPU tensor of any dtype."""
+    import torch
+
     return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
@@ -171,7 +176,11 @@ class _Lock:
     def __init__(self, path: Path) -> None:
         self._path, self._place = path, Path(os.path.realpath(path))
         self._file = self._place.with_name(f".{self._place.name}.lock")
-        self._lock: BaseFileLock = FileLock(self._file, on_acquired=self._require_named)
+        self._lock: BaseFileLock = (
+            SoftFileLock(self._file)
+            if issubclass(FileLock, SoftFileLock)  # where the system knows no locks at all
+            else FileLock(self._file, on_acquired=self._require_named)
+        )
         self._mine = False
         self._made: list[Path] = []
 

@@ -2,7 +2,6 @@
 
 import ctypes
 import platform
-import resource
 import sys
 import time
 from contextlib import suppress
@@ -11,6 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import psutil
 import torch
 
 from condense.errors import Refused, Stopped
@@ -18,6 +18,20 @@ from condense.termination import sigterm_arrived
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 """``M_TRIM_THRESHOLD``, ``M_TOP_PAD`` and ``M_MMAP_THRESHOLD`` of ``malloc.h``."""
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in words: ``45 s``, ``12 min``, ``1 h 23 min``, ``2 d 3 h``."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 class Budget:
@@ -76,7 +90,8 @@ class PeakMemory:
     """Measures the peak memory from now on: memory allocated on a GPU, or resident memory of the process.
 
     On Linux the peak of the process is reset first, so that earlier work in the same process does not count.
-    On other systems the peak is that since the start of the process.
+    On Windows the peak is that since the start of the process. On other systems, macOS among them, it is the
+    largest memory at the times at which it was asked for, about once a second.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -96,17 +111,18 @@ class PeakMemory:
         """Returns the peak so far, in bytes."""
         if self._device.type == "cuda":
             return max(self._floor, torch.cuda.max_memory_allocated(self._device))
-        return max(self._floor, _resident_peak())
+        self._floor = max(self._floor, _resident_peak())
+        return self._floor
 
 
 def _resident_peak() -> int:
-    """Returns the peak of the process's resident memory, in bytes."""
+    """Returns the peak of the process's resident memory in bytes, or what it is now where none is known."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    memory = psutil.Process().memory_info()  # type: ignore[no-untyped-call]
+    return int(getattr(memory, "peak_wset", memory.rss))
 
 
 @cache

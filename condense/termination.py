@@ -5,6 +5,7 @@ condense stay as they are.
 """
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,11 +31,15 @@ def sigterm_arrived() -> bool:
 
 @contextmanager
 def sigterm_as_budget() -> Iterator[None]:
-    """Treats SIGTERM like a spent budget inside the context, which only the main thread may enter.
+    """Treats SIGTERM like a spent budget inside the context; only in the main thread, others change nothing.
 
     A loop that writes checkpoints writes one and stops; all other work, waiting included, ends at once with
     `Terminated`. A second SIGTERM ends the process as it does by default.
     """
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may install a handler
+        yield
+        return
 
     def arrive(*_: object) -> None:
         _Sigterm.arrived = True

@@ -111,6 +111,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that loops and budgets go by in the test."""
     own = Clock()
     monkeypatch.setattr("condense.training.loop.time", own)
+    monkeypatch.setattr("condense.training.progress.time", own)
     monkeypatch.setattr("condense.resources.time", own)
     return own
 

@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "board": BASE | {"store", "catalogue", "records"},
     "federated": LEARNING | {"distillation", "records", "evaluation"},
     "runner": LEARNING | {"catalogue", "distillation", "records", "evaluation", "board", "federated"},
-    "cli": LEARNING | {"catalogue", "distillation", "records", "evaluation", "board", "federated", "runner"},
+    "cli": LEARNING
+    | {"catalogue", "distillation", "records", "evaluation", "board", "federated", "runner", "__init__"},
     "plugin": LEARNING | {"distillation"},
     "__main__": {"errors", "termination", "cli"},
     "__init__": {"errors", "store", "catalogue", "runner"},

@@ -1,28 +1,48 @@
-"""The known sets as lines and as JSON."""
+"""The command that lists what has a name."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated
 
-from condense.board.catalogue import score_text
-from condense.board.format import bytes_text
-from condense.catalogue import KnownSet
-from condense.catalogue.form import entry_values
+import typer
 
+from condense.cli.command import RESULTS, command
+from condense.cli.layout import page
+from condense.cli.names import completing, described, overview
+from condense.cli.output import AsJson, write_json
 
-def as_lines(found: Sequence[tuple[str, KnownSet]]) -> list[str]:
-    """Returns a line for each set (name, IPC, score, bytes, place), and one that counts them."""
-    rows = [
-        (name, f"ipc {one.entry.ipc}", score_text(one.entry), bytes_text([one.entry.bytes]), one.where or "-")
-        for name, one in found
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-    count = f"{len(found)} set{'' if len(found) == 1 else 's'}"
-    missing = sum(one.where is None for _, one in found)
-    told = f"{count}, {missing} of them known by hash alone (-)" if missing else count
-    return [*(line.rstrip() for line in lines), told]
+KINDS = ("method", "wrapper", "federated", "dataset", "network", "protocol")
 
 
-def as_values(found: Sequence[tuple[str, KnownSet]]) -> list[dict[str, Any]]:
-    """Returns the entries as plain JSON values, with the shortest name that stands for each and its place."""
-    return [{**entry_values(one.entry), "shortest": name, "where": one.where} for name, one in found]
+@command(
+    name="list",
+    group=RESULTS,
+    examples=("condense list", "condense list dm+fyi", "condense list cifar10 --json"),
+)
+def list_(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="What to describe: a method, also with wrappers (dm+fyi), a federated algorithm, a "
+            "dataset, a network or a protocol.",
+            autocompletion=completing(*KINDS),
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the methods, datasets, networks and protocols, or tell all that is known of one."""
+    if name is not None:
+        found = described(name)
+        if as_json:
+            return write_json(found)
+        return typer.echo("\n\n\n".join(page(one) for one in found))
+    every = overview()
+    if as_json:
+        return write_json(every)
+    for one in every:
+        federated, of_graphs = (
+            one["kind"] == "federated",
+            one["data"] == "graphs" and one["kind"] != "protocol",
+        )
+        word = "method" if federated else one["kind"]
+        suffix = " (federated)" if federated else " (graphs)" if of_graphs else ""
+        told = f": {one['description']}" if word in ("method", "wrapper") else ""
+        typer.echo(f"{word:9} {one['name']}{suffix}{told}")

@@ -4,10 +4,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from condense.cli.names import completing
 from condense.cli.resolve import DATA, params_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ MAKING = (
 JUDGING = ("protocol", "targets", "student", "eval_seeds", "results")
 MACHINE = ("budget", "device")
 
+SET, EVALUATION, PLACES = "Distilled set", "Evaluation", "Machine and folders"
+"""Groups of options in the help; the group of the data is called ``Data``."""
+GROUPS = {name: SET for name in (*MAKING, "clients")}
+GROUPS |= dict.fromkeys((*DATA, "undirected"), "Data")
+GROUPS |= dict.fromkeys(JUDGING, EVALUATION)
+GROUPS |= dict.fromkeys((*MACHINE, "out", "results"), PLACES)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -28,7 +36,10 @@ class Options:
 
     method: Annotated[
         str | None,
-        typer.Option(help="Method to distil with (see condense list): dm, dm+fyi, mirage...; default dm."),
+        typer.Option(
+            help="Method to distil with (see condense list): dm, dm+fyi, mirage...; default dm.",
+            autocompletion=completing("method", "wrapper", "federated"),
+        ),
     ] = None
     ipc: Annotated[int | None, typer.Option(help="Images, or graphs, per class; default 1.")] = None
     fraction: Annotated[
@@ -51,11 +62,16 @@ class Options:
             "--dataset",
             help="A name (see condense list), a .npz file, or a folder of images or graphs; the default is "
             "that of the stored set, else digits, or mutag for a method that distils graphs.",
+            autocompletion=completing("dataset"),
         ),
     ] = None
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", help="Evaluation protocol; `published` is the one that the paper used."),
+        typer.Option(
+            "--protocol",
+            help="Evaluation protocol; `published` is the one that the paper used.",
+            autocompletion=completing("protocol"),
+        ),
     ] = None
     targets: Annotated[
         str | None,
@@ -66,7 +82,10 @@ class Options:
     ] = None
     student: Annotated[
         str | None,
-        typer.Option(help="Network that is trained on the set; default convnet, or six networks for graphs."),
+        typer.Option(
+            help="Network that is trained on the set; default convnet, or six networks for graphs.",
+            autocompletion=completing("network"),
+        ),
     ] = None
     clients: Annotated[
         str | None,
@@ -104,7 +123,10 @@ class Options:
     ] = None
     param: Annotated[
         list[str] | None,
-        typer.Option(help="A field of the method, key=value; of a wrapper, fyi.key=value; repeatable."),
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A field of the method; of a wrapper, fyi.key=value; repeatable (see condense list METHOD).",
+        ),
     ] = None
     teacher: Annotated[
         Path | None,
@@ -116,7 +138,12 @@ class Options:
         str | None, typer.Option("--budget", help="Stop after 90s, 9m or 2h; the same command then goes on.")
     ] = None
     device: Annotated[
-        str, typer.Option("--device", help="cpu, cuda, or auto: cuda if there is one, else cpu.")
+        str,
+        typer.Option(
+            "--device",
+            help="cpu, cuda, cuda:1, mps (Apple; what computes in float64 fails there), or auto: cuda if "
+            "there is one, else cpu.",
+        ),
     ] = "auto"
     data_dir: Annotated[
         Path | None,
@@ -176,10 +203,19 @@ def with_options(function: Callable[..., None], names: tuple[str, ...]) -> Calla
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = [one.replace(kind=keyword) for one in inspect.signature(function).parameters.values()][1:]
     own += [
-        inspect.Parameter(field.name, keyword, default=field.default, annotation=field.type)
+        inspect.Parameter(
+            field.name, keyword, default=field.default, annotation=_grouped(field.name, field.type)
+        )
         for field in fields(Options)
         if field.name in names
     ]
     called.__name__, called.__doc__, called.__annotations__ = function.__name__, function.__doc__, {}
     called.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
     return called
+
+
+def _grouped(name: str, hint: object) -> object:
+    """Returns the type of an option, with the group under which the help shows it."""
+    kind, option = get_args(hint)
+    option.rich_help_panel = GROUPS[name]
+    return Annotated[kind, option]

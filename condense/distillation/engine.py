@@ -19,6 +19,14 @@ from condense.store import DistilledSet
 from condense.training.checkpoint import Checkpoints
 from condense.training.validation import parted
 
+REPEATED = (
+    "iterations", "matches", "outer_steps", "inner_epochs", "experts", "teacher_epochs", "rounds", "networks",
+    "epochs",
+)  # fmt: skip
+"""Names of fields that count what a method repeats: the first two that it has are named as savings."""
+NARROW = "convnet-w32"
+"""The narrowest of the usual networks."""
+
 
 def distill(
     method: Method[DatasetT, SamplesT, RunT, SetT],
@@ -88,6 +96,7 @@ def run_settings(
         protocol=recipe.protocol if recipe else None,
         network=cast(str | None, method.settings().get("network")),
         remedy=method.remedy,
+        shorter=_shorter(method),
         spec=dataset.spec,
         train_hash=dataset.train.hash,
         ipc=ipc,
@@ -97,6 +106,16 @@ def run_settings(
         teachers=teachers,
         given=given,
     )
+
+
+def _shorter(method: Method) -> str:
+    """Says which settings make a run shorter: fewer of what it repeats, and a narrower network."""
+    config = method.links()[0].config()
+    found = [f"fewer {name}" for name in REPEATED if isinstance(config.get(name), int)][:2]
+    if NARROW not in str(config.get("network", NARROW)):
+        found.append(f"a narrower network (network={NARROW})")
+    verb = "makes" if len(found) == 1 and found[0].startswith("a ") else "make"
+    return f"{' or '.join(found)} {verb} it shorter" if found else ""
 
 
 def choose(

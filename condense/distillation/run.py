@@ -19,6 +19,7 @@ from condense.protocol import Protocol as Evaluation
 from condense.resources import Machine, device_name, versions
 from condense.store.manifest import FORMAT, VERSION, ChainLinkPart
 from condense.training.loop import Loop, State
+from condense.training.progress import Cost
 
 COUNTS = "counts"
 """The name under which `RunSettings.given` holds the samples of each class, if they are not `ipc` of each."""
@@ -89,6 +90,7 @@ class RunSettings(Generic[Spec]):
         machine: The device to compute on and the time limit.
         cache: Folder for checkpoints and for what is shared between runs.
         teachers: Files of teachers by the teachers' hashes.
+        shorter: What makes the run shorter: see `condense.training.progress.Cost`.
     """
 
     title: str
@@ -105,6 +107,7 @@ class RunSettings(Generic[Spec]):
     cache: Path
     teachers: Mapping[str, Path]
     given: Mapping[str, object] = field(default_factory=dict)
+    shorter: str = ""
 
     @property
     def key(self) -> str:
@@ -144,9 +147,10 @@ class Run(Generic[Spec]):
         self.device, self._budget = settings.machine.device, settings.machine.budget
         self.rng = torch.Generator().manual_seed(settings.seed)
         self._settings = settings
+        title = f"{settings.title} on {settings.spec.name}"
         self._loop = Loop(
             settings.folder, self.rng, device=self.device, budget=self._budget,
-            title=f"{settings.title} on {settings.spec.name}", remedy=settings.remedy,
+            title=title, remedy=settings.remedy, cost=Cost(title, settings.shorter),
         )  # fmt: skip
 
     def steps(

@@ -31,10 +31,11 @@ from condense.records.record import (
     TargetUsed,
     read_record,
 )
-from condense.resources import Machine, device_name, versions
+from condense.resources import Machine, device_name, duration, versions
 from condense.store import DistilledSet
 from condense.store.foreign import IMPORTED
 from condense.teachers import Teacher
+from condense.training.progress import LONG
 
 
 def evaluate_set(
@@ -209,6 +210,8 @@ def _entered(
                 record = grown(record, results)
                 if mine and not record.has(seed):
                     record = _with_student(record, seed, trial, results, machine.device)
+                    if seed == missing[0]:
+                        _tell_rest(record, seed, len(missing) - 1)
         if results is not None and (others := [seed for seed in missing if not record.has(seed)]):
             what = f"trains {record.student} {others[0]} for {record.path(results)}"
             with locked(_claim(record, others[0], results), what=what, budget=machine.budget):
@@ -216,6 +219,14 @@ def _entered(
     if results is not None:
         tidy_record(record, results, machine.device)
     return record
+
+
+def _tell_rest(record: Record, seed: int, others: int) -> None:
+    """Says what the other students of a record will take, if that is long, by the time of the first one."""
+    seconds = others * next(entry.seconds for entry in record.entries if entry.seed == seed)
+    if seconds > LONG:
+        networks = "network" if others == 1 else f"{others} networks"
+        say(f"about {duration(seconds)} for the other {networks}; fewer eval_seeds make it shorter")
 
 
 def _claim(record: Record, seed: int, results: Path) -> Path:

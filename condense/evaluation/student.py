@@ -29,6 +29,7 @@ from condense.resources import Budget, keep_freed_memory
 from condense.store.targets import Hard, Target
 from condense.training.average import MovingAverage
 from condense.training.loop import Loop, State
+from condense.training.progress import Cost
 from condense.training.step import accuracy, cutmix, mixup, train_step
 
 ImageBatch = tuple[Float[Tensor, "b c h w"], Target]
@@ -176,6 +177,10 @@ class Student(ABC, Generic[N]):
         loop = Loop(
             folder, rng, device=self.device, budget=self.budget, title=who,
             remedy=f"a student that diverges has no result: {who} under {self.protocol.name}",
+            cost=Cost(
+                f"each {self.network} under {self.protocol.name}",
+                "a smaller student or fewer eval_seeds make it shorter",
+            ),
         )  # fmt: skip
         keep_freed_memory()
         self.check()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from condense.errors import Refused
+from condense.errors import Refused, install
 from condense.federated.algorithms import Algorithm
 from condense.federated.participant import Participant
 from condense.federated.plan import Plan
@@ -31,7 +31,7 @@ SILENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """What the environment holds before Flower and Ray are imported, unless it says otherwise."""
-INSTALL = "pip install 'condense-bench[federated]'"
+INSTALL = install("federated")
 PULL_SECONDS = 0.05
 """Seconds between two looks for answers."""
 TEST_TRIES = 3

@@ -22,6 +22,7 @@ from condense.records.record import ClientScore
 from condense.resources import Machine
 from condense.store import ImageSet
 from condense.training.loop import Loop
+from condense.training.progress import Cost
 
 
 def local_images(made: ImageSet, federation: Federation, number: int) -> Labelled:
@@ -76,9 +77,14 @@ class FederatedTrial:
                 local = local_images(made, self.federation, number)
                 Participant.write(place, client.train, client.test, local)
                 (place / "written").touch()
+        title = f"{self.chain.title} on {spec.name}"
         loop = Loop(
             folder, torch.Generator(), device=self.machine.device, budget=self.machine.budget,
-            title=f"{self.chain.title} on {spec.name} seed {seed}", remedy=self.chain.algorithm.remedy,
+            title=f"{title} seed {seed}", remedy=self.chain.algorithm.remedy,
+            cost=Cost(
+                f"the rounds of each seed of {title}",
+                "a smaller student, fewer eval_seeds or federated-short-v1 make it shorter",
+            ),
         )  # fmt: skip
         plan = Plan(
             protocol=self.protocol, network=self.student, spec=spec, names=tuple(one.name for one in clients),

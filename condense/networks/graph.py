@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from condense.data.graphs.batch import GraphBatch, batch_of
 from condense.data.graphs.spec import Graphs
-from condense.errors import Refused, unknown
+from condense.errors import Refused, install, unknown
 
 GRAPH_CHUNK = 65_536
 """Nodes and messages per chunk of graphs; messages of 64 values then take about 16 MiB."""
@@ -48,9 +48,7 @@ def geometric() -> Any:
             warnings.simplefilter("ignore")  # it scripts modules, which torch deprecates
             return import_module("torch_geometric.nn")
     except ImportError as error:
-        raise Refused(
-            f"graph networks need torch_geometric ({error}): install condense-bench[graph]"
-        ) from error
+        raise Refused(f"graph networks need torch_geometric ({error}): {install('graph')}") from error
 
 
 def _gin(width: int, hidden: int) -> nn.Module:

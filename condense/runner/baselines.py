@@ -24,7 +24,7 @@ from condense.records.equal_bytes import (
     samples_seen,
 )
 from condense.records.record import BASELINES, NO_DISTILLATION, NO_PRETRAINING, TAUGHT, Record
-from condense.resources import Machine, device_name
+from condense.resources import Machine, device_name, duration
 from condense.runner.cell import CellSpec
 from condense.runner.job import Job, resolve
 from condense.teachers import TRAINED
@@ -129,20 +129,47 @@ def _no_distillation(cell: CellSpec, network: str | None) -> CellSpec:
     return replace(cell, method=NO_DISTILLATION, protocol=LABEL_V1.name, params=own | params, teacher=None)
 
 
-def beside(job: Job) -> list[Job]:
-    """Resolves the baselines of a job; refuses, before any work, one that cannot work."""
+def stands_alone(cell: CellSpec) -> bool:
+    """Returns whether a cell is a baseline or a reference itself, beside which nothing has to stand."""
+    return cell.reference or cell.method.partition("+")[0] in (*BASELINES, TAUGHT)
+
+
+def beside(job: Job, required: bool = True) -> list[Job]:
+    """Resolves the baselines of a job.
+
+    Args:
+        job: The job.
+        required: Whether one that cannot work is refused; it is left out with a line otherwise.
+
+    Raises:
+        Refused: before any work, if one that is required cannot work.
+    """
+    try:
+        rows, targets = _beside(job)
+    except Refused as error:
+        if required:
+            raise
+        say(f"left out beside {job.cell.title}: all baselines, as {error.reason}")
+        return []
+    found = []
+    for row in rows:
+        try:
+            found.append(resolve(row, job.paths, dataset=job.dataset, targets=targets))
+        except Refused as error:
+            if required:
+                raise error.with_remedies(*([] if job.transfers else [LEFT_OUT])) from error
+            say(f"left out beside {job.cell.title}: {row.method}, as {error.reason}")
+    return found
+
+
+def _beside(job: Job) -> tuple[list[CellSpec], Any]:
+    """Returns the cells of a job's baselines, and the data that their students are trained on afterwards."""
     if job.transfers:
-        targets = tuple(dict.fromkeys(setup.target for setup in job.setups))
-        rows = without_distillation(job)
-        return [resolve(row, job.paths, dataset=job.dataset, targets=targets) for row in rows]
+        return without_distillation(job), tuple(dict.fromkeys(setup.target for setup in job.setups))
     inner = job.method.links()[0].config().get("teacher") if job.method else None
     usual = job.method.judged_by if job.method else None
     cell = replace(job.cell, protocol=job.cell.protocol or usual)
-    rows = baselines(cell, None if inner is None else str(inner), _expert(replace(job, cell=cell)))
-    try:
-        return [resolve(row, job.paths, dataset=job.dataset) for row in rows]
-    except Refused as error:
-        raise error.with_remedies(LEFT_OUT) from error
+    return baselines(cell, None if inner is None else str(inner), _expert(replace(job, cell=cell))), ()
 
 
 def _expert(job: Job) -> str | None:
@@ -200,7 +227,7 @@ def draws_of(job: Job, count: int, machine: Machine) -> Job | None:
         if seconds > LONGEST:
             say(
                 f"{job.cell.title}: left out, as one {setup.student} on {count} {job.dataset.spec.kind} "
-                f"would take about {seconds / 3600:.1f} hours here"
+                f"would take about {duration(seconds)} here"
             )
             return None
     draws = 1 if count > ONE_STUDENT_ABOVE else min(DRAWS, job.draws)

@@ -153,7 +153,8 @@ def machine_named(device: str, budget: str | None = None) -> Machine:
     """Finds the device and reads the time limit that a user names.
 
     Args:
-        device: ``cpu``, ``cuda``, ``cuda:1``..., or ``auto``: a GPU if there is one.
+        device: ``cpu``, ``cuda``, ``cuda:1``..., ``mps`` (GPUs of Apple, which have no float64: what needs it
+            fails there), or ``auto``: ``cuda`` if there is one, else ``cpu``.
         budget: A time such as ``90s``, ``9m`` or ``2h``; None for no limit.
 
     Raises:
@@ -162,6 +163,8 @@ def machine_named(device: str, budget: str | None = None) -> Machine:
     name = device
     if device == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise Refused("this torch finds no GPU of Apple; write cpu or auto", setting="device", value=name)
     try:
         found = torch.device(name)
         torch.zeros((), device=found).item()

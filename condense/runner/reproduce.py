@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 
 from scipy import special
 
+from condense.catalogue import known_sets, locate
 from condense.distillation.registry import registered
 from condense.errors import Refused, Remedy, unknown
 from condense.evaluation.evaluate import evaluate_reference, evaluate_set, record_of, say, tell_notes
@@ -150,7 +151,7 @@ def find_row(
     records = read_records(results) if results.is_dir() else []
     named = [record for record in records if row in (_short(record), record.path(Path()).stem)]
     if not named:
-        raise unknown("row", row, sorted({_short(record) for record in records}), setting="row")
+        raise unknown("row", row, sorted({_short(record) for record in records}))
     fits = [
         record
         for record in named
@@ -167,7 +168,7 @@ def find_row(
     if len(rows) != 1:
         told = ", ".join(sorted({f"{r.path(Path()).stem}" for r, *_ in rows or [named]})[:8])
         many = f"{len(rows)} rows have this name" if rows else "no such protocol or student in this row"
-        raise Refused(f"{many}: {told}", setting="row", value=row)
+        raise Refused(f"{row}: {many}: {told}")
     return rows[0][0], rows[0]
 
 
@@ -179,7 +180,7 @@ def reproduce(
     *,
     full: bool = False,
     students: int | None = None,
-    teacher: str | None = None,
+    teacher: str | Path | None = None,
 ) -> Reproduced:
     """Trains new students for a row, and compares what they reach with what is recorded.
 
@@ -272,6 +273,9 @@ def _at_hand(record: Record, paths: Paths) -> DistilledSet:
             content, provenance = read_manifest(place)
             if content["key"] == record.key and provenance["hash"] == record.set.hash:
                 return load(place)
+    for known in known_sets():
+        if known.entry.hash == record.set.hash and known.where is not None:
+            return load(locate(known.entry.full))
     raise Refused(
         f"the set {record.set.hash[:16]} of {record.title} is neither in {paths.results / 'sets'} nor in "
         f"{paths.out}",
@@ -279,7 +283,7 @@ def _at_hand(record: Record, paths: Paths) -> DistilledSet:
     )
 
 
-def _cell(record: Record, teacher: str | None) -> CellSpec:
+def _cell(record: Record, teacher: str | Path | None) -> CellSpec:
     """Returns the cell that fills a record."""
     name, classes = record.dataset.name, record.set and record.set.counts.per_class
     found = re.fullmatch(

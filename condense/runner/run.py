@@ -4,7 +4,7 @@ Each unit of work (distil one set, train one student) is a pure function of valu
 writes one result under a name made of those values, and may be repeated without harm.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +26,7 @@ from condense.evaluation.kinds import kind_of
 from condense.files import home, tidy
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
-from condense.runner.baselines import beside, draws_of, of_equal_bytes
+from condense.runner.baselines import beside, draws_of, of_equal_bytes, stands_alone
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.federation import run_federation
 from condense.runner.job import Job, resolve
@@ -41,6 +41,8 @@ def run_cell(
     machine: Machine,
     *,
     with_baselines: bool | None = None,
+    required: bool = True,
+    announce: Callable[[str], None] = say,
     told: set[str] | None = None,
 ) -> list[Record]:
     """Distils and stores the sets of a cell, trains their students and records the results.
@@ -53,6 +55,9 @@ def run_cell(
         machine: The device, and the time limit.
         with_baselines: Whether the baselines that stand beside the cell are filled too; None does so only for
             students that are trained on other data after a set.
+        required: Whether a baseline that cannot work refuses the cell; if not, it is left out with a line,
+            and a baseline or a reference itself has none beside it.
+        announce: Is told, ahead of the work, which baselines will be added.
         told: Notes on the data of earlier cells, which are not printed again: see `tell_notes`.
 
     Returns:
@@ -65,15 +70,37 @@ def run_cell(
     if cell.federated:
         return [run_federation(cell, paths, machine, told)]
     job = resolve(cell, paths)
-    rows = beside(job) if with_baselines or (with_baselines is None and job.transfers) else []
+    wanted = job.transfers if with_baselines is None else with_baselines
+    wanted = wanted and (required or job.transfers or not stands_alone(job.cell))
+    rows = beside(job, required) if wanted else []
     for data in (job.dataset, *(setup.target for setup in job.setups if setup.target is not None)):
         tell_notes(data, told)
+    if added := _missing(rows):
+        announce(f"baselines that are added beside {job.cell.title}: {added}")
     records = run_job(job, machine)
     for row in rows:
         run_job(row, machine)
-    for row in of_equal_bytes(job, records) if with_baselines and not job.transfers else []:
+    for row in of_equal_bytes(job, records) if wanted and not job.transfers else []:
         run_equal_bytes(row, machine)
     return records
+
+
+def _missing(rows: Sequence[Job]) -> str:
+    """Returns the baselines of which students are still to be trained, each with their number, as text."""
+    found = []
+    for row in rows:
+        if row.method is None:
+            found.append(row.cell.method)
+            continue
+        stored = [
+            (stored_record(blank, row.results), row.eval_seeds(seed))
+            for seed in row.seeds
+            for blank in blank_records(row, seed)
+        ]
+        students = [one for record, seeds in stored for one in seeds if record is None or not record.has(one)]
+        if students:
+            found.append(f"{row.cell.method} ({len(students)} trained networks)")
+    return ", ".join(found)
 
 
 def run_equal_bytes(job: Job, machine: Machine) -> None:

@@ -148,7 +148,7 @@ _CARD = """\
 # {title}
 
 {text.samples} that stand for the training set of {name}: {text.student} trained on them alone should do
-well on the real {text.test}. {how} condense (`pip install condense-bench`).
+well on the real {text.test}. {how} condense (`pip install -e .` in a checkout of it).
 
 ![{text.pictures}](gallery.png)
 {text.pictures_note}

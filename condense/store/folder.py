@@ -251,8 +251,11 @@ def _exchange(new: Path, path: Path, aside: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Waits until the folder's entries are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Waits until the folder's entries are on the disk, on systems on which a folder can be opened."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
     try:
         os.fsync(handle)
     finally:

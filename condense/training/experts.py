@@ -19,7 +19,7 @@ from torch import Tensor
 from condense.data import Images, ImageSpec
 from condense.errors import Damaged, Refused
 from condense.files import digest, locked, locked_if_free, tidy
-from condense.resources import Budget, PeakMemory
+from condense.resources import Budget, PeakMemory, duration
 from condense.training.expert_files import (
     Expert,
     Rows,
@@ -184,7 +184,7 @@ class _Job:
                 "CONDENSE_HOME to a roomier folder, or ask for fewer"
             )
         # The first step is slower than those after it.
-        time = _duration(sum(times[1:]) / 2 * self.steps * epochs)
+        time = duration(sum(times[1:]) / 2 * self.steps * epochs)
         say(f"{what} about {time}, and {_mebibytes(need)} in {self.folder}")
         return _at_once(self.device, memory.peak() - idle)
 
@@ -288,9 +288,3 @@ def _epochs(there: Expert | None) -> int:
 
 def _mebibytes(count: int) -> str:
     return f"{count / 2**20:.0f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

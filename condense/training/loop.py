@@ -6,7 +6,6 @@ contains everything that the loop body depends on: the state that the caller nam
 the end states of finished phases.
 """
 
-import json
 import math
 import os
 import sys
@@ -16,18 +15,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from condense.errors import Damaged, Refused
 from condense.resources import Budget, PeakMemory
 from condense.termination import asking
 from condense.training.checkpoint import Checkpoints, Tree
+from condense.training.progress import Cost, Progress
 
 State = dict[str, object]
 """The objects that a loop body changes, by name: tensors, numbers, or objects with ``state_dict``."""
-
-_EVENT_SECONDS = 1.0
-_LINE_SECONDS = 10.0
 
 
 def checkpoint_seconds() -> float:
@@ -101,6 +97,7 @@ class Loop:
         remedy: What the user can do when the loss is not finite.
         every_seconds: Least time between two checkpoints; None for `checkpoint_seconds`. It is at least
             twenty times the time that it takes to write a checkpoint.
+        cost: What is said ahead of a long computation; None says nothing.
     """
 
     def __init__(
@@ -113,12 +110,14 @@ class Loop:
         title: str,
         remedy: str,
         every_seconds: float | None = None,
+        cost: Cost | None = None,
     ) -> None:
         self.rng, self.title, self.remedy = rng, title, remedy
         self._events = None if folder is None else folder / "events.jsonl"
         self._checkpoints = None if folder is None else Checkpoints(folder)
         self._budget = budget
         self._memory = PeakMemory(device)
+        self._device, self._cost = device, cost
         self._every = checkpoint_seconds() if every_seconds is None else every_seconds
         self._finished: dict[str, object] = {}
         self._current: tuple[str, dict[str | int, Tree]] | None = None
@@ -178,13 +177,14 @@ class Loop:
             self._current = None
         written, cost = time.monotonic(), 0.0
         self._good_step = start
-        progress = _Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)
+        progress = Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)
         try:
             with asking():
                 for step in range(start, n):
                     self._step = step
                     yield step
                     now = time.monotonic()
+                    progress.estimate(step + 1, now, self._cost, self._device)
                     if progress.due(now):
                         self._check_finite(phase)
                         progress.show(step + 1, self._numbers(), self.seconds, self._memory.peak())
@@ -294,51 +294,3 @@ class Loop:
         if (step := int(self._bad)) >= 0:
             good = f"the last good state is that of step {self._good_step}"
             raise Refused(f"the loss is not finite at step {step} of phase {phase}; {good}; {self.remedy}")
-
-
-class _Progress:
-    """Shows a bar on a terminal, or else a line every ten seconds; writes events as JSON, one per second."""
-
-    def __init__(self, title: str, start: int, n: int, events: Path | None, seconds: float) -> None:
-        self.title, self.n = title, n
-        self._events = events
-        self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=n, initial=start, desc=title, disable=not self._terminal, leave=False)
-        self._start = (start, time.monotonic())
-        self._event_at = self._line_at = time.monotonic()
-        self._shown = start
-        if start:
-            self._note({"event": "resumed", "phase": title, "step": start, "seconds": round(seconds, 3)})
-
-    def due(self, now: float) -> bool:
-        """Returns whether a second has passed since the last report."""
-        return now - self._event_at >= _EVENT_SECONDS
-
-    def show(self, step: int, values: dict[str, float], seconds: float, peak: int) -> None:
-        """Reports that ``step`` steps are done, unless this was reported before."""
-        if step == self._shown:
-            return
-        self._shown = step
-        now = self._event_at = time.monotonic()
-        rate = (step - self._start[0]) / max(now - self._start[1], 1e-9)
-        event = {"event": "step", "phase": self.title, "step": step, "of": self.n, "rate": round(rate, 4)}
-        self._note(event | values | {"seconds": round(seconds, 3), "peak_bytes": peak})
-        if self._terminal:
-            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
-            self._bar.update(step - self._bar.n)
-        elif now - self._line_at >= _LINE_SECONDS or step == self.n:
-            self._line_at = now
-            left = (self.n - step) / rate if rate > 0 else 0.0
-            told = "".join(f", {name} {value:.4g}" for name, value in values.items())
-            print(f"{self.title}: {step}/{self.n}{told}, {rate:.3g}/s, {left:.0f} s left", file=sys.stderr)
-
-    def _note(self, event: dict[str, object]) -> None:
-        if self._events is None:
-            return
-        self._events.parent.mkdir(parents=True, exist_ok=True)
-        with self._events.open("a") as file:
-            file.write(json.dumps(event) + "\n")
-
-    def close(self) -> None:
-        """Removes the bar from the terminal."""
-        self._bar.close()

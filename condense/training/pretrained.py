@@ -25,6 +25,7 @@ from condense.files import canonical, digest, hash_tensors, locked, locked_if_fr
 from condense.resources import Budget
 from condense.training.checkpoint import Checkpoints
 from condense.training.loop import Loop, State
+from condense.training.progress import Cost
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 SamplesT = TypeVar("SamplesT")
@@ -156,7 +157,8 @@ def _trained(job: TrainingJob[NetworkT], folder: Path, budget: Budget, remedy: s
     """Trains a network and stores it; arguments as for `pretrained`."""
     network, positions, batch = job.network, job.positions, job.batch
     device = next(network.parameters()).device
-    loop = Loop(folder, job.rng, device=device, budget=budget, title=job.title, remedy=remedy)
+    cost = Cost(job.title, "fewer epochs or a smaller network make it shorter")
+    loop = Loop(folder, job.rng, device=device, budget=budget, title=job.title, remedy=remedy, cost=cost)
     order = positions[torch.randperm(len(positions), generator=job.rng)]
     state: State = {"network": network, "optimizer": job.optimizer, "order": order}
     for step in loop.steps(job.schedule.steps, state, phase="train"):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from condense.catalogue.hub import Address, fetch, push
 from condense.errors import Refused
 from condense.store import examine, load
-from condense.catalogue.hub import Address, fetch, push
 from tests.catalogue.fake_hub import FakeHub, serving
 
 pytest.importorskip("huggingface_hub")

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from condense import __main__ as entry
 from condense.data import ImageDataset
 from condense.distillation import distill
 from condense.distillation.registry import build
-from condense.resources import Machine
 from tests.cli.command import Condense
 
 
@@ -319,24 +317,6 @@ def test_distilling_alone_stores_a_set_and_makes_no_record(condense: Condense, t
     assert Path(ended.out.strip()).parent == Path("sets")
     assert condense("verify", ended.out.strip()).code == 0
     assert not Path("results").exists() and not Path("leaderboard.md").exists()
-
-
-def test_a_run_without_a_method_fills_the_baselines_rows_too(
-    condense: Condense, toy_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from condense.runner.job import Job, resolve
-    from condense.runner.run import run_job
-
-    asked: list[str] = []
-
-    def noted(job: Job, machine: Machine) -> object:
-        asked.append(job.cell.method)
-        small = replace(job.cell, method="random_subset", seeds=(0,), eval_seeds=1, student="mlp")
-        return run_job(resolve(small, job.paths), machine)
-
-    monkeypatch.setattr("condense.runner.run.run_job", noted)
-    assert condense("run", "--dataset", toy_file).code == 0
-    assert asked == ["dm", "random_subset", "herding", "k_center"]
 
 
 def test_a_queue_fills_what_it_can_and_names_what_it_skips(condense: Condense, toy_file: Path) -> None:

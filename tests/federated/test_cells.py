@@ -98,7 +98,7 @@ def test_a_missing_flower_is_named_with_the_way_to_install_it(
     toy_file: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Refused, match=r"flwr is not installed: pip install 'condense-bench\[federated\]'"):
+    with pytest.raises(Refused, match=r"flwr is not installed: pip install -e '\.\[federated\]'"):
         resolve_federation(cell(toy_file), Paths(out=tmp_path / "a", results=tmp_path / "b"))
 
 

@@ -217,7 +217,7 @@ def test_a_missing_torch_geometric_is_refused_with_what_to_install(monkeypatch: 
     monkeypatch.setattr(module, "import_module", gone)
     geometric.cache_clear()
     try:
-        with pytest.raises(Refused, match=r"No module named .* install condense-bench\[graph\]"):
+        with pytest.raises(Refused, match=r"No module named .* pip install -e '\.\[graph\]'"):
             fresh("gin-sum")
     finally:
         monkeypatch.undo()

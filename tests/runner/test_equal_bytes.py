@@ -22,7 +22,7 @@ TINY = replace(HARD_V1, stages=(Stage(epochs=1),))
 @pytest.fixture
 def places(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     monkeypatch.setattr(protocols, "PROTOCOLS", {**protocols.PROTOCOLS, "hard-v1": TINY})
-    monkeypatch.setattr("condense.runner.run.beside", lambda job: [])  # those of equal number
+    monkeypatch.setattr("condense.runner.run.beside", lambda *_: [])  # those of equal number
     return Paths(out=tmp_path / "sets", results=tmp_path / "results")
 
 

@@ -235,7 +235,7 @@ def test_the_room_that_experts_take_is_announced_before(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_mebibytes", lambda count: f"{count} bytes")
-    monkeypatch.setattr(module, "_duration", lambda _: "an hour")
+    monkeypatch.setattr(module, "duration", lambda _: "an hour")
     said: list[str] = []
     make(toy, tmp_path, count=2, epochs=3, said=said)
     (told,) = said

@@ -27,7 +27,7 @@ from condense.data.graphs.splits import (
     split_hash,
     stratified_split,
 )
-from condense.errors import Refused, Remedy, unknown
+from condense.errors import Refused, Remedy, install, unknown
 from condense.files import data_folder, first_line, home, locked, require_writable, tidy
 
 MUTAG = Path(__file__).with_name("MUTAG.zip")
@@ -152,7 +152,7 @@ def _located(name: str, data_dir: Path) -> Path:
     except ImportError as error:
         raise Refused(
             f"there is no {known.folder}.zip in {data_dir}, and downloading {name} needs torch_geometric: "
-            f"install condense-bench[graph], or {by_hand}"
+            f"{install('graph')}, or {by_hand}"
         ) from error
     require_writable(downloads)
     file = downloads / f"{known.folder}.zip"

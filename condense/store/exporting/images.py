@@ -18,7 +18,7 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from condense.errors import Refused
+from condense.errors import Refused, install
 from condense.files import canonical, safe_name, write_atomic
 from condense.store.exporting.report import Exported, about, as_torch
 from condense.store.images.image_set import ImageSet
@@ -178,8 +178,7 @@ def to_hf(made: ImageSet, to: Path) -> Exported:
         import datasets
     except ImportError as error:
         raise Refused(
-            "the form hf is written by the library datasets: install the extra hub, "
-            "pip install 'condense-bench[hub]'"
+            f"the form hf is written by the library datasets, which the extra hub installs: {install('hub')}"
         ) from error
     tensors, told = arrays(made)
     _, c, h, w = tensors["images"].shape

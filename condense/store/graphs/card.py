@@ -107,7 +107,7 @@ the degrees that the edges show.
 """
 _LOADING_NOTE = """
 It is a torch Dataset of torch_geometric's `Data`, if that is installed
-(`pip install 'condense-bench[graph]'`).
+(`pip install -e '.[graph]'` in a checkout of condense).
 """
 _READER_NOTE = """\
 These are all graphs side by side: `x` has a row for each node, `edges` (2, e) the source and target of each

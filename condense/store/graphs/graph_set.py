@@ -13,7 +13,7 @@ from torch import Tensor
 
 from condense.data.graphs.batch import GraphBatch, multi_hot
 from condense.data.graphs.spec import members_of
-from condense.errors import Refused
+from condense.errors import Refused, install
 from condense.store.base import DistilledSet
 from condense.store.graphs.card import graph_card
 from condense.store.graphs.check import find_graph_tensor_error, find_root_error, find_stored_form_error
@@ -118,8 +118,8 @@ class GraphSet(DistilledSet):
                 from torch_geometric.data import Data
         except ImportError as error:
             raise Refused(
-                "a graph is given as torch_geometric's Data: install the extra graph, "
-                "pip install 'condense-bench[graph]'"
+                "a graph is given as torch_geometric's Data, which the extra graph installs: "
+                f"{install('graph')}"
             ) from error
         place = torch.tensor([index % len(self)], device=self.device)
         one = self.batch(place)

@@ -1,0 +1,183 @@
+"""The commands that distil and train."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from condense.board.publish import kept, refresh
+from condense.cli.command import WORK, command
+from condense.cli.options import EVALUATION, JUDGING, MACHINE, MAKING, Options
+from condense.cli.resolve import DATA, data_options, sentence
+
+
+@command(
+    *(*MAKING, "clients", *JUDGING, *MACHINE),
+    group=WORK,
+    examples=(
+        "condense run",
+        "condense run --method dm+fyi --ipc 10 --dataset fashion-mnist",
+        "condense run --method dsa --ipc 10 --dataset cifar10 --protocol published --budget 9m",
+    ),
+)
+def run(
+    options: Options,
+    baselines: Annotated[
+        bool | None,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Also fill the rows of random subsets, herding and k-center (under soft labels, "
+            "random+expert too; under a transfer protocol, random images and no pretraining). Default: yes, "
+            "but not beside a baseline or a reference itself, and without what cannot be made.",
+            rich_help_panel=EVALUATION,
+        ),
+    ] = None,
+) -> None:
+    """Distil a set, store it, train students on it, record their results and refresh the board."""
+    from condense.board.render import table_for
+    from condense.evaluation.evaluate import say
+    from condense.runner.run import run_cell
+
+    with kept(options.results):
+        first, *_ = run_cell(
+            options.cell(), options.paths(), options.machine(),
+            with_baselines=baselines in (None, True), required=baselines is True,
+            announce=lambda line: say(f"{line}; --no-baselines leaves them out"),
+        )  # fmt: skip
+    board = refresh(options.results)
+    typer.echo()
+    typer.echo(table_for(board, first.dataset.name, first.protocol.name, first.student, first.space))
+
+
+@command(
+    *(*MAKING, *MACHINE),
+    group=WORK,
+    examples=(
+        "condense distill --method dm --ipc 10 --param iterations=2000",
+        "condense distill --method mirage --dataset nci1 --ipc 10 --out graphs",
+    ),
+)
+def distill(options: Options) -> None:
+    """Distil a set and store it, without evaluation and record."""
+    from condense.runner.run import distil_cell
+
+    for _, folder in distil_cell(options.cell(), options.paths(), options.machine()):
+        typer.echo(folder)
+
+
+@command(
+    *(*DATA, "undirected", *JUDGING, "teacher", *MACHINE),
+    group=WORK,
+    examples=(
+        "condense evaluate sets/NAME --student resnet18 --eval-seeds 3",
+        "condense evaluate --reference whole --dataset cifar10",
+    ),
+)
+def evaluate(
+    options: Options,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SET", help="A stored set: its folder, its name (see condense sets), or hf://user/name."
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="A row without a set: whole, majority, no_pretraining; for graphs num_nodes..."),
+    ] = None,
+) -> None:
+    """Train students on a stored set, or make a reference row, and record the results."""
+    from condense.catalogue import load
+    from condense.errors import Refused, unknown
+    from condense.runner.cell import REFERENCES
+    from condense.runner.reevaluate import reevaluate
+    from condense.runner.run import run_cell
+
+    if (name is None) == (reference is None):
+        raise Refused("evaluate takes either the folder of a set or a reference, such as --reference whole")
+    if reference is not None and reference not in REFERENCES:
+        raise unknown("reference", reference, REFERENCES)
+    cell, paths, machine = options.cell(reference), options.paths(), options.machine()
+    with kept(options.results):
+        if name is None:
+            run_cell(cell, paths, machine)
+        else:
+            reevaluate(load(name), cell, paths, machine)
+    refresh(options.results)
+
+
+@command(
+    *(*DATA, *MACHINE),
+    group=WORK,
+    examples=(
+        "condense teach --dataset svhn --network convnet-w32-bn --epochs 20 --pin",
+        "condense teach --dataset cifar10 --network resnet18-bn --out net.safetensors",
+    ),
+)
+def teach(
+    options: Options,
+    network: Annotated[str, typer.Option(help="Network that is trained.")] = "convnet-bn",
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 200,
+    lr: Annotated[float, typer.Option(help="Learning rate at the first step; it falls to 0.")] = 0.1,
+    batch: Annotated[int, typer.Option(help="Images per step.")] = 128,
+    out: Annotated[Path | None, typer.Option(help="The .safetensors file to write.")] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Make it the fixed teacher of the data.")] = False,
+) -> None:
+    """Train a teacher: for --teacher, or, if pinned, for protocols under which a teacher labels."""
+    from condense.data import load_images, with_classes
+    from condense.evaluation.evaluate import tell_notes
+    from condense.teachers import pin as pin_it
+    from condense.teachers.training import check_teaching, teach, teacher_training
+
+    machine, folder = options.machine(), options.paths().data_dir
+    data = load_images(
+        options.dataset or "digits", data_dir=folder, size=options.size,
+        skip_unreadable=options.skip_unreadable,
+    )  # fmt: skip
+    if (classes := options.cell().classes) is not None:
+        data = with_classes(data, classes)
+    if options.augment is not None:
+        data = data.augmented(options.augment)
+    training = teacher_training(network, epochs=epochs, lr=lr, batch=batch)
+    check_teaching(training, data, out, pin)
+    tell_notes(data)
+    made = teach(training, data, machine)
+    held = "unknown" if made.accuracy is None else f"{made.accuracy:.2f} %"
+    typer.echo(f"{made.name} on {made.dataset}: {held} of held-out training images, {made.nbytes} bytes")
+    typer.echo(f"hash: {made.hash}")
+    if out is not None:
+        made.save(out)
+        typer.echo(f"file: {out}")
+    if pin:
+        typer.echo(f"pinned: {pin_it(made)}")
+
+
+@command(
+    *("data_dir", "out", "results", *MACHINE),
+    group=WORK,
+    examples=("condense bench benchmarks/quick.toml", "condense bench queue.toml --budget 8h"),
+)
+def bench(
+    options: Options, queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables.")]
+) -> None:
+    """Fill the cells of a queue in order; results that are recorded already are not made again."""
+    from condense.errors import Refused
+    from condense.runner.queue import read_queue
+    from condense.runner.run import run_cell
+
+    machine, paths, results = options.machine(), options.paths(), options.results
+    refused, noted, cells = 0, set[str](), read_queue(queue)
+    with kept(results, plots=True):
+        for cell in cells:
+            if machine.budget.spent():
+                raise machine.budget.stop(f"before {cell.title}")
+            try:
+                run_cell(cell, paths, machine, told=noted)
+            except Refused as error:
+                refused += 1
+                told = sentence(error, {**data_options(cell), "data_dir": paths.data_dir})
+                typer.echo(f"skipped {cell.title}: {told}", err=True)
+    if results.is_dir():
+        refresh(results, plots=True)
+    if refused:
+        raise Refused(f"{refused} of the {len(cells)} cells of {queue} were skipped")

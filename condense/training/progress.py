@@ -1,0 +1,128 @@
+"""What a long computation shows: a bar or lines, its events as JSON, and what it will cost."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from condense.resources import device_name, duration
+
+_EVENT_SECONDS = 1.0
+_LINE_SECONDS = 10.0
+_TIMED_STEPS, _LEAST_SECONDS, _TIMED_SECONDS = 5, 2.0, 10.0
+"""A cost is estimated from five steps that take two seconds or more, or from what is done in ten seconds."""
+LONG = 300.0
+"""Seconds from which on a computation says what it costs."""
+_TOLD: set[str] = set()
+"""What has been estimated in this process, so that nothing is said again with each seed."""
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{rate_fmt}, {left} left{postfix}]"
+
+
+class Cost(NamedTuple):
+    """What is said of a long computation as soon as its speed is known.
+
+    Attributes:
+        what: What takes that long: "dm on cifar10", "each convnet under hard-v1".
+        shorter: What makes it shorter, as a clause; empty if nothing does.
+    """
+
+    what: str
+    shorter: str
+
+
+class _Bar(tqdm):
+    """A bar that writes the time that is left in words."""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().format_dict
+        done = found["n"] - found["initial"]
+        left = found["elapsed"] / done * (found["total"] - found["n"]) if done > 0 else None
+        return found | {"left": "?" if left is None else duration(left)}
+
+
+class Progress:
+    """Shows a bar on a terminal, or else a line every ten seconds; writes events as JSON, one per second."""
+
+    def __init__(self, title: str, start: int, n: int, events: Path | None, seconds: float) -> None:
+        self.title, self.n = title, n
+        self._events = events
+        self._terminal = sys.stderr.isatty()
+        self._bar = _Bar(
+            total=n, initial=start, desc=title, disable=not self._terminal, leave=False, bar_format=_BAR
+        )
+        self._start = (start, time.monotonic())
+        self._first: float | None = None
+        self._estimated = False
+        self._event_at = self._line_at = time.monotonic()
+        self._shown = start
+        if start:
+            self._note({"event": "resumed", "phase": title, "step": start, "seconds": round(seconds, 3)})
+
+    def due(self, now: float) -> bool:
+        """Returns whether a second has passed since the last report."""
+        return now - self._event_at >= _EVENT_SECONDS
+
+    def estimate(self, step: int, now: float, cost: Cost | None, device: torch.device) -> None:
+        """Says once what the whole phase costs, if that is long, as soon as a few steps have been timed.
+
+        The first step is not timed: it also prepares what all of them use.
+
+        Args:
+            step: Number of steps that are done.
+            now: The time on the monotonic clock.
+            cost: What is computed, and what makes it shorter; None says nothing.
+            device: The device.
+        """
+        timed = step - self._start[0] - 1
+        if self._first is None:
+            self._first = now
+        if self._estimated or timed < 1:
+            return
+        passed = now - self._first
+        if passed < (_LEAST_SECONDS if timed >= _TIMED_STEPS else _TIMED_SECONDS):
+            return
+        self._estimated = True
+        seconds = passed / timed * (self.n - self._start[0])
+        if cost is None or seconds < LONG or cost.what in _TOLD:
+            return
+        _TOLD.add(cost.what)
+        threads = torch.get_num_threads()
+        on = f"{threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else device_name(device)
+        shorter = f"; {cost.shorter}" if cost.shorter else ""
+        _Bar.write(f"about {duration(seconds)} for {cost.what}, on {on}{shorter}", file=sys.stderr)
+
+    def show(self, step: int, values: dict[str, float], seconds: float, peak: int) -> None:
+        """Reports that ``step`` steps are done, unless this was reported before."""
+        if step == self._shown:
+            return
+        self._shown = step
+        now = self._event_at = time.monotonic()
+        rate = (step - self._start[0]) / max(now - self._start[1], 1e-9)
+        event = {"event": "step", "phase": self.title, "step": step, "of": self.n, "rate": round(rate, 4)}
+        self._note(event | values | {"seconds": round(seconds, 3), "peak_bytes": peak})
+        if self._terminal:
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif now - self._line_at >= _LINE_SECONDS or step == self.n:
+            self._line_at = now
+            left = (self.n - step) / rate if rate > 0 else 0.0
+            told = "".join(f", {name} {value:.4g}" for name, value in values.items())
+            print(
+                f"{self.title}: {step}/{self.n}{told}, {rate:.3g}/s, {duration(left)} left", file=sys.stderr
+            )
+
+    def _note(self, event: dict[str, object]) -> None:
+        if self._events is None:
+            return
+        self._events.parent.mkdir(parents=True, exist_ok=True)
+        with self._events.open("a") as file:
+            file.write(json.dumps(event) + "\n")
+
+    def close(self) -> None:
+        """Removes the bar from the terminal."""
+        self._bar.close()
