@@ -14,7 +14,8 @@ from statistics import fmean, stdev
 
 from scipy import special
 
-from condense.catalogue import known_sets, locate
+from condense.catalogue import locate
+from condense.catalogue.known import known_sets
 from condense.distillation.registry import registered
 from condense.errors import Refused, Remedy, unknown
 from condense.evaluation.evaluate import evaluate_reference, evaluate_set, record_of, say, tell_notes
