@@ -6,7 +6,6 @@ contains everything that the loop body depends on: the state that the caller nam
 the end states of finished phases.
 """
 
-import json
 import math
 import os
 import sys
@@ -19,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from condense.errors import Damaged, Refused
+from condense.events import Teller
 from condense.resources import Budget, PeakMemory
 from condense.termination import asking
 from condense.training.checkpoint import Checkpoints, Tree
@@ -93,11 +93,11 @@ class Loop:
     """Runs steps that survive a kill, keep to a time limit and report their progress.
 
     Args:
-        folder: Folder for the checkpoints and for ``events.jsonl``; None keeps neither.
+        folder: Folder for the checkpoints; None keeps none.
         rng: The generator that the body draws from; it is saved and restored with the state.
         device: The device that the body computes on, whose peak memory is measured.
         budget: The time limit.
-        title: Shown in front of the progress.
+        title: Shown in front of the progress; the task of the events: see `condense.events`.
         remedy: What the user can do when the loss is not finite.
         every_seconds: Least time between two checkpoints; None for `checkpoint_seconds`. It is at least
             twenty times the time that it takes to write a checkpoint.
@@ -115,7 +115,7 @@ class Loop:
         every_seconds: float | None = None,
     ) -> None:
         self.rng, self.title, self.remedy = rng, title, remedy
-        self._events = None if folder is None else folder / "events.jsonl"
+        self._teller = Teller(title)
         self._checkpoints = None if folder is None else Checkpoints(folder)
         self._budget = budget
         self._memory = PeakMemory(device)
@@ -128,6 +128,7 @@ class Loop:
         self._extra = 0.0
         self._values: dict[str, Tensor | float] = {}
         self._step: int | None = None
+        self._progress: _Progress | None = None
         self._bad = torch.tensor(-1, device=device)
         self._good_step = 0
         self._read()
@@ -154,8 +155,8 @@ class Loop:
             state: The objects that the body changes; they are restored in place when the loop is resumed.
             phase: Name of the phase; a run uses each name once.
             passing: Names of the objects that the end state of the phase leaves out.
-            last: Whether the caller stores and tells the result at once, so that the end of the phase is
-                neither saved nor told.
+            last: Whether the caller stores and prints the result at once, so that the end of the phase is
+                neither saved nor printed.
             always: Whether a checkpoint is written after every step, however long that takes.
 
         Raises:
@@ -178,8 +179,9 @@ class Loop:
             self._current = None
         written, cost = time.monotonic(), 0.0
         self._good_step = start
-        progress = _Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)
+        progress = self._progress = _Progress(self._teller, phase, start, n)
         try:
+            progress.begin(self.seconds)
             with asking():
                 for step in range(start, n):
                     self._step = step
@@ -196,9 +198,9 @@ class Loop:
                     if out and step + 1 < n:
                         raise self._budget.stop(f"{self.title}, phase {phase}, step {step + 1} of {n}")
             self._check_finite(phase)
-            if not last:
-                progress.show(n, self._numbers(), self.seconds, self._memory.peak())
+            progress.show(n, self._numbers(), self.seconds, self._memory.peak(), printed=not last)
         finally:
+            self._progress = None
             progress.close()
         if last:
             return
@@ -216,8 +218,15 @@ class Loop:
         if self._step is None:
             return
         for value in self._values.values():
-            fine = torch.isfinite(value).all() if isinstance(value, Tensor) else math.isfinite(value)
+            if isinstance(value, float) and math.isfinite(value):
+                continue
+            fine = torch.isfinite(value).all() if isinstance(value, Tensor) else False
             self._bad = torch.where((self._bad >= 0) | fine, self._bad, self._step)
+
+    def measured(self, step: int, **values: float) -> None:
+        """Tells at once what was measured after a number of steps of the phase under way."""
+        if self._progress is not None:
+            self._progress.tell(step, values)
 
     def charge(self, seconds: float, elapsed: float) -> None:
         """Charges the seconds that shared work took when it was done, in place of those that elapsed now."""
@@ -239,7 +248,7 @@ class Loop:
         self._memory.at_least(self._memory.peak())
 
     def done(self) -> None:
-        """Removes the checkpoints; the events stay."""
+        """Removes the checkpoints."""
         if self._checkpoints is not None:
             self._checkpoints.remove()
 
@@ -297,32 +306,41 @@ class Loop:
 
 
 class _Progress:
-    """Shows a bar on a terminal, or else a line every ten seconds; writes events as JSON, one per second."""
+    """Shows a bar on a terminal, or else a line every ten seconds; tells an event every second."""
 
-    def __init__(self, title: str, start: int, n: int, events: Path | None, seconds: float) -> None:
-        self.title, self.n = title, n
-        self._events = events
+    def __init__(self, teller: Teller, phase: str, start: int, n: int) -> None:
+        self.title, self.phase, self.n = f"{teller.task} {phase}", phase, n
+        self._teller = teller
         self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=n, initial=start, desc=title, disable=not self._terminal, leave=False)
+        self._bar = tqdm(total=n, initial=start, desc=self.title, disable=not self._terminal, leave=False)
         self._start = (start, time.monotonic())
         self._event_at = self._line_at = time.monotonic()
         self._shown = start
-        if start:
-            self._note({"event": "resumed", "phase": title, "step": start, "seconds": round(seconds, 3)})
+
+    def begin(self, seconds: float) -> None:
+        """Tells that the phase begins or goes on."""
+        self._teller.begin(self.phase, self._start[0], self.n, seconds=round(seconds, 3))
+
+    def tell(self, step: int, values: dict[str, float], **costs: float) -> None:
+        """Tells an event of a step."""
+        self._teller.step(self.phase, step, self.n, values, **costs)
 
     def due(self, now: float) -> bool:
         """Returns whether a second has passed since the last report."""
         return now - self._event_at >= _EVENT_SECONDS
 
-    def show(self, step: int, values: dict[str, float], seconds: float, peak: int) -> None:
-        """Reports that ``step`` steps are done, unless this was reported before."""
+    def show(
+        self, step: int, values: dict[str, float], seconds: float, peak: int, printed: bool = True
+    ) -> None:
+        """Reports that ``step`` steps are done, unless this was reported before; not everything is printed."""
         if step == self._shown:
             return
         self._shown = step
         now = self._event_at = time.monotonic()
         rate = (step - self._start[0]) / max(now - self._start[1], 1e-9)
-        event = {"event": "step", "phase": self.title, "step": step, "of": self.n, "rate": round(rate, 4)}
-        self._note(event | values | {"seconds": round(seconds, 3), "peak_bytes": peak})
+        self.tell(step, values, seconds=round(seconds, 3), rate=round(rate, 4), peak_bytes=peak)
+        if not printed:
+            return
         if self._terminal:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -331,13 +349,6 @@ class _Progress:
             left = (self.n - step) / rate if rate > 0 else 0.0
             told = "".join(f", {name} {value:.4g}" for name, value in values.items())
             print(f"{self.title}: {step}/{self.n}{told}, {rate:.3g}/s, {left:.0f} s left", file=sys.stderr)
-
-    def _note(self, event: dict[str, object]) -> None:
-        if self._events is None:
-            return
-        self._events.parent.mkdir(parents=True, exist_ok=True)
-        with self._events.open("a") as file:
-            file.write(json.dumps(event) + "\n")
 
     def close(self) -> None:
         """Removes the bar from the terminal."""
