@@ -12,12 +12,13 @@ from condense.data import KIND_NAMES
 from condense.distillation.registry import methods
 from tests.source_code import ROOT, dotted, imports, name_of, sources
 
-BASE = {"errors", "files", "reading", "schema", "termination", "resources", "protocol", "protocols"}
+BASE = {"errors", "files", "events", "reading", "schema", "termination", "resources", "protocol", "protocols"}
 DATA = BASE | {"augment", "data", "networks", "store"}
 LEARNING = DATA | {"training", "teachers"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
+    "events": {"errors", "files"},
     "termination": {"errors"},
     "reading": {"errors", "files"},
     "schema": {"errors"},
@@ -46,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """The rooms of condense, and the other rooms that each of them may import."""
 
 TOP_LEVEL = {
-    "__init__", "__main__", "plugin", "errors", "files", "protocol", "protocols", "reading",
+    "__init__", "__main__", "plugin", "errors", "events", "files", "protocol", "protocols", "reading",
     "resources", "schema", "termination",
 }  # fmt: skip
 """The modules of condense that lie in no package."""

@@ -95,7 +95,7 @@ def test_a_distillation_that_is_terminated_stops_like_one_out_of_budget(
     command += ["--out", str(tmp_path / "sets"), "--param", "iterations=100000"]
     command += ["--param", "network=convnet-w32", "--param", "batch_real=8"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list(home.rglob("events.jsonl")) and process.poll() is None:
+    while not list(home.rglob("dm_on_toy.jsonl")) and process.poll() is None:
         time.sleep(0.02)
     time.sleep(0.2)
     process.send_signal(signal.SIGTERM)

@@ -20,7 +20,7 @@ MAKING = (
     "teacher", "out",
 )  # fmt: skip
 JUDGING = ("protocol", "targets", "student", "eval_seeds", "results")
-MACHINE = ("budget", "device")
+MACHINE = ("budget", "device", "tensorboard")
 
 SET, EVALUATION, PLACES = "Distilled set", "Evaluation", "Machine and folders"
 """Groups of options in the help; the group of the data is called ``Data``."""
@@ -145,6 +145,10 @@ class Options:
             "there is one, else cpu.",
         ),
     ] = "auto"
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the course of each loss and score, as TensorBoard reads it."),
+    ] = None
     data_dir: Annotated[
         Path | None,
         typer.Option(help="Folder with the files of datasets: NAME.npz, folders of images or graphs."),
@@ -197,8 +201,14 @@ def with_options(function: Callable[..., None], names: tuple[str, ...]) -> Calla
     """
 
     def called(**values: object) -> None:
-        shared = {name: values.pop(name) for name in names}
-        function(Options(**shared), **values)  # type: ignore[arg-type]
+        options = Options(**{name: values.pop(name) for name in names})  # type: ignore[arg-type]
+        if options.tensorboard is None:
+            function(options, **values)
+            return
+        from condense.runner.tensorboard import on_tensorboard
+
+        with on_tensorboard(options.tensorboard):
+            function(options, **values)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = [one.replace(kind=keyword) for one in inspect.signature(function).parameters.values()][1:]

@@ -170,5 +170,5 @@ def clean(key: str, cache: Path | None = None) -> None:
     if folder.exists():
         with locked_if_free(folder) as free:
             if free:
-                Checkpoints(folder).remove()
                 shutil.rmtree(folder / "replay", ignore_errors=True)
+                Checkpoints(folder).remove()

@@ -54,6 +54,7 @@ class Curve:
         value = accuracy(network, self.validation.images, self.validation.labels)
         network.train()
         self.points.append(CurvePoint(step=step, seconds=round(seconds, 3), accuracy=value))
+        self._loop.measured(step, validation_accuracy=value)
         self._loop.charge(0.0, self._loop.seconds - seconds)
 
     def state_dict(self) -> dict[str, object]:

@@ -16,6 +16,7 @@ from condense.distillation import Sampling
 from condense.errors import Refused
 from condense.evaluation.kinds import Setup, Trial, kind_of
 from condense.evaluation.student import Outcome
+from condense.events import events_folder, telling
 from condense.files import digest, home, locked, locked_if_free, tidy
 from condense.protocol import Protocol
 from condense.records.published import lookup
@@ -250,7 +251,14 @@ def _with_student(
 ) -> Record:
     """Trains a student and returns the record with its result, as it is stored by then."""
     with _unfinished(record, seed, device) as folder:
-        return _recorded(record, seed, trial(seed, folder), results, device)
+        with telling(record.run, None if folder is None else events_folder()):
+            outcome = trial(seed, folder)
+            outcome.tell(_who(record, seed))
+        return _recorded(record, seed, outcome, results, device)
+
+
+def _who(record: Record, seed: int) -> str:
+    return record.method.name if record.student == NO_STUDENT else f"{record.student} {seed}"
 
 
 @contextmanager
@@ -287,7 +295,7 @@ def _recorded(
     )
     record = record.with_entry(entry)
     auc = "" if outcome.auc is None else f"AUC {outcome.auc:.2f} %, "
-    who = record.method.name if record.student == NO_STUDENT else f"{record.student} {seed}"
+    who = _who(record, seed)
     where = "" if results is None else f" -> {record.write(results)}"
     say(f"{who}: {auc}{outcome.accuracy:.2f} % in {outcome.seconds:.1f} s{where}")
     record = grown(record, results)

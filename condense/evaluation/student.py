@@ -22,6 +22,7 @@ from condense.errors import Refused
 from condense.evaluation.curve import Curve, measured_at
 from condense.evaluation.epochs import Epochs
 from condense.evaluation.optimizers import make_optimizer, set_momentum, set_rate
+from condense.events import Teller
 from condense.networks import Network, build_network
 from condense.protocol import BY_STEPS, Protocol
 from condense.records.record import ClientScore, CurvePoint
@@ -138,6 +139,15 @@ class Outcome:
     def of(cls, score: Score, seconds: float, curve: tuple[CurvePoint, ...] = ()) -> "Outcome":
         """Returns the outcome of a training and test that took some seconds."""
         return cls(score.accuracy, seconds, score.auc, score.size_correlation, curve)
+
+    def tell(self, task: str) -> None:
+        """Tells the scores as an event: the only step of a phase ``test``."""
+        scores = {"accuracy": self.accuracy, "auc": self.auc, "size_correlation": self.size_correlation}
+        scores |= {f"accuracy of {one.name}": one.accuracy for one in self.clients}
+        teller = Teller(task)
+        teller.begin("test", 0, 1)
+        told = {name: value for name, value in scores.items() if value is not None}
+        teller.step("test", 1, 1, told, seconds=round(self.seconds, 3))
 
 
 N = TypeVar("N", bound=nn.Module)
@@ -358,7 +368,8 @@ def fit(
         images, target = mixup(images, target, rng, protocol.mixup)
         if labeller is not None:
             target = labeller(images, target)
-        loop.log(loss=train_step(network, optimizer, images, target))
+        loss = train_step(network, optimizer, images, target)
+        loop.log(loss=loss, lr=optimizer.param_groups[0]["lr"])
         if average is not None:
             average.update()
         if curve is not None and step + 1 in points:

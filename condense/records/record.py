@@ -172,6 +172,12 @@ class Record:
         name = f"{self.title}-{self.evaluation_key()[:8]}.json"
         return folder / safe_name(self.dataset.name) / safe_name(name)
 
+    @property
+    def run(self) -> str:
+        """The name of its students' run in events: its file's path as one name."""
+        path = self.path(Path())
+        return f"{path.parent.name}-{path.stem}"
+
     def write(self, folder: Path) -> Path:
         """Writes its file, or adds its entries to it, and returns the path.
 

@@ -9,6 +9,7 @@ import pandas as pd
 from condense import catalogue
 from condense.data import GRAPH_NAMES, IMAGE_NAMES, KIND_NAMES
 from condense.distillation.registry import methods, wrappers
+from condense.events import Hearer, hearing
 from condense.federated.algorithms import ALGORITHMS
 from condense.files import home
 from condense.records import frame
@@ -38,6 +39,7 @@ def distill(
     out: str | Path | None = None,
     device: str = "auto",
     budget: str | None = None,
+    on_event: Hearer | None = None,
     **fields: object,
 ) -> DistilledSet:
     """Distils a dataset.
@@ -64,6 +66,8 @@ def distill(
         out: Folder for sets; None stores the set in the cache alone.
         device: ``cpu``, ``cuda``, or ``auto``: a GPU if there is one.
         budget: Time limit such as ``9m``. The same call goes on from there.
+        on_event: Called with each event of the work, about one a second, as a dictionary (docs/events.md).
+            An exception that it raises ends the work.
         **fields: Hyper-parameters of the method; of a wrapper by ``**{"fyi.flip_first": True}``.
 
     Returns:
@@ -79,7 +83,8 @@ def distill(
         seeds=(seed,), params=fields, teacher=teacher,
     )  # fmt: skip
     paths = _paths(home() / "sets" if out is None else out, data_dir=data_dir)
-    ((made, _),) = distil_cell(cell, paths, machine_named(device, budget))
+    with hearing(on_event):
+        ((made, _),) = distil_cell(cell, paths, machine_named(device, budget))
     return made
 
 
@@ -101,6 +106,7 @@ def evaluate(
     results: str | Path | None = None,
     device: str = "auto",
     budget: str | None = None,
+    on_event: Hearer | None = None,
 ) -> pd.DataFrame:
     """Trains students from scratch on a set and tests them.
 
@@ -123,6 +129,7 @@ def evaluate(
         results: Folder for records; None records nothing.
         device: As in `distill`.
         budget: As in `distill`.
+        on_event: As in `distill`.
 
     Returns:
         A table with one row for each student, with the columns of `results`.
@@ -139,7 +146,8 @@ def evaluate(
     made = catalogue.load(distilled) if isinstance(distilled, str | Path) else distilled
     paths = _paths(results="results" if results is None else results, data_dir=data_dir)
     machine = machine_named(device, budget)
-    return frame.frame(reevaluate(made, cell, paths, machine, recorded=results is not None))
+    with hearing(on_event):
+        return frame.frame(reevaluate(made, cell, paths, machine, recorded=results is not None))
 
 
 def run(
@@ -167,6 +175,7 @@ def run(
     augment: str | None = None,
     teacher: str | Path | None = None,
     clients: str | None = None,
+    on_event: Hearer | None = None,
     **fields: object,
 ) -> pd.DataFrame:
     """Distils a dataset, stores the set, trains students on it and records their results.
@@ -193,7 +202,9 @@ def run(
         undirected=undirected, classes=classes, augment=augment, seeds=None if seed is None else (seed,),
         eval_seeds=eval_seeds, clients=clients, params=fields, teacher=teacher, targets=targets,
     )  # fmt: skip
-    return frame.frame(run_cell(cell, _paths(out, results, data_dir), machine_named(device, budget)))
+    paths, machine = _paths(out, results, data_dir), machine_named(device, budget)
+    with hearing(on_event):
+        return frame.frame(run_cell(cell, paths, machine))
 
 
 def import_set(

@@ -23,6 +23,7 @@ from condense.evaluation.evaluate import (
     tidy_record,
 )
 from condense.evaluation.kinds import kind_of
+from condense.events import events_folder, telling
 from condense.files import home, tidy
 from condense.records.record import MethodUsed, Record, read_record
 from condense.resources import Machine
@@ -194,7 +195,8 @@ def train_without_set(job: Job, seed: int, seeds: Sequence[int], machine: Machin
         method, dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine, cache=home(),
         teachers=job.teachers, given=job.given,
     )  # fmt: skip
-    chosen, run = choose(method, dataset, settings)
+    with telling(job.folder(seed).name, events_folder()):
+        chosen, run = choose(method, dataset, settings)
     records = [
         evaluate_training(blank, chosen, run.seconds, setup, seeds, job.results, machine)
         for blank, setup in zip(blanks, job.setups, strict=True)

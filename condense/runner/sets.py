@@ -5,6 +5,7 @@ from pathlib import Path
 from condense.distillation.engine import clean, distill, run_lock
 from condense.errors import Refused, Remedy
 from condense.evaluation.kinds import kind_of
+from condense.events import events_folder, telling
 from condense.files import locked, tidy
 from condense.resources import Machine
 from condense.runner.job import Job
@@ -41,7 +42,7 @@ def make_set(job: Job, seed: int, machine: Machine) -> tuple[DistilledSet, Path]
 def _distilled(job: Job, seed: int, machine: Machine) -> DistilledSet:
     method, folder = job.method, job.folder(seed)
     assert method is not None
-    with run_lock(job.key(seed), method.title, machine):
+    with run_lock(job.key(seed), method.title, machine), telling(folder.name, events_folder()):
         made, run = distill(
             method, job.dataset, ipc=job.cell.ipc, seed=seed, recipe=job.recipe, machine=machine,
             teachers=job.teachers, given=job.given,

@@ -8,7 +8,8 @@ import torch
 
 from condense.data import ImageDataset, ImageSpec
 from condense.errors import Refused, Remedy
-from condense.files import home, require_writable
+from condense.events import events_folder, telling
+from condense.files import digest, home, require_writable
 from condense.networks import Network, build_network, full_name
 from condense.resources import Machine
 from condense.teachers.header import Header
@@ -110,8 +111,10 @@ def teach(training: Training, dataset: ImageDataset, machine: Machine) -> Teache
     """
     require_writable(home())
     train = dataset.train.to(machine.device).in_space(dataset.space("normalized").to(machine.device))
-    found = pretrained(
-        training, train, dataset.spec, "normalized",
-        cache=home(), budget=machine.budget, remedy="lower the learning rate",
-    )  # fmt: skip
+    key = digest([training.describe(), train.hash])
+    with telling(f"{dataset.spec.name}-teacher-{training.network}-{key[:8]}", events_folder()):
+        found = pretrained(
+            training, train, dataset.spec, "normalized",
+            cache=home(), budget=machine.budget, remedy="lower the learning rate",
+        )  # fmt: skip
     return as_teacher(found, training, dataset.spec, dataset.train.hash)

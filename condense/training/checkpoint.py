@@ -7,6 +7,7 @@ The two newest files are kept, so that the older one is used if a kill cut the n
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Removes all checkpoints of the folder, and files that a kill left half written."""
+        """Removes all checkpoints and what a kill left half written; also the folder, if it is empty then."""
         for path in [*self._files(), *self.folder.glob(".checkpoint-*")]:
             path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()

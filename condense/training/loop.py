@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from condense.errors import Damaged, Refused
+from condense.events import Teller
 from condense.resources import Budget, PeakMemory
 from condense.termination import asking
 from condense.training.checkpoint import Checkpoints, Tree
@@ -89,11 +90,11 @@ class Loop:
     """Runs steps that survive a kill, keep to a time limit and report their progress.
 
     Args:
-        folder: Folder for the checkpoints and for ``events.jsonl``; None keeps neither.
+        folder: Folder for the checkpoints; None keeps none.
         rng: The generator that the body draws from; it is saved and restored with the state.
         device: The device that the body computes on, whose peak memory is measured.
         budget: The time limit.
-        title: Shown in front of the progress.
+        title: Shown in front of the progress; the task of the events: see `condense.events`.
         remedy: What the user can do when the loss is not finite.
         every_seconds: Least time between two checkpoints; None for `checkpoint_seconds`. It is at least
             twenty times the time that it takes to write a checkpoint.
@@ -113,7 +114,7 @@ class Loop:
         cost: Cost | None = None,
     ) -> None:
         self.rng, self.title, self.remedy = rng, title, remedy
-        self._events = None if folder is None else folder / "events.jsonl"
+        self._teller = Teller(title)
         self._checkpoints = None if folder is None else Checkpoints(folder)
         self._budget = budget
         self._memory = PeakMemory(device)
@@ -127,6 +128,7 @@ class Loop:
         self._extra = 0.0
         self._values: dict[str, Tensor | float] = {}
         self._step: int | None = None
+        self._progress: Progress | None = None
         self._bad = torch.tensor(-1, device=device)
         self._good_step = 0
         self._read()
@@ -153,8 +155,8 @@ class Loop:
             state: The objects that the body changes; they are restored in place when the loop is resumed.
             phase: Name of the phase; a run uses each name once.
             passing: Names of the objects that the end state of the phase leaves out.
-            last: Whether the caller stores and tells the result at once, so that the end of the phase is
-                neither saved nor told.
+            last: Whether the caller stores and prints the result at once, so that the end of the phase is
+                neither saved nor printed.
             always: Whether a checkpoint is written after every step, however long that takes.
 
         Raises:
@@ -177,8 +179,9 @@ class Loop:
             self._current = None
         written, cost = time.monotonic(), 0.0
         self._good_step = start
-        progress = Progress(f"{self.title} {phase}", start, n, self._events, self.seconds)
+        progress = self._progress = Progress(self._teller, phase, start, n)
         try:
+            progress.begin(self.seconds)
             with asking():
                 for step in range(start, n):
                     self._step = step
@@ -196,9 +199,9 @@ class Loop:
                     if out and step + 1 < n:
                         raise self._budget.stop(f"{self.title}, phase {phase}, step {step + 1} of {n}")
             self._check_finite(phase)
-            if not last:
-                progress.show(n, self._numbers(), self.seconds, self._memory.peak())
+            progress.show(n, self._numbers(), self.seconds, self._memory.peak(), printed=not last)
         finally:
+            self._progress = None
             progress.close()
         if last:
             return
@@ -216,8 +219,15 @@ class Loop:
         if self._step is None:
             return
         for value in self._values.values():
-            fine = torch.isfinite(value).all() if isinstance(value, Tensor) else math.isfinite(value)
+            if isinstance(value, float) and math.isfinite(value):
+                continue
+            fine = torch.isfinite(value).all() if isinstance(value, Tensor) else False
             self._bad = torch.where((self._bad >= 0) | fine, self._bad, self._step)
+
+    def measured(self, step: int, **values: float) -> None:
+        """Tells at once what was measured after a number of steps of the phase under way."""
+        if self._progress is not None:
+            self._progress.tell(step, values)
 
     def charge(self, seconds: float, elapsed: float) -> None:
         """Charges the seconds that shared work took when it was done, in place of those that elapsed now."""
@@ -239,7 +249,7 @@ class Loop:
         self._memory.at_least(self._memory.peak())
 
     def done(self) -> None:
-        """Removes the checkpoints; the events stay."""
+        """Removes the checkpoints."""
         if self._checkpoints is not None:
             self._checkpoints.remove()
 

@@ -1,14 +1,13 @@
-"""What a long computation shows: a bar or lines, its events as JSON, and what it will cost."""
+"""What a long computation shows: a bar or lines, its events, and what it will cost."""
 
-import json
 import sys
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
 
+from condense.events import Teller
 from condense.resources import device_name, duration
 
 _EVENT_SECONDS = 1.0
@@ -46,22 +45,28 @@ class _Bar(tqdm):
 
 
 class Progress:
-    """Shows a bar on a terminal, or else a line every ten seconds; writes events as JSON, one per second."""
+    """Shows a bar on a terminal, or else a line every ten seconds; tells an event every second."""
 
-    def __init__(self, title: str, start: int, n: int, events: Path | None, seconds: float) -> None:
-        self.title, self.n = title, n
-        self._events = events
+    def __init__(self, teller: Teller, phase: str, start: int, n: int) -> None:
+        self.title, self.phase, self.n = f"{teller.task} {phase}", phase, n
+        self._teller = teller
         self._terminal = sys.stderr.isatty()
         self._bar = _Bar(
-            total=n, initial=start, desc=title, disable=not self._terminal, leave=False, bar_format=_BAR
+            total=n, initial=start, desc=self.title, disable=not self._terminal, leave=False, bar_format=_BAR
         )
         self._start = (start, time.monotonic())
         self._first: float | None = None
         self._estimated = False
         self._event_at = self._line_at = time.monotonic()
         self._shown = start
-        if start:
-            self._note({"event": "resumed", "phase": title, "step": start, "seconds": round(seconds, 3)})
+
+    def begin(self, seconds: float) -> None:
+        """Tells that the phase begins or goes on."""
+        self._teller.begin(self.phase, self._start[0], self.n, seconds=round(seconds, 3))
+
+    def tell(self, step: int, values: dict[str, float], **costs: float) -> None:
+        """Tells an event of a step."""
+        self._teller.step(self.phase, step, self.n, values, **costs)
 
     def due(self, now: float) -> bool:
         """Returns whether a second has passed since the last report."""
@@ -96,15 +101,18 @@ class Progress:
         shorter = f"; {cost.shorter}" if cost.shorter else ""
         _Bar.write(f"about {duration(seconds)} for {cost.what}, on {on}{shorter}", file=sys.stderr)
 
-    def show(self, step: int, values: dict[str, float], seconds: float, peak: int) -> None:
-        """Reports that ``step`` steps are done, unless this was reported before."""
+    def show(
+        self, step: int, values: dict[str, float], seconds: float, peak: int, printed: bool = True
+    ) -> None:
+        """Reports that ``step`` steps are done, unless this was reported before; not everything is printed."""
         if step == self._shown:
             return
         self._shown = step
         now = self._event_at = time.monotonic()
         rate = (step - self._start[0]) / max(now - self._start[1], 1e-9)
-        event = {"event": "step", "phase": self.title, "step": step, "of": self.n, "rate": round(rate, 4)}
-        self._note(event | values | {"seconds": round(seconds, 3), "peak_bytes": peak})
+        self.tell(step, values, seconds=round(seconds, 3), rate=round(rate, 4), peak_bytes=peak)
+        if not printed:
+            return
         if self._terminal:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -115,13 +123,6 @@ class Progress:
             print(
                 f"{self.title}: {step}/{self.n}{told}, {rate:.3g}/s, {duration(left)} left", file=sys.stderr
             )
-
-    def _note(self, event: dict[str, object]) -> None:
-        if self._events is None:
-            return
-        self._events.parent.mkdir(parents=True, exist_ok=True)
-        with self._events.open("a") as file:
-            file.write(json.dumps(event) + "\n")
 
     def close(self) -> None:
         """Removes the bar from the terminal."""

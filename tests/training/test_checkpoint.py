@@ -125,10 +125,10 @@ def test_removal_takes_checkpoints_and_half_written_files_alone(
 ) -> None:
     written(tmp_path)
     (tmp_path / ".checkpoint-00000002.safetensors.k3j2h1").write_bytes(b"half")
-    (tmp_path / "events.jsonl").write_text("{}\n")
+    (tmp_path / "weights").write_text("")
     assert Checkpoints(tmp_path).read() is not None
     Checkpoints(tmp_path).remove()
-    assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
 
 
 def written(folder: Path) -> tuple[Path, Path]:

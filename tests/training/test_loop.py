@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from condense.errors import Refused, Stopped
+from condense.events import Event, hearing, telling
 from condense.resources import Budget
 from condense.training.checkpoint import Checkpoints
 from condense.training.loop import Loop, State, checkpoint_seconds
@@ -313,31 +314,34 @@ def test_the_peak_of_memory_survives_a_restart(tmp_path: Path, monkeypatch: pyte
 
 def test_every_line_of_the_events_is_json_with_step_loss_rate_and_peak(tmp_path: Path, clock: Clock) -> None:
     for stop in (5, 99):
-        loop = make_loop(tmp_path)
+        with telling("one", tmp_path / "events"):
+            loop = make_loop(tmp_path)
         for step in loop.steps(8, {}, "warm"):
             clock.now += 2
             loop.log(loss=torch.tensor(step / 4), lr=0.1)
             if step == stop:
                 break
-    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    file = tmp_path / "events" / "one" / "toy.jsonl"
+    events = [json.loads(line) for line in file.read_text().splitlines()]
     steps = [event for event in events if event["event"] == "step"]
     assert [event["step"] for event in steps] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert [event["loss"] for event in steps] == [n / 4 for n in range(8)]
+    assert [event["values"]["loss"] for event in steps] == [n / 4 for n in range(8)]
     for event in steps:
-        assert (
-            event["of"] == 8 and event["rate"] == 0.5 and event["lr"] == 0.1 and event["phase"] == "toy warm"
-        )
+        assert event["of"] == 8 and event["rate"] == 0.5 and event["values"]["lr"] == 0.1
+        assert (event["run"], event["task"], event["phase"]) == ("one", "toy", "warm")
         assert event["peak_bytes"] > 2**20 and event["seconds"] == 2 * event["step"]
-    (resumed,) = [event for event in events if event["event"] == "resumed"]
-    assert resumed["step"] == 5 and resumed["seconds"] == 10
+    begun, resumed = [event for event in events if event["event"] == "begin"]
+    assert begun["step"] == 0 and resumed["step"] == 5 and resumed["seconds"] == 10
 
 
 def test_an_event_is_noted_once_a_second_at_most(tmp_path: Path, clock: Clock) -> None:
-    for _ in make_loop(tmp_path, every=3600).steps(1000, {}):
+    heard: list[Event] = []
+    with hearing(heard.append):
+        loop = make_loop(tmp_path, every=3600)
+    for _ in loop.steps(1000, {}):
         clock.now += 0.01
-    lines = (tmp_path / "events.jsonl").read_text().splitlines()
-    assert 9 <= len(lines) <= 11
-    assert json.loads(lines[-1])["step"] == 1000
+    assert 10 <= len(heard) <= 12
+    assert heard[-1]["step"] == 1000
 
 
 @pytest.mark.parametrize(("every", "cost", "gap"), [(2.0, 0.0, 2.0), (2.0, 0.5, 10.0), (30.0, 0.5, 30.0)])
@@ -376,12 +380,12 @@ def test_the_environment_sets_the_time_between_checkpoints(
             checkpoint_seconds()
 
 
-def test_done_removes_the_checkpoints_and_keeps_the_events(tmp_path: Path) -> None:
-    loop = make_loop(tmp_path)
+def test_done_removes_the_checkpoints_and_their_folder(tmp_path: Path) -> None:
+    loop = make_loop(tmp_path / "run")
     assert list(loop.steps(2, {})) == [0, 1]
-    assert list(tmp_path.glob("checkpoint-*"))
+    assert list(tmp_path.glob("run/checkpoint-*"))
     loop.done()
-    assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_phase_without_steps_is_finished_at_once(tmp_path: Path) -> None:

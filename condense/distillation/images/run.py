@@ -393,6 +393,6 @@ class ImageRun(Run[ImageSpec]):
         )  # fmt: skip
 
     def done(self) -> None:
-        """Removes the checkpoints and the streamed labels; to be called once the set is on disk."""
-        super().done()
+        """Removes the streamed labels and the checkpoints; to be called once the set is on disk."""
         shutil.rmtree(self._shards, ignore_errors=True)
+        super().done()

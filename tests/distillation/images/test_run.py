@@ -1,3 +1,4 @@
+import json
 import signal
 import subprocess
 import sys
@@ -260,8 +261,12 @@ def test_a_killed_command_ends_with_the_hash_of_an_uninterrupted_one(
     made = ImageSet.load(Path(ended.stdout.strip()))
     assert made.hash == whole.hash
     assert not list(home.rglob("*checkpoint-*"))
-    events = next(home.rglob("events.jsonl")).read_text()
-    assert events.count('"resumed"') == kills
+    (file,) = (home / "events").rglob("*.jsonl")
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    begun = [event["step"] for event in events if event["event"] == "begin"]
+    steps = [event["step"] for event in events if event["event"] == "step"]
+    assert len(begun) == 1 + kills and begun[0] == 0 and min(begun[1:]) > 0
+    assert steps == sorted(set(steps)) and steps[-1] == events[-1]["of"]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -150.0])

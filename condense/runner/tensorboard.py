@@ -1,0 +1,74 @@
+"""Events as scalars of TensorBoard (the extra ``tensorboard``)."""
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from condense.errors import Refused
+from condense.events import Event, hearing
+from condense.files import require_writable, safe_name
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+INSTALL = "pip install 'condense-bench[tensorboard]'"
+
+
+class TensorBoard:
+    """Writes the values of events for TensorBoard; each phase of a task is one of its runs.
+
+    The name of such a run is ``RUN/TASK/PHASE`` and a scalar has the name of its value, so that losses of
+    several students share a chart. Where a phase goes on after a kill, TensorBoard forgets the later steps
+    that were lost.
+
+    Args:
+        folder: The folder that TensorBoard is started with.
+
+    Raises:
+        Refused: if tensorboard is not installed, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        if importlib.util.find_spec("tensorboard") is None:
+            raise Refused(
+                f"tensorboard is not installed: {INSTALL}", setting="tensorboard", value=str(folder)
+            )
+        self.folder = Path(folder)
+        require_writable(self.folder)
+        self._name = ""
+        self._writer: SummaryWriter | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Writes the values of an event."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        name = "/".join(safe_name(event[part]) for part in ("run", "task", "phase"))
+        if event["event"] == "begin" or self._writer is None or name != self._name:
+            self.close()
+            lost = event["step"] + 1 if event["event"] == "begin" else None
+            self._name = name
+            self._writer = SummaryWriter(self.folder / name, purge_step=lost, flush_secs=10)
+        for value, number in event["values"].items():
+            self._writer.add_scalar(value, number, event["step"])
+
+    def close(self) -> None:
+        """Closes the file that is being written."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+@contextmanager
+def on_tensorboard(folder: Path | None) -> Iterator[None]:
+    """Writes the events of all work within the block for TensorBoard; without a folder it does nothing."""
+    if folder is None:
+        yield
+        return
+    board = TensorBoard(folder)
+    try:
+        with hearing(board):
+            yield
+    finally:
+        board.close()
