@@ -6,6 +6,7 @@ import torch
 from condense.data import ImageDataset
 from condense.distillation.engine import run_settings
 from condense.distillation.registry import build
+from condense.events import Teller
 from condense.resources import Machine, duration
 from condense.training import progress
 from condense.training.progress import Cost, Progress
@@ -25,7 +26,7 @@ def test_a_time_is_written_in_words(seconds: float, text: str) -> None:
 def timed(monkeypatch: pytest.MonkeyPatch, n: int, seconds: list[float], cost: Cost | None) -> None:
     """Lets steps end at these times after the end of the first one, which takes a minute."""
     monkeypatch.setattr("time.monotonic", lambda: 1000.0)
-    shown = Progress("dm on toy distil", 0, n, None, 0.0)
+    shown = Progress(Teller("dm on toy"), "distil", 0, n)
     for step, at in enumerate([0.0, *seconds], 1):
         shown.estimate(step, 1060.0 + at, cost, torch.device("cpu"))
     shown.close()
