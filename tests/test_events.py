@@ -1,8 +1,11 @@
 """Events: one file for each task that tells one computation, and functions that hear each event."""
 
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,7 +53,10 @@ def test_a_phase_that_goes_on_drops_what_was_lost_and_tells_no_step_twice(tmp_pa
     assert lines(first.file)[-1]["values"] == {"loss": 0.5}
 
 
-@pytest.mark.parametrize("junk", ["[]\n", "7\n", "{}\n", "\n", "{" * 5000 + "\n", '{"phase": 3, "step": "x"}'])
+JUNK = ["[]\n", "7\n", "{}\n", "\n", "{" * 5000 + "\n", '{"phase": 3, "step": "x"}']
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
 def test_a_phase_that_begins_anew_replaces_its_lines_and_drops_what_is_no_event(
     tmp_path: Path, junk: str
 ) -> None:
@@ -143,7 +149,8 @@ def test_an_exception_of_a_hearer_ends_the_run_and_the_next_call_goes_on(
 def test_what_is_measured_on_the_way_is_told_at_once(tmp_path: Path) -> None:
     heard: list[Event] = []
     with hearing(heard.append):
-        loop = Loop(None, torch.Generator(), device=torch.device("cpu"), budget=Budget(), title="x", remedy="")
+        cpu, rng = torch.device("cpu"), torch.Generator()
+        loop = Loop(None, rng, device=cpu, budget=Budget(), title="x", remedy="")
     for step in loop.steps(3, {}, "train"):
         if step == 1:
             loop.measured(2, validation_accuracy=40.0)
@@ -152,3 +159,29 @@ def test_what_is_measured_on_the_way_is_told_at_once(tmp_path: Path) -> None:
     ]
     loop.measured(3, validation_accuracy=50.0)
     assert len(heard) == 3
+
+
+def test_the_lines_of_the_documentation_log_to_wandb_and_read_a_file(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[1] / "docs" / "events.md"
+    reading, logging = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    logged: dict[str, float] = {}
+    projects: list[str] = []
+    stand_in = SimpleNamespace(log=logged.update, init=lambda project: projects.append(project))
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)  # type: ignore[arg-type]
+    monkeypatch.chdir(tmp_path)
+    short = replace(HARD_V1, stages=(Stage(epochs=2),), seeds=1)
+    monkeypatch.setattr("condense.protocols.PROTOCOLS", {short.name: short})
+    quick = "ipc=1, student='mlp', iterations=2, batch_real=4, network='convnet-w32',"
+    few = logging.replace("ipc=1,", quick)
+    assert few != logging
+    exec(few, {})
+    assert projects == ["distilled-sets"]
+    assert logged.keys() == {
+        "dm on digits/distil/loss", "mlp 0/train/loss", "mlp 0/train/lr", "mlp 0/test/accuracy",
+    }  # fmt: skip
+    (file,) = (home / "events").glob("digits-dm-*/dm_on_digits.jsonl")
+    room: dict[str, Any] = {"file": file}
+    exec(reading, room)
+    assert room["losses"][2] == logged["dm on digits/distil/loss"]

@@ -32,7 +32,9 @@ class TensorBoard:
 
     def __init__(self, folder: str | Path) -> None:
         if importlib.util.find_spec("tensorboard") is None:
-            raise Refused(f"tensorboard is not installed: {INSTALL}", setting="tensorboard", value=str(folder))
+            raise Refused(
+                f"tensorboard is not installed: {INSTALL}", setting="tensorboard", value=str(folder)
+            )
         self.folder = Path(folder)
         require_writable(self.folder)
         self._writers: dict[str, SummaryWriter] = {}

@@ -62,7 +62,9 @@ def test_a_command_writes_the_scalars_of_its_set_and_of_its_student(
     phases = {path.parent for path in (tmp_path / "board").rglob("*tfevents*")}
     (made,) = (tmp_path / "sets").iterdir()
     assert {path.name for path in phases} == {"distil", "train", "test"}
-    assert [step for step, _ in scalars(tmp_path / "board" / made.name / "dm_on_toy" / "distil", "loss")] == [3]
+    assert [step for step, _ in scalars(tmp_path / "board" / made.name / "dm_on_toy" / "distil", "loss")] == [
+        3
+    ]
     (test,) = (path for path in phases if path.name == "test")
     ((step, value),) = scalars(test, "accuracy")
     assert step == 1 and f"{value:.2f} % in" in ended.err
@@ -80,7 +82,7 @@ def test_a_missing_extra_and_a_file_in_place_of_the_folder_are_one_sentence(
     )
     ended = condense("distill", "--tensorboard", "board")
     assert ended.code == 2 and not (tmp_path / "board").exists() and not (tmp_path / "sets").exists()
-    sentence = "condense: --tensorboard board: tensorboard is not installed: pip install 'condense-bench[tensorboard]'"
-    assert ended.err == f"{sentence}\n"
+    refused = "condense: --tensorboard board: tensorboard is not installed: "
+    assert ended.err == f"{refused}pip install 'condense-bench[tensorboard]'\n"
     with pytest.raises(Refused):
         TensorBoard(tmp_path)
