@@ -112,7 +112,7 @@ class Teller:
 
 
 def _stays(line: bytes, phase: str, start: int) -> bool:
-    """Returns whether a line is whole and tells nothing that a phase, which goes on from a step, tells again."""
+    """Returns whether a line is whole, and not about what a phase that goes on from a step tells again."""
     try:
         event = json.loads(line)
         same = event["phase"] == phase

@@ -1,11 +1,11 @@
-"""Trains an image classifier of transformers with the Trainer on an exported set, and tests it on real images.
+"""Trains a classifier of transformers with the Trainer on an exported set, and tests it on real images.
 
     pip install 'condense-bench[examples]'
     condense export sets/NAME --to hf --out NAME-hf
     python examples/huggingface_trainer.py --set NAME-hf --epochs 200
 
 The exported folder is one of the library datasets; condense only loads the real test images. The model starts
-from random weights, nothing is downloaded. A vision transformer learns less from a few images than a ConvNet.
+from random weights, nothing is downloaded. A vision transformer learns less from few images than a ConvNet.
 """
 
 import argparse
@@ -28,9 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", required=True, help="folder that `condense export --to hf` wrote")
     parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument(
-        "--data", help="the real dataset: a name or path; default: the one that the set names"
-    )
+    parser.add_argument("--data", help="real dataset, a name or path; default: that of the set")
     parser.add_argument("--out", default="trained", help="folder for the Trainer's files")
     args = parser.parse_args()
     set_seed(0)  # before the weights of the model are drawn
@@ -55,8 +53,8 @@ def main() -> None:
         num_hidden_layers=2, num_attention_heads=4, id2label=names, label2id={n: i for i, n in names.items()},
     )  # fmt: skip
     how = TrainingArguments(
-        output_dir=args.out, num_train_epochs=args.epochs, per_device_train_batch_size=256, learning_rate=1e-3,
-        per_device_eval_batch_size=500, save_strategy="no", report_to="none", disable_tqdm=True,
+        output_dir=args.out, num_train_epochs=args.epochs, learning_rate=1e-3, save_strategy="no",
+        per_device_train_batch_size=256, per_device_eval_batch_size=500, report_to="none",
     )  # fmt: skip
     trainer = Trainer(
         model=ViTForImageClassification(config), args=how, train_dataset=pairs(images, labels),

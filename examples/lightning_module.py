@@ -46,9 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", required=True, help="folder of a stored set of images")
     parser.add_argument("--epochs", type=int, default=300)
-    parser.add_argument(
-        "--data", help="the real dataset: a name or path; default: the one that the set names"
-    )
+    parser.add_argument("--data", help="real dataset, a name or path; default: that of the set")
     args = parser.parse_args()
     lightning.seed_everything(0, verbose=False)
 

@@ -1,10 +1,10 @@
-"""Trains a graph network of torch_geometric on the computation trees of a Mirage set, and tests it on real graphs.
+"""Trains a network of torch_geometric on computation trees of a Mirage set, and tests it on real graphs.
 
     python examples/pyg_trees.py --set sets/NAME --epochs 500
 
-Each item of a Mirage set is one tree or several that often occur together, with a weight: how often they occur.
-Messages go from child to parent, and only the roots have seen what real nodes see, so that only roots are pooled.
-On real graphs every node is a root. Labels of edges are not used.
+Each item of a Mirage set is one tree or several that often occur together; its weight is how often they do.
+Messages go from child to parent. Only the roots have seen what real nodes see, so only roots are pooled. On
+real graphs every node is a root. Labels of edges are not used.
 """
 
 import argparse
@@ -42,9 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", required=True, help="folder of a stored set of graphs")
     parser.add_argument("--epochs", type=int, default=500)
-    parser.add_argument(
-        "--data", help="the real dataset: a name or path; default: the one that the set names"
-    )
+    parser.add_argument("--data", help="real dataset, a name or path; default: that of the set")
     args = parser.parse_args()
     torch.manual_seed(0)
 

@@ -37,27 +37,33 @@ class TensorBoard:
             )
         self.folder = Path(folder)
         require_writable(self.folder)
-        self._name = ""
-        self._writer: SummaryWriter | None = None
+        self._writers: dict[str, SummaryWriter] = {}
+        self._ended: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Writes the values of an event."""
         from torch.utils.tensorboard import SummaryWriter
 
         name = "/".join(safe_name(event[part]) for part in ("run", "task", "phase"))
-        if event["event"] == "begin" or self._writer is None or name != self._name:
-            self.close()
-            lost = event["step"] + 1 if event["event"] == "begin" else None
-            self._name = name
-            self._writer = SummaryWriter(self.folder / name, purge_step=lost, flush_secs=10)
+        if event["event"] == "begin":
+            self._close(self._ended | {name})
+            lost = event["step"] + 1
+            self._writers[name] = SummaryWriter(self.folder / name, purge_step=lost, flush_secs=10)
+        elif name not in self._writers:
+            self._writers[name] = SummaryWriter(self.folder / name, flush_secs=10)
         for value, number in event["values"].items():
-            self._writer.add_scalar(value, number, event["step"])
+            self._writers[name].add_scalar(value, number, event["step"])
+        if event["step"] == event["of"]:
+            self._ended.add(name)
 
     def close(self) -> None:
-        """Closes the file that is being written."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Closes all files."""
+        self._close(set(self._writers))
+
+    def _close(self, names: set[str]) -> None:
+        for name in names & set(self._writers):
+            self._writers.pop(name).close()
+        self._ended -= names
 
 
 @contextmanager

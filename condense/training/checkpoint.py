@@ -106,7 +106,7 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Removes all checkpoints and what a kill left half written; also the folder, if it is empty then."""
+        """Removes all checkpoints, what a kill left half written, and the folder if it is empty then."""
         for path in [*self._files(), *self.folder.glob(".checkpoint-*")]:
             path.unlink(missing_ok=True)
         with suppress(OSError):

@@ -104,7 +104,7 @@ class Progress:
     def show(
         self, step: int, values: dict[str, float], seconds: float, peak: int, printed: bool = True
     ) -> None:
-        """Reports that ``step`` steps are done, unless this was reported before; not everything is printed."""
+        """Tells that ``step`` steps are done, unless this was told before, and prints it if asked to."""
         if step == self._shown:
             return
         self._shown = step
