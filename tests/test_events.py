@@ -169,7 +169,7 @@ def test_the_lines_of_the_documentation_log_to_wandb_and_read_a_file(
     logged: dict[str, float] = {}
     projects: list[str] = []
     stand_in = SimpleNamespace(log=logged.update, init=lambda project: projects.append(project))
-    monkeypatch.setitem(sys.modules, "wandb", stand_in)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)
     monkeypatch.chdir(tmp_path)
     short = replace(HARD_V1, stages=(Stage(epochs=2),), seeds=1)
     monkeypatch.setattr("condense.protocols.PROTOCOLS", {short.name: short})
