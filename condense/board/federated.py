@@ -6,6 +6,7 @@ that clients distil of each class.
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -113,18 +114,14 @@ def federated_tables(entries: pd.DataFrame) -> list[FederatedTable]:
     return found
 
 
-def federated_part(entries: pd.DataFrame) -> str:
-    """Returns the part of the board that holds all federations; empty if there are none."""
-    parts, seen = [], set[tuple[str, str, str]]()
-    for table in federated_tables(entries):
-        if table.key[:3] not in seen:
-            seen.add(table.key[:3])
-            name, train, test = table.key[:3]
-            parts.append(f"### {name}\n\nData: train {train[:8]}, test {test[:8]}.\n")
+def federated_part(tables: Sequence[FederatedTable]) -> str:
+    """Returns the part of a dataset's page that holds its federations; empty if there are none."""
+    parts = []
+    for table in tables:
         sources: list[str] = []
         text = table.text(sources)
         parts.append(f"#### {table.key.title}\n\n{text}{sources_text(sources)}{table.settings()}")
-    head = f"## {HEADING}\n\nClients with data of their own train one network together. {_about()}\n"
+    head = f"### {HEADING}\n\nClients with data of their own train one network together. {_about()}\n"
     return "\n".join([head, *parts]) if parts else ""
 
 

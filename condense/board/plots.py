@@ -1,13 +1,11 @@
 """The leaderboard as plots: each table's scores against IPC and against bytes."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import Literal, get_args
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -20,14 +18,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from condense.board.cells import TableCell
 from condense.board.format import unit_for
+from condense.board.plot_files import Against, plot_files
 from condense.board.rank_plots import rank_figure
 from condense.board.ranks import picture_name, rankings
-from condense.board.tables import FRACTIONS, Key, Row, Table, gather
-from condense.files import digest, safe_name, write_atomic
+from condense.board.tables import Row, Table, gather
+from condense.files import digest, write_atomic
 from condense.records.record import WHOLE
-
-Against = Literal["ipc", "bytes"]
-"""What the horizontal axis shows."""
 
 MARKERS = "osD^vPX*<>"
 BAND = "random_subset"
@@ -52,15 +48,11 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
         protocol with a ranking (`condense.board.ranks`).
     """
     every = gather(entries)
-    tables = [table for table in every if table.ipcs and table.key.filled != FRACTIONS]
-    names = [_name(table.key, full=False) for table in tables]
+    files = plot_files(every)
     paths = []
-    for table, name in zip(tables, names, strict=True):
-        stem = name if names.count(name) == 1 else _name(table.key, full=True)
-        for against in get_args(Against):
-            if table.key.filled and against == "ipc":
-                continue
-            paths.append(folder / f"{stem}-{against}.png")
+    for table in every:
+        for against, name in files.get(table.key, {}).items():
+            paths.append(folder / name)
             _write(paths[-1], table.key.dataset, _shown(table, against), partial(_figure, table, against))
     for one in rankings(every):
         paths.append(folder / picture_name(one))
@@ -100,16 +92,6 @@ def _cells(row: Row) -> list[object]:
         [place, cell.mean, cell.half, sum(cell.bytes.values()), cell.accuracy is not None]
         for place, cell in row.cells.items()
     ]
-
-
-def _name(key: Key, full: bool) -> str:
-    parts = [key.dataset, key.protocol, key.student, key.space]
-    parts += [f"by-class-{digest(json.loads(key.asked))[:8]}"] if key.asked else []
-    parts += ["filled"] if key.filled else []
-    parts += [f"to-{key.target.partition(' ')[0]}"] if key.target else []
-    if full:
-        parts += [part[:8] for part in (key.train_hash, key.test_hash, key.protocol_hash, key.teacher)]
-    return safe_name("-".join(part for part in parts if part))
 
 
 def _figure(table: Table, against: Against) -> Figure:
