@@ -1,4 +1,4 @@
-"""How many students a row needs to be complete: what its protocol asks for, or fewer where a queue says so."""
+"""How many students make a row complete: as many as its protocol has, or fewer where a queue says so."""
 
 import tomllib
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ Place = tuple[str, str, float, str, str]
 class Asked(NamedTuple):
     """The number of students that are asked for, and whether a queue fixed it below the protocol's."""
 
-    count: int
+    students: int
     queued: bool
 
 

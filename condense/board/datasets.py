@@ -69,12 +69,8 @@ class DatasetResults:
             plain = key.filled == filled and not key.asked and not key.target
             return key.protocol == protocol and plain and bool(table.columns)
 
-        def size(table: Table) -> tuple[int, int]:
-            rows = [row for row in table.rows if not row.reference]
-            return len({row.method for row in rows}), len(rows)
-
         found = [table for table in self.tables if fits(table)]
-        return max(found, key=size, default=None)
+        return max(found, key=_size, default=None)
 
     @cached_property
     def names(self) -> Mapping[Row, str]:
@@ -106,6 +102,12 @@ class DatasetResults:
         return next(table for table in self.tables if row in table.rows)
 
 
+def _size(table: Table) -> tuple[int, int]:
+    """Returns the number of methods and of rows."""
+    rows = [row for row in table.rows if not row.reference]
+    return len({row.method for row in rows}), len(rows)
+
+
 def datasets_of(entries: pd.DataFrame, tables: Sequence[Table] | None = None) -> list[DatasetResults]:
     """Returns the results of each dataset, in the order of the board.
 
@@ -126,7 +128,7 @@ def datasets_of(entries: pd.DataFrame, tables: Sequence[Table] | None = None) ->
         kind = kinds[data]
         mine = [table for table in tables if table.key.data == data]
         protocol = LAYOUTS[kind].protocol
-        mine.sort(key=lambda one: (one.key in older, one.key.protocol != protocol))
+        mine.sort(key=lambda one: (one.key in older, one.key.protocol != protocol, *(-n for n in _size(one))))
         found.append(
             DatasetResults(
                 data=data,

@@ -14,8 +14,8 @@ from condense.board.tables import Key, Row, Table
 HEAD = """\
 # {title}
 
-All results on {title}, with all settings. [The front page](../../leaderboard.md) shows the best of all datasets;
-what the columns mean is told at the end. Letters behind a method tell its settings apart.
+All results on {title}, with all settings. [The front page]({front}) shows the best of each
+method, on all datasets. Letters behind a method tell its settings apart. The end tells what the columns mean.
 """
 
 
@@ -24,16 +24,18 @@ def details_page(
     extras: Extras,
     plots: Mapping[Key, Sequence[str]],
     links: Mapping[str, str],
+    front: str,
 ) -> str:
     """Returns a dataset's page as Markdown.
 
     Args:
         results: The results on the data of that name; more than one if there are several such data.
         extras: The columns that take more than a table's own results.
-        plots: The names of the plots of tables.
+        plots: The paths of the plots of tables, from this page.
         links: Links to what is stored of sets, by their hashes.
+        front: The path of the front page.
     """
-    parts = [HEAD.format(title=results[0].data[0])]
+    parts = [HEAD.format(title=results[0].data[0], front=front)]
     for one in results:
         _, train, test = one.data
         parts.append(f"## {one.title}\n\nData: train {train[:8]}, test {test[:8]}.\n")
@@ -71,7 +73,7 @@ class _Page:
         sources: list[str] = []
         text = grid(*ranked(table, self.extras, sources, self._label)) + sources_text(sources)
         if files := self.plots.get(table.key):
-            pictures = ", ".join(f"[{name}](../../plots/{name})" for name in files)
+            pictures = ", ".join(f"[{file.rpartition('/')[2]}]({file})" for file in files)
             text += f"\nPlots: {pictures}.\n"
         return f"{title}\n\n{text}{self._settings(table.rows)}"
 

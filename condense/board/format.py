@@ -216,8 +216,8 @@ def mebibytes(cell: TableCell) -> str:
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """Returns a paragraph in lines of at most 110 characters, of which those after the first are indented."""
-    return fill(text, 110, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    """Returns a paragraph in lines of at most 120 characters, of which those after the first are indented."""
+    return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

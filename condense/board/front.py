@@ -2,61 +2,78 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 
 from condense.board.datasets import DatasetResults
 from condense.board.federated import FederatedTable
 from condense.board.format import grid, paper_text, score_and_paper, wrapped
+from condense.board.names import TITLES
 from condense.board.overview import RANDOM, Line, Overview, Shown, Spot, overview_of
 from condense.board.ranks import rankings, ranks_text
-from condense.board.tables import FRACTIONS, Row, Table
+from condense.board.tables import FRACTIONS, Table
 from condense.board.verdicts import verdict
 from condense.protocols import SOFT_V2
-from condense.records.record import WHOLE
+from condense.records.record import NO_STUDENT, WHOLE
 
+LEFT_OUT = ("majority", "num_edges", "label_histogram")
+"""References whose scores are told in words."""
+LARGEST = 30_000
+"""The size of the page in bytes above which methods without results have no rows."""
 WIDTH = 160
 """The longest line of a table, in characters."""
 HEAD = """\
 # Leaderboard
 
-The test accuracy (for graphs the ROC-AUC) in percent of new networks trained on each distilled set alone.
-`condense leaderboard` writes this page, and the page of each dataset that its title links to, from the records.
+Test accuracy (for graphs ROC-AUC) in percent of new networks trained on each distilled set alone.
+`condense leaderboard` writes this page and the page of each dataset from the records.
 
-- **Ours and the paper's.** The score with `±` (half the 95 % interval over sets, or over students of one set) is
-  ours, under the protocol and student named above the table. `[66.8]` is the paper's own number, of a ConvNet of
-  width 128 under the paper's protocol and settings; ours is mostly a ConvNet of width 32 (`convnet-w32`) at
-  settings for a CPU, so the two are not comparable. † marks a number that was not verified at its source.
-- **Best**: the highest score of a column is bold. Rows of a column that share a letter do not differ at 95 %
-  (Welch, Holm's correction over the table); a score without a letter is compared with none.
-- *References* stand first; *italic* methods only select real samples. `(3 of 5)`: of the 5 students asked for 3
-  are trained, so the row is not ranked yet. `not run`: there is a published number, but no result of ours.
-- `mtt (b)` is one of several settings of MTT, the best by test score; `mtt (a / b)`: another one for each IPC. All
-  settings, students, sizes and costs are on the dataset's page, to which each name links. `imported-` marks
-  published sets of other code bases, judged here.
+- **Ours, and the paper's.** A score with `±` (half the 95 % interval over sets, or over students of one set)
+  is ours, under the protocol and student named above the table. `[66.8]` is the paper's own number: mostly a
+  ConvNet of width 128, under the paper's protocol and settings. Ours is mostly `convnet-w32`, of width 32, at
+  settings for a CPU, so the two cannot be compared. A † was not verified at its source.
+- **Best.** The highest score of a column is bold. Rows of a column that share a letter do not differ at 95 %
+  (Welch, Holm's correction over the table). A score without letters is compared with none.
+- *References* stand first. *Italic* methods select real samples. `(3 of 5)`: three of the five students that
+  are asked for are trained, and the score is not ranked yet. `not run`: not with this protocol and student,
+  there is only a published number.
+- `mtt (b)` is one of several settings of `mtt`, the best by test score; with `mtt (a / b)` each IPC has
+  another one. A name links to its row on the page of the dataset, which has all settings, students, sizes and
+  costs. `imported-` marks published sets of other code bases, judged here.
 """
-GRAPHS = """\
-Scores of graphs are means over GCN, GAT and GIN, by how the networks pool the nodes (sum or mean). `size ρ` is the
-rank correlation of the students' scores with the graphs' numbers of nodes (sum / mean pooling); `num_nodes`,
-`num_edges` and `label_histogram` are logistic regressions on these features, `majority` is the largest class.
-"""
+ABOUT = {
+    "images": "Datasets that most papers report come first, the others follow by name.\n",
+    "graphs": """\
+Scores are means over GCN, GAT and GIN, by how these pool the nodes (sum or mean). `num_nodes` is a logistic
+regression on the number of nodes, and `size ρ` the rank correlation of the students' scores with that number,
+by sum / mean pooling. Papers have numbers of single networks; they stand here where ours are missing.
+""",
+}
+"""What stands below the heading of each kind of data."""
 
 
-def front_page(results: Sequence[DatasetResults], tables: Sequence[Table], folder: str) -> str:
+def front_page(results: Sequence[DatasetResults], tables: Sequence[Table], pages: Mapping[str, str]) -> str:
     """Returns the front page as Markdown.
 
     Args:
         results: The results on each dataset, in order.
         tables: All tables.
-        folder: The name of the results folder, beside which the page stands.
+        pages: The paths of the datasets' pages from this one, by folder.
     """
     if not results:
         return f"{HEAD}\nNo records yet.\n"
+    overviews = {one: [overview_of(table) for table in one.overviews] for one in results}
     ranks = ranks_text(rankings(tables))
-    parts = [HEAD, _contents(results, bool(ranks))]
-    for number, one in enumerate(results):
-        if one.kind == "graphs" and (number == 0 or results[number - 1].kind != "graphs"):
-            parts.append(GRAPHS)
-        parts.append(_section(one, f"{folder}/{one.folder}/board.md"))
-    return "\n".join([*parts, *filter(None, [ranks])])
+    for absent in (True, False):
+        parts = [HEAD, _contents(results, bool(ranks))]
+        for kind in dict.fromkeys(one.kind for one in results):
+            parts.append(f"## {kind.capitalize()}\n\n{ABOUT[kind]}")
+            mine = [one for one in results if one.kind == kind]
+            parts += [_section(one, overviews[one], pages[one.folder], absent) for one in mine]
+        page = "\n".join([*parts, *filter(None, [ranks])])
+        if len(page.encode()) <= LARGEST:
+            break
+    return page
 
 
 def heading_anchor(title: str) -> str:
@@ -68,50 +85,58 @@ def _contents(results: Sequence[DatasetResults], ranks: bool) -> str:
     lines = []
     for kind in dict.fromkeys(one.kind for one in results):
         links = [f"[{one.title}](#{heading_anchor(one.title)})" for one in results if one.kind == kind]
-        lines.append(wrapped(f"- {kind.capitalize()}: {', '.join(links)}", "  "))
+        lines.append(wrapped(f"- [{kind.capitalize()}](#{kind}): {', '.join(links)}", "  "))
     more = ["- [Ranks over datasets](#ranks-over-datasets)"] if ranks else []
     return "## Contents\n\n" + "\n".join([*lines, *more]) + "\n"
 
 
-def _section(one: DatasetResults, page: str) -> str:
-    """Returns the part of a dataset."""
-    parts = [f"## {one.title}\n\n[All results on {one.title}]({page}){_elsewhere(one)}\n"]
-    for table in one.overviews:
-        overview = overview_of(table)
+def _section(one: DatasetResults, overviews: Sequence[Overview], page: str, absent: bool) -> str:
+    """Returns the part of a dataset, with a row for each method that was not run or only their names."""
+    parts, there = [f"### {one.title}\n"], f"[Details]({page}){_elsewhere(one)}"
+    for overview in overviews:
         if overview.spots:
-            text = _table(overview, one, page)
-            parts.append(f"{_heading(table)}\n\n{text}\n{wrapped(verdict(overview, one.names))}\n")
-    parts += [_federation(table) for table in one.federated]
-    return "\n".join(parts)
+            sentences = verdict(overview, one.names)
+            if overview.absent and not absent:
+                sentences.append(f"Published and not run: {', '.join(overview.absent)}.")
+                overview = replace(overview, absent=())
+            head = wrapped(" ".join(filter(None, [_heading(overview.table), there])))
+            told = [wrapped(f"- {sentence}", "  ") for sentence in sentences]
+            parts.append("\n".join([f"{head}\n", _table(overview, one, page), *told]) + "\n")
+            there = ""
+    parts += [f"{there}\n"] if there else []
+    return "\n".join([*parts, *(_federation(table) for table in one.federated)])
 
 
 def _elsewhere(one: DatasetResults) -> str:
     """Returns the other protocols and students that only the dataset's page shows."""
-    names = [table.key.protocol for table in one.tables if table not in one.overviews]
-    names += ["published"] * bool(one.published)
-    shown = {table.key.protocol for table in one.overviews}
-    students = {table.key.student for table in one.tables if table not in one.overviews}
-    students -= {table.key.student for table in one.overviews} | {""}
-    more = sorted({name for name in names if name not in shown and name not in one.older.values()})
-    more = [name for name in more if name not in {key.protocol for key in one.older}]
-    told = [", ".join(f"`{name}`" for name in some) for some in (more, sorted(students)) if some]
-    return f"; there also: {', '.join(told)}." if told else "."
+    more = [table.key for table in one.tables if table not in one.overviews and table.key not in one.older]
+    shown = [table.key for table in one.overviews]
+    protocols = {key.protocol for key in more} - {key.protocol for key in shown}
+    students = {key.student for key in more} - {key.student for key in shown} - {""}
+    names = {"protocol": sorted(protocols) + ["published"] * bool(one.published), "student": sorted(students)}
+    told = [
+        what + "s" * (len(some) > 1) + " " + ", ".join(f"`{name}`" for name in some)
+        for what, some in names.items()
+        if some
+    ]
+    return f"; only there: {'; '.join(told)}." if told else "."
 
 
 def _heading(table: Table) -> str:
     key = table.key
     student = f", student `{key.student}`, {key.space} pixels" if key.student else ""
-    if key.filled == FRACTIONS:
-        return f"**Trainings on a fraction of the images** (`{key.protocol}`{student})"
-    if key.protocol == SOFT_V2.name:
-        return f"**Labels of a teacher** for all images (`{key.protocol}`{student})"
-    return f"**Protocol `{key.protocol}`**{student}"
+    what = "**Trainings on a fraction of the images**" if key.filled == FRACTIONS else "**Images alone**"
+    what = "**Labels of a teacher**" if key.protocol == SOFT_V2.name else what
+    return f"{what if student else '**Graphs alone**'}: protocol `{key.protocol}`{student}."
 
 
 def _table(overview: Overview, one: DatasetResults, page: str) -> str:
-    """Returns the table of an overview in its richest form that is narrow enough."""
-    forms = [(True, True), (True, False), (False, True), (False, False)]
-    texts = [_grid(overview, one, page if linked else None, halves) for linked, halves in forms]
+    """Returns the table of an overview in its richest form that is narrow enough.
+
+    Scores of graphs have no intervals here, since there are two of them for each number of samples.
+    """
+    halves = (False,) if overview.spots[0].pool else (True, False)
+    texts = [_grid(overview, one, linked, half) for linked, half in product((page, None), halves)]
     return next((text for text in texts if text.index("\n") <= WIDTH), texts[-1])
 
 
@@ -120,24 +145,24 @@ def _grid(overview: Overview, one: DatasetResults, page: str | None, halves: boo
     papers = bool(overview.papers) and not pooled
     head = ["method", *(spot.head + " [paper]" * papers for spot in overview.spots)]
     sized = _sized(overview) if pooled else {}
-    last = overview.spots[-1].ipc
-    head += [f"size ρ, IPC {last}"] * bool(sized)
-    rows = []
-    for line in overview.references:
-        rows.append([f"*{_name(line, one, page)}*", *_cells(overview, line, halves), *_listed(sized, line)])
-    if WHOLE not in {line.method for line in overview.references}:
-        rows.insert(0, ["*whole training set*", *_not_run(overview, WHOLE, 0), *["-"] * bool(sized)])
-    if overview.methods:
-        rows.append(["— methods —", *[""] * (len(head) - 1)])
+    head += [f"size ρ, IPC {overview.spots[-1].ipc}"] * bool(sized)
+    names = {line.method for line in overview.references}
+    rows = [
+        [f"*{line.rows[0].name}*", *_cells(overview, line, halves), *_listed(sized, line)]
+        for line in overview.references
+        if line.method not in LEFT_OUT
+    ]
+    rows[:0] = [_not_run(overview, name, 0, sized) for name in (WHOLE,) if name not in names]
+    parts: list[tuple[str, list[list[str]]]] = [("methods", [])]
     for line in overview.methods:
         name = _name(line, one, page)
         name = f"*{name}*" if line.rows[0].baseline else name
-        rows.append([name, *_cells(overview, line, halves), *_listed(sized, line)])
-    if overview.absent:
-        rows.append(["— not run —", *[""] * (len(head) - 1)])
-    for method in overview.absent:
-        rows.append([method, *_not_run(overview, method, None), *["-"] * bool(sized)])
-    return grid(head, rows)
+        parts[0][1].append([name, *_cells(overview, line, halves), *_listed(sized, line)])
+    parts.append(("not run", [_not_run(overview, method, None, sized) for method in overview.absent]))
+    for title, mine in parts:
+        mine = [row for row in mine if set(row[1:]) != {"-"}]
+        rows += [[f"— {title} —", *[""] * (len(head) - 1)], *mine] if mine else []
+    return grid(head, [row for row in rows if set(row[1:]) != {"-"}])
 
 
 def _listed(sized: Mapping[str, str], line: Line) -> list[str]:
@@ -164,7 +189,7 @@ def _cells(overview: Overview, line: Line, halves: bool) -> list[str]:
             texts.append(_score(overview, cell, cell in best[spot], halves))
             texts[-1] += f" [{paper_text(paper)}]" if paper and not spot.pool else ""
         else:
-            texts += _not_run(overview, line.method, None, [spot])
+            texts.append(_paper(overview, line.method, spot.ipc, spot))
     return texts
 
 
@@ -177,25 +202,28 @@ def _best(overview: Overview, spot: Spot) -> list[Shown]:
 
 
 def _score(overview: Overview, cell: Shown, best: bool, halves: bool) -> str:
-    text = f"{cell.mean:.1f}"
-    if halves:
-        text += " (n=1)" if cell.half is None else f" ± {cell.half:.1f}"
-    text = f"**{text}**" if best else text
+    half = f" ± {cell.half:.1f}" if halves and cell.half is not None else ""
     if not cell.complete and cell.asked:
-        return f"{text} ({cell.have} of {cell.asked.count})"
+        return f"{cell.mean:.1f} ({cell.have} of {cell.asked.students})"
+    single = halves and not half and NO_STUDENT not in cell.row.cells
+    text = f"{cell.mean:.1f}{half}{' (n=1)' * single}"
+    text = f"**{text}**" if best else text
     letters = overview.letters.get(cell.place, "")
     return f"{text} {letters}" if letters else text
 
 
-def _not_run(
-    overview: Overview, method: str, ipc: int | None, spots: Sequence[Spot] | None = None
-) -> list[str]:
-    """Returns what stands in columns without a result: the published number, if there is one."""
-    texts = []
-    for spot in overview.spots if spots is None else spots:
-        paper = overview.papers.get((method, spot.ipc if ipc is None else ipc, spot.pool))
-        texts.append(f"not run; paper {paper_text(paper)}" if paper else "-")
-    return texts
+def _not_run(overview: Overview, method: str, ipc: int | None, sized: Mapping[str, str]) -> list[str]:
+    """Returns a row without a result of ours."""
+    title = f"*{TITLES[WHOLE]}*" if method == WHOLE else method
+    texts = [_paper(overview, method, spot.ipc if ipc is None else ipc, spot) for spot in overview.spots]
+    return [title, *texts, *["-"] * bool(sized)]
+
+
+def _paper(overview: Overview, method: str, ipc: int, spot: Spot) -> str:
+    """Returns what stands in a column without a result: the published number, if there is one."""
+    paper = overview.papers.get((method, ipc, spot.pool))
+    shown = paper and (not spot.pool or method in overview.absent)
+    return f"not run [{paper_text(paper)}]" if paper and shown else "-"
 
 
 def _sized(overview: Overview) -> dict[str, str]:
@@ -224,5 +252,3 @@ def _federation(table: FederatedTable) -> str:
     return f"**Federation** of {len(table.clients)} clients ({table.key.title})\n\n" + grid(
         ["method", "mean of the clients", "seeds"], rows
     )
-
-

@@ -15,7 +15,7 @@ from typing import Any
 from condense.board.asked import Asked, asked_of
 from condense.board.cells import TableCell, half_width
 from condense.board.significance import Place, block_letters, find_differing, table_blocks
-from condense.board.tables import FRACTIONS, PARTS, Column, Row, Table
+from condense.board.tables import FRACTIONS, PARTS, Row, Table
 from condense.records.published import read_published
 from condense.records.record import BASELINES, NO_DISTILLATION, NO_STUDENT, WHOLE, Paper
 
@@ -74,7 +74,7 @@ class Shown:
 
     @property
     def complete(self) -> bool:
-        return self.asked is None or self.have >= self.asked.count
+        return self.asked is None or self.have >= self.asked.students
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +108,7 @@ class Overview:
         absent: The names of the methods that have published numbers here, and no results yet.
         papers: The published numbers by method, samples per class (0 for the whole set) and pooling.
         differing: The pairs of places that differ.
+        every: The scores of all settings by column.
     """
 
     table: Table
@@ -117,6 +118,7 @@ class Overview:
     absent: tuple[str, ...]
     papers: Papers
     differing: frozenset[frozenset[Any]]
+    every: Mapping[Spot, Sequence[Shown]]
 
     def ranked(self, spot: Spot) -> list[tuple[Line, Shown]]:
         """Returns the methods with a complete score in a column, the best first."""
@@ -124,8 +126,8 @@ class Overview:
         return sorted(found, key=lambda one: (-one[1].mean, one[0].method))
 
     def differ(self, one: Shown, other: Shown) -> bool | None:
-        """Returns whether two scores of a column differ; None if one is a single value."""
-        if min(len(one.units), len(other.units)) < 2:
+        """Returns whether two scores of a column differ; None if one is a single value, or incomplete."""
+        if not (one.complete and other.complete) or min(len(one.units), len(other.units)) < 2:
             return None
         return frozenset((one.place, other.place)) in self.differing
 
@@ -162,9 +164,7 @@ def overview_of(table: Table) -> Overview:
     papers = {} if table.key.filled else _papers(table, known)
     numbers = {ipc for _, ipc, _ in papers} | {int(column) for column in table.columns}
     if table.key.filled == FRACTIONS:
-        spots = tuple(
-            Spot(ipc=int(part), head=f"{100 * int(part) / PARTS:g} %") for part in table.columns
-        )
+        spots = tuple(Spot(ipc=int(part), head=f"{100 * int(part) / PARTS:g} %") for part in table.columns)
     else:
         spots = tuple(Spot(ipc=ipc, head=f"IPC {ipc}") for ipc in IPCS if ipc in numbers)
     differing = frozenset(find_differing(table_blocks(table)))
@@ -176,7 +176,9 @@ def _of_graphs(table: Table) -> Overview:
     """Returns the overview of a table of graphs, whose scores are means over the networks of a pooling."""
     ipcs = [ipc for ipc in table.ipcs if ipc in IPCS] or list(table.ipcs)
     every = [
-        Spot(ipc=ipc, head=f"IPC {ipc}, {pool}", pool=pool) for ipc in table.ipcs for pool in table.layout.pooled
+        Spot(ipc=ipc, head=f"IPC {ipc}, {pool}", pool=pool)
+        for ipc in table.ipcs
+        for pool in table.layout.pooled
     ]
     spots = [spot for spot in every if spot.ipc in ipcs]
     places: dict[Spot, list[Shown]] = {}
@@ -213,7 +215,7 @@ def _pooled(table: Table, row: Row, spot: Spot) -> Shown | None:
         units[entry.set_hash if several else entry.eval_seed].append(entry.score)
     counts = [asked_of(cell.entries[0]) for cell in cells.values()]
     each = [one for one in counts if one is not None]
-    asked = Asked(len(names) * max(each).count, any(one.queued for one in each)) if each else None
+    asked = Asked(len(names) * max(each).students, any(one.queued for one in each)) if each else None
     full = max(map(len, units.values()))
     means = tuple(fmean(values) for values in units.values() if len(values) == full)
     return Shown(place=place, row=row, units=means, have=len(entries), asked=asked)
@@ -235,7 +237,9 @@ def _made(
         for cell in sorted(cells, key=lambda one: (one.complete, one.mean), reverse=True):
             best[cell.row.method].setdefault(spot, cell)
     spots = tuple(places)
-    lines = [Line(method, {spot: cells[spot] for spot in spots if spot in cells}) for method, cells in best.items()]
+    lines = [
+        Line(method, {spot: cells[spot] for spot in spots if spot in cells}) for method, cells in best.items()
+    ]
     apart = {line.method for line in lines if any(row.reference for row in line.rows)} | {RANDOM}
     order = [WHOLE, RANDOM]
     references = sorted(
@@ -253,6 +257,7 @@ def _made(
         absent=tuple(absent),
         papers=papers,
         differing=differing,
+        every=places,
     )
 
 

@@ -1,5 +1,6 @@
 """All pages of a board: the front page, and one for each dataset."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,12 +36,23 @@ def board_pages(entries: pd.DataFrame, results: Path) -> dict[Path, str]:
     by_folder: dict[str, list[DatasetResults]] = defaultdict(list)
     for one in found:
         by_folder[one.folder].append(one)
-    extras, links = Extras(tables), _links(results / "sets")
-    plots = {key: list(names.values()) for key, names in plot_files(tables).items()}
-    pages = {results.parent / FRONT: front_page(found, tables, results.name)}
+    extras, files, front = Extras(tables), plot_files(tables), results.parent / FRONT
+    paths = {folder: results / folder / PAGE for folder in by_folder}
+    pages = {front: front_page(found, tables, {name: _path(path, front) for name, path in paths.items()})}
     for folder, mine in by_folder.items():
-        pages[results / folder / PAGE] = MARK + "\n" + details_page(mine, extras, plots, links)
+        page = paths[folder]
+        plots = {
+            key: [_path(results.parent / "plots" / name, page) for name in names.values()]
+            for key, names in files.items()
+        }
+        links = _links(results / "sets", page)
+        pages[page] = f"{MARK}\n{details_page(mine, extras, plots, links, _path(front, page))}"
     return pages
+
+
+def has_text(file: Path, text: str) -> bool:
+    """Returns whether a file is there and holds a text."""
+    return file.is_file() and file.read_bytes() == text.encode()
 
 
 def stale_pages(results: Path, pages: Iterable[Path]) -> list[Path]:
@@ -54,8 +66,13 @@ def stale_pages(results: Path, pages: Iterable[Path]) -> list[Path]:
     return [page for page in there if page.is_file() and page.read_bytes().startswith(MARK.encode())]
 
 
-def _links(sets: Path) -> dict[str, str]:
-    """Returns links to the card and the gallery of each stored set by its hash, from a dataset's page."""
+def _path(file: Path, page: Path) -> str:
+    """Returns the path of a file from the folder of a page."""
+    return Path(os.path.relpath(file, page.parent)).as_posix()
+
+
+def _links(sets: Path, page: Path) -> dict[str, str]:
+    """Returns links to the card and the gallery of each stored set by its hash, from a page."""
     found = {}
     for file in sorted(sets.glob(f"*/{MANIFEST}")):
         try:
@@ -64,7 +81,7 @@ def _links(sets: Path) -> dict[str, str]:
             continue
         files = {"card": CARD, "gallery": GALLERY}
         told = [
-            f"[{name}](../{sets.name}/{file.parent.name}/{file_name})"
+            f"[{name}]({_path(file.parent / file_name, page)})"
             for name, file_name in files.items()
             if (file.parent / file_name).is_file()
         ]

@@ -45,6 +45,7 @@ from condense.records.record import BASELINES, NO_DISTILLATION, WHOLE
 NO_SET = " (no set: whole data touched)"
 """What marks a row among sets whose students read the whole training split."""
 
+
 def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, space: str) -> str:
     """Returns the tables that a result stands in, for the terminal.
 

@@ -286,7 +286,7 @@ def _plain(value: Any) -> Any:
     """Returns a value as plain JSON values; a field of `LEFT_OUT` that is None or empty has no key."""
     if isinstance(value, Protocol):
         return value.to_json()
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         pairs = ((name, getattr(value, name)) for name in _names(type(value)))
         return {name: _plain(one) for name, one in pairs if name not in LEFT_OUT or one not in (None, ())}
     if isinstance(value, dict):
@@ -295,8 +295,8 @@ def _plain(value: Any) -> Any:
 
 
 @cache
-def _names(form: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(form))
+def _names(form: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(form))  # type: ignore[arg-type]
 
 
 def _protocol(values: object, stated: object, where: str) -> Protocol:
