@@ -10,7 +10,7 @@ from itertools import count
 import pandas as pd
 
 from condense.board.federated import FederatedTable, federated_tables
-from condense.board.tables import FRACTIONS, LAYOUTS, Key, Row, Table, gather, published, superseded
+from condense.board.tables import FILLED, FRACTIONS, LAYOUTS, Key, Row, Table, gather, published, superseded
 from condense.files import safe_name
 from condense.protocols import PRUNE_SHORT_V1, PRUNE_V1, SOFT_V2
 
@@ -75,7 +75,10 @@ class DatasetResults:
     @cached_property
     def names(self) -> Mapping[Row, str]:
         """Short names of all rows: the method, with a letter where it was run with several settings."""
-        return short_names([table.rows for table in self.tables] + [[row for _, row in self.published]])
+        # What fills a number of bytes has settings for each number, which are columns or rows there.
+        apart = {row: row.name for table in self.tables if table.key.filled == FILLED for row in table.rows}
+        tables = [table.rows for table in self.tables if table.key.filled != FILLED]
+        return {**apart, **short_names([*tables, [row for _, row in self.published]])}
 
     @cached_property
     def anchors(self) -> Mapping[Row, str]:

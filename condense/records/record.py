@@ -315,5 +315,5 @@ def _protocol(values: object, stated: object, where: str) -> Protocol:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Protocol:
-    """Returns the protocol of a JSON text. A results folder holds thousands of records under a few of them."""
+    """Returns the protocol of a JSON text; thousands of records in a folder share a few of them."""
     return Protocol.from_json(json.loads(text))

@@ -153,7 +153,7 @@ def test_settings_at_one_ipc_have_rows_whichever_students_they_have(graphs: Make
     assert {row.name: sorted(row.cells) for row in table.rows} == {
         "herding (network=a)": ["gcn-sum", "gin-sum"], "herding (network=b)": ["gcn-sum"],
     }  # fmt: skip
-    assert "- herding, IPC 1, seed 0: `version=1 network=b`" in page(frame(records))
+    assert "- herding (b), IPC 1, seed 0: `version=1 network=b`" in page(frame(records))
 
 
 def test_sets_that_fill_a_number_of_bytes_stand_apart_by_bytes(graphs: Make) -> None:
