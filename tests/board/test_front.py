@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pandas as pd
 import pytest
 
@@ -21,6 +22,7 @@ from tests.board.markdown import front
 
 Make = Callable[..., Record]
 ROOT = Path(__file__).parents[2]
+FILES = {"card": "README.md", "gallery": "gallery.png"}
 FIVE = (70.0, 71.0, 72.0, 71.5, 70.5)
 
 
@@ -47,8 +49,11 @@ def cells(text: str) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def entries() -> pd.DataFrame:
-    """The committed records."""
-    return results(ROOT / "results")
+    """The committed records, read without checks of shapes: there are thousands."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    found = results(ROOT / "results")
+    jaxtyping.config.update("jaxtyping_disable", False)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +96,14 @@ def test_every_record_belongs_to_exactly_one_page(entries: pd.DataFrame) -> None
                 for entry in cell.entries:
                     held[entry.record_key].add(one.folder)
     assert set(held) == set(entries["record_key"]) and all(len(folders) == 1 for folders in held.values())
+
+
+def test_settings_link_to_the_card_and_the_gallery_of_a_stored_set(committed: dict[Path, str]) -> None:
+    text = committed[ROOT / "results" / "digits@32" / "board.md"]
+    (line,) = {line for line in text.splitlines() if line.startswith("- dm, IPC 1, seed 0")}
+    (folder,) = (ROOT / "results" / "sets").glob("digits@32-dm-ipc1-*")
+    files = [f"[{name}](../sets/{folder.name}/{file})" for name, file in FILES.items()]
+    assert line.endswith(f"; {', '.join(files)}")
 
 
 def anchors(text: str) -> set[str]:

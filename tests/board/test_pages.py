@@ -84,22 +84,6 @@ def test_two_datasets_of_one_name_share_a_page(made: Make, tmp_path: Path) -> No
     assert '<a id="33333333-dsa">' in others[0]
 
 
-def test_settings_link_to_the_card_and_the_gallery_of_a_stored_set(made: Make, tmp_path: Path) -> None:
-    record = made()
-    assert record.set is not None
-    results = write(tmp_path, record)
-    stored = results / "sets" / "digits-dm"
-    stored.mkdir(parents=True)
-    manifest = (
-        '{"content": {"format": "condense-set", "version": 1}, "provenance": {"hash": "%s"}}'
-        % record.set.hash
-    )
-    (stored / "set.json").write_text(manifest)
-    (stored / "README.md").write_text("card")
-    *_, page = board_pages(frame([record]), results).values()
-    assert "; [card](../sets/digits-dm/README.md)\n" in page and "gallery" not in page
-
-
 def test_several_draws_are_those_of_the_methods() -> None:
     every = {**methods("graphs"), **methods()}
     assert {name: DRAWS.get(name, 1) for name in every} == {name: one.draws for name, one in every.items()}
