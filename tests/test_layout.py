@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "distillation": LEARNING,
     "records": BASE | {"store"},
     "evaluation": LEARNING | {"distillation", "records"},
-    "board": BASE | {"records"},
+    "board": BASE | {"store", "records"},
     "federated": LEARNING | {"distillation", "records", "evaluation"},
     "runner": LEARNING | {"distillation", "records", "evaluation", "board", "federated"},
     "cli": LEARNING | {"distillation", "records", "evaluation", "board", "federated", "runner"},

@@ -133,7 +133,7 @@ def test_tables_under_older_versions_are_folded_once_there_is_a_newer_one(made: 
     new = made("dsa", protocol=SOFT_V2, **taught)
     own = made("idc", protocol=dc_evaluation(300, augment="none"))
     text = page(frame([*old, new, own, made("dc"), made("dm+fkd", protocol=REPLAY_V1, **taught)]))
-    digits, mnist = text.split("## digits\n")[1].split("## mnist\n")
+    mnist, digits = text.split("## mnist\n")[1].split("## digits\n")
     shown, folded = digits.split(f"<details>\n<summary>{OLDER}")
     # What is not run again stays where it was, and no row is lost.
     assert "### soft-v1" in mnist and OLDER not in mnist

@@ -114,7 +114,7 @@ def test_sets_with_counts_are_named_so_recorded_so_and_stand_apart(toy_file: Pat
     records = read_records(paths.results)
     asked = {record.asked: record for record in records if record.set}
     assert set(asked) == {(), (2, 2, 4)} and asked[2, 2, 4].ipc == 2
-    assert "asked" not in asked[()].to_json() and asked[2, 2, 4].to_json()["asked"] == (2, 2, 4)
+    assert "asked" not in asked[()].to_json() and asked[2, 2, 4].to_json()["asked"] == [2, 2, 4]
     assert "-ipc2-by-class-seed0-" in asked[2, 2, 4].path(paths.results).name
     tables = gather(results(paths.results))
     assert [table.key.asked for table in tables] == ["", "[2,2,4]"]
