@@ -310,7 +310,7 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _names(form: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(form))  # type: ignore[arg-type]
+    return tuple(field.name for field in fields(form))
 
 
 def _protocol(values: object, stated: object, where: str) -> Protocol:

@@ -8,6 +8,7 @@ import pytest
 from condense.board.asked import DRAWS, asked_of
 from condense.board.pages import MARK, board_pages, stale_pages
 from condense.board.publish import refresh, require_current
+from condense.board.tables import tuples
 from condense.distillation.registry import methods
 from condense.errors import Refused
 from condense.protocols import HARD_V1, PROTOCOLS
@@ -90,7 +91,7 @@ def test_several_draws_are_those_of_the_methods() -> None:
 
 
 def test_a_protocol_of_another_hash_does_not_tell_how_many_students(made: Make) -> None:
-    entries = list(frame([made()]).itertuples())
-    asked = asked_of(entries[0])
+    (entry, *_) = tuples(frame([made()]))
+    asked = asked_of(entry)
     assert asked is not None and asked.students == HARD_V1.seeds == PROTOCOLS["hard-v1"].seeds
-    assert asked_of(entries[0]._replace(protocol_hash="0")) is None
+    assert asked_of(entry._replace(protocol_hash="0")) is None
