@@ -55,7 +55,7 @@ def test_a_command_writes_the_scalars_of_its_set_and_of_its_student(
 ) -> None:
     fields = ("--param", "iterations=3", "--param", "network=convnet-w32", "--param", "batch_real=4")
     ended = condense(
-        "run", "--method", "dm", "--dataset", toy_file, "--student", "mlp", "--eval-seeds", 1, "--seed", 0,
+        "run", "--method", "dm", "--dataset", toy_file, "--student", "mlp", "--eval-seeds", 1, "--seed", 0, "--no-baselines",
         "--tensorboard", "board", *fields,
     )  # fmt: skip
     assert ended.code == 0, ended.err
