@@ -55,8 +55,8 @@ def test_a_command_writes_the_scalars_of_its_set_and_of_its_student(
 ) -> None:
     fields = ("--param", "iterations=3", "--param", "network=convnet-w32", "--param", "batch_real=4")
     ended = condense(
-        "run", "--method", "dm", "--dataset", toy_file, "--student", "mlp", "--eval-seeds", 1, "--seed", 0, "--no-baselines",
-        "--tensorboard", "board", *fields,
+        "run", "--method", "dm", "--dataset", toy_file, "--student", "mlp", "--eval-seeds", 1, "--seed", 0,
+        "--no-baselines", "--tensorboard", "board", *fields,
     )  # fmt: skip
     assert ended.code == 0, ended.err
     phases = {path.parent for path in (tmp_path / "board").rglob("*tfevents*")}
