@@ -104,7 +104,7 @@ def test_the_board_writes_the_catalogue_and_checks_it(results: Path) -> None:
     assert [path.stat().st_mtime_ns for path in (file, index)] == times
     require_current(results)
     index.write_text(index.read_text().replace("toy", "boy"))
-    with pytest.raises(Refused, match="INDEX.md does not agree with the records in .*; condense leaderboard"):
+    with pytest.raises(Refused, match="INDEX.md is not what the records in .* give; condense leaderboard"):
         require_current(results)
     file.unlink()
     with pytest.raises(Refused, match="catalogue.json does not agree with the records"):
@@ -138,7 +138,7 @@ def test_the_packages_catalogue_keeps_its_choice_of_sets(results: Path) -> None:
     assert not shipped.exists()
     chosen = [one for one in read_catalogue(sets / "catalogue.json").sets if one.folder]
     shipped.write_text(Catalogue(sets=tuple(replace(one, scores=()) for one in chosen)).text())
-    with pytest.raises(Refused, match="shipped.json does not agree"):
+    with pytest.raises(Refused, match="shipped.json is not what the records"):
         require_current(results)
     refresh(results)
     assert list(read_catalogue(shipped).sets) == chosen
