@@ -1,0 +1,92 @@
+"""How many students make a row complete: as many as its protocol has, or fewer where a queue says so."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from itertools import product
+from typing import Any, NamedTuple
+
+from condense.board.tables import LAYOUTS
+from condense.protocols import PROTOCOLS
+from condense.records.record import BASELINES, TAUGHT
+
+DRAWS = {BASELINES[0]: 10, TAUGHT: 3, "rs2": 10}
+"""The sets behind the row of a method of which there are several, with one student each (`Method.draws`)."""
+DEFAULTS = {"dataset": "digits", "method": "dm", "ipc": 1}
+"""What a cell of a queue stands for where it does not say."""
+
+Place = tuple[str, str, float, str, str]
+"""Dataset, method, IPC (or fraction), protocol, and student, which is empty where a queue names none."""
+
+
+class Asked(NamedTuple):
+    """The number of students that are asked for, and whether a queue fixed it below the protocol's."""
+
+    students: int
+    queued: bool
+
+
+def asked_of(entry: Any) -> Asked | None:
+    """Returns how many students stand behind the cell that an entry belongs in, once the cell is complete.
+
+    Args:
+        entry: As in `condense.board.cells.TableCell`.
+
+    Returns:
+        The number; None under a protocol that is not one of the suite's own, which does not tell.
+    """
+    protocol = PROTOCOLS.get(entry.protocol)
+    if protocol is None or protocol.hash != entry.protocol_hash:
+        return None
+    if entry.reference:
+        return Asked(protocol.seeds, False)
+    draws = draws_of(entry.method)
+    if entry.set_hash is None:  # a training on real images
+        draws = min(draws, protocol.seeds)
+    usual = draws if draws > 1 else protocol.seeds
+    size = float(entry.ipc) if entry.fraction is None else entry.fraction
+    places = [(entry.dataset, entry.method, size, entry.protocol, student) for student in (entry.student, "")]
+    fewer = [queued()[place] for place in places if place in queued()]
+    return Asked(min(usual, *fewer), min(fewer) < usual) if fewer else Asked(usual, False)
+
+
+def draws_of(method: str) -> int:
+    """Returns the number of sets behind the row of a method, whatever wraps it."""
+    return DRAWS.get(method.partition("+")[0], 1)
+
+
+@cache
+def queued() -> Mapping[Place, int]:
+    """Returns the students of the cells for which an installed queue fixes seeds, or students for each."""
+    found: dict[Place, int] = {}
+    for file in sorted(resources.files("condense.benchmarks").iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".toml"):
+            for cell in tomllib.loads(file.read_text(encoding="utf-8")).get("cell", []):
+                for place, count in _counts(cell).items():
+                    found[place] = min(count, found.get(place, count))
+    return found
+
+
+def _counts(cell: Mapping[str, Any]) -> dict[Place, int]:
+    """Returns the students of the cells that a table of a queue stands for; none if it fixes nothing."""
+    if not {"seeds", "eval_seeds"} & cell.keys():
+        return {}
+    given = {**DEFAULTS, "student": "", **cell}
+    names = [_listed(given[name]) for name in ("dataset", "method", "student")]
+    sizes = _listed(given.get("fraction", given["ipc"]))
+    found = {}
+    for dataset, method, student, size in product(*names, sizes):
+        name = f"{dataset}@{cell['size']}" if "size" in cell else dataset
+        usual = [layout.protocol for layout in LAYOUTS.values()]
+        for protocol in _listed(cell.get("protocol", usual)):
+            if protocol in PROTOCOLS:
+                draws = draws_of(method)
+                sets = len(cell["seeds"]) if "seeds" in cell else draws
+                each = cell.get("eval_seeds", 1 if draws > 1 else PROTOCOLS[protocol].seeds)
+                found[name, method, float(size), protocol, student] = sets * each
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
