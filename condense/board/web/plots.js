@@ -21,21 +21,34 @@
     const [dataset, protocol, student] = group;
     const wanted = { ...state, dataset, protocol, student };
     return rows.filter((row) => fits(row, wanted, "size")).map((row) => ({
-      name: row.title + (row.more ? ` (${row.more})` : ""), score: row.score, low: row.score - (row.half ?? 0), high: row.score + (row.half ?? 0),
+      name: row.title + (row.more ? ` (${row.more})` : ""), score: row.score, measure: row.measure,
+      low: Math.max(0, row.score - (row.half ?? 0)), high: Math.min(100, row.score + (row.half ?? 0)),
       ipc: row.x, bytes: row.kind === "reference" ? null : row.bytes, reference: row.kind === "reference",
       told: row.text.score, size: row.text.bytes, count: row.text.units, missing: row.missing ?? "no",
     }));
   }
 
-  function config() {
+  // References with nearly the same score share a label.
+  function labels(references) {
+    const found = [];
+    for (const one of references.slice().sort((a, b) => a.score - b.score)) {
+      const last = found.at(-1);
+      if (last && one.score - last.score < 3) last.name += `, ${one.name}`;
+      else found.push({ name: one.name, score: one.score });
+    }
+    return found;
+  }
+
+  function config(width) {
+    const columns = Math.max(1, Math.floor(width / 190));
     const style = getComputedStyle(document.documentElement);
     const [text, line] = ["--text", "--line"].map((name) => style.getPropertyValue(name).trim());
     const axis = { labelColor: text, titleColor: text, gridColor: line, domainColor: line, tickColor: line };
     return { background: "transparent", axis, view: { stroke: line }, font: "system-ui, sans-serif",
-      legend: { labelColor: text, titleColor: text, labelLimit: 170, symbolLimit: 40, orient: "bottom", columns: 3 } };
+      legend: { labelColor: text, titleColor: text, labelLimit: width / columns - 30, symbolLimit: 40, orient: "bottom", columns } };
   }
 
-  function spec(values, x, measure) {
+  function spec(values, x, measure, width) {
     const sets = values.filter((one) => !one.reference && one[x.field] > 0);
     const references = values.filter((one) => one.reference);
     const tooltip = [
@@ -51,7 +64,7 @@
     const text = getComputedStyle(document.documentElement).getPropertyValue("--soft").trim();
     return {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-      width: "container", height: 260, config: config(), autosize: { type: "fit-x", contains: "padding" },
+      width: "container", height: 260, config: config(width), autosize: { type: "fit-x", contains: "padding" },
       layer: [
         { data: { values: sets }, mark: { type: "line", strokeWidth: 1.5 },
           params: [{ name: "chosen", select: { type: "point", fields: ["name"] }, bind: "legend" }],
@@ -59,11 +72,12 @@
         { data: { values: sets }, mark: { type: "rule" },
           encoding: { x: axis, y: { field: "low", ...y }, y2: { field: "high" }, color, opacity } },
         { data: { values: sets }, mark: { type: "point", filled: true, size: 55 },
-          encoding: { x: axis, y: { field: "score", ...y }, color, opacity, tooltip } },
-        { data: { values: references }, mark: { type: "rule", strokeDash: [5, 4], color: text },
+          encoding: { x: axis, y: { field: "score", ...y }, color, shape: { field: "name", title: null }, opacity, tooltip } },
+        ...(!references.length ? [] : [{ data: { values: references }, mark: { type: "rule", strokeDash: [5, 4], color: text },
           encoding: { y: { field: "score", ...y }, tooltip: tooltip.slice(0, 2) } },
-        { data: { values: references }, mark: { type: "text", align: "left", baseline: "bottom", dx: 4, dy: -2, color: text, fontSize: 10 },
-          encoding: { x: { value: 0 }, y: { field: "score", ...y }, text: { field: "name" } } },
+        { data: { values: labels(references) },
+          mark: { type: "text", align: "left", baseline: "bottom", dx: 4, dy: -2, color: text, fontSize: 10, limit: width - 90 },
+          encoding: { x: { value: 0 }, y: { field: "score", ...y }, text: { field: "name" } } }]),
       ],
     };
   }
@@ -80,7 +94,7 @@
     if (!byId("plots").open) return;
     const group = largest(found);
     const values = group ? points(group) : [];
-    const measure = found.find((row) => row.measure !== "accuracy") ? "ROC-AUC" : "accuracy";
+    const measure = values.find((one) => one.measure !== "accuracy") ? "ROC-AUC" : "accuracy";
     const text = JSON.stringify([values, dark.matches, group]);
     if (text === last.text) return;
     last.text = text;
@@ -93,7 +107,7 @@
       if (!drawn) { byId(name).replaceChildren(group ? "No row has this number." : ""); continue; }
       const options = { actions: { export: true, source: false, compiled: false, editor: false }, renderer: "svg", ast: true,
         tooltip: { theme: dark.matches ? "dark" : "light" }, downloadFileName: `condense-${name}` };
-      const { view } = await vegaEmbed(byId(name), spec(values, axis, measure), options);
+      const { view } = await vegaEmbed(byId(name), spec(values, axis, measure, byId(name).clientWidth), options);
       view.description(`${measure} against ${axis.what}: ${group.join(", ")}`);
     }
   }

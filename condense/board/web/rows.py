@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from condense.board.asked import asked_of
+from condense.board.asked import asked_of, draws_of
 from condense.board.cells import TableCell
 from condense.board.federated import federated_tables
 from condense.board.format import bytes_text, mebibytes, paper_text, score, seconds, units
@@ -148,7 +148,7 @@ def _row(
     asked = asked_of(one)
     done = sum(cell.students)
     short = asked is not None and done < asked.students
-    what = "sets" if len(cell.students) == done and len(cell.students) > 1 else "students"
+    what = "students" if one.reference or draws_of(one.method) == 1 else "sets"
     read = record.training.bytes if record.training else None
     held = sum(cell.bytes.values()) if cell.bytes else read
     return {
@@ -163,7 +163,7 @@ def _row(
         "x": x,
         "protocol": record.protocol.name,
         "protocols": sorted({place.protocol for place in places} | {record.protocol.name}),
-        "newer": first.newer,
+        "newer": first.newer if first.own else None,
         "student": record.student,
         "anywhere": record.student == NO_STUDENT,
         "score": cell.mean,

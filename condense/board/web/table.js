@@ -14,8 +14,8 @@ const COLUMNS = [
   { name: "paper", head: "Paper, %", by: (row) => row.papers[0]?.value, cell: paperCell, class: "paper", down: true },
   { name: "dataset", head: "Dataset", by: (row) => row.dataset, cell: (row) => [row.dataset] },
   { name: "ipc", head: "IPC", by: (row) => row.x, cell: (row) => [row.size], class: "number" },
-  { name: "protocol", head: "Protocol", by: (row) => row.protocol, cell: protocolCell },
-  { name: "student", head: "Student", by: (row) => row.student, cell: (row) => [row.anywhere ? "" : row.student] },
+  { name: "protocol", head: "Protocol", by: (row) => row.protocol, cell: protocolCell, class: "name" },
+  { name: "student", head: "Student", by: (row) => row.student, cell: (row) => [row.anywhere ? "" : row.student], class: "name" },
   { name: "bytes", head: "Bytes", by: (row) => row.bytes, cell: (row) => [shown(row.text.bytes)], class: "number" },
   { name: "seconds", head: "Distil s", by: (row) => row.seconds, cell: (row) => [shown(row.text.seconds)], class: "number" },
   { name: "units", head: "Sets × students", by: (row) => row.students, cell: (row) => [row.text.units], class: "number", down: true },
@@ -33,7 +33,7 @@ function make(tag, values = {}, ...children) {
     else if (name.startsWith("on")) one.addEventListener(name.slice(2), value);
     else if (value !== false && value != null) one.setAttribute(name, value === true ? "" : value);
   }
-  one.append(...children.filter((child) => child != null && child !== ""));
+  one.append(...children.filter((child) => child || child === 0));
   return one;
 }
 
@@ -215,14 +215,13 @@ function drawPanel(row) {
   const picture = row.records.find((one) => one.picture);
   const counts = row.counts.map(([stored, trained]) => stored === trained ? number(stored) : `${number(stored)} stored, ${number(trained)} trained on`);
   const parts = Object.entries(row.parts).map(([name, size]) => `${name} ${number(size)}`).join(" + ");
-  const device = row.device ?? "";
   const content = [
     picture && part("Samples of the set", make("img", { src: picture.picture, alt: `Samples of the set of ${row.title} on ${row.dataset}, seed ${picture.seed}`, loading: "lazy" })),
     part("Settings", list(Object.entries(row.settings)), row.source && make("p", { class: "under" }, `From ${row.source}`)),
     part("Set and cost", list([
       ["labels", row.label], [row.data, counts.join(" or ")], ["bytes", parts || (row.bytes === null ? "" : number(row.bytes))],
       ["distil seconds", shown(row.text.seconds)], ["peak memory", row.text.memory === "-" ? "" : `${row.text.memory} MiB`],
-      ["distilled on", device], ["score", `${row.score.toFixed(3)}${row.half === null ? "" : ` ± ${row.half.toFixed(3)}`} (${row.measure}, n=${row.n})`],
+      ["distilled on", row.device], ["score", `${row.score.toFixed(3)}${row.half === null ? "" : ` ± ${row.half.toFixed(3)}`} (${row.measure}, n=${row.n})`],
       ...row.papers.map((paper) => ["paper", `${paper.text}: ${paper.protocol}; ${paper.source}${paper.verified ? "" : "; not verified"}`]),
       ...row.notes.map((note) => ["data", note]),
       ...Object.entries(row.hashes).map(([name, hash]) => [name, make("code", {}, hash)]),
@@ -231,7 +230,7 @@ function drawPanel(row) {
       !row.commands.length && "No command makes this row from nothing."),
   ];
   const runs = row.records.map((one) => drawRecord(row, one));
-  const made = part(row.kind === "reference" ? "Students" : `Students of each seed`, ...runs);
+  const made = part("Students", ...runs);
   const close = make("p", {}, make("button", { type: "button", onclick: () => change({ open: "" }, true) }, "Close"));
   return make("tr", { role: "row", class: "panel", id: `panel-${row.id}` },
     make("td", { role: "cell", colspan: COLUMNS.length }, make("div", { class: "parts" }, ...content.filter(Boolean), made), close));
@@ -260,6 +259,7 @@ byId("more").addEventListener("click", () => { limit = Infinity; draw(); });
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("results").focus(); });
 window.addEventListener("hashchange", () => { state = read(); limit = PAGE; draw(); });
 
+if (matchMedia("(max-width: 44rem)").matches) byId("plots").open = false;
 state = read();
 draw();
 if (state.open) byId(state.open)?.scrollIntoView();
