@@ -21,7 +21,7 @@
     const [dataset, protocol, student] = group;
     const wanted = { ...state, dataset, protocol, student };
     return rows.filter((row) => fits(row, wanted, "size")).map((row) => ({
-      name: row.title + (row.more ? ` (${row.more})` : ""), score: row.score, measure: row.measure,
+      name: fullName(row) + (row.more ? ` (${row.more})` : ""), score: row.score, measure: row.measure,
       low: Math.max(0, row.score - (row.half ?? 0)), high: Math.min(100, row.score + (row.half ?? 0)),
       ipc: row.x, bytes: row.kind === "reference" ? null : row.bytes, reference: row.kind === "reference",
       told: row.text.score, size: row.text.bytes, count: row.text.units, missing: row.missing ?? "no",
@@ -40,12 +40,12 @@
   }
 
   function config(width) {
-    const columns = Math.max(1, Math.floor(width / 190));
+    const columns = Math.max(1, Math.floor((width - 110) / 160));
     const style = getComputedStyle(document.documentElement);
     const [text, line] = ["--text", "--line"].map((name) => style.getPropertyValue(name).trim());
     const axis = { labelColor: text, titleColor: text, gridColor: line, domainColor: line, tickColor: line };
     return { background: "transparent", axis, view: { stroke: line }, font: "system-ui, sans-serif",
-      legend: { labelColor: text, titleColor: text, labelLimit: width / columns - 30, symbolLimit: 40, orient: "bottom", columns } };
+      legend: { labelColor: text, titleColor: text, labelLimit: (width - 110) / columns - 24, symbolLimit: 40, orient: "bottom", columns } };
   }
 
   function spec(values, x, measure, width) {
@@ -72,7 +72,7 @@
         { data: { values: sets }, mark: { type: "rule" },
           encoding: { x: axis, y: { field: "low", ...y }, y2: { field: "high" }, color, opacity } },
         { data: { values: sets }, mark: { type: "point", filled: true, size: 55 },
-          encoding: { x: axis, y: { field: "score", ...y }, color, shape: { field: "name", title: null }, opacity, tooltip } },
+          encoding: { x: axis, y: { field: "score", ...y }, color, shape: { field: "name", legend: null }, opacity, tooltip } },
         ...(!references.length ? [] : [{ data: { values: references }, mark: { type: "rule", strokeDash: [5, 4], color: text },
           encoding: { y: { field: "score", ...y }, tooltip: tooltip.slice(0, 2) } },
         { data: { values: labels(references) },

@@ -147,7 +147,8 @@ def _row(
     target = "" if record.target is None else f" → {record.target.name}"
     asked = asked_of(one)
     done = sum(cell.students)
-    short = asked is not None and done < asked.students
+    title, _, short = first.name.partition(" (")
+    few = asked is not None and done < asked.students
     what = "students" if one.reference or draws_of(one.method) == 1 else "sets"
     read = record.training.bytes if record.training else None
     held = sum(cell.bytes.values()) if cell.bytes else read
@@ -156,7 +157,8 @@ def _row(
         "data": record.dataset.kind,
         "dataset": data + target,
         "method": record.method.name,
-        "title": first.name,
+        "title": title,
+        "short": short.removesuffix(")"),
         "more": _more(record),
         "kind": _kind(record, selecting),
         "size": size,
@@ -183,7 +185,7 @@ def _row(
         "seconds": cell.seconds,
         "sets": 0 if record.kind == "reference" else len(cell.students),
         "students": done,
-        "missing": f"{done} of {asked.students} {what}" if asked is not None and short else None,
+        "missing": f"{done} of {asked.students} {what}" if asked is not None and few else None,
         "text": {
             "score": score(cell),
             "bytes": "-" if held is None else bytes_text([int(held)]),

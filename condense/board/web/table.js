@@ -9,7 +9,7 @@ const PAGE = 200; // rows that are shown at once
 
 // Each column: its name in the address, its head, what it sorts by, its cell, and whether it starts with the largest.
 const COLUMNS = [
-  { name: "method", head: "Method", by: (row) => row.title, cell: titleCell, class: "title" },
+  { name: "method", head: "Method", by: fullName, cell: titleCell, class: "title" },
   { name: "score", head: "Score, %", by: (row) => row.score, cell: scoreCell, class: "score number", down: true },
   { name: "paper", head: "Paper, %", by: (row) => row.papers[0]?.value, cell: paperCell, class: "paper", down: true },
   { name: "dataset", head: "Dataset", by: (row) => row.dataset, cell: (row) => [row.dataset] },
@@ -37,6 +37,10 @@ function make(tag, values = {}, ...children) {
   return one;
 }
 
+function fullName(row) {
+  return row.title + (row.short && ` (${row.short})`);
+}
+
 const shown = (text) => (text === "-" ? "" : text);
 const byId = (name) => document.getElementById(name);
 
@@ -45,7 +49,7 @@ function titleCell(row) {
   const button = make("button", { type: "button", class: "open", "aria-expanded": String(open), "aria-controls": `panel-${row.id}`,
     onclick: () => change({ open: open ? "" : row.id }, true) }, row.title);
   const kind = row.kind === "distilled" ? "" : row.kind;
-  return [button, make("span", { class: "under" }, [kind, row.more].filter(Boolean).join(" · ")),
+  return [button, make("span", { class: "under" }, [kind, row.short, row.more].filter(Boolean).join(" · ")),
     row.missing && make("span", { class: "mark", title: "fewer than the protocol asks for" }, `incomplete: ${row.missing}`)];
 }
 
@@ -101,7 +105,7 @@ function fits(row, wanted, but = "") {
 }
 
 function searched(row) {
-  row.searched ??= JSON.stringify([row.title, row.method, row.dataset, row.kind, row.protocol, row.student, row.more,
+  row.searched ??= JSON.stringify([row.title, row.short, row.method, row.dataset, row.kind, row.protocol, row.student, row.more,
     Object.entries(row.settings).map((pair) => pair.join("=")), row.source, row.papers, row.label,
     row.records.map((one) => [one.set, one.run, one.file])]).toLowerCase();
   return row.searched;
