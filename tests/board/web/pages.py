@@ -74,7 +74,14 @@ def some_records(made: Make, graphs: Make) -> list[Record]:
             made("random_subset", ipc=10, seed=seed, accuracies=(30.0 + seed / 7,), **of_cifar)
             for seed in range(10)
         ),
-        made("whole", ipc=0, accuracies=(88.0,) * WHOLE_V1.seeds, protocol=WHOLE_V1, kind="reference", **of_cifar),
+        made(
+            "whole",
+            ipc=0,
+            accuracies=(88.0,) * WHOLE_V1.seeds,
+            protocol=WHOLE_V1,
+            kind="reference",
+            **of_cifar,
+        ),
         graphs("mirage", aucs=(70.0, 72.0), ipc=1),
         graphs("random_subset", aucs=(60.0,), ipc=1),
     ]

@@ -87,7 +87,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def graph_record(method: str, aucs: tuple[float, ...], ipc: int) -> Record:
     """A record of graphs in all that the page shows."""
-    record = make_record(method, accuracies=aucs, ipc=ipc, dataset="mutag", protocol=GRAPH_V2, student="gcn-sum")
+    record = make_record(
+        method, accuracies=aucs, ipc=ipc, dataset="mutag", protocol=GRAPH_V2, student="gcn-sum"
+    )
     entries = tuple(replace(entry, auc=entry.accuracy) for entry in record.entries)
     return replace(record, entries=entries, dataset=replace(record.dataset, kind="graphs"))
 
@@ -178,7 +180,12 @@ def test_a_row_opens_by_keyboard_and_tells_all(opened: Opened) -> None:
     assert button.get_attribute("aria-expanded") == "true"
     assert opened.page.evaluate("document.activeElement.textContent") == "dm"
     told = opened.page.locator("tr.panel").inner_text()
-    for text in ("lr_img", "48.10", "condense reproduce results/cifar10/dm-ipc10", "condense run --method dm"):
+    for text in (
+        "lr_img",
+        "48.10",
+        "condense reproduce results/cifar10/dm-ipc10",
+        "condense run --method dm",
+    ):
         assert text in told
     for text in ("48.9 ± 0.6†", "1000 epochs, ZCA", "A table", "not verified", "torch 2.6.0", "6,400"):
         assert text in told
@@ -192,11 +199,16 @@ def test_the_plots_are_drawn_with_a_point_for_each_row(opened: Opened) -> None:
     assert "cifar10, hard-v1, convnet:" in opened.page.inner_text("#plotted")
     for name in ("by-size", "by-bytes"):
         points = opened.page.locator(f"#{name} svg .mark-symbol.role-mark path")
-        assert points.count() == 4 and opened.page.locator(f"#{name} svg").get_by_text("whole training set").count()
+        assert (
+            points.count() == 4
+            and opened.page.locator(f"#{name} svg").get_by_text("whole training set").count()
+        )
     opened.choose("dataset", "")
     opened.page.get_by_role("button", name="Show all").click()
     opened.choose("dataset", "mutag")
-    opened.page.wait_for_function("document.querySelector('#by-size-title').textContent.startsWith('ROC-AUC')")
+    opened.page.wait_for_function(
+        "document.querySelector('#by-size-title').textContent.startsWith('ROC-AUC')"
+    )
 
 
 def test_nothing_is_asked_for_but_the_page_and_its_picture(opened: Opened, site: Path) -> None:

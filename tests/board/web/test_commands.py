@@ -7,25 +7,9 @@ from pathlib import Path
 
 from condense.board.web.commands import run_command, same_again
 from condense.protocols import WHOLE_V1
-from condense.records.record import Record, read_records
-from tests.cli.command import Condense
-from tests.cli.conftest import condense
+from condense.records.record import Record
 
-__all__ = ["condense"]
 Make = Callable[..., Record]
-
-
-def test_the_command_of_a_row_finds_it_up_to_date(condense: Condense, toy_file: Path) -> None:
-    given = ("--method", "dm", "--param", "iterations=1", "--param", "network=convnet-w32")
-    places = ("--eval-seeds", "1", "--no-baselines")
-    assert condense("run", "--dataset", toy_file, "--student", "convnet-w32", *given, *places).code == 0
-    (record,) = read_records(Path("results"))
-    command = run_command(replace(record, dataset=replace(record.dataset, name=str(toy_file))))
-    assert command is not None and "--param iterations=1" in command
-    before = {path: path.read_bytes() for path in Path("results").glob("*/*.json")}
-    again = condense(*shlex.split(command)[1:], *places)
-    assert again.code == 0 and "up to date" in again.out + again.err
-    assert {path: path.read_bytes() for path in Path("results").glob("*/*.json")} == before
 
 
 def test_a_record_is_named_by_its_file(made: Make) -> None:

@@ -50,7 +50,10 @@ def test_nothing_in_the_page_is_fetched_from_elsewhere(made: Make, graphs: Make)
     assert len(own) == 2
     for text in own:
         assert not re.search(r"\b(fetch|XMLHttpRequest|import|WebSocket|EventSource|sendBeacon)\b", text)
-        assert re.findall(r"https?://[^\"']+", text) in ([], ["https://vega.github.io/schema/vega-lite/v6.json"])
+        assert re.findall(r"https?://[^\"']+", text) in (
+            [],
+            ["https://vega.github.io/schema/vega-lite/v6.json"],
+        )
 
 
 def test_only_the_pages_own_scripts_may_run_and_none_may_ask(made: Make) -> None:

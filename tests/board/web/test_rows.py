@@ -114,7 +114,9 @@ def test_a_set_has_its_picture(made: Make) -> None:
 
 
 def test_federations_are_rows_too(made: Make) -> None:
-    clients = (ClientUsed(name="a", train_hash="1", test_hash="2", train=(1,), test=(1,), set="3", seconds=1.0),)
+    clients = (
+        ClientUsed(name="a", train_hash="1", test_hash="2", train=(1,), test=(1,), set="3", seconds=1.0),
+    )
     record = made("fedavg", kind="reference", ipc=0)
     entry = replace(record.entries[0], clients=(ClientScore(name="a", accuracy=70.0),), up_bytes=1)
     entry = replace(entry, down_bytes=1, lost=0)

@@ -1,5 +1,6 @@
 """`condense leaderboard --html`: the folder that it writes, and what it refuses."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,14 +44,21 @@ def test_methods_that_keep_real_samples_are_selections(filled: Condense) -> None
     }  # fmt: skip
 
 
-def test_pictures_of_stored_sets_lie_beside_the_page(filled: Condense, toy_file: Path) -> None:
-    made = ("run", "--dataset", toy_file, "--method", "random_subset", "--seed", "0", "--no-baselines")
-    assert filled(*made, "--student", "convnet-w32", "--eval-seeds", "1", "--out", "results/sets").code == 0
+def test_a_row_shows_its_set_and_its_command_finds_it_up_to_date(filled: Condense, toy_file: Path) -> None:
+    settings = ("--param", "iterations=1", "--param", "network=convnet-w32", "--student", "convnet-w32")
+    places = ("--out", "results/sets", "--eval-seeds", "1", "--no-baselines")
+    assert filled("run", "--dataset", toy_file, "--method", "dm", *settings, *places).code == 0
     assert filled("leaderboard", "--html", "site").code == 0
     rows = Page(Path("site/index.html").read_text(encoding="utf-8")).values["rows"]
-    (picture,) = {one["picture"] for row in rows for one in row["records"]} - {None}
+    (row,) = (row for row in rows if row["dataset"] == "toy")
     (gallery,) = Path("results/sets").glob("*/gallery.png")
-    assert (Path("site") / picture).read_bytes() == gallery.read_bytes()
+    assert (Path("site") / row["records"][0]["picture"]).read_bytes() == gallery.read_bytes()
+    assert Path(shlex.split(row["commands"][0])[-1]).is_file()
+    words = [str(toy_file) if word == "toy" else word for word in shlex.split(row["commands"][1])]
+    before = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
+    again = filled(*words[1:], *places)
+    assert again.code == 0 and "up to date" in again.out + again.err
+    assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.parametrize("other", ["--check", "--json"])
