@@ -5,7 +5,8 @@ that clients distil of each class.
 """
 
 import json
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ import pandas as pd
 
 from condense.board.cells import TableCell
 from condense.board.format import bytes_text, grid, numbered, score_and_paper, settings_text, sources_text
-from condense.board.tables import Row, named
+from condense.board.names import named
+from condense.board.tables import Row, tuples
 
 HEADING = "Federations"
 """Title of the part of the board that holds these tables."""
@@ -97,35 +99,29 @@ def federated_tables(entries: pd.DataFrame) -> list[FederatedTable]:
         entries: Rows of `condense.records.frame.results` in any order.
     """
     mine = entries[entries["split"].notna()].sort_values(["seed", "record_key", "eval_seed"])
-    known = mine.astype(object).where(mine.notna(), None)
-    rows = pd.Series(list(known.itertuples(index=False, name="Entry")), index=mine.index, dtype=object)
-    mine = mine.assign(entry=rows)
+    groups: dict[Split, list[Any]] = defaultdict(list)
+    for entry in tuples(mine):
+        groups[Split(*(getattr(entry, field) for field in Split._fields))].append(entry)
     found = []
-    for key, group in _groups(mine, list(Split._fields)):
-        cells = [(str(name), TableCell(tuple(part["entry"]))) for name, part in _groups(named(group), "name")]
+    for key, group in sorted(groups.items()):
+        rows: dict[str, list[Any]] = defaultdict(list)
+        for name, entry in zip(named(group), group, strict=True):
+            rows[name].append(entry)
+        cells = [(name, TableCell(tuple(mine))) for name, mine in rows.items()]
         cells.sort(key=lambda one: (-one[1].mean, one[0]))
-        clients = tuple(client for client, _ in json.loads(group["clients"].iloc[0]))
-        found.append(FederatedTable(Split(*key), clients, tuple(cells)))
+        clients = tuple(client for client, _ in json.loads(group[0].clients))
+        found.append(FederatedTable(key, clients, tuple(cells)))
     return found
 
 
-def _groups(entries: pd.DataFrame, by: Any) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """Yields groups of entries, sorted, with their values of some columns."""
-    yield from entries.groupby(by)
-
-
-def federated_part(entries: pd.DataFrame) -> str:
-    """Returns the part of the board that holds all federations; empty if there are none."""
-    parts, seen = [], set[tuple[str, str, str]]()
-    for table in federated_tables(entries):
-        if table.key[:3] not in seen:
-            seen.add(table.key[:3])
-            name, train, test = table.key[:3]
-            parts.append(f"### {name}\n\nData: train {train[:8]}, test {test[:8]}.\n")
+def federated_part(tables: Sequence[FederatedTable]) -> str:
+    """Returns the part of a dataset's page that holds its federations; empty if there are none."""
+    parts = []
+    for table in tables:
         sources: list[str] = []
         text = table.text(sources)
         parts.append(f"#### {table.key.title}\n\n{text}{sources_text(sources)}{table.settings()}")
-    head = f"## {HEADING}\n\nClients with data of their own train one network together. {_about()}\n"
+    head = f"### {HEADING}\n\nClients with data of their own train one network together. {_about()}\n"
     return "\n".join([head, *parts]) if parts else ""
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
+from textwrap import fill
 from typing import Any
 
 from condense.board.cells import TableCell
@@ -62,15 +63,23 @@ def sources_text(sources: Sequence[str]) -> str:
     return f"\nSources of the papers' numbers:\n\n{lines}" if sources else ""
 
 
-def settings_text(rows: Iterable[Row]) -> str:
+def settings_text(
+    rows: Iterable[Row], names: Mapping[Row, str] | None = None, links: Mapping[str, str] | None = None
+) -> str:
     """Returns the list of settings that stands below a table.
 
     Each method has a line for each of its configurations: its IPCs and seeds, its fields, the source of the
     settings, and the device it was distilled on.
+
+    Args:
+        rows: The rows of the table.
+        names: What rows are called; the method where it is not told.
+        links: Links to what is stored of sets, by their hashes.
     """
     lines: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for record in (record for row in rows for record in row.sets.records):
-        lines[record.method, _settings(record)].append(record)
+    for row in rows:
+        for record in row.sets.records:
+            lines[(names or {}).get(row, record.method), _settings(record)].append(record)
     text = "\nSettings:\n\n"
     for (method, told), records in sorted(lines.items()):
         ipcs = ", ".join(str(ipc) for ipc in sorted({record.ipc for record in records}))
@@ -79,7 +88,8 @@ def settings_text(rows: Iterable[Row]) -> str:
             what, ipcs = "%", ", ".join(f"{part:g}" for part in sorted({100 * r.fraction for r in records}))
         sets = f"{what} {ipcs}, seed {_ranges(record.seed for record in records)}"
         where = records[0].protocol if records[0].reference else sets
-        text += f"- {method}, {where}{': ' if told else ''}{told}\n"
+        stored = dict.fromkeys((links or {}).get(record.set_hash, "") for record in records)
+        text += f"- {method}, {where}{': ' if told else ''}{'; '.join(filter(None, [told, *stored]))}\n"
     return text
 
 
@@ -203,6 +213,11 @@ def mebibytes(cell: TableCell) -> str:
     """Returns the largest peak memory of the distillations in MiB."""
     peak = cell.largest("peak_bytes")
     return "-" if peak is None else f"{peak / 2**20:.0f}"
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """Returns a paragraph in lines of at most 120 characters, of which those after the first are indented."""
+    return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,12 +1,11 @@
 """The leaderboard as plots: each table's scores against IPC and against bytes."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import Literal, get_args
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -19,20 +18,20 @@ from PIL.PngImagePlugin import PngInfo
 
 from condense.board.cells import TableCell
 from condense.board.format import unit_for
+from condense.board.plot_files import Against, plot_files
 from condense.board.rank_plots import rank_figure
 from condense.board.ranks import picture_name, rankings
-from condense.board.tables import FRACTIONS, Key, Row, Table, gather
-from condense.files import digest, safe_name, write_atomic
+from condense.board.tables import Row, Table, gather
+from condense.files import digest, write_atomic
 from condense.records.record import WHOLE
-
-Against = Literal["ipc", "bytes"]
-"""What the horizontal axis shows."""
 
 MARKERS = "osD^vPX*<>"
 BAND = "random_subset"
 """The row that is drawn as a grey band."""
 LEGEND = 40
 """Characters in a line of the legend."""
+DRAWING = 1
+"""Rises with every change of what plots look like, so that those that are there are drawn again."""
 DOTS = (":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)))
 """Line styles of references other than the whole training set."""
 
@@ -49,35 +48,54 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
         protocol with a ranking (`condense.board.ranks`).
     """
     every = gather(entries)
-    tables = [table for table in every if table.ipcs and table.key.filled != FRACTIONS]
-    names = [_name(table.key, full=False) for table in tables]
+    files = plot_files(every)
     paths = []
-    for table, name in zip(tables, names, strict=True):
-        stem = name if names.count(name) == 1 else _name(table.key, full=True)
-        for against in get_args(Against):
-            if table.key.filled and against == "ipc":
-                continue
-            path = folder / f"{stem}-{against}.png"
-            write_atomic(path, _picture(table, against))
-            paths.append(path)
+    for table in every:
+        for against, name in files.get(table.key, {}).items():
+            paths.append(folder / name)
+            _write(paths[-1], table.key.dataset, _shown(table, against), partial(_figure, table, against))
     for one in rankings(every):
-        write_atomic(path := folder / picture_name(one), _png(rank_figure(one), one.protocol))
-        paths.append(path)
+        paths.append(folder / picture_name(one))
+        shown = [one.protocol, one.methods, one.blocks, one.scores.tolist()]
+        _write(paths[-1], one.protocol, shown, partial(rank_figure, one))
     return paths
 
 
-def _name(key: Key, full: bool) -> str:
-    parts = [key.dataset, key.protocol, key.student, key.space]
-    parts += [f"by-class-{digest(json.loads(key.asked))[:8]}"] if key.asked else []
-    parts += ["filled"] if key.filled else []
-    parts += [f"to-{key.target.partition(' ')[0]}"] if key.target else []
-    if full:
-        parts += [part[:8] for part in (key.train_hash, key.test_hash, key.protocol_hash, key.teacher)]
-    return safe_name("-".join(part for part in parts if part))
+def _write(path: Path, title: str, shown: object, draw: Callable[[], Figure]) -> None:
+    """Draws a plot, unless the file says that it shows the same data."""
+    data = digest([DRAWING, shown])
+    if not (path.is_file() and _data_of(path) == data):
+        write_atomic(path, _png(draw(), title, data))
 
 
-def _picture(table: Table, against: Against) -> bytes:
-    """Returns the plot of a table as PNG."""
+def _data_of(path: Path) -> str | None:
+    """Returns the hash of the data that a plot shows; None if the file does not tell."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get("Data")
+    except (OSError, ValueError):  # damaged, or of a size that Pillow refuses
+        return None
+
+
+def _shown(table: Table, against: Against) -> object:
+    """Returns all that a table's plot depends on, as JSON values."""
+    panels = [
+        [student, row.name, row.method, row.baseline, row.reference, _cells(row)]
+        for student, rows in table.by_student().items()
+        for row in rows
+    ]
+    return [against, table.key, panels]
+
+
+def _cells(row: Row) -> list[object]:
+    return [
+        [place, cell.mean, cell.half, sum(cell.bytes.values()), cell.accuracy is not None]
+        for place, cell in row.cells.items()
+    ]
+
+
+def _figure(table: Table, against: Against) -> Figure:
+    """Draws the plot of a table."""
     panels = {student: rows for student, rows in table.by_student().items() if _ipcs(rows)}
     down = 1 if len(panels) < 4 else 2
     across = -(-len(panels) // down)
@@ -97,16 +115,17 @@ def _picture(table: Table, against: Against) -> bytes:
     lines = sum(text.count("\n") + 1 for text in told)
     figure.set_size_inches(4.2 * across + 3.0, max(4.4 * down, 0.4 + 0.17 * lines))
     figure.legend(legend.values(), told, loc="outside right upper", fontsize=8, frameon=False)
-    return _png(figure, table.key.dataset)
+    return figure
 
 
-def _png(figure: Figure, title: str) -> bytes:
-    """Returns a figure as PNG; its only metadata is its title, so that equal tables give equal bytes."""
+def _png(figure: Figure, title: str, data: str) -> bytes:
+    """Returns a figure as PNG with its title and the hash of its data; equal tables give equal bytes."""
     FigureCanvasAgg(figure)
     drawn, out = BytesIO(), BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
     about = PngInfo()
     about.add_text("Title", title)
+    about.add_text("Data", data)
     # Lines and letters have few colours: with a palette the file is a third as large.
     Image.open(drawn).convert("RGB").quantize(64).save(out, "png", optimize=True, pnginfo=about)
     return out.getvalue()

@@ -28,14 +28,15 @@ def _times(results: Path) -> dict[Path, int]:
 def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     """Writes the board, on request its plots, and the summary in a README beside it that has marks for one.
 
-    Where the results have a folder of stored sets, their catalogue and its index are written as well.
+    Pages of datasets that no record is left of are removed. Where the results have a folder of stored sets,
+    their catalogue and its index are written as well.
 
     Returns:
         The entries of all records (`condense.records.frame.results`).
     """
     from condense.board.catalogue import catalogue_files
+    from condense.board.pages import board_pages, has_text, stale_pages
     from condense.board.plots import draw_plots
-    from condense.board.render import render
     from condense.files import locked, write_atomic
     from condense.reading import read_file
     from condense.records.frame import results as read_results
@@ -44,7 +45,12 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     # The records are read under the lock, so that no older board replaces a newer one.
     with locked(board, what=f"writes {board}"):
         entries = read_results(results)
-        write_atomic(board, render(entries))
+        pages = board_pages(entries, results)
+        for file, content in pages.items():
+            if not has_text(file, content):
+                write_atomic(file, content)
+        for stale in stale_pages(results, pages):
+            stale.unlink()
         page, present, text = _readme(results, entries)
         with locked(page, what=f"writes {page}"):
             if present != text:
@@ -59,21 +65,25 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
 
 
 def require_current(results: Path) -> Path:
-    """Returns the path of the board, if it, the README's summary and the catalogue agree with the records.
+    """Returns the path of the board, if it agrees with the records: pages, README's summary and catalogue.
 
     Raises:
         Refused: if one of the files does not agree.
     """
     from condense.board.catalogue import catalogue_files
-    from condense.board.render import is_current
+    from condense.board.pages import board_pages, has_text, stale_pages
     from condense.errors import Refused, Remedy
     from condense.reading import read_file
     from condense.records.frame import results as read_results
 
     board, entries = results.parent / "leaderboard.md", read_results(results)
     again = Remedy(command="leaderboard", effect="writes it")
-    if not is_current(board, entries):
-        raise Refused(f"{board} is not what the records in {results} give", remedies=[again])
+    pages = board_pages(entries, results)
+    for file, content in pages.items():
+        if not has_text(file, content):
+            raise Refused(f"{file} is not what the records in {results} give", remedies=[again])
+    for stale in stale_pages(results, pages):
+        raise Refused(f"{stale} is of a dataset without records in {results}", remedies=[again])
     page, present, text = _readme(results, entries)
     if present != text:
         raise Refused(f"{page} does not agree with the records in {results}", remedies=[again])

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
+from condense.board.format import wrapped
 from condense.board.significance import LEVEL
 from condense.board.tables import Table
 from condense.protocol import PUBLISHED
@@ -171,10 +172,8 @@ def ranks_text(found: Iterable[Ranking]) -> str:
             else "the ranks do not differ at 95 %"
         )
         of = f"{len(one.blocks)} pairs of dataset and IPC, {data} datasets"
-        parts.append(
-            f"- **{one.protocol}** ([picture](plots/{picture_name(one)})): {told}.\n"
-            f"  {of}; Friedman's p = {one.chance:.2g}: {differ}."
-        )
+        text = f"- **{one.protocol}** ([picture](plots/{picture_name(one)})): {told}."
+        parts += [wrapped(text, "  "), f"  {of}; Friedman's p = {one.chance:.2g}: {differ}."]
     if not parts:
         return ""
     return f"{SECTION}\n" + "\n".join(parts) + "\n"

@@ -4,10 +4,11 @@ Rows that share a letter do not differ. Piepho: An Algorithm for a Letter-Based 
 Comparisons, J. Comput. Graph. Stat. 13 (2004), describes how letters are found: by insertion and absorption.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from string import ascii_letters
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.stats import ttest_ind_from_stats
@@ -16,6 +17,8 @@ from condense.board.tables import Column, Table
 
 LEVEL = 0.05
 """Probability of one or more false differences in a table whose rows are all equal."""
+
+PlaceT = TypeVar("PlaceT", bound=Hashable)
 
 Pair = tuple[int, int]
 """Numbers of two rows, the smaller one first."""
@@ -34,27 +37,44 @@ def table_letters(table: Table) -> dict[Place, str]:
     Two rows are compared in a column if both have two or more results there and the same IPC. All comparisons
     of the table are corrected together. A cell that is compared with none has no letters.
     """
-    blocks: dict[tuple[Column, int], list[Place]] = {}
-    units: dict[Place, Sequence[float]] = {}
+    blocks = table_blocks(table)
+    differing = find_differing(blocks)
+    return {place: told for block in blocks for place, told in block_letters(block, differing).items()}
+
+
+Samples = Mapping[PlaceT, Sequence[float]]
+"""The values of places that are compared with each other."""
+
+
+def table_blocks(table: Table) -> list[dict[Place, Sequence[float]]]:
+    """Returns the values of the cells of a table, in groups that are compared with each other."""
+    blocks: dict[tuple[Column, int], dict[Place, Sequence[float]]] = defaultdict(dict)
     for column in table.columns:
         for number, row in enumerate(table.rows):
             if (cell := row.at(column)) and len(cell.units) > 1:
-                units[place := Place(number, column)] = cell.units
-                blocks.setdefault((column, row.ipc), []).append(place)
-    pairs = [pair for places in blocks.values() for pair in combinations(places, 2)]
-    chances = holm(welch([(units[one], units[other]) for one, other in pairs]))
-    differing = {pair for pair, chance in zip(pairs, chances, strict=True) if chance < LEVEL}
-    found: dict[Place, str] = {}
-    for places in blocks.values():
-        ranked = sorted(places, key=lambda place: (-float(np.mean(units[place])), place.row))
-        apart = {
-            (one, other)
-            for one, other in combinations(range(len(ranked)), 2)
-            if differing & {(ranked[one], ranked[other]), (ranked[other], ranked[one])}
-        }
-        told = letters(apart, len(ranked)) if len(ranked) > 1 else [""]
-        found |= dict(zip(ranked, told, strict=True))
-    return found
+                blocks[column, row.ipc][Place(number, column)] = cell.units
+    return list(blocks.values())
+
+
+def find_differing(blocks: Sequence[Samples[PlaceT]]) -> set[frozenset[PlaceT]]:
+    """Returns the pairs that differ, in groups of two or more values each that are corrected together."""
+    pairs = [pair for block in blocks for pair in combinations(block.items(), 2)]
+    chances = holm(welch([(one, other) for (_, one), (_, other) in pairs]))
+    found = zip(pairs, chances, strict=True)
+    return {frozenset((one, other)) for ((one, _), (other, _)), chance in found if chance < LEVEL}
+
+
+def block_letters(block: Samples[PlaceT], differing: Collection[frozenset[PlaceT]]) -> dict[PlaceT, str]:
+    """Returns the letters of a group, the first ones for the largest means; one alone has none."""
+    order = list(block)
+    ranked = sorted(order, key=lambda place: (-float(np.mean(block[place])), order.index(place)))
+    apart = {
+        (one, other)
+        for one, other in combinations(range(len(ranked)), 2)
+        if frozenset((ranked[one], ranked[other])) in differing
+    }
+    told = letters(apart, len(ranked)) if len(ranked) > 1 else [""] * len(ranked)
+    return dict(zip(ranked, told, strict=True))
 
 
 def welch(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[float]:

@@ -15,7 +15,7 @@ student and pixel space in which labels come from a teacher, and are marked with
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -24,13 +24,13 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from condense.board.cells import TableCell
+from condense.board.names import marked, named, titled
 from condense.files import digest
 from condense.protocol import PUBLISHED
 from condense.protocols import LABEL_V1, PROTOCOLS, SUPERSEDED
 from condense.records.record import (
     BASELINES,
     NO_DISTILLATION,
-    NO_PRETRAINING,
     NO_STUDENT,
     TAUGHT,
     WHOLE,
@@ -129,16 +129,12 @@ class Key(NamedTuple):
         return f", IPC by class from {min(counts)} to {max(counts)} ({digest(counts)[:8]})"
 
 
-KEY = [field if field != "student" else "table_student" for field in Key._fields]
-"""The columns of prepared entries that hold a table's key."""
 FILLED = ", sets that fill a number of bytes"
 """What the titles of tables of such sets end with."""
 FRACTIONS = ", by the fraction of the training images"
 """What the titles of tables of trainings on a fraction of the training images end with."""
 PARTS = 10_000
 """In place of an IPC, fractions are counted in hundredths of a percent."""
-APART = [*KEY, "student"]
-"""The columns by which references are told apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,14 +232,21 @@ def gather(entries: pd.DataFrame) -> list[Table]:
     Args:
         entries: Rows of `condense.records.frame.results` in any order, on which the result does not depend.
     """
-    shown = _prepared(entries)
-    apart = shown["reference"] & (shown["whole"] | (shown["student"] == NO_STUDENT))
-    ranked = shown[~apart & (shown["protocol"] != PUBLISHED)]
-    groups = {Key(*key): [group] for key, group in _groups(ranked, KEY)}
-    hosts = list(groups)
-    references = [(Key(*key), student, group) for (*key, student), group in _groups(shown[apart], APART)]
-    replaced = {(one.data, student, SUPERSEDED.get(one.protocol)) for one, student, _ in references}
-    for own, student, group in references:
+    groups: dict[Key, list[Any]] = defaultdict(list)
+    apart: dict[tuple[Key, str], list[Any]] = defaultdict(list)
+    for entry in _prepared(entries):
+        if entry.reference and (entry.whole or entry.student == NO_STUDENT):
+            apart[_key(entry), entry.student].append(entry)
+        elif entry.protocol != PUBLISHED:
+            groups[_key(entry)].append(entry)
+    hosts = sorted(groups)
+    plain = {
+        key: [entry for entry in groups[key] if entry.method == NO_DISTILLATION]
+        for key in hosts
+        if key.protocol == LABEL_V1.name
+    }
+    replaced = {(own.data, student, SUPERSEDED.get(own.protocol)) for own, student in apart}
+    for (own, student), group in sorted(apart.items(), key=lambda one: one[0]):
         joined = [key for key in hosts if key.data == own.data]
         if student != NO_STUDENT:
             joined = [key for key in joined if (key.student, key.space) == (own.student, own.space)]
@@ -252,16 +255,14 @@ def gather(entries: pd.DataFrame) -> list[Table]:
         elif (own.data, student, own.protocol) in replaced:
             joined = [key for key in joined if key.protocol not in SUPERSEDED]
         for key in joined or [own]:
-            groups.setdefault(key, []).append(group)
-    plain = ranked[(ranked["method"] == NO_DISTILLATION) & (ranked["protocol"] == LABEL_V1.name)]
-    for one, group in _groups(plain, KEY):
-        own = Key(*one)
+            groups[key] += group
+    for own, group in plain.items():
         for key in hosts:
             if _taught(key) and (*key.data, key.student, key.space, key.asked) == (
                 *own.data, own.student, own.space, own.asked,
             ):  # fmt: skip
-                groups[key].append(group)
-    return [_table(key, pd.concat(groups[key])) for key in sorted(groups)]
+                groups[key] += group
+    return [_table(key, groups[key]) for key in sorted(groups)]
 
 
 def _taught(key: Key) -> bool:
@@ -289,10 +290,13 @@ def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Ke
     Returns:
         For each dataset the rows with their keys; each row has one cell, that of its student network.
     """
-    shown = _prepared(entries)
-    shown = shown[shown["protocol"] == PUBLISHED]
-    groups = _groups(shown.assign(table_student=shown["student"]), KEY)
-    rows = [(Key(*key), row) for key, group in groups for row in _rows(named(group), "student")]
+    groups: dict[Key, list[Any]] = defaultdict(list)
+    for entry in _prepared(entries):
+        if entry.protocol == PUBLISHED:
+            groups[_key(entry)._replace(student=entry.student)].append(entry)
+    rows = [
+        (key, row) for key, group in sorted(groups.items()) for row in _rows(group, named(group), "student")
+    ]
     rows.sort(key=lambda one: (one[1].name, one[0].student, one[1].ipc, one[0]))
     found: dict[tuple[str, str, str], list[tuple[Key, Row]]] = defaultdict(list)
     for key, row in rows:
@@ -300,41 +304,49 @@ def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Ke
     return dict(found)
 
 
-def _groups(entries: pd.DataFrame, by: Any) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """Yields groups of entries with their values of some columns, whose types pandas does not know."""
-    yield from entries.groupby(by)
+def _prepared(entries: pd.DataFrame) -> list[Any]:
+    """Returns the entries, sorted, as named tuples in which what is missing is None.
 
-
-def _prepared(entries: pd.DataFrame) -> pd.DataFrame:
-    """Sorts the entries, adds each as a named tuple, and adds the student that is part of its table's key.
-
-    Those of federations are left out: they have tables of their own.
+    Those of federations are left out: they have tables of their own. Where sets fill a number of bytes, or
+    students train on a fraction of the images, that number takes the place of the IPC.
     """
-    entries = entries[entries["split"].isna()]
-    shown = entries.sort_values(["seed", "record_key", "eval_seed"], ignore_index=True)
-    single = shown["kind"].map({kind: layout.across == "ipc" for kind, layout in LAYOUTS.items()})
-    student = shown["student"].where(single.astype(bool), "")
-    filled, share = shown["room"].notna(), shown["fraction"].notna()
+    shown = entries[entries["split"].isna()]
+    shown = shown.sort_values(["seed", "record_key", "eval_seed"], ignore_index=True)
     parts = (shown["fraction"] * PARTS).round().astype("Int64")
     shown = shown.assign(ipc=shown["room"].fillna(parts).fillna(shown["ipc"]).astype("int64"))
-    known = shown.astype(object).where(shown.notna(), None)
-    entry = pd.Series(list(known.itertuples(index=False, name="Entry")), dtype=object)
-    shown = shown.assign(
-        teacher=shown["teacher"].fillna(""),
-        asked=shown["asked"].fillna(""),
-        filled=filled.map({True: FILLED, False: ""}).where(~share, FRACTIONS),
-        target=(shown["target"] + " (" + shown["target_hash"].str[:8] + ")").fillna(""),
-        table_student=student,
-        entry=entry,
+    return tuples(shown)
+
+
+def tuples(entries: pd.DataFrame) -> list[Any]:
+    """Returns rows of `condense.records.frame.results` as named tuples in which what is missing is None."""
+    known = entries.astype(object).where(entries.notna(), None)
+    return list(known.itertuples(index=False, name="Entry"))
+
+
+def _key(entry: Any) -> Key:
+    """Returns the key of the table that an entry belongs in."""
+    filled = FRACTIONS if entry.fraction is not None else FILLED if entry.room is not None else ""
+    return Key(
+        dataset=entry.dataset,
+        train_hash=entry.train_hash,
+        test_hash=entry.test_hash,
+        protocol=entry.protocol,
+        protocol_hash=entry.protocol_hash,
+        student=entry.student if LAYOUTS[entry.kind].across == "ipc" else "",
+        space=entry.space,
+        teacher=entry.teacher or "",
+        asked=entry.asked or "",
+        filled=filled,
+        target=f"{entry.target} ({entry.target_hash[:8]})" if entry.target is not None else "",
     )
-    return shown[[*KEY, "kind", "student", "reference", "whole", "method", "chain", "ipc", "entry"]]
 
 
-def _table(key: Key, entries: pd.DataFrame) -> Table:
-    layout = LAYOUTS[entries["kind"].iloc[0]]
-    apart = entries["reference"]
-    sets = _rows(_marked(named(entries[~apart]), key), layout.across)
-    references = _rows(_titled(entries[apart]), layout.across)
+def _table(key: Key, entries: Sequence[Any]) -> Table:
+    layout = LAYOUTS[entries[0].kind]
+    made = [entry for entry in entries if not entry.reference]
+    others = [entry for entry in entries if entry.reference]
+    sets = _rows(made, marked(made, key.protocol_hash), layout.across)
+    references = _rows(others, titled(others), layout.across)
     columns = layout.columns(column for row in [*sets, *references] for column in row.cells)
     shared = {
         ipc: set.intersection(*(set(row.cells) for row in sets if row.ipc == ipc))
@@ -349,47 +361,17 @@ def _table(key: Key, entries: pd.DataFrame) -> Table:
 
     sets.sort(key=order)
     references.sort(key=lambda row: (row.method == WHOLE, row.name))
-    return Table(key, layout, columns, (*sets, *references), tuple(entries["entry"]))
+    return Table(key, layout, columns, (*sets, *references), tuple(entries))
 
 
-def _rows(entries: pd.DataFrame, across: Literal["ipc", "student"]) -> list[Row]:
+def _rows(entries: Sequence[Any], names: Sequence[str], across: Literal["ipc", "student"]) -> list[Row]:
     """Returns the rows of entries that have names, each with a cell for each IPC or student."""
+    places: dict[tuple[str, int], dict[Column, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for name, entry in zip(names, entries, strict=True):
+        places[name, entry.ipc if across == "student" else 0][getattr(entry, across)].append(entry)
     rows = []
-    for (name, ipc), mine in _groups(entries, ["name", entries["ipc"] * (across == "student")]):
-        cells = {column: TableCell(tuple(part["entry"])) for column, part in _groups(mine, across)}
-        first = mine["entry"].iloc[0]
+    for (name, ipc), columns in sorted(places.items()):
+        cells = {column: TableCell(tuple(columns[column])) for column in sorted(columns)}
+        first = next(iter(columns.values()))[0]
         rows.append(Row(name, first.method, ipc, cells, first.reference))
     return rows
-
-
-def named(sets: pd.DataFrame) -> pd.DataFrame:
-    """Names each entry of a set by its method.
-
-    Settings may differ from one IPC to another, as those of recipes do, and still share a row. If one IPC was
-    run with several settings, the name tells all settings of that method apart.
-    """
-    names = sets["method"].copy()
-    for method, mine in sets.groupby("method"):
-        if mine.drop_duplicates(["chain", "ipc"])["ipc"].is_unique:
-            continue
-        fields = pd.DataFrame({chain: settings(json.loads(chain)) for chain in mine["chain"].unique()}).T
-        differing = fields.loc[:, fields.nunique(dropna=False) > 1].sort_index(axis=1)
-        for chain, values in differing.iterrows():
-            told = ", ".join(f"{field}={value}" for field, value in values.dropna().items())
-            names[mine.index[mine["chain"] == chain]] = f"{method} ({told})"
-    return sets.assign(name=names)
-
-
-def _marked(sets: pd.DataFrame, key: Key) -> pd.DataFrame:
-    """Adds the protocol to the names of entries under another one than their table's."""
-    joined = sets["protocol_hash"] != key.protocol_hash
-    return sets.assign(name=sets["name"].where(~joined, sets["name"] + " (" + sets["protocol"] + ")"))
-
-
-def _titled(references: pd.DataFrame) -> pd.DataFrame:
-    """Names each entry of a reference, with its protocol if the same reference has several."""
-    told = {WHOLE: "whole training set", NO_PRETRAINING: "no pretraining"}
-    names = references["method"].replace(told)
-    several = references.groupby("method")["protocol_hash"].transform("nunique") > 1
-    protocols = " (" + references["protocol"] + " " + references["protocol_hash"].str[:8] + ")"
-    return references.assign(name=names.where(~several, names + protocols))

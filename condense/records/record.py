@@ -7,8 +7,10 @@ older versions load for ever. A file of a later version, or one with a missing o
 a sentence that names the file and the key.
 """
 
+import json
 import operator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -202,12 +204,8 @@ class Record:
 
     def to_json(self) -> dict[str, object]:
         """Returns the record as plain JSON values."""
-        return _write(self) | {
-            "format": FORMAT,
-            "version": VERSION,
-            "protocol": self.protocol.to_json(),
-            "protocol_hash": self.protocol.hash,
-        }
+        plain: dict[str, object] = _plain(self)
+        return plain | {"format": FORMAT, "version": VERSION, "protocol_hash": self.protocol.hash}
 
     @classmethod
     def from_json(cls, values: object, where: str = "record") -> "Record":
@@ -228,10 +226,11 @@ class Record:
             raise Refused(f"{where} has version {version}; this condense reads version {VERSION}")
         protocol = _protocol(values.get("protocol"), values.get("protocol_hash"), where)
         record = read_form({**values, "protocol": protocol}, cls, f"{where}:")
-        known = record.to_json()
-        for extra, state in ((extra_keys(known, values), "missing"), (extra_keys(values, known), "unknown")):
-            if extra:
-                raise Refused(f"{where}: {extra[0]} is {state}")
+        if (known := record.to_json()) != values:
+            found = {"missing": extra_keys(known, values), "unknown": extra_keys(values, known)}
+            for state, extra in found.items():
+                if extra:
+                    raise Refused(f"{where}: {extra[0]} is {state}")
         held = (record.set is not None, record.training is not None, record.target is not None)
         if held not in HOLDS.get(record.kind, ()):
             raise Refused(f"{where}: kind {record.kind!r} does not fit its set and training, or its target")
@@ -291,12 +290,21 @@ def record_schema() -> dict[str, Any]:
     return schema
 
 
-def _write(part: Any) -> dict[str, Any]:
-    """Returns a dataclass as plain JSON values; a field of `LEFT_OUT` that is None or empty has no key."""
-    return asdict(
-        part,
-        dict_factory=lambda pairs: {k: v for k, v in pairs if k not in LEFT_OUT or v not in (None, ())},
-    )
+def _plain(value: Any) -> Any:
+    """Returns a value as plain JSON values; a field of `LEFT_OUT` that is None or empty has no key."""
+    if isinstance(value, Protocol):
+        return value.to_json()
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = ((name, getattr(value, name)) for name in _names(type(value)))
+        return {name: _plain(one) for name, one in pairs if name not in LEFT_OUT or one not in (None, ())}
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+@cache
+def _names(form: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(form))
 
 
 def _protocol(values: object, stated: object, where: str) -> Protocol:
@@ -305,9 +313,15 @@ def _protocol(values: object, stated: object, where: str) -> Protocol:
             raise Refused(f"{where}: {key} is {'missing' if value is None else 'of a wrong type'}")
     assert isinstance(values, dict) and isinstance(stated, str)
     try:
-        protocol = Protocol.from_json(values)
+        protocol = _parsed(json.dumps(values, sort_keys=True))
     except Refused as error:
         raise Refused(f"{where}: {error}") from error
     if protocol.hash != stated:
         raise Refused(f"{where}: its protocol has hash {protocol.hash[:8]}, not {stated[:8]} as it states")
     return protocol
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Protocol:
+    """Returns the protocol of a JSON text; thousands of records in a folder share a few of them."""
+    return Protocol.from_json(json.loads(text))

@@ -6,12 +6,11 @@ from dataclasses import replace
 import pytest
 
 from condense.board.break_even import seconds_to, trainings_until_paid
-from condense.board.render import render
 from condense.protocols import WHOLE_V1
 from condense.records.frame import frame
 from condense.records.parts import CurvePoint
 from condense.records.record import Record
-from tests.board.markdown import rows
+from tests.board.markdown import page, rows
 
 Make = Callable[..., Record]
 
@@ -44,13 +43,13 @@ def test_the_board_tells_the_seconds_to_the_accuracy(
 ) -> None:
     mine = with_curve(made(), [(1.0, 50.0), (2.0, 70.0)])  # distilled in 2 s
     plain = made("whole", ipc=0, kind="reference", protocol=WHOLE_V1)
-    found = rows(render(frame([mine, with_curve(plain, points)])))
+    found = rows(page(frame([mine, with_curve(plain, points)])))
     assert found["dm"][found["method"].index("s to its accuracy: set, real")] == times
 
 
 def test_the_board_tells_the_number_of_trainings(made: Make) -> None:
     def told(*records: Record) -> str | None:
-        found = rows(render(frame(list(records))))
+        found = rows(page(frame(list(records))))
         head = "pays after trainings"
         return found["dm"][found["method"].index(head)] if head in found["method"] else None
 

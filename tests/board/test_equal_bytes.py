@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from condense.board.render import render, table_for
+from condense.board.render import table_for
 from condense.board.tables import gather
 from condense.protocols import HARD_V1, SOFT_V2
 from condense.records.equal_bytes import rung
 from condense.records.frame import frame
 from condense.records.record import Record
-from tests.board.markdown import rows
+from tests.board.markdown import page, rows
 
 Make = Callable[..., Record]
 Draw = Callable[..., list[Record]]
@@ -39,7 +39,7 @@ def drawn(made: Make) -> Draw:
 
 def column(records: list[Record], head: str = IMAGES) -> dict[str, str]:
     """The column of the first table by the names of rows."""
-    text = render(frame(records)).split("\n### ")[1]
+    text = page(frame(records)).split("\n### ")[1]
     found = rows(text)
     return {name: cells[found["method"].index(head)] for name, cells in found.items() if set(name) != {"-"}}
 
@@ -55,9 +55,9 @@ def test_a_row_is_compared_with_the_baseline_of_its_size_rounded_down(made: Make
 def test_the_teacher_that_labels_counts(made: Make, drawn: Draw) -> None:
     taught = {"protocol": SOFT_V2, "teacher": "ab" * 32}
     record = made(teacher_bytes=4000, **taught)
-    text = render(frame([record, *drawn(4096, 50.0)]))
+    text = page(frame([record, *drawn(4096, 50.0)]))
     assert "51.0 ± 2.5 (10)" in text.split("### soft-v2")[1]
-    assert IMAGES not in render(frame([made(**taught), *drawn(4096, 50.0)])).split("### soft-v2")[1]
+    assert IMAGES not in page(frame([made(**taught), *drawn(4096, 50.0)])).split("### soft-v2")[1]
 
 
 def test_baselines_stand_in_a_table_by_bytes_and_in_no_other(made: Make, drawn: Draw) -> None:
@@ -74,8 +74,8 @@ def test_baselines_stand_in_a_table_by_bytes_and_in_no_other(made: Make, drawn: 
 def test_another_compression_student_or_protocol_is_no_baseline(made: Make, drawn: Draw) -> None:
     other = replace(HARD_V1, name="other-v1")
     for given in ({"encode": "png"}, {"student": "vgg11"}, {"protocol": other}):
-        assert IMAGES not in render(frame([made(), *drawn(512, 40.0, **given)]))
-    assert IMAGES in render(frame([made(), *drawn(512, 40.0)]))
+        assert IMAGES not in page(frame([made(), *drawn(512, 40.0, **given)]))
+    assert IMAGES in page(frame([made(), *drawn(512, 40.0)]))
 
 
 def test_more_than_an_hour_of_training_leaves_the_hours_in_its_place(made: Make, drawn: Draw) -> None:
@@ -95,6 +95,6 @@ def test_graphs_have_the_mean_over_the_students_that_both_have(graphs: Make) -> 
         for seed in range(2)
         for student, score in (("gcn-sum", 60.0), ("gin-sum", 70.0), ("gat-sum", 99.0))
     ]
-    text = render(frame([*records, *baselines])).split("\n### ")[1]
+    text = page(frame([*records, *baselines])).split("\n### ")[1]
     found = rows(text, names=2)
     assert found["mirage 10"][found["method IPC"].index(GRAPHS)] == "65.0 (10)"

@@ -6,14 +6,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from condense.board.legend import FULL
 from condense.board.plots import draw_plots
-from condense.board.render import HEAD, render, table_for
+from condense.board.render import table_for
 from condense.board.tables import gather
 from condense.distillation.matching.protocols import dc_evaluation
 from condense.protocols import GRAPH_SELECT_V2, GRAPH_WHOLE_V2, REFERENCE_V1
 from condense.records.frame import frame
 from condense.records.record import Paper, Record
 from tests.board import markdown
+from tests.board.markdown import page
 
 Make = Callable[..., Record]
 
@@ -36,7 +38,7 @@ def test_a_row_is_a_method_at_an_ipc_and_a_column_a_student(graphs: Make) -> Non
     ]
     (table,) = gather(frame(records))
     assert table.columns == ("gcn-sum", "gin-mean") and table.ipcs == (1, 10)
-    found = rows(render(frame(records)))
+    found = rows(page(frame(records)))
     assert found["method IPC"][:2] == ["gcn-sum", "gin-mean"]
     # t(0.975; 1) = 12.706, s = sqrt(2), over sqrt(2): 12.7; and twice that
     assert found["mirage 1"][:2] == ["71.0 ± 12.7 / 61.0", "52.0 ± 25.4 / 42.0"]
@@ -46,7 +48,7 @@ def test_a_row_is_a_method_at_an_ipc_and_a_column_a_student(graphs: Make) -> Non
 
 
 def test_the_page_explains_the_columns_of_graphs() -> None:
-    told = HEAD.split("- Graphs have ")[1].split("\n- ")[0]
+    told = FULL.split("- Graphs have ")[1].split("\n- ")[0]
     for word in ("ROC-AUC", "accuracy", "dense bytes", "num_nodes", "label_histogram"):
         assert word in told
     assert told.count("\n") < 7
@@ -58,12 +60,12 @@ def test_the_interval_of_random_graphs_is_over_sets(graphs: Make) -> None:
         for seed in range(3)
         for student in ("gcn-sum", "gat-sum")
     ]
-    found = rows(render(frame(draws)))
+    found = rows(page(frame(draws)))
     assert found["*random_subset* 1"][:3] == ["61.0 ± 2.5 / 51.0"] * 2 + ["3 x 1"]
 
 
 def test_baselines_and_references_have_rows_without_being_run(graphs: Make) -> None:
-    found = rows(render(frame([graphs(), graphs(ipc=10)])))
+    found = rows(page(frame([graphs(), graphs(ipc=10)])))
     names = list(found)[2:]
     assert names == [
         *(
@@ -98,22 +100,22 @@ def test_references_without_sets_have_tables_of_their_own(graphs: Make) -> None:
         reference(graphs, "whole", (88.0,), protocol=GRAPH_WHOLE_V2, student="gin-sum"),
     ]
     assert [table.key.protocol for table in gather(frame(records))] == ["graph-whole-v2", "reference-v1"]
-    assert "95.5 (n=1)" in render(frame(records)) and "88.0 (n=1)" in render(frame(records))
+    assert "95.5 (n=1)" in page(frame(records)) and "88.0 (n=1)" in page(frame(records))
 
 
 def test_graphs_and_images_never_share_a_table(graphs: Make, made: Make, tmp_path: Path) -> None:
     records = [graphs(), made()]
     assert [table.key.dataset for table in gather(frame(records))] == ["digits", "mutag"]
-    text = render(frame(records))
+    text = page(frame(records))
     assert text.index("## digits") < text.index("## mutag") and text.count("\n### ") == 2
     shuffled = list(records)
     Random(1).shuffle(shuffled)
-    assert render(frame(shuffled)) == text
+    assert page(frame(shuffled)) == text
 
 
 def test_a_published_number_stands_in_the_column_of_its_student(graphs: Make) -> None:
     paper = Paper(value=68.2, error=None, source="A table", verified=False, protocol="its own")
-    found = rows(render(frame([graphs(paper=paper), graphs(student="gat-sum")])))
+    found = rows(page(frame([graphs(paper=paper), graphs(student="gat-sum")])))
     assert found["method IPC"][:2] == ["gcn-sum [paper]", "gat-sum [paper]"]
     assert found["mirage 1"][:2] == ["71.0 ± 12.7 / 61.0 [68.2†]", "71.0 ± 12.7 / 61.0"]
     assert found["mirage 1"][-1] == "1"
@@ -122,12 +124,12 @@ def test_a_published_number_stands_in_the_column_of_its_student(graphs: Make) ->
 def test_the_accuracy_is_the_score_without_an_auc(graphs: Make) -> None:
     record = graphs()
     plain = replace(record, entries=tuple(replace(entry, auc=None) for entry in record.entries))
-    assert rows(render(frame([plain])))["mirage 1"][0] == "61.0 ± 12.7"
+    assert rows(page(frame([plain])))["mirage 1"][0] == "61.0 ± 12.7"
 
 
 def test_validation_graphs_count_among_the_bytes(graphs: Make) -> None:
     record = replace(graphs(protocol=GRAPH_SELECT_V2), valid_bytes=1234)
-    assert "300 B + 4 B + 1.2 kB validation" in rows(render(frame([record])))["mirage 1"]
+    assert "300 B + 4 B + 1.2 kB validation" in rows(page(frame([record])))["mirage 1"]
 
 
 def test_rows_are_ranked_by_the_columns_that_all_have(graphs: Make) -> None:
@@ -151,7 +153,7 @@ def test_settings_at_one_ipc_have_rows_whichever_students_they_have(graphs: Make
     assert {row.name: sorted(row.cells) for row in table.rows} == {
         "herding (network=a)": ["gcn-sum", "gin-sum"], "herding (network=b)": ["gcn-sum"],
     }  # fmt: skip
-    assert "- herding, IPC 1, seed 0: `version=1 network=b`" in render(frame(records))
+    assert "- herding (b), IPC 1, seed 0: `version=1 network=b`" in page(frame(records))
 
 
 def test_sets_that_fill_a_number_of_bytes_stand_apart_by_bytes(graphs: Make) -> None:
@@ -160,14 +162,14 @@ def test_sets_that_fill_a_number_of_bytes_stand_apart_by_bytes(graphs: Make) -> 
     assert [(row.name, row.ipc) for row in plain.rows] == [("herding", 1)]
     assert [(row.name, row.ipc) for row in filled.rows] == [("herding", 300), ("herding", 2000)]
     assert filled.key.title.endswith(", sets that fill a number of bytes")
-    _, text = render(frame(records)).split("sets that fill a number of bytes")
+    _, text = page(frame(records)).split("sets that fill a number of bytes")
     assert list(rows(text))[2:4] == ["*herding* 300", "*herding* 2000"]
     assert "- herding, bytes 300, seed 0: `version=1 room=300`" in text
 
 
 def test_a_published_protocol_has_a_table_of_its_own_with_the_auc(graphs: Make) -> None:
     own = dc_evaluation(300, augment="none")
-    text = render(frame([graphs(protocol=own)]))
+    text = page(frame([graphs(protocol=own)]))
     assert "### published" in text and "71.0 ± 12.7" in text and not gather(frame([graphs(protocol=own)]))
 
 
@@ -198,7 +200,7 @@ def test_a_row_shows_for_each_pooling_how_far_scores_follow_the_size(graphs: Mak
         reference(graphs, "majority", (50.0,)),
         correlated(graphs("random_subset", student="gat-mean"), 0.5, 0.25),
     ]
-    found = rows(render(frame(records)))
+    found = rows(page(frame(records)))
     place = found["method IPC"].index("size ρ, sum / mean")
     shown = {name: cells[place] for name, cells in found.items()}
     assert (shown["mirage 1"], shown["*random_subset* 1"]) == ("-0.50 / 0.10", "- / 0.38")
@@ -207,4 +209,4 @@ def test_a_row_shows_for_each_pooling_how_far_scores_follow_the_size(graphs: Mak
 
 
 def test_a_table_without_any_correlation_has_no_column_for_it(graphs: Make) -> None:
-    assert not [name for name in rows(render(frame([graphs()])))["method IPC"] if name.startswith("size")]
+    assert not [name for name in rows(page(frame([graphs()])))["method IPC"] if name.startswith("size")]

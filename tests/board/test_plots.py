@@ -35,3 +35,16 @@ def test_protocols_of_one_name_have_plots_of_their_own(made: Make, tmp_path: Pat
 
 def test_a_table_of_references_alone_has_no_plot(made: Make, tmp_path: Path) -> None:
     assert draw_plots(frame([made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]), tmp_path) == []
+
+
+def test_a_plot_is_drawn_again_only_if_it_shows_other_data(made: Make, tmp_path: Path) -> None:
+    records = [made(), made(ipc=10)]
+    paths = draw_plots(frame(records), tmp_path)
+    times = [path.stat().st_mtime_ns for path in paths]
+    assert draw_plots(frame(records), tmp_path) == paths
+    assert [path.stat().st_mtime_ns for path in paths] == times
+    paths[0].write_bytes(b"damaged")
+    draw_plots(frame(records), tmp_path)
+    assert paths[0].read_bytes() != b"damaged" and paths[1].stat().st_mtime_ns == times[1]
+    draw_plots(frame([*records, made("dsa")]), tmp_path)
+    assert all(path.stat().st_mtime_ns > time for path, time in zip(paths, times, strict=True))

@@ -11,12 +11,12 @@ from scipy.stats import wilcoxon
 
 from condense.board.plots import draw_plots
 from condense.board.ranks import Block, Ranking, picture_name, rankings, ranks_text
-from condense.board.render import render
 from condense.board.tables import gather
 from condense.protocol import Protocol
 from condense.protocols import HARD_V1, SOFT_V1
 from condense.records.frame import frame
 from condense.records.record import Record
+from tests.board.markdown import front
 
 Make = Callable[..., Record]
 LOW, MIDDLE, HIGH = "random_subset", "dm", "dsa"
@@ -92,13 +92,13 @@ def test_methods_are_ranked_over_datasets_and_drawn(made: Make, tmp_path: Path) 
     assert found.methods == (HIGH, MIDDLE, LOW) and found.ranks.tolist() == [1.0, 2.0, 3.0]
     assert len(found.blocks) == 6 and found.chance == pytest.approx(math.exp(-6))
     assert picture_name(found) in {path.name for path in draw_plots(entries, tmp_path)}
-    page = render(entries)
-    assert ranks_text([found]) in page and "dsa 1.00, dm 2.00, random_subset 3.00" in page
+    text = front(entries)
+    assert ranks_text([found]) in text and "dsa 1.00, dm 2.00, random_subset 3.00" in text
 
 
 def test_few_datasets_and_older_protocols_have_no_ranks(made: Make, tmp_path: Path) -> None:
     few = frame(records(made, datasets=DATASETS[:2]))
-    assert rankings(gather(few)) == [] and "Ranks over datasets" not in render(few)
+    assert rankings(gather(few)) == [] and "Ranks over datasets" not in front(few)
     assert rankings(gather(frame(records(made, protocol=SOFT_V1)))) == []
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import stdtrit
 
-from condense.board.render import render
 from condense.board.robust import (
     Estimate,
     Robust,
@@ -25,7 +24,7 @@ from condense.board.tables import gather
 from condense.protocols import HARD_PLAIN_V1, HARD_V1, SOFT_PLAIN_V2, SOFT_V2, WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
-from tests.board.markdown import rows
+from tests.board.markdown import page, rows
 
 Make = Callable[..., Record]
 TAUGHT = {"teacher": "abcdef0123" * 6}
@@ -117,7 +116,7 @@ def test_where_a_part_is_missing_there_is_no_score(made: Make, whole: Record, mi
     label = "soft" if missing == "soft labels" else "hard"
     records = [made(label=label), *drawn, *reference]
     assert scores(*records)["hard-v1", "dm"] == Robust()
-    found = rows(render(frame(records)))
+    found = rows(page(frame(records)))
     if "LRS" in found["method"]:
         assert found["dm"][found["method"].index("LRS")] == "-"
 
@@ -153,8 +152,8 @@ def test_random_images_with_other_stored_labels_are_no_baseline(made: Make, whol
 def test_the_board_shows_the_scores_by_ipc(made: Make, whole: Record) -> None:
     records = [made(ipc=ipc, accuracies=(40.0, 42.0)) for ipc in (1, 10)]
     records += [made("random_subset", ipc=1, accuracies=(31.0, 29.0)), whole]
-    found = rows(render(frame(records)))
+    found = rows(page(frame(records)))
     column = found["method"].index("LRS")
     assert found["dm"][column] == "21.2 ± 2.2 / -"
     assert found["*herding*"][column] == found["whole training set"][column] == "-"
-    assert "LRS" not in rows(render(frame(records[:2])))["method"]
+    assert "LRS" not in rows(page(frame(records[:2])))["method"]

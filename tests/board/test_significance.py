@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import stdtr
 
-from condense.board.render import render
 from condense.board.significance import LEVEL, Place, groups_alike, holm, letters, table_letters, welch
 from condense.board.tables import gather
 from condense.protocols import WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
-from tests.board.markdown import rows
+from tests.board.markdown import page, rows
 
 Make = Callable[..., Record]
 
@@ -125,7 +124,7 @@ def test_single_results_have_no_letter(made: Make) -> None:
 def test_the_letters_stand_behind_the_scores(made: Make) -> None:
     whole = made("whole", ipc=0, kind="reference", protocol=WHOLE_V1, accuracies=(90.0, 91.0, 92.0))
     records = [made(ipc=1), made("dsa", ipc=1, accuracies=(71.0, 72.0, 73.5)), whole]
-    found = rows(render(frame(records)))
+    found = rows(page(frame(records)))
     column = found["method"].index("IPC 1")
     assert found["dm"][column] == "71.0 ± 2.5 b" and found["dsa"][column] == "72.2 ± 3.1 b"
     assert found["whole training set"][column] == "91.0 ± 2.5 a"

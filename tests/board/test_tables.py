@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from condense.board import tables as module
-from condense.board.render import render
 from condense.board.tables import Key, gather, published, superseded
 from condense.distillation.matching.protocols import dc_evaluation
 from condense.protocols import HARD_V1, LABEL_V1, REPLAY_V2, SOFT_V1, SOFT_V2, WHOLE_V1
 from condense.records.frame import frame
 from condense.records.record import Record
+from tests.board.markdown import page
 
 Make = Callable[..., Record]
 
@@ -82,7 +82,7 @@ def test_random_images_with_a_label_each_join_the_soft_tables_of_their_data(made
         assert tables[key].rows[0].baseline and not tables[key].rows[0].reference
     own = [row.name for row in tables[key_of(plain)].rows]
     assert own == ["herding+expert", "random_subset+expert", "dm"]
-    text = render(frame([plain, *taught, *apart]))
+    text = page(frame([plain, *taught, *apart]))
     assert text.count(f"| *{marked}*") == 3
     # It takes the place of no baseline of the table's own protocol.
     assert text.count("| *random_subset with stored labels* |") == 1
@@ -184,4 +184,4 @@ def test_a_table_holds_one_key_whatever_the_order_of_the_records(
     assert shown == set(by_key)
     shuffled = list(records)
     dice.shuffle(shuffled)
-    assert render(frame(shuffled)) == render(frame(records))
+    assert page(frame(shuffled)) == page(frame(records))

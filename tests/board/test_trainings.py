@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from condense.board.render import render
 from condense.board.tables import gather
 from condense.records.frame import frame
 from condense.records.parts import TrainingUsed
 from condense.records.record import Record
-from tests.board.markdown import rows
+from tests.board.markdown import page, rows
 
 Make = Callable[..., Record]
 
@@ -29,7 +28,7 @@ def test_trainings_by_fraction_have_a_table_with_the_bytes_they_read(made: Make)
     plain, table = gather(frame([made(), *records]))
     assert [row.method for row in plain.rows] == ["dm"]
     assert table.columns == (50, 1000) and {row.method for row in table.rows} == {"rs2", "random_subset"}
-    text = render(frame(records))
+    text = page(frame(records))
     found = rows(text)
     column = found["method"].index("bytes")
     assert found["method"][1:3] == ["0.5 %", "10 %"] and "*herding*" not in found
@@ -39,5 +38,5 @@ def test_trainings_by_fraction_have_a_table_with_the_bytes_they_read(made: Make)
 
 def test_a_training_for_as_many_steps_as_a_set_is_marked(made: Make) -> None:
     records = [made(), training(made("rs2"), None, 47_000, True)]
-    found = rows(render(frame(records)))
+    found = rows(page(frame(records)))
     assert found["rs2 (no set: whole data touched)"][found["method"].index("bytes")] == "whole set"

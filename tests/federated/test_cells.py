@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from condense.board.federated import federated_summary, federated_tables
-from condense.board.render import render, table_for
+from condense.board.render import table_for
 from condense.board.tables import gather
 from condense.data import ImageDataset
 from condense.errors import Refused
@@ -34,7 +34,7 @@ from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.federation import blank_record, resolve_federation
 from condense.runner.run import distil_cell, run_cell
-from tests.board.markdown import rows
+from tests.board.markdown import page, rows
 from tests.source_code import name_of, sources
 
 Make = Callable[..., Record]
@@ -256,10 +256,12 @@ def test_results_of_other_protocols_stand_in_other_tables() -> None:
 def test_the_board_shows_federations_beside_the_tables_of_sets(made: Make) -> None:
     plain, both = frame([made()]), frame([made(), federated()])
     assert [table.key for table in gather(both)] == [table.key for table in gather(plain)]
-    text = render(both)
-    assert text.startswith(render(plain)[:2000])
-    assert "## Federations" in text and "### mnist{variants}" in text and "- fedlgd, IPC 5, seed 0" in text
-    assert "## Federations" not in render(plain)
+    text = page(both)
+    assert text.startswith(page(plain))
+    assert (
+        "### Federations" in text and "\n## mnist{variants}\n" in text and "- fedlgd, IPC 5, seed 0" in text
+    )
+    assert "## Federations" not in page(plain)
 
 
 def test_the_terminal_shows_the_table_of_a_federation_with_its_legend() -> None:

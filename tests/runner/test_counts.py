@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from condense import protocols
-from condense.board.render import render
 from condense.board.tables import gather
 from condense.data import ImageDataset
 from condense.errors import Refused
@@ -20,6 +19,7 @@ from condense.runner.counts import counts_of
 from condense.runner.queue import read_queue
 from condense.runner.run import run_cell
 from condense.store import load
+from tests.board.markdown import page
 
 
 @pytest.fixture(autouse=True)
@@ -114,12 +114,12 @@ def test_sets_with_counts_are_named_so_recorded_so_and_stand_apart(toy_file: Pat
     records = read_records(paths.results)
     asked = {record.asked: record for record in records if record.set}
     assert set(asked) == {(), (2, 2, 4)} and asked[2, 2, 4].ipc == 2
-    assert "asked" not in asked[()].to_json() and asked[2, 2, 4].to_json()["asked"] == (2, 2, 4)
+    assert "asked" not in asked[()].to_json() and asked[2, 2, 4].to_json()["asked"] == [2, 2, 4]
     assert "-ipc2-by-class-seed0-" in asked[2, 2, 4].path(paths.results).name
     tables = gather(results(paths.results))
     assert [table.key.asked for table in tables] == ["", "[2,2,4]"]
     assert all(any(row.reference for row in table.rows) for table in tables)
-    assert ", IPC by class from 2 to 4 (" in render(results(paths.results))
+    assert ", IPC by class from 2 to 4 (" in page(results(paths.results))
     # a second run finds both records and trains nothing
     assert run_cell(cell(toy_file, ipc=2, ipc_per_class=told), paths, Machine())[0] == asked[2, 2, 4]
     assert asked[2, 2, 4].key != asked[()].key

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from condense import protocols
-from condense.board.render import render, table_for
+from condense.board.render import table_for
 from condense.board.tables import gather
 from condense.errors import Refused
 from condense.protocol import Part, Stage
@@ -20,6 +20,7 @@ from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.queue import read_queue
 from condense.runner.run import run_cell
+from tests.board.markdown import page
 
 TINY = replace(
     TRANSFER_V1, name="tiny-transfer", seeds=2, stages=(Stage(epochs=2),),
@@ -114,7 +115,7 @@ def test_the_board_has_a_table_for_each_target(run: Run, places: Paths, toy_file
     for table in tables:
         assert [row.name for row in table.rows][-1] == "no pretraining"
         assert {row.method for row in table.rows} == {"dm", "random_subset", "no_pretraining"}
-    text = render(entries)
+    text = page(entries)
     _, _, shown = text.partition("## toy")
     assert "then trained and tested on other (" in shown and "then trained and tested on toy (" in shown
     assert all(absent not in shown for absent in ("whole training set", "herding", "random, equal bytes"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condense.board.render import render, table_for
+from condense.board.render import table_for
 from condense.data import load_images
 from condense.data.images import sources
 from condense.data.images.known import COUNTS, HASHES, KNOWN
@@ -17,6 +17,7 @@ from condense.records.frame import frame
 from condense.records.record import Record, read_records
 from condense.teachers import fixed
 from condense.teachers.pinned import PINNED, NoFixed
+from tests.board.markdown import page
 
 RESULTS = Path(__file__).parents[3] / "results"
 
@@ -107,4 +108,4 @@ def test_the_terminal_shows_hashes_where_two_datasets_share_a_name(made: Callabl
     both = table_for(frame([one, other]), *place)
     assert "digits (train 11111111, test 22222222): hard-v1" in both
     assert "digits (train 33333333, test 22222222): hard-v1" in both
-    assert "Data: train 33333333" in render(frame([one, other]))
+    assert "Data: train 33333333" in page(frame([one, other]))

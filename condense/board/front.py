@@ -1,0 +1,254 @@
+"""The front page of a board: for each dataset a short table, and what it says in words."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+
+from condense.board.datasets import DatasetResults
+from condense.board.federated import FederatedTable
+from condense.board.format import grid, paper_text, score_and_paper, wrapped
+from condense.board.names import TITLES
+from condense.board.overview import RANDOM, Line, Overview, Shown, Spot, overview_of
+from condense.board.ranks import rankings, ranks_text
+from condense.board.tables import FRACTIONS, Table
+from condense.board.verdicts import verdict
+from condense.protocols import SOFT_V2
+from condense.records.record import NO_STUDENT, WHOLE
+
+LEFT_OUT = ("majority", "num_edges", "label_histogram")
+"""References whose scores are told in words."""
+LARGEST = 30_000
+"""The size of the page in bytes above which methods without results have no rows."""
+WIDTH = 160
+"""The longest line of a table, in characters."""
+HEAD = """\
+# Leaderboard
+
+Test accuracy (for graphs ROC-AUC) in percent of new networks trained on each distilled set alone.
+`condense leaderboard` writes this page and the page of each dataset from the records.
+
+- **Ours, and the paper's.** A score with `±` (half the 95 % interval over sets, or over students of one set)
+  is ours, under the protocol and student named above the table. `[66.8]` is the paper's own number: mostly a
+  ConvNet of width 128, under the paper's protocol and settings. Ours is mostly `convnet-w32`, of width 32, at
+  settings for a CPU, so the two cannot be compared. A † was not verified at its source.
+- **Best.** The highest score of a column is bold. Rows of a column that share a letter do not differ at 95 %
+  (Welch, Holm's correction over the table). A score without letters is compared with none.
+- *References* stand first. *Italic* methods select real samples. `(3 of 5)`: three of the five students that
+  are asked for are trained, and the score is not ranked yet. `not run`: not with this protocol and student,
+  there is only a published number.
+- `mtt (b)` is one of several settings of `mtt`, the best by test score; with `mtt (a / b)` each IPC has
+  another one. A name links to its row on the page of the dataset, which has all settings, students, sizes and
+  costs. `imported-` marks published sets of other code bases, judged here.
+"""
+ABOUT = {
+    "images": "Datasets that most papers report come first, the others follow by name.\n",
+    "graphs": """\
+Scores are means over GCN, GAT and GIN, by how these pool the nodes (sum or mean). `num_nodes` is a logistic
+regression on the number of nodes, and `size ρ` the rank correlation of the students' scores with that number,
+by sum / mean pooling. Papers have numbers of single networks; they stand here where ours are missing.
+""",
+}
+"""What stands below the heading of each kind of data."""
+
+
+def front_page(results: Sequence[DatasetResults], tables: Sequence[Table], pages: Mapping[str, str]) -> str:
+    """Returns the front page as Markdown.
+
+    Args:
+        results: The results on each dataset, in order.
+        tables: All tables.
+        pages: The paths of the datasets' pages from this one, by folder.
+    """
+    if not results:
+        return f"{HEAD}\nNo records yet.\n"
+    overviews = {one: [overview_of(table) for table in one.overviews] for one in results}
+    ranks = ranks_text(rankings(tables))
+    for absent in (True, False):
+        parts = [HEAD, _contents(results, bool(ranks))]
+        for kind in dict.fromkeys(one.kind for one in results):
+            parts.append(f"## {kind.capitalize()}\n\n{ABOUT[kind]}")
+            mine = [one for one in results if one.kind == kind]
+            parts += [_section(one, overviews[one], pages[one.folder], absent) for one in mine]
+        page = "\n".join([*parts, *filter(None, [ranks])])
+        if len(page.encode()) <= LARGEST:
+            break
+    return page
+
+
+def heading_anchor(title: str) -> str:
+    """Returns the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def _contents(results: Sequence[DatasetResults], ranks: bool) -> str:
+    lines = []
+    for kind in dict.fromkeys(one.kind for one in results):
+        links = [f"[{one.title}](#{heading_anchor(one.title)})" for one in results if one.kind == kind]
+        lines.append(wrapped(f"- [{kind.capitalize()}](#{kind}): {', '.join(links)}", "  "))
+    more = ["- [Ranks over datasets](#ranks-over-datasets)"] if ranks else []
+    return "## Contents\n\n" + "\n".join([*lines, *more]) + "\n"
+
+
+def _section(one: DatasetResults, overviews: Sequence[Overview], page: str, absent: bool) -> str:
+    """Returns the part of a dataset, with a row for each method that was not run or only their names."""
+    parts, there = [f"### {one.title}\n"], f"[Details]({page}){_elsewhere(one)}"
+    for overview in overviews:
+        if overview.spots:
+            sentences = verdict(overview, one.names)
+            if overview.absent and not absent:
+                sentences.append(f"Published and not run: {', '.join(overview.absent)}.")
+                overview = replace(overview, absent=())
+            head = wrapped(" ".join(filter(None, [_heading(overview.table), there])))
+            told = [wrapped(f"- {sentence}", "  ") for sentence in sentences]
+            parts.append("\n".join([f"{head}\n", _table(overview, one, page), *told]) + "\n")
+            there = ""
+    parts += [f"{there}\n"] if there else []
+    return "\n".join([*parts, *(_federation(table) for table in one.federated)])
+
+
+def _elsewhere(one: DatasetResults) -> str:
+    """Returns the other protocols and students that only the dataset's page shows."""
+    more = [table.key for table in one.tables if table not in one.overviews and table.key not in one.older]
+    shown = [table.key for table in one.overviews]
+    protocols = {key.protocol for key in more} - {key.protocol for key in shown}
+    students = {key.student for key in more} - {key.student for key in shown} - {""}
+    names = {"protocol": sorted(protocols) + ["published"] * bool(one.published), "student": sorted(students)}
+    told = [
+        what + "s" * (len(some) > 1) + " " + ", ".join(f"`{name}`" for name in some)
+        for what, some in names.items()
+        if some
+    ]
+    return f"; only there: {'; '.join(told)}." if told else "."
+
+
+def _heading(table: Table) -> str:
+    key = table.key
+    student = f", student `{key.student}`, {key.space} pixels" if key.student else ""
+    what = "**Trainings on a fraction of the images**" if key.filled == FRACTIONS else "**Images alone**"
+    what = "**Labels of a teacher**" if key.protocol == SOFT_V2.name else what
+    return f"{what if student else '**Graphs alone**'}: protocol `{key.protocol}`{student}."
+
+
+def _table(overview: Overview, one: DatasetResults, page: str) -> str:
+    """Returns the table of an overview in its richest form that is narrow enough.
+
+    Scores of graphs have no intervals here, since there are two of them for each number of samples.
+    """
+    halves = (False,) if overview.spots[0].pool else (True, False)
+    texts = [_grid(overview, one, linked, half) for linked, half in product((page, None), halves)]
+    return next((text for text in texts if text.index("\n") <= WIDTH), texts[-1])
+
+
+def _grid(overview: Overview, one: DatasetResults, page: str | None, halves: bool) -> str:
+    pooled = bool(overview.spots[0].pool)
+    papers = bool(overview.papers) and not pooled
+    head = ["method", *(spot.head + " [paper]" * papers for spot in overview.spots)]
+    sized = _sized(overview) if pooled else {}
+    head += [f"size ρ, IPC {overview.spots[-1].ipc}"] * bool(sized)
+    names = {line.method for line in overview.references}
+    rows = [
+        [f"*{line.rows[0].name}*", *_cells(overview, line, halves), *_listed(sized, line)]
+        for line in overview.references
+        if line.method not in LEFT_OUT
+    ]
+    rows[:0] = [_not_run(overview, name, 0, sized) for name in (WHOLE,) if name not in names]
+    parts: list[tuple[str, list[list[str]]]] = [("methods", [])]
+    for line in overview.methods:
+        name = _name(line, one, page)
+        name = f"*{name}*" if line.rows[0].baseline else name
+        parts[0][1].append([name, *_cells(overview, line, halves), *_listed(sized, line)])
+    parts.append(("not run", [_not_run(overview, method, None, sized) for method in overview.absent]))
+    for title, mine in parts:
+        mine = [row for row in mine if set(row[1:]) != {"-"}]
+        rows += [[f"— {title} —", *[""] * (len(head) - 1)], *mine] if mine else []
+    return grid(head, [row for row in rows if set(row[1:]) != {"-"}])
+
+
+def _listed(sized: Mapping[str, str], line: Line) -> list[str]:
+    return [sized.get(line.method, "-")] if sized else []
+
+
+def _name(line: Line, one: DatasetResults, page: str | None) -> str:
+    """Returns what a row is called, as a link to its row on the dataset's page."""
+    names = list(dict.fromkeys(one.names[row] for row in line.rows))
+    text, row = names[0], line.rows[-1]
+    if len(names) > 1:
+        letters = [name.removeprefix(f"{line.method} (").removesuffix(")") for name in names]
+        text = f"{line.method} ({' / '.join(letters)})"
+    anchor = one.anchor(row)
+    return f"[{text}]({page}#{anchor})" if page and anchor else text
+
+
+def _cells(overview: Overview, line: Line, halves: bool) -> list[str]:
+    best = {spot: _best(overview, spot) for spot in overview.spots}
+    texts = []
+    for spot in overview.spots:
+        if cell := line.cells.get(spot):
+            paper = overview.papers.get((line.method, 0 if line.method == WHOLE else spot.ipc, spot.pool))
+            texts.append(_score(overview, cell, cell in best[spot], halves))
+            texts[-1] += f" [{paper_text(paper)}]" if paper and not spot.pool else ""
+        else:
+            texts.append(_paper(overview, line.method, spot.ipc, spot))
+    return texts
+
+
+def _best(overview: Overview, spot: Spot) -> list[Shown]:
+    """Returns the highest complete scores of a column: those of methods, and of random samples."""
+    cells = [cell for _, cell in overview.ranked(spot)]
+    cells += [cell for line in overview.references if line.method == RANDOM and (cell := line.complete(spot))]
+    highest = max((cell.mean for cell in cells), default=None)
+    return [cell for cell in cells if cell.mean == highest]
+
+
+def _score(overview: Overview, cell: Shown, best: bool, halves: bool) -> str:
+    half = f" ± {cell.half:.1f}" if halves and cell.half is not None else ""
+    if not cell.complete and cell.asked:
+        return f"{cell.mean:.1f} ({cell.have} of {cell.asked.students})"
+    single = halves and not half and NO_STUDENT not in cell.row.cells
+    text = f"{cell.mean:.1f}{half}{' (n=1)' * single}"
+    text = f"**{text}**" if best else text
+    letters = overview.letters.get(cell.place, "")
+    return f"{text} {letters}" if letters else text
+
+
+def _not_run(overview: Overview, method: str, ipc: int | None, sized: Mapping[str, str]) -> list[str]:
+    """Returns a row without a result of ours."""
+    title = f"*{TITLES[WHOLE]}*" if method == WHOLE else method
+    texts = [_paper(overview, method, spot.ipc if ipc is None else ipc, spot) for spot in overview.spots]
+    return [title, *texts, *["-"] * bool(sized)]
+
+
+def _paper(overview: Overview, method: str, ipc: int, spot: Spot) -> str:
+    """Returns what stands in a column without a result: the published number, if there is one."""
+    paper = overview.papers.get((method, ipc, spot.pool))
+    shown = paper and (not spot.pool or method in overview.absent)
+    return f"not run [{paper_text(paper)}]" if paper and shown else "-"
+
+
+def _sized(overview: Overview) -> dict[str, str]:
+    """Returns the correlations with the number of nodes by method, at the largest IPC: sum / mean pooling."""
+    last = overview.spots[-1].ipc
+    spots = [spot for spot in overview.spots if spot.ipc == last]
+    found = {}
+    for line in (*overview.references, *overview.methods):
+        values = [_correlation(line.cells.get(spot), spot.pool) for spot in spots]
+        if any(value is not None for value in values):
+            found[line.method] = " / ".join("-" if value is None else f"{value:.2f}" for value in values)
+    return found
+
+
+def _correlation(cell: Shown | None, pool: str) -> float | None:
+    cells = [] if cell is None else [
+        one for name, one in cell.row.cells.items() if str(name).endswith(f"-{pool}") or not cell.row.ipc
+    ]  # fmt: skip
+    values = [one.size_correlation for one in cells if one.size_correlation is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _federation(table: FederatedTable) -> str:
+    """Returns the scores of the algorithms of a federation in a small table."""
+    rows = [[name, score_and_paper(cell), str(len(cell.entries))] for name, cell in table.rows]
+    return f"**Federation** of {len(table.clients)} clients ({table.key.title})\n\n" + grid(
+        ["method", "mean of the clients", "seeds"], rows
+    )
