@@ -35,7 +35,6 @@ from condense.records.record import (
     TAUGHT,
     WHOLE,
 )
-from condense.store.manifest import settings
 
 Column = int | str
 """An IPC or the name of a student network."""

@@ -24,4 +24,4 @@ def vega_script() -> str:
     require_vega()
     import vl_convert
 
-    return str(vl_convert.javascript_bundle())
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
