@@ -8,6 +8,7 @@ from pathlib import Path
 from condense.board.web.commands import run_command, same_again
 from condense.protocols import WHOLE_V1
 from condense.records.record import Record
+from condense.store.manifest import ChainLinkPart
 
 Make = Callable[..., Record]
 
@@ -29,7 +30,8 @@ def test_the_parts_of_a_datasets_name_are_options(made: Make) -> None:
 
 def test_a_wrappers_fields_have_its_name_in_front(made: Make) -> None:
     record = made()
-    chain = (*record.method.chain, {"name": "fyi", "version": 1, "config": {"flip_first": True}})
+    around: ChainLinkPart = {"name": "fyi", "version": 1, "config": {"flip_first": True}}
+    chain = (*record.method.chain, around)
     command = run_command(replace(record, method=replace(record.method, name="dm+fyi", chain=chain)))
     assert command is not None and command.endswith("--param lr_img=1.0 --param fyi.flip_first=true")
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from condense.board.values import tables_json
 from condense.board.web.rows import USUAL_SPACES
@@ -17,7 +18,7 @@ Make = Callable[..., Record]
 
 def test_every_cell_of_the_tables_is_one_row_with_equal_numbers(made: Make, graphs: Make) -> None:
     records = some_records(made, graphs)
-    cells = {}
+    cells: dict[tuple[str, ...], dict[str, Any]] = {}
     for table in tables_json(frame(records)):
         for row in table["rows"]:
             cells |= {tuple(cell["record_keys"]): cell for cell in row["cells"]}
