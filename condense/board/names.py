@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from condense.records.frame import settings
 from condense.records.record import NO_PRETRAINING, WHOLE
+from condense.store.manifest import settings
 
 TITLES = {WHOLE: "whole training set", NO_PRETRAINING: "no pretraining"}
 """The names of rows of references, where they are not that of the reference."""

@@ -62,7 +62,12 @@ def results_(
 @command(
     *("out", "results"),
     group=RESULTS,
-    examples=("condense leaderboard", "condense leaderboard --check", "condense leaderboard --json"),
+    examples=(
+        "condense leaderboard",
+        "condense leaderboard --check",
+        "condense leaderboard --html site/",
+        "condense leaderboard --json",
+    ),
 )
 def leaderboard(
     options: Options,
@@ -74,10 +79,19 @@ def leaderboard(
         bool,
         typer.Option("--json", help="Write nothing but the tables as one JSON document: see docs/json.md."),
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write nothing but a web page of all results into a folder; it works without a server.",
+        ),
+    ] = None,
 ) -> None:
     """Write leaderboard.md and its plots from the records."""
     results = options.results
     _require_records(results)
+    if html is not None:
+        return _page(results, html, check or as_json)
     if check:
         from condense.records.audit import audit
 
@@ -96,6 +110,18 @@ def leaderboard(
         return write_json(tables_json(read_results(results)))
     refresh(results, plots=True)
     return typer.echo(results.parent / "leaderboard.md")
+
+
+def _page(results: Path, html: Path, other: bool) -> None:
+    from condense.errors import Refused
+
+    if other:
+        raise Refused("the page is written alone: leave out --check and --json", setting="html", value=html)
+    from condense.board.web.site import write_site
+    from condense.distillation.registry import registered
+
+    selecting = {name for (_, name), method in registered().items() if method.keeps_real}
+    typer.echo(write_site(results, html, selecting))
 
 
 @command(
