@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from condense.errors import Refused, Remedy
+from condense.errors import Refused, Remedy, install
 from condense.files import first_line, home, locked
 from condense.store.folder import CARD, DATA, GALLERY, MANIFEST
 from condense.store.sealing import Verified
@@ -151,8 +151,7 @@ def _api() -> Any:
         return import_module("huggingface_hub").HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     except ImportError as error:
         raise Refused(
-            "sets on the hub are read and written by the library huggingface_hub: install condense with its "
-            "extra hub"
+            f"sets on the hub are read and written by the library huggingface_hub: {install('hub')}"
         ) from error
 
 

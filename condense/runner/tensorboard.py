@@ -6,14 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condense.errors import Refused
+from condense.errors import Refused, install
 from condense.events import Event, hearing
 from condense.files import require_writable, safe_name
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-INSTALL = "pip install 'condense-bench[tensorboard]'"
 
 
 class TensorBoard:
@@ -33,7 +31,9 @@ class TensorBoard:
     def __init__(self, folder: str | Path) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             raise Refused(
-                f"tensorboard is not installed: {INSTALL}", setting="tensorboard", value=str(folder)
+                f"tensorboard is not installed: {install('tensorboard')}",
+                setting="tensorboard",
+                value=str(folder),
             )
         self.folder = Path(folder)
         require_writable(self.folder)

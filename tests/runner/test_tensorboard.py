@@ -83,6 +83,6 @@ def test_a_missing_extra_and_a_file_in_place_of_the_folder_are_one_sentence(
     ended = condense("distill", "--tensorboard", "board")
     assert ended.code == 2 and not (tmp_path / "board").exists() and not (tmp_path / "sets").exists()
     refused = "condense: --tensorboard board: tensorboard is not installed: "
-    assert ended.err == f"{refused}pip install 'condense-bench[tensorboard]'\n"
+    assert ended.err == f"{refused}pip install -e '.[tensorboard]' in a checkout of condense\n"
     with pytest.raises(Refused):
         TensorBoard(tmp_path)
