@@ -127,7 +127,7 @@ def test_an_exception_of_a_hearer_ends_the_run_and_the_next_call_goes_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
-    monkeypatch.setattr("condense.training.loop._EVENT_SECONDS", 0.0)
+    monkeypatch.setattr("condense.training.progress._EVENT_SECONDS", 0.0)
 
     def fails(event: Event) -> None:
         if event["step"] == 3:

@@ -179,6 +179,7 @@ def test_a_file_is_taken_by_its_hash_and_a_repeat_needs_no_file(
         "convnet-w32",
         "--eval-seeds",
         1,
+        "--no-baselines",
     )
     first = condense(*wanted, "--teacher", file)
     assert first.code == 0, first.err

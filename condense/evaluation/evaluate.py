@@ -14,27 +14,23 @@ import torch
 from condense.data import Dataset
 from condense.distillation import Sampling
 from condense.errors import Refused
+from condense.evaluation.described import data_used, paper, target_used
 from condense.evaluation.kinds import Setup, Trial, kind_of
 from condense.evaluation.student import Outcome
 from condense.events import events_folder, telling
 from condense.files import digest, home, locked, locked_if_free, tidy
 from condense.protocol import Protocol
-from condense.records.published import lookup
 from condense.records.record import (
     NO_STUDENT,
-    DataUsed,
     Entry,
     MethodUsed,
-    Paper,
     Record,
     SampleCounts,
     SetUsed,
-    TargetUsed,
     read_record,
 )
 from condense.resources import Machine, device_name, duration, versions
 from condense.store import DistilledSet
-from condense.store.foreign import IMPORTED
 from condense.teachers import Teacher
 from condense.training.progress import LONG
 
@@ -353,32 +349,6 @@ def record_of(
         asked=asked,
         target=target_used(target),
     )
-
-
-def paper(
-    dataset: Dataset, method: str, ipc: int, student: str, target: Dataset | None = None
-) -> Paper | None:
-    """Returns the published number of a cell as records hold it; an imported set has that of its method."""
-    name = dataset.spec.name if target is None else f"{dataset.spec.name}->{target.spec.name}"
-    found = lookup(name, method.removeprefix(IMPORTED), ipc, student)
-    return found.paper if found else None
-
-
-def data_used(dataset: Dataset) -> DataUsed:
-    """Returns the description of a dataset that records hold."""
-    spec = dataset.spec
-    return DataUsed(
-        name=spec.name, kind=spec.kind, train_hash=dataset.train.hash, test_hash=dataset.test.hash,
-        notes=spec.notes,
-    )  # fmt: skip
-
-
-def target_used(target: Dataset | None) -> TargetUsed | None:
-    """Returns the description of the data that students are trained on after a set, if there are any."""
-    if target is None:
-        return None
-    used = data_used(target)
-    return TargetUsed(name=used.name, train_hash=used.train_hash, test_hash=used.test_hash, notes=used.notes)
 
 
 def tell_notes(dataset: Dataset, told: set[str] | None = None) -> None:

@@ -12,12 +12,11 @@ from condense.data import ImageDataset, load_dataset
 from condense.distillation.registry import changed, fitted
 from condense.distillation.run import run_key
 from condense.errors import Refused, Remedy
+from condense.evaluation.described import data_used, paper
 from condense.evaluation.evaluate import (
-    data_used,
     evaluate_federation,
     grown,
     is_recorded,
-    paper,
     say,
     tell_notes,
 )

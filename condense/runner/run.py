@@ -11,14 +11,12 @@ from typing import Any, cast
 
 from condense.distillation.engine import choose, clean, run_settings
 from condense.errors import Refused, Remedy
+from condense.evaluation.described import data_used, paper, target_used
 from condense.evaluation.evaluate import (
-    data_used,
     evaluate_reference,
     evaluate_set,
     evaluate_training,
-    paper,
     say,
-    target_used,
     tell_notes,
     tidy_record,
 )

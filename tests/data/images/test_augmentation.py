@@ -9,7 +9,7 @@ from condense.data import ImageDataset, load_dataset, load_images
 from condense.data.images.known import FULL, NO_FLIP
 from condense.distillation.registry import build
 from condense.errors import Refused
-from condense.evaluation.evaluate import paper
+from condense.evaluation.described import paper
 
 
 def own(path: Path, coloured: int, count: int = 80, channels: int = 3) -> ImageDataset:

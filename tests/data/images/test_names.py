@@ -12,7 +12,7 @@ from condense.data import load_images
 from condense.data.images import sources
 from condense.data.images.known import COUNTS, HASHES, KNOWN
 from condense.distillation.registry import build
-from condense.evaluation.evaluate import paper
+from condense.evaluation.described import paper
 from condense.records.frame import frame
 from condense.records.record import Record, read_records
 from condense.teachers import fixed

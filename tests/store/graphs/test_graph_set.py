@@ -211,7 +211,7 @@ except Refused as error:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     size, sentence = done.stdout.splitlines()
-    assert size == "4" and "install the extra graph" in sentence
+    assert size == "4" and "pip install -e '.[graph]'" in sentence
 
 
 def test_a_set_moves_with_all_its_tensors() -> None:
