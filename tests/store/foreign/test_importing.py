@@ -16,7 +16,7 @@ from torch import Tensor
 
 from condense.data import ImageDataset
 from condense.errors import Refused
-from condense.evaluation import evaluate as evaluating
+from condense.evaluation import described
 from condense.store import ImageSet, load, verify
 from condense.store.foreign import IMPORTED, READERS, Asked, Origin, import_set
 from condense.store.foreign.layouts import FLAX_ARRAY
@@ -118,11 +118,11 @@ def test_an_imported_set_is_judged_and_compared_with_its_methods_paper(
     normal: tuple[Tensor, Tensor], digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked_for = []
-    monkeypatch.setattr(evaluating, "lookup", lambda *place: asked_for.append(place))
+    monkeypatch.setattr(described, "lookup", lambda *place: asked_for.append(place))
     made = import_set(write_dc(tmp_path / "res.pt", *normal), Origin("dc", "dsa"), digits)
     seen = made.in_space(digits.space("normalized"))
     torch.testing.assert_close(seen.images, normal[0], atol=1e-5, rtol=0)
-    assert evaluating.paper(digits, made.content["method"]["name"], IPC, "convnet") is None
+    assert described.paper(digits, made.content["method"]["name"], IPC, "convnet") is None
     assert asked_for == [("digits", "dsa", IPC, "convnet")]
 
 
