@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from condense.board.catalogue import stored_folders
 from condense.board.datasets import DatasetResults, datasets_of
 from condense.board.details import details_page
 from condense.board.extras import Extras
 from condense.board.front import front_page
 from condense.board.plot_files import plot_files
 from condense.board.tables import gather
-from condense.errors import Refused
-from condense.store.folder import CARD, GALLERY, MANIFEST, read_manifest
+from condense.store.folder import CARD, GALLERY
 
 PAGE = "board.md"
 """The name of a dataset's page, in the folder of its records."""
@@ -38,6 +38,7 @@ def board_pages(entries: pd.DataFrame, results: Path) -> dict[Path, str]:
         by_folder[one.folder].append(one)
     extras, files, front = Extras(tables), plot_files(tables), results.parent / FRONT
     paths = {folder: results / folder / PAGE for folder in by_folder}
+    sets = {content: results / "sets" / name for content, name in stored_folders(results / "sets").items()}
     pages = {front: front_page(found, tables, {name: _path(path, front) for name, path in paths.items()})}
     for folder, mine in by_folder.items():
         page = paths[folder]
@@ -45,7 +46,7 @@ def board_pages(entries: pd.DataFrame, results: Path) -> dict[Path, str]:
             key: [_path(results.parent / "plots" / name, page) for name in names.values()]
             for key, names in files.items()
         }
-        links = _links(results / "sets", page)
+        links = {content: _links(folder, page) for content, folder in sets.items()}
         pages[page] = f"{MARK}\n{details_page(mine, extras, plots, links, _path(front, page))}"
     return pages
 
@@ -71,19 +72,7 @@ def _path(file: Path, page: Path) -> str:
     return Path(os.path.relpath(file, page.parent)).as_posix()
 
 
-def _links(sets: Path, page: Path) -> dict[str, str]:
-    """Returns links to the card and the gallery of each stored set by its hash, from a page."""
-    found = {}
-    for file in sorted(sets.glob(f"*/{MANIFEST}")):
-        try:
-            content = str(read_manifest(file.parent)[1]["hash"])
-        except Refused:  # `audit` tells of it
-            continue
-        files = {"card": CARD, "gallery": GALLERY}
-        told = [
-            f"[{name}]({_path(file.parent / file_name, page)})"
-            for name, file_name in files.items()
-            if (file.parent / file_name).is_file()
-        ]
-        found[content] = ", ".join(told)
-    return found
+def _links(made: Path, page: Path) -> str:
+    """Returns links from a page to the card and the gallery of a stored set, as far as they are there."""
+    files = {"card": made / CARD, "gallery": made / GALLERY}
+    return ", ".join(f"[{name}]({_path(file, page)})" for name, file in files.items() if file.is_file())

@@ -116,10 +116,10 @@ def push(verified: Verified, folder: Path, repo: str, *, private: bool = False) 
     with _in_a_sentence(at):
         api.create_repo(at.repo, repo_type=_KIND, private=private, exist_ok=True)
         there = [file.rfilename for file in api.dataset_info(at.repo).siblings or []]
-    strangers = sorted(name for name in there if not _is_of_a_set(name) and name not in OF_THE_HUB)
-    if strangers or (MANIFEST not in there and set(there) - set(OF_THE_HUB)):
-        held = next(iter(strangers or sorted(set(there) - set(OF_THE_HUB))))
-        raise Refused(f"{at} holds {held}, which is no part of a set")
+    held = sorted(set(there) - set(OF_THE_HUB))
+    strangers = [name for name in held if not _is_of_a_set(name)] or (held if MANIFEST not in held else [])
+    if strangers:
+        raise Refused(f"{at} holds {strangers[0]}, which is no part of a set")
     with _in_a_sentence(at):
         done = api.upload_folder(
             repo_id=at.repo, folder_path=folder, repo_type=_KIND, allow_patterns=list(FILES),

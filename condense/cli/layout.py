@@ -40,7 +40,7 @@ def columns(rows: Iterable[Sequence[str]], indent: int = 2, gap: int = 2) -> Ite
 
 
 def page(entry: Mapping[str, Any]) -> str:
-    """Returns the page of one entry of `condense.runner.catalogue.described`."""
+    """Returns the page of one entry of `condense.runner.names.described`."""
     kind = "federated algorithm" if entry["kind"] == "federated" else entry["kind"]
     version = "" if entry["version"] is None else f", version {entry['version']}"
     blocks = [[f"{entry['name']}: {kind} {WHERE[entry['data']]}{version}"]]

@@ -1,6 +1,6 @@
 """What has a name, kept in the home folder, so that neither a listing nor a shell waits for torch.
 
-`condense.runner.catalogue` finds it out, for which it imports all methods. That stays valid until a file of
+`condense.runner.names` finds it out, for which it imports all methods. That stays valid until a file of
 condense, or another package with methods or networks, changes.
 """
 
@@ -21,31 +21,31 @@ GROUPS = ("condense.methods", "condense.networks")
 
 
 def overview() -> list[dict[str, Any]]:
-    """Returns what `condense.runner.catalogue.overview` does."""
+    """Returns what `condense.runner.names.overview` does."""
     found: list[dict[str, Any]] | None = _kept("overview")
     if found is None:
-        from condense.runner import catalogue
+        from condense.runner import names
 
-        found = catalogue.overview()
+        found = names.overview()
         _keep("overview", found)
-        _keep("described", catalogue.everything())
+        _keep("described", names.everything())
     return found
 
 
 def described(name: str) -> list[dict[str, Any]]:
-    """Returns what `condense.runner.catalogue.described` does, and refuses what it refuses."""
+    """Returns what `condense.runner.names.described` does, and refuses what it refuses."""
     every: dict[str, list[dict[str, Any]]] = _kept("described") or {}
     if name in every:
         return every[name]
     place = f"described-{safe_name(name)}"
     found = _kept(place)
     if found is None or found["name"] != name:
-        from condense.runner import catalogue
+        from condense.runner import names
 
-        found = {"name": name, "entries": catalogue.described(name)}
+        found = {"name": name, "entries": names.described(name)}
         _keep(place, found)
         if not every:
-            _keep("described", catalogue.everything())
+            _keep("described", names.everything())
     entries: list[dict[str, Any]] = found["entries"]
     return entries
 

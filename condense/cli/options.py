@@ -22,6 +22,10 @@ MAKING = (
 JUDGING = ("protocol", "targets", "student", "eval_seeds", "results")
 MACHINE = ("budget", "device", "tensorboard")
 
+NAMED_SET = typer.Argument(
+    metavar="SET", help="A stored set: its folder, its name (see condense sets), or hf://user/name."
+)
+"""The argument of commands that take a stored set."""
 SET, EVALUATION, PLACES = "Distilled set", "Evaluation", "Machine and folders"
 """Groups of options in the help; the group of the data is called ``Data``."""
 GROUPS = {name: SET for name in (*MAKING, "clients")}

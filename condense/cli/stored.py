@@ -6,16 +6,11 @@ from typing import Annotated
 import typer
 
 from condense.cli.command import STORED, command
-from condense.cli.options import MACHINE, Options
+from condense.cli.options import MACHINE, NAMED_SET, Options
 from condense.cli.output import AsJson, write_json
 from condense.cli.resolve import DATA
 
-SetName = Annotated[
-    str,
-    typer.Argument(
-        metavar="SET", help="A stored set: its folder, its name (see condense sets), or hf://user/name."
-    ),
-]
+SetName = Annotated[str, NAMED_SET]
 
 
 @command(

@@ -7,7 +7,7 @@ import typer
 
 from condense.board.publish import kept, refresh
 from condense.cli.command import WORK, command
-from condense.cli.options import EVALUATION, JUDGING, MACHINE, MAKING, Options
+from condense.cli.options import EVALUATION, JUDGING, MACHINE, MAKING, NAMED_SET, Options
 from condense.cli.resolve import DATA, data_options, sentence
 
 
@@ -75,12 +75,7 @@ def distill(options: Options) -> None:
 )
 def evaluate(
     options: Options,
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SET", help="A stored set: its folder, its name (see condense sets), or hf://user/name."
-        ),
-    ] = None,
+    name: Annotated[str | None, NAMED_SET] = None,
     reference: Annotated[
         str | None,
         typer.Option(help="A row without a set: whole, majority, no_pretraining; for graphs num_nodes..."),

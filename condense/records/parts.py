@@ -1,5 +1,6 @@
 """The parts of a record: the data, the method, the set or the training, and the result of each student."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -80,6 +81,9 @@ class Entry:
         return self.accuracy if self.auc is None else self.auc
 
 
+_DATASET = re.compile(r"(?P<dataset>[^@\[~]+)(@(?P<size>\d+))?(\[(?P<classes>.*)\])?(~(?P<augment>.+))?")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataUsed:
     """The dataset.
@@ -97,6 +101,15 @@ class DataUsed:
     train_hash: Name
     test_hash: Name
     notes: tuple[Text, ...] = ()
+
+    @property
+    def options(self) -> dict[str, str] | None:
+        """Returns the choices that its name tells, ``dataset``, ``size``, ``classes`` and ``augment``.
+
+        Those that the name does not tell are left out; None if it is no such name.
+        """
+        found = _DATASET.fullmatch(self.name)
+        return found and {key: value for key, value in found.groupdict().items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

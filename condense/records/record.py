@@ -161,6 +161,18 @@ class Record:
         return replace(self, entries=tuple(entries))
 
     @property
+    def params(self) -> dict[str, object]:
+        """The settings of the method by the names of ``--param``: ``lr``, and ``fyi.lr`` for a wrapper's.
+
+        In a federation the method has its name in front as well.
+        """
+        return {
+            f"{link['name']}.{field}" if place or self.federation else field: value
+            for place, link in enumerate(self.method.chain)
+            for field, value in sorted(link["config"].items())
+        }
+
+    @property
     def title(self) -> str:
         """The start of the file's name: method, IPC or fraction, seed, protocol, target and student."""
         size = f"ipc{self.ipc}{BY_CLASS if self.asked else ''}"

@@ -5,14 +5,14 @@ anew, and what they reach is compared with what the record says.
 """
 
 import math
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
-from scipy import special
+from scipy import special, stats
 
 from condense.catalogue import locate
 from condense.catalogue.known import known_sets
@@ -20,7 +20,7 @@ from condense.distillation.registry import registered
 from condense.errors import Refused, Remedy, unknown
 from condense.evaluation.evaluate import evaluate_reference, evaluate_set, record_of, say, tell_notes
 from condense.evaluation.kinds import kind_of
-from condense.records.record import Entry, Record, read_record, read_records
+from condense.records.record import NO_STUDENT, Entry, Record, read_record, read_records
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import Job, resolve
@@ -33,7 +33,6 @@ LEVEL = 0.01
 """Probability of a difference as large as the one found, below which a row does not stand."""
 CLOSE = 0.05
 """Difference in points that is none, however little the students of a row differ from each other."""
-_NAME = re.compile(r"(?P<base>[^@\[~]+)(@(?P<size>\d+))?(\[(?P<some>.*)\])?(~(?P<augment>.+))?")
 FEW = 2
 """The smallest number of new students, as one alone says nothing of how much they differ."""
 
@@ -65,14 +64,19 @@ class Reproduced:
         return fmean(self.again) - fmean(self.stored)
 
     @property
+    def compared(self) -> tuple[float, float]:
+        """The difference in standard errors, and its probability: see `agreement`."""
+        return agreement(self.stored, (fmean(self.again),) if self.one_set else self.again)
+
+    @property
     def z(self) -> float:
         """The difference in standard errors; 0 if both are equal."""
-        return agreement(self.stored, (fmean(self.again),) if self.one_set else self.again)[0]
+        return self.compared[0]
 
     @property
     def chance(self) -> float:
         """The probability of a difference at least as large if nothing but the seeds differs."""
-        return agreement(self.stored, (fmean(self.again),) if self.one_set else self.again)[1]
+        return self.compared[1]
 
     @property
     def stands(self) -> bool:
@@ -110,21 +114,14 @@ def agreement(stored: Sequence[float], again: Sequence[float]) -> tuple[float, f
     if difference == 0:
         return 0.0, 1.0
     groups = [group for group in (stored, again) if len(group) > 1]
-    errors = [stdev(group) ** 2 / len(group) for group in groups]
-    if len(groups) == 2:
-        freedom = sum(errors) ** 2 / max(
-            sum(error**2 / (len(group) - 1) for error, group in zip(errors, groups, strict=True)), 1e-300
-        )
-        error = math.sqrt(sum(errors))
-    elif groups:
-        freedom = len(groups[0]) - 1
-        error = math.sqrt(errors[0] * (1 + len(groups[0])))
-    else:
-        error = freedom = 0.0
-    if error == 0:
+    if not any(stdev(group) > 0 for group in groups):
         return math.copysign(math.inf, difference), 0.0
-    z = difference / error
-    return z, float(2 * special.stdtr(freedom, -abs(z)))
+    if len(groups) == 2:
+        found = stats.ttest_ind(again, stored, equal_var=False)
+        return float(found.statistic), float(found.pvalue)
+    (group,) = groups
+    z = difference / (stdev(group) * math.sqrt(1 + 1 / len(group)))
+    return z, float(2 * special.stdtr(len(group) - 1, -abs(z)))
 
 
 def find_row(
@@ -167,7 +164,8 @@ def find_row(
         else:
             rows.append([record])
     if len(rows) != 1:
-        told = ", ".join(sorted({f"{r.path(Path()).stem}" for r, *_ in rows or [named]})[:8])
+        shown = [first for first, *_ in rows] or named
+        told = ", ".join(sorted({one.path(Path()).stem for one in shown})[:8])
         many = f"{len(rows)} rows have this name" if rows else "no such protocol or student in this row"
         raise Refused(f"{row}: {many}: {told}")
     return rows[0][0], rows[0]
@@ -233,7 +231,7 @@ def _on(
     made: DistilledSet, record: Record, cell: CellSpec, paths: Paths, machine: Machine, seeds: Sequence[int]
 ) -> Sequence[Entry]:
     """Trains students on a set."""
-    job = resolve(replace(cell, params={}, teacher=cell.teacher), paths, made=made, recorded=False)
+    job = resolve(replace(cell, params={}), paths, made=made, recorded=False)
     (setup,) = job.setups
     for data in (job.dataset, setup.target):
         if data is not None:
@@ -286,27 +284,17 @@ def _at_hand(record: Record, paths: Paths) -> DistilledSet:
 
 def _cell(record: Record, teacher: str | Path | None) -> CellSpec:
     """Returns the cell that fills a record."""
-    name, classes = record.dataset.name, record.set and record.set.counts.per_class
-    found = re.fullmatch(
-        r"(?P<base>[^@\[~]+)(?:@(?P<size>\d+))?(?:\[(?P<some>.*)\])?(?:~(?P<augment>.+))?", name
-    )
-    if found is None or (record.asked and classes is None):
-        raise Refused(f"the data of {record.title}, {name!r}, cannot be found by their name")
-    params = {
-        f"{link['name']}.{field}" if number else field: value
-        for number, link in enumerate(record.method.chain)
-        for field, value in link["config"].items()
-    }
+    options: dict[str, Any] | None = record.dataset.options
+    if options is None:
+        raise Refused(f"the data of {record.title}, {record.dataset.name!r}, cannot be found by their name")
+    if "size" in options:
+        options["size"] = int(options["size"])
     return CellSpec(
-        method=record.method.name, dataset=found["base"], size=int(found["size"]) if found["size"] else None,
-        classes=found["some"], augment=found["augment"], ipc=record.ipc if record.fraction is None else 0,
-        fraction=record.fraction, protocol=record.protocol.name, student=_student(record),
-        targets=None if record.target is None else (record.target.name,), params=params, teacher=teacher,
+        **options, method=record.method.name, ipc=record.ipc, fraction=record.fraction,
+        protocol=record.protocol.name, student=None if record.student == NO_STUDENT else record.student,
+        targets=None if record.target is None else (record.target.name,), params=record.params,
+        teacher=teacher,
     )  # fmt: skip
-
-
-def _student(record: Record) -> str | None:
-    return None if record.student == "none" else record.student
 
 
 def _require_same(job: Job, record: Record) -> None:

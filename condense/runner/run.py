@@ -186,7 +186,7 @@ def _trained(job: Job, seed: int, machine: Machine) -> list[Record]:
 
 
 def train_without_set(job: Job, seed: int, seeds: Sequence[int], machine: Machine) -> list[Record]:
-    """Trains students of a job that makes no set, whatever is recorded; see `run_job` for what is not."""
+    """Trains the students with these evaluation seeds of a job that makes no set, and records them."""
     blanks = blank_records(job, seed)
     method, dataset = cast(Any, job.method), cast(Any, job.dataset)
     settings = run_settings(

@@ -10,14 +10,14 @@ import pytest
 from condense.cli.names import completing
 from condense.distillation.registry import build, registered
 from condense.federated.algorithms import ALGORITHMS
-from condense.runner.catalogue import described
+from condense.runner.names import described
 from tests.cli.command import Condense
 
 
 @pytest.fixture(autouse=True)
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is asked for is found out, which is quicker here."""
-    monkeypatch.setattr("condense.runner.catalogue.everything", dict)
+    monkeypatch.setattr("condense.runner.names.everything", dict)
 
 
 def test_a_page_tells_fields_recipes_and_published_numbers(
@@ -92,7 +92,7 @@ def test_names_are_completed_once_they_were_listed_and_forgotten_when_files_chan
     assert {"dm", "dc", "doscond"} <= set(method("d")) and "digits" not in set(method("d"))
     assert list(method("dm+fy")) == ["dm+fyi"] and "random_subset+fedavg" in set(method("random_subset+f"))
     assert list(completing("dataset")("cifar10")) == ["cifar10", "cifar100"]
-    monkeypatch.setattr("condense.runner.catalogue.overview", lambda: [])
+    monkeypatch.setattr("condense.runner.names.overview", lambda: [])
     assert json.loads(condense("list", "--json").out) == listed
     monkeypatch.setattr("condense.cli.names._key", lambda: "of other files")
     assert json.loads(condense("list", "--json").out) == [] and list(method("d")) == []

@@ -1,15 +1,12 @@
 """The commands that do a row of the board again."""
 
-import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from condense.files import canonical
 from condense.records.record import NO_STUDENT, Record
 from condense.store.foreign.importing import IMPORTED
-
-DATASET = re.compile(r"(?P<dataset>[^@\[~]+)(@(?P<size>\d+))?(\[(?P<classes>.*)\])?(~(?P<augment>.+))?")
-"""The parts of the name of a dataset, by the options that give them."""
 
 
 def file_of(record: Record, folder: str) -> str:
@@ -36,10 +33,9 @@ def run_command(record: Record) -> str | None:
         The command; None for an imported set, and where the data cannot be found by their name or the samples
         of the classes were given in a file.
     """
-    parts = DATASET.fullmatch(record.dataset.name)
-    if record.method.name.startswith(IMPORTED) or record.asked or parts is None:
+    options = record.dataset.options
+    if record.method.name.startswith(IMPORTED) or record.asked or options is None:
         return None
-    options = {name: value for name, value in parts.groupdict().items() if value is not None}
     if record.kind == "reference":
         words = ["condense", "evaluate", "--reference", record.method.name, *_options(options)]
     else:
@@ -54,14 +50,12 @@ def run_command(record: Record) -> str | None:
     words += _options({name: value for name, value in named.items() if value is not None})
     if record.kind != "reference":
         words += ["--seed", str(record.seed)]
-    for place, link in enumerate(record.method.chain):
-        prefix = f"{link['name']}." if place or record.federation else ""
-        for field, value in sorted(link["config"].items()):
-            words += ["--param", f"{prefix}{field}={_value(value)}"]
+    for field, value in record.params.items():
+        words += ["--param", f"{field}={_value(value)}"]
     return shlex.join(words)
 
 
-def _options(values: dict[str, object]) -> list[str]:
+def _options(values: Mapping[str, object]) -> list[str]:
     return [word for name, value in values.items() for word in (f"--{name}", str(value))]
 
 
