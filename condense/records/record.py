@@ -162,7 +162,7 @@ class Record:
 
     @property
     def params(self) -> dict[str, object]:
-        """The settings of the method by the names of ``--param``: ``lr``, and ``fyi.lr`` for a wrapper's.
+        """The settings of the method by name: ``lr``, and ``fyi.lr`` for the field of a wrapper.
 
         In a federation the method has its name in front as well.
         """
