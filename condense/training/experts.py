@@ -30,8 +30,12 @@ from condense.training.expert_files import (
 )
 from condense.training.expert_steps import ExpertTraining, Stacked
 from condense.training.loop import Loop, State
+from condense.training.rehearsal import Rehearsal, Shared, under_way
 
 __all__ = ["ExpertTraining", "Experts", "experts"]
+
+_DRIFT = 0.01
+"""Relative change of an imagined expert's parameters in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def experts(
             found = {expert: _found(folder, expert, say) for expert in range(count)}
             _remove_finished(folder)
             if missing := _too_short(found, epochs):
+                if (rehearsal := under_way()) is not None:
+                    return job.imagined(missing, count, rehearsal)
                 at_once = job.announce(missing, say)
                 for group in _groups(missing, at_once):
                     found |= job.train(group)
@@ -130,6 +136,29 @@ def experts(
 def _too_short(found: Mapping[int, Expert | None], epochs: int) -> dict[int, Expert | None]:
     """Returns the experts that are missing or were trained for fewer epochs."""
     return {expert: there for expert, there in found.items() if _epochs(there) < epochs}
+
+
+@dataclass(frozen=True)
+class ImaginedExperts(Experts):
+    """What stands for experts in a rehearsal: parameters that drift from epoch to epoch.
+
+    Attributes:
+        count: Number of experts.
+        parameters: The parameters of all of them before the first epoch.
+    """
+
+    count: int
+    parameters: Float[Tensor, " p"]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def at(self, expert: int, epoch: int) -> Float[Tensor, " p"]:
+        return self.parameters * (1 + _DRIFT * epoch)
+
+    @property
+    def hash(self) -> str:
+        return digest(self.count)
 
 
 @dataclass(frozen=True)
@@ -166,15 +195,7 @@ class _Job:
         """
         memory = PeakMemory(self.device)
         idle = memory.peak()
-        scratch = Stacked(self.training, self.spec, [0], self.device)
-        scratch.begin(0, len(self.train_split))
-        times = []
-        for step in range(3):
-            started = monotonic()
-            float(scratch.step(self.train_split, 0, step % self.steps))
-            times.append(monotonic() - started)
-        epochs = sum(self.epochs - _epochs(there) for there in missing.values())
-        need = len(missing) * tensor_bytes(scratch.theta.shape[1], self.epochs)
+        seconds, need, _ = self.cost(missing)
         free = shutil.disk_usage(next(p for p in (self.folder, *self.folder.parents) if p.exists())).free
         noun = "expert" if len(missing) == 1 else "experts"
         what = f"{len(missing)} {noun} ({self.what}) take"
@@ -183,10 +204,33 @@ class _Job:
                 f"{what} {_mebibytes(need)} in {self.folder}, where {_mebibytes(free)} are free: set "
                 "CONDENSE_HOME to a roomier folder, or ask for fewer"
             )
-        # The first step is slower than those after it.
-        time = duration(sum(times[1:]) / 2 * self.steps * epochs)
-        say(f"{what} about {time}, and {_mebibytes(need)} in {self.folder}")
+        say(f"{what} about {duration(seconds)}, and {_mebibytes(need)} in {self.folder}")
         return _at_once(self.device, memory.peak() - idle)
+
+    def cost(self, missing: Mapping[int, Expert | None]) -> tuple[float, int, Stacked]:
+        """Returns the seconds that the training of experts takes, their bytes, and one that took a few steps.
+
+        The time is that of steps that are made here.
+        """
+        scratch = Stacked(self.training, self.spec, [0], self.device)
+        scratch.begin(0, len(self.train_split))
+        times = []
+        for step in range(3):
+            started = monotonic()
+            float(scratch.step(self.train_split, 0, step % self.steps))
+            times.append(monotonic() - started)
+        epochs = sum(self.epochs - _epochs(there) for there in missing.values())
+        # The first step is slower than those after it.
+        seconds = sum(times[1:]) / 2 * self.steps * epochs
+        return seconds, len(missing) * tensor_bytes(scratch.theta.shape[1], self.epochs), scratch
+
+    def imagined(
+        self, missing: Mapping[int, Expert | None], count: int, rehearsal: Rehearsal
+    ) -> "ImaginedExperts":
+        """Tells a rehearsal what the training of experts would cost, and returns what stands for them."""
+        seconds, need, scratch = self.cost(missing)
+        rehearsal.shared.append(Shared(self.folder.name, seconds, need))
+        return ImaginedExperts((), self.epochs, self.device, count, scratch.theta[0])
 
     def train(self, group: Mapping[int, Expert | None]) -> dict[int, Expert]:
         """Trains experts with equally many stored epochs side by side to the last epoch, and stores them."""

@@ -22,6 +22,7 @@ from condense.resources import Budget, PeakMemory
 from condense.termination import asking
 from condense.training.checkpoint import Checkpoints, Tree
 from condense.training.progress import Cost, Progress
+from condense.training.rehearsal import rehearsed
 
 State = dict[str, object]
 """The objects that a loop body changes, by name: tensors, numbers, or objects with ``state_dict``."""
@@ -182,7 +183,7 @@ class Loop:
         progress = self._progress = Progress(self._teller, phase, start, n)
         try:
             progress.begin(self.seconds)
-            with asking():
+            with asking(), rehearsed(progress, self._memory) as enough:
                 for step in range(start, n):
                     self._step = step
                     yield step
@@ -198,6 +199,8 @@ class Loop:
                         cost = written - now
                     if out and step + 1 < n:
                         raise self._budget.stop(f"{self.title}, phase {phase}, step {step + 1} of {n}")
+                    if enough():
+                        break
             self._check_finite(phase)
             progress.show(n, self._numbers(), self.seconds, self._memory.peak(), printed=not last)
         finally:

@@ -45,7 +45,14 @@ class _Bar(tqdm):
 
 
 class Progress:
-    """Shows a bar on a terminal, or else a line every ten seconds; tells an event every second."""
+    """Shows a bar on a terminal, or else a line every ten seconds; tells an event every second.
+
+    Attributes:
+        title: The task and the phase.
+        start: Number of steps that were done before.
+        n: Number of all steps.
+        pace: Seconds of a step, as soon as a few have been timed; None until then.
+    """
 
     def __init__(self, teller: Teller, phase: str, start: int, n: int) -> None:
         self.title, self.phase, self.n = f"{teller.task} {phase}", phase, n
@@ -54,15 +61,15 @@ class Progress:
         self._bar = _Bar(
             total=n, initial=start, desc=self.title, disable=not self._terminal, leave=False, bar_format=_BAR
         )
-        self._start = (start, time.monotonic())
+        self.start, self._begun = start, time.monotonic()
         self._first: float | None = None
-        self._estimated = False
+        self.pace: float | None = None
         self._event_at = self._line_at = time.monotonic()
         self._shown = start
 
     def begin(self, seconds: float) -> None:
         """Tells that the phase begins or goes on."""
-        self._teller.begin(self.phase, self._start[0], self.n, seconds=round(seconds, 3))
+        self._teller.begin(self.phase, self.start, self.n, seconds=round(seconds, 3))
 
     def tell(self, step: int, values: dict[str, float], **costs: float) -> None:
         """Tells an event of a step."""
@@ -83,16 +90,16 @@ class Progress:
             cost: What is computed, and what makes it shorter; None says nothing.
             device: The device.
         """
-        timed = step - self._start[0] - 1
+        timed = step - self.start - 1
         if self._first is None:
             self._first = now
-        if self._estimated or timed < 1:
+        if self.pace is not None or timed < 1:
             return
         passed = now - self._first
         if passed < (_LEAST_SECONDS if timed >= _TIMED_STEPS else _TIMED_SECONDS):
             return
-        self._estimated = True
-        seconds = passed / timed * (self.n - self._start[0])
+        self.pace = passed / timed
+        seconds = self.pace * (self.n - self.start)
         if cost is None or seconds < LONG or cost.what in _TOLD:
             return
         _TOLD.add(cost.what)
@@ -109,7 +116,7 @@ class Progress:
             return
         self._shown = step
         now = self._event_at = time.monotonic()
-        rate = (step - self._start[0]) / max(now - self._start[1], 1e-9)
+        rate = (step - self.start) / max(now - self._begun, 1e-9)
         self.tell(step, values, seconds=round(seconds, 3), rate=round(rate, 4), peak_bytes=peak)
         if not printed:
             return
