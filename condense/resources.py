@@ -65,6 +65,10 @@ class Budget:
             return True
         return self._end is not None and (time.monotonic() if now is None else now) >= self._end
 
+    def left(self) -> float | None:
+        """Returns the seconds that are left; None if there is no limit."""
+        return None if self._end is None else self._end - time.monotonic()
+
     def stop(self, where: str) -> Stopped:
         """Returns the exception that stops work at a place, which is described in words."""
         why = "SIGTERM ended the work"

@@ -6,7 +6,7 @@ condense stay as they are.
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from condense.errors import Terminated
@@ -30,28 +30,32 @@ def sigterm_arrived() -> bool:
 
 
 @contextmanager
-def sigterm_as_budget() -> Iterator[None]:
+def sigterm_as_budget(also: Sequence[int] = ()) -> Iterator[None]:
     """Treats SIGTERM like a spent budget inside the context; only in the main thread, others change nothing.
 
     A loop that writes checkpoints writes one and stops; all other work, waiting included, ends at once with
     `Terminated`. A second SIGTERM ends the process as it does by default.
+
+    Args:
+        also: Other signals that are treated in the same way.
     """
 
     if threading.current_thread() is not threading.main_thread():  # which alone may install a handler
         yield
         return
 
-    def arrive(*_: object) -> None:
+    def arrive(number: int, _: object) -> None:
         _Sigterm.arrived = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
         if _Sigterm.loops == 0:
             raise Terminated("SIGTERM ended the work; the same command goes on from the last checkpoint")
 
-    before = signal.signal(signal.SIGTERM, arrive)
+    before = {number: signal.signal(number, arrive) for number in (signal.SIGTERM, *also)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
         _Sigterm.arrived = False
 
 

@@ -124,6 +124,16 @@ class ExpertLabels(Wrapper):
             return (self.epoch,)
         return (*(2**power for power in range((self.longest - 1).bit_length())), self.longest)
 
+    def training(self) -> ExpertTraining:
+        """Returns how the network is trained whose checkpoint labels."""
+        return ExpertTraining(
+            network=self.network, lr=self.lr, momentum=self.momentum, batch=self.batch, augment=self.augment
+        )
+
+    def shared_trainings(self) -> list[ExpertTraining]:
+        """Returns how that network is trained, once for all hosts."""
+        return [self.training()]
+
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Makes the host's set, chooses the checkpoint, and labels the images with it."""
         made = self.host.distill(train, run)
@@ -140,9 +150,7 @@ class ExpertLabels(Wrapper):
             train: The normalised training images.
             run: The run.
         """
-        training = ExpertTraining(
-            network=self.network, lr=self.lr, momentum=self.momentum, batch=self.batch, augment=self.augment
-        )
+        training = self.training()
         kept, held_out = without_held_out(train, self.held_out, DIVISION)
         found = run.experts(training, 1, self.candidates[-1], kept, space="normalized")
         scored = []

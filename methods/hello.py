@@ -173,6 +173,14 @@ class HeLlO(CropMethod):
             images, labels, augment="none", as_bytes=True, encode=self.encode, projection=projection
         )
 
+    def weak_training(self) -> ExpertTraining:
+        """Returns how the weak teachers are trained."""
+        return ExpertTraining(network=self.weak_network, lr=self.weak_lr)
+
+    def shared_trainings(self) -> list[object]:
+        """Returns how the encoder, if it is trained, and the weak teachers are trained."""
+        return [*super().shared_trainings(), self.weak_training()]
+
     def projection(self, encoder: Teacher, train: Images, run: ImageRun) -> Projection:
         """Trains the adapters on real images, or finds them among the trained networks of the cache.
 
@@ -181,9 +189,7 @@ class HeLlO(CropMethod):
             train: The training images, normalised.
             run: The run.
         """
-        experts = run.experts(
-            ExpertTraining(network=self.weak_network, lr=self.weak_lr), 1, self.weak_epochs, train
-        )
+        experts = run.experts(self.weak_training(), 1, self.weak_epochs, train)
         adapted = adapters(encoder.network, self.rank, None if self.head == "whole" else self.head_rank)
         numbers = torch.zeros(0)
         if adapted:

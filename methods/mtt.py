@@ -174,6 +174,10 @@ class MTT(ImageMethod):
             network=self.network, lr=self.lr_experts, batch=self.batch_experts, augment=self.augment
         )
 
+    def shared_trainings(self) -> list[ExpertTraining]:
+        """Returns how the experts are trained, which other numbers of images and methods share."""
+        return [self.training()]
+
     def initial(self, train: Images, experts: Experts, run: ImageRun) -> Learned:
         """Returns the initial images and the initial learning rate of the student."""
         syn = LearnableSet.noise(run) if self.init == "noise" else LearnableSet.real(train, run)

@@ -173,6 +173,10 @@ class NCFM(ImageMethod):
             augment="dsa:color+crop", cutmix=0.5, seed=seed,
         )  # fmt: skip
 
+    def shared_trainings(self) -> list[Training]:
+        """Returns how the first feature network is trained; those of other seeds come with it."""
+        return [self.training(0)]
+
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Minimises eq. 8 of the paper over the images, with the authors' calibration."""
         decode = formation(self.factor, run.spec.shape[1:], self.name)

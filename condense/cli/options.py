@@ -21,6 +21,8 @@ MAKING = (
 )  # fmt: skip
 JUDGING = ("protocol", "targets", "student", "eval_seeds", "results")
 MACHINE = ("budget", "device", "tensorboard")
+SPREAD = (*MACHINE, "on")
+"""The settings of commands that can spread their work over processes."""
 
 NAMED_SET = typer.Argument(
     metavar="SET", help="A stored set: its folder, its name (see condense sets), or hf://user/name."
@@ -31,7 +33,7 @@ SET, EVALUATION, PLACES = "Distilled set", "Evaluation", "Machine and folders"
 GROUPS = {name: SET for name in (*MAKING, "clients")}
 GROUPS |= dict.fromkeys((*DATA, "undirected"), "Data")
 GROUPS |= dict.fromkeys(JUDGING, EVALUATION)
-GROUPS |= dict.fromkeys((*MACHINE, "out", "results"), PLACES)
+GROUPS |= dict.fromkeys((*SPREAD, "out", "results"), PLACES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +151,15 @@ class Options:
             "there is one, else cpu.",
         ),
     ] = "auto"
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="WHERE",
+            help="Spread sets and students over processes: local:N for N of this machine, ray or ray:ADDRESS "
+            "for Ray (docs/cluster.md).",
+        ),
+    ] = None
     tensorboard: Annotated[
         Path | None,
         typer.Option(help="Folder for the course of each loss and score, as TensorBoard reads it."),
@@ -190,7 +201,8 @@ class Options:
         """Returns the device and the time limit that the options name."""
         from condense.runner.cell import machine_named
 
-        return machine_named(self.device, self.budget)
+        # The devices of a cluster are not those of this machine, which only starts and gathers the work.
+        return machine_named("auto" if (self.on or "").startswith("ray") else self.device, self.budget)
 
 
 def with_options(function: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:

@@ -7,17 +7,18 @@ import typer
 
 from condense.board.publish import kept, refresh
 from condense.cli.command import WORK, command
-from condense.cli.options import EVALUATION, JUDGING, MACHINE, MAKING, NAMED_SET, Options
+from condense.cli.options import EVALUATION, JUDGING, MACHINE, MAKING, NAMED_SET, PLACES, SPREAD, Options
 from condense.cli.resolve import DATA, data_options, sentence
 
 
 @command(
-    *(*MAKING, "clients", *JUDGING, *MACHINE),
+    *(*MAKING, "clients", *JUDGING, *SPREAD),
     group=WORK,
     examples=(
         "condense run",
         "condense run --method dm+fyi --ipc 10 --dataset fashion-mnist",
         "condense run --method dsa --ipc 10 --dataset cifar10 --protocol published --budget 9m",
+        "condense run --method mtt --ipc 10 --on local:4",
     ),
 )
 def run(
@@ -37,11 +38,17 @@ def run(
     from condense.board.render import table_for
     from condense.evaluation.evaluate import say
     from condense.runner.run import run_cell
+    from condense.runner.spread import spread_cell
 
+    cell, paths, machine = options.cell(), options.paths(), options.machine()
+    wanted, required = baselines in (None, True), baselines is True
     with kept(options.results):
+        if options.on is not None:
+            spread_cell(
+                cell, paths, machine, options.on, options.device, with_baselines=wanted, required=required
+            )
         first, *_ = run_cell(
-            options.cell(), options.paths(), options.machine(),
-            with_baselines=baselines in (None, True), required=baselines is True,
+            cell, paths, machine, with_baselines=wanted, required=required,
             announce=lambda line: say(f"{line}; --no-baselines leaves them out"),
         )  # fmt: skip
     board = refresh(options.results)
@@ -148,31 +155,56 @@ def teach(
 
 
 @command(
-    *("data_dir", "out", "results", *MACHINE),
+    *("data_dir", "out", "results", *SPREAD),
     group=WORK,
-    examples=("condense bench benchmarks/quick.toml", "condense bench queue.toml --budget 8h"),
+    examples=(
+        "condense bench benchmarks/quick.toml",
+        "condense bench queue.toml --budget 8h",
+        "condense bench queue.toml --on local:4",
+        "condense bench queue.toml --shard 1/8",
+    ),
 )
 def bench(
-    options: Options, queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables.")]
+    options: Options,
+    queue: Annotated[Path, typer.Argument(help="A TOML file of [[cell]] tables.")],
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do only the I-th of N parts of the work; processes from 1/N to N/N fill the queue.",
+            rich_help_panel=PLACES,
+        ),
+    ] = None,
 ) -> None:
     """Fill the cells of a queue in order; results that are recorded already are not made again."""
+    from condense.data.load import remembering
     from condense.errors import Refused
+    from condense.runner.executors import Where
     from condense.runner.queue import read_queue
     from condense.runner.run import run_cell
+    from condense.runner.spread import Shard, do_units
 
     machine, paths, results = options.machine(), options.paths(), options.results
-    refused, noted, cells = 0, set[str](), read_queue(queue)
-    with kept(results, plots=True):
-        for cell in cells:
-            if machine.budget.spent():
-                raise machine.budget.stop(f"before {cell.title}")
+    where = None if options.on is None else Where.parse(options.on)
+    part = None if shard is None else Shard.parse(shard)
+    noted, cells = set[str](), read_queue(queue)
+    refused: dict[int, Refused] = {}
+    with kept(results, plots=True), remembering():
+        if where or part:
+            refused = do_units(cells, paths, machine, where=where, device=options.device, shard=part)
+        for number, cell in enumerate(cells):
             try:
-                run_cell(cell, paths, machine, told=noted)
+                if number in refused:
+                    raise refused[number]
+                if part is None:
+                    if machine.budget.spent():
+                        raise machine.budget.stop(f"before {cell.title}")
+                    run_cell(cell, paths, machine, told=noted)
             except Refused as error:
-                refused += 1
+                refused[number] = error
                 told = sentence(error, {**data_options(cell), "data_dir": paths.data_dir})
                 typer.echo(f"skipped {cell.title}: {told}", err=True)
     if results.is_dir():
         refresh(results, plots=True)
     if refused:
-        raise Refused(f"{refused} of the {len(cells)} cells of {queue} were skipped")
+        raise Refused(f"{len(refused)} of the {len(cells)} cells of {queue} were skipped")

@@ -1,6 +1,8 @@
 """Loads any dataset by its name or path."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from condense.data.base import Dataset
@@ -12,6 +14,25 @@ from condense.errors import Refused
 
 EDGE_FILES = ("*_A.txt", "raw/*_A.txt", "edge.csv.gz", "raw/edge.csv.gz")
 """Files with the edges of graphs, in TUDataset's layout and in OGB's: a folder of images has none."""
+
+Loaded = dict[Hashable, Dataset]
+"""Datasets by what `load_dataset` was asked for, the one that was asked for last at the end."""
+REMEMBERED = 4
+"""Largest number of datasets that are remembered."""
+_loaded: ContextVar[Loaded | None] = ContextVar("loaded", default=None)
+
+
+@contextmanager
+def remembering(loaded: Loaded | None = None) -> Iterator[None]:
+    """Lets `load_dataset` return a dataset again that was loaded within the block, or is in `loaded`.
+
+    The files of datasets are taken not to change meanwhile.
+    """
+    token = _loaded.set({} if loaded is None else loaded)
+    try:
+        yield
+    finally:
+        _loaded.reset(token)
 
 
 def load_dataset(
@@ -39,9 +60,18 @@ def load_dataset(
         Refused: If there is no such dataset, it is damaged, it holds graphs and ``size``, ``augment`` or
             ``skip_unreadable`` is given, or images and ``undirected`` is, or it lacks one of the classes.
     """
-    data = _whole(name_or_path, data_dir, size, skip_unreadable, undirected)
-    data = data if classes is None else with_classes(data, classes)
-    return data if augment is None else data.augmented(augment)
+    loaded = _loaded.get()
+    asked = (name_or_path, data_dir, size, skip_unreadable, undirected, classes and tuple(classes), augment)
+    data = None if loaded is None else loaded.pop(asked, None)
+    if data is None:
+        data = _whole(name_or_path, data_dir, size, skip_unreadable, undirected)
+        data = data if classes is None else with_classes(data, classes)
+        data = data if augment is None else data.augmented(augment)
+    if loaded is not None:
+        loaded[asked] = data
+        for oldest in [*loaded][:-REMEMBERED]:
+            del loaded[oldest]
+    return data
 
 
 def _whole(

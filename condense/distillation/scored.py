@@ -120,17 +120,21 @@ class ScoredCoreset(ImageCoreset):
             return super().sampling(train, run)
         return Sampling.of(self.ranked(train, run)[: altogether(train, run)])
 
+    def training(self) -> ExpertTraining:
+        """Returns how a scoring network is trained."""
+        return ExpertTraining(
+            network=self.network, lr=self.lr, momentum=0.9, weight_decay=5e-4, batch=self.batch,
+            augment="none",
+        )  # fmt: skip
+
+    def shared_trainings(self) -> list[ExpertTraining]:
+        """Returns how the scoring networks are trained, unless the scores are read from a file."""
+        return [self.training()] if self.scores is None else []
+
     def snapshots(self, train: Images, run: ImageRun, since: int) -> Iterator[Iterator[Network]]:
         """Yields, for each scoring network, its states after the epochs from one on, one after the other."""
-        training = ExpertTraining(
-            network=self.network,
-            lr=self.lr,
-            momentum=0.9,
-            weight_decay=5e-4,
-            batch=self.batch,
-            augment="none",
-        )
-        experts, network = run.experts(training, self.networks, self.epochs, train), run.network(self.network)
+        experts = run.experts(self.training(), self.networks, self.epochs, train)
+        network = run.network(self.network)
         network.eval().requires_grad_(False)
         for expert in range(len(experts)):
             yield (_at(network, experts.at(expert, epoch)) for epoch in range(since, self.epochs + 1))

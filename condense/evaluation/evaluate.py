@@ -78,7 +78,18 @@ def evaluate_reference(
         machine: The device, and the time limit.
     """
     dataset, kind = setup.dataset, kind_of(setup.dataset)
-    record = Record(
+    record = grown(reference_record(name, setup), results)
+    if _is_full(record, seeds, results, machine.device):
+        return record
+    if (fit := kind.references.get(name)) is not None:
+        return _entered(record, seeds, lambda *_: fit(dataset), results, machine)
+    return _entered(record, seeds, kind.trial(None, setup, None, machine), results, machine)
+
+
+def reference_record(name: str, setup: Setup[Any]) -> Record:
+    """Returns the record of a row without a set, without entries: see `evaluate_reference`."""
+    dataset = setup.dataset
+    return Record(
         kind="reference",
         key=digest(
             {"reference": name, "version": 1, "train": dataset.train.hash}
@@ -89,18 +100,12 @@ def evaluate_reference(
         ipc=0,
         seed=0,
         set=None,
-        space=kind.space,
+        space=kind_of(dataset).space,
         protocol=setup.protocol,
         student=setup.student,
         paper=paper(dataset, name, 0, setup.student, setup.target),
         target=target_used(setup.target),
     )
-    record = grown(record, results)
-    if _is_full(record, seeds, results, machine.device):
-        return record
-    if (fit := kind.references.get(name)) is not None:
-        return _entered(record, seeds, lambda *_: fit(dataset), results, machine)
-    return _entered(record, seeds, kind.trial(None, setup, None, machine), results, machine)
 
 
 def evaluate_training(

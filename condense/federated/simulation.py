@@ -149,8 +149,8 @@ def _ray(processes: int) -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     path = os.pathsep.join([*(one for one in sys.path if one), os.getcwd()])
     ray.init(
-        num_cpus=processes, include_dashboard=False, logging_level=logging.CRITICAL, log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": path}}, configure_logging=True,
+        address="local", num_cpus=processes, include_dashboard=False, logging_level=logging.CRITICAL,
+        log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}}, configure_logging=True,
     )  # fmt: skip
     if own:
         signal.signal(signal.SIGTERM, before)

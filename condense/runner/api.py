@@ -17,6 +17,7 @@ from condense.runner.cell import CellSpec, Paths, machine_named
 from condense.runner.foreign import import_file
 from condense.runner.reevaluate import reevaluate
 from condense.runner.run import distil_cell, run_cell
+from condense.runner.spread import spread_cell
 from condense.store import DistilledSet
 from condense.store.foreign import Asked, Origin
 
@@ -175,6 +176,7 @@ def run(
     augment: str | None = None,
     teacher: str | Path | None = None,
     clients: str | None = None,
+    on: str | None = None,
     on_event: Hearer | None = None,
     **fields: object,
 ) -> pd.DataFrame:
@@ -186,6 +188,10 @@ def run(
     ``fraction``: that of the training images that students are trained on in each epoch, without a set. With
     ``clients``, or a federated algorithm as the method, clients train one network together: see
     `condense.federated.splits.federation` and `condense.federated.algorithms`.
+
+    ``on`` spreads sets and students over processes: ``local:4``, ``ray`` or ``ray:ADDRESS`` (see
+    docs/cluster.md). Processes of this machine import the calling script anew: its work belongs below
+    ``if __name__ == "__main__":``. Events of other processes are not heard here.
 
     Returns:
         A table with one row for each student, with the columns of `results`.
@@ -202,8 +208,11 @@ def run(
         undirected=undirected, classes=classes, augment=augment, seeds=None if seed is None else (seed,),
         eval_seeds=eval_seeds, clients=clients, params=fields, teacher=teacher, targets=targets,
     )  # fmt: skip
-    paths, machine = _paths(out, results, data_dir), machine_named(device, budget)
+    paths = _paths(out, results, data_dir)
+    machine = machine_named("auto" if (on or "").startswith("ray") else device, budget)
     with hearing(on_event):
+        if on is not None:
+            spread_cell(cell, paths, machine, on, device)
         return frame.frame(run_cell(cell, paths, machine))
 
 

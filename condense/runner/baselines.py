@@ -1,6 +1,6 @@
 """The coresets beside a cell in its table: made of the same data and evaluated in the same way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -134,12 +134,13 @@ def stands_alone(cell: CellSpec) -> bool:
     return cell.reference or cell.method.partition("+")[0] in (*BASELINES, TAUGHT)
 
 
-def beside(job: Job, required: bool = True) -> list[Job]:
+def beside(job: Job, required: bool = True, tell: Callable[[str], None] = say) -> list[Job]:
     """Resolves the baselines of a job.
 
     Args:
         job: The job.
         required: Whether one that cannot work is refused; it is left out with a line otherwise.
+        tell: Is told that line.
 
     Raises:
         Refused: before any work, if one that is required cannot work.
@@ -149,7 +150,7 @@ def beside(job: Job, required: bool = True) -> list[Job]:
     except Refused as error:
         if required:
             raise
-        say(f"left out beside {job.cell.title}: all baselines, as {error.reason}")
+        tell(f"left out beside {job.cell.title}: all baselines, as {error.reason}")
         return []
     found = []
     for row in rows:
@@ -158,7 +159,7 @@ def beside(job: Job, required: bool = True) -> list[Job]:
         except Refused as error:
             if required:
                 raise error.with_remedies(*([] if job.transfers else [LEFT_OUT])) from error
-            say(f"left out beside {job.cell.title}: {row.method}, as {error.reason}")
+            tell(f"left out beside {job.cell.title}: {row.method}, as {error.reason}")
     return found
 
 

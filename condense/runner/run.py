@@ -69,8 +69,7 @@ def run_cell(
     if cell.federated:
         return [run_federation(cell, paths, machine, told)]
     job = resolve(cell, paths)
-    wanted = job.transfers if with_baselines is None else with_baselines
-    wanted = wanted and (required or job.transfers or not stands_alone(job.cell))
+    wanted = wants_baselines(job, with_baselines, required)
     rows = beside(job, required) if wanted else []
     for data in (job.dataset, *(setup.target for setup in job.setups if setup.target is not None)):
         tell_notes(data, told)
@@ -82,6 +81,12 @@ def run_cell(
     for row in of_equal_bytes(job, records) if wanted and not job.transfers else []:
         run_equal_bytes(row, machine)
     return records
+
+
+def wants_baselines(job: Job, with_baselines: bool | None, required: bool) -> bool:
+    """Returns whether the baselines that stand beside a job are filled too: see `run_cell`."""
+    wanted = job.transfers if with_baselines is None else with_baselines
+    return wanted and (required or job.transfers or not stands_alone(job.cell))
 
 
 def _missing(rows: Sequence[Job]) -> str:

@@ -66,13 +66,20 @@ class SelfSupervised(ImageMethod):
             raise Refused(reason, setting="ipc", value=ipc)
         build_network(self.teacher_network, spec.shape, 1, torch.Generator())
 
-    def encoder(self, train: Images, run: ImageRun) -> Encoder:
-        """Returns the teacher, which is trained once for all runs on the same images."""
-        recipe = BarlowTwins(
+    def training(self) -> BarlowTwins:
+        """Returns how the teacher is trained."""
+        return BarlowTwins(
             network=self.teacher_network, images=self.teacher_images, epochs=self.teacher_epochs,
             projector=self.teacher_projector,
         )  # fmt: skip
-        return Encoder.of(run.pretrained(recipe, train), self.teacher_network)
+
+    def shared_trainings(self) -> list[BarlowTwins]:
+        """Returns how the teacher is trained, once for all runs on the same images."""
+        return [self.training()]
+
+    def encoder(self, train: Images, run: ImageRun) -> Encoder:
+        """Returns the teacher."""
+        return Encoder.of(run.pretrained(self.training(), train), self.teacher_network)
 
     def first(
         self, train: Images, run: ImageRun, encoder: Encoder

@@ -67,6 +67,10 @@ class TeacherMethod(ImageMethod):
             self.network, epochs=self.teacher_epochs, lr=self.teacher_lr, batch=self.teacher_batch
         )
 
+    def shared_trainings(self) -> list[object]:
+        """Returns how its teacher is trained, if it is trained."""
+        return [self.training()] if self.teacher == TRAINED else []
+
     def check(self, dataset: ImageDataset, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
         """Refuses what `ImageMethod.check` refuses, and a teacher without batch norms if it needs them."""
         super().check(dataset, ipc, teachers=teachers, cache=cache)

@@ -1,0 +1,280 @@
+"""The engines that place units on other processes: those of this machine, and Ray.
+
+Each yields what has ended, and None about twice a second, so that whoever asks can show how far the
+work is, or close the iterator: the workers then stop after their next checkpoint.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from condense.errors import Refused, Stopped, install
+from condense.runner.units import Unit
+from condense.runner.worker import Done, Site, stored_files, work
+
+TICK = 0.5
+"""Seconds after which an iterator yields None at the latest."""
+RETRIES = 5
+"""How often a unit is begun again whose process has died."""
+GRACE = 60.0
+"""Seconds that a unit has to come to a checkpoint when nobody waits for it any more."""
+SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
+"""What the environment holds before Ray is imported, unless it says otherwise."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where units are placed.
+
+    Attributes:
+        engine: ``local`` for processes of this machine, or ``ray``.
+        processes: Number of processes of this machine.
+        address: Address of a Ray cluster; None takes the running one that Ray finds, or else starts Ray here.
+    """
+
+    engine: str
+    processes: int = 1
+    address: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Where":
+        """Reads ``local:N``, ``ray`` or ``ray:ADDRESS``; refuses other texts, and Ray if it is missing."""
+        engine, colon, rest = text.partition(":")
+        if engine == "local" and rest.isdecimal() and 1 <= int(rest) <= 1024:
+            return cls("local", processes=int(rest))
+        if engine != "ray" or (colon and not rest):
+            raise Refused("units are placed on local:N, ray or ray:ADDRESS", setting="on", value=text)
+        if find_spec("ray") is None:
+            raise Refused(f"Ray is not installed: {install('ray')}", setting="on", value=text)
+        return cls("ray", address=rest or None)
+
+    def threads(self) -> int:
+        """Returns the threads of each unit: ``$OMP_NUM_THREADS``, else a fair share of this machine's cores.
+
+        Units on Ray have one thread by default: there are mostly more units than cores.
+        """
+        if (text := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(text) > 0:
+            return int(text)
+        return max(1, cores() // self.processes) if self.engine == "local" else 1
+
+    def place(self, units: Sequence[Unit], site: Site) -> Iterator[Done | None]:
+        """Places units, each after those that it needs."""
+        if self.engine == "ray":
+            return on_ray(units, site, self.address)
+        return on_processes(units, site, self.processes)
+
+
+def cores() -> int:
+    """Returns the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def died(unit: Unit, why: str) -> Done:
+    """Returns the end of a unit whose process has died too often."""
+    return Done(key=unit.key, refused=Refused(f"{unit.title}: its process has died {why}"))
+
+
+# Processes of this machine -------------------------------------------------------------------------------
+
+
+class _Worker:
+    """One process, in a pool of its own, so that its death is nobody else's."""
+
+    def __init__(self, number: int, site: Site) -> None:
+        gpus = torch.cuda.device_count() if site.device in ("auto", "cuda") else 0
+        self._site = replace(site, device=f"cuda:{number % gpus}") if gpus > 1 else site
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn"), initializer=_attend
+        )
+        self._pid = self._pool.submit(os.getpid).result()
+
+    def submit(self, unit: Unit, before: Sequence[Done]) -> Future[Done]:
+        return self._pool.submit(work, unit, self._site, *before)
+
+    def restart(self) -> None:
+        self._pool.shutdown()
+        self._begin()
+
+    def terminate(self) -> None:
+        """Asks the process to stop after its next checkpoint."""
+        with suppress(OSError):
+            os.kill(self._pid, signal.SIGTERM)
+
+    def end(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _attend() -> None:
+    """Leaves interrupts to the process that places units, and lets this one end when that one is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    """Waits for the end of a process, then stops the unit at its next checkpoint and ends this process."""
+    parent.join()
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+
+
+def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done | None]:
+    """Places units on processes of this machine; on a machine with several GPUs each has one of them.
+
+    Args:
+        units: The units, each after those that it needs.
+        site: Where and how they work.
+        count: Number of processes.
+    """
+    waiting, done, deaths = {unit.key: unit for unit in units}, dict[str, Done](), Counter[str]()
+    idle = [_Worker(number, site) for number in range(min(count, len(units)))]
+    busy: dict[Future[Done], tuple[Unit, _Worker]] = {}
+    try:
+        while waiting or busy:
+            ready = [unit for unit in waiting.values() if all(key in done for key in unit.needs)]
+            for unit in ready[: len(idle)]:
+                worker = idle.pop()
+                future = worker.submit(waiting.pop(unit.key), [done[key] for key in unit.needs])
+                busy[future] = unit, worker
+            ended, _ = wait(busy, timeout=TICK, return_when=FIRST_COMPLETED)
+            for future in ended:
+                unit, worker = busy.pop(future)
+                try:
+                    found = future.result()
+                except (BrokenProcessPool, Stopped) as error:
+                    if isinstance(error, BrokenProcessPool):
+                        worker.restart()
+                    deaths[unit.key] += 1
+                    if deaths[unit.key] <= RETRIES:
+                        waiting = {unit.key: unit, **waiting}
+                        idle.append(worker)
+                        continue
+                    found = died(unit, f"{deaths[unit.key]} times")
+                idle.append(worker)
+                done[unit.key] = found
+                yield found
+            if not ended:
+                yield None
+    finally:
+        for _, worker in busy.values():
+            worker.terminate()
+        wait(busy)
+        for worker in [*idle, *(worker for _, worker in busy.values())]:
+            worker.end()
+
+
+# Ray -----------------------------------------------------------------------------------------------------
+
+
+def on_ray(units: Sequence[Unit], site: Site, address: str | None) -> Iterator[Done | None]:
+    """Places units as tasks of Ray: a task begins once those are done whose results it takes.
+
+    A unit takes as many CPUs as it has threads, and a GPU unless the device is another or there is none. Ray
+    begins a task again whose worker dies.
+
+    Args:
+        units: The units, each after those that it needs.
+        site: Where and how they work.
+        address: See `Where`.
+    """
+    ray = _ray(address, site)
+    try:
+        site = replace(site, shared=_all_see(ray, site))
+        gpu = site.device.startswith(("auto", "cuda")) and ray.cluster_resources().get("GPU", 0) > 0
+        task = ray.remote(work).options(
+            num_cpus=site.threads, num_gpus=float(gpu), max_retries=RETRIES, retry_exceptions=[Stopped],
+        )  # fmt: skip
+        stored = {} if site.shared else _stored(ray, units, site)
+        refs: dict[str, Any] = {}
+        for unit in units:
+            needs = [refs[key] for key in unit.needs]
+            needs += [stored[name] for name in unit.reads if name in stored]
+            refs[unit.key] = task.options(name=unit.title).remote(unit, site, *needs)
+        yield from _ended(ray, {refs[unit.key]: unit for unit in units})
+    finally:
+        ray.shutdown()
+
+
+def _ended(ray: Any, left: dict[Any, Unit]) -> Iterator[Done | None]:
+    """Yields the results of tasks as they come; stops the tasks that are left if it is closed."""
+    broken = (
+        ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError,
+        ray.exceptions.ObjectLostError, ray.exceptions.RaySystemError,
+    )  # fmt: skip
+    try:
+        while left:
+            ended, _ = ray.wait([*left], timeout=TICK)
+            for ref in ended:
+                unit = left.pop(ref)
+                try:
+                    yield ray.get(ref)
+                except broken as error:
+                    yield died(unit, f"again and again ({type(error).__name__})")
+            if not ended:
+                yield None
+    finally:
+        for ref in left:
+            ray.cancel(ref)
+        if left:
+            ray.wait([*left], num_returns=len(left))
+
+
+def _ray(address: str | None, site: Site) -> Any:
+    """Connects to Ray, or starts it on this machine; the program's own handling of SIGTERM stays."""
+    for name, value in SILENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    before = signal.getsignal(signal.SIGTERM)
+    own = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=not site.quiet, **own)
+    except ConnectionError as error:
+        raise Refused("there is no Ray cluster", setting="on", value=f"ray:{address}") from error
+    with suppress(ValueError):  # only the main thread has handlers
+        signal.signal(signal.SIGTERM, before)
+    return ray
+
+
+def _all_see(ray: Any, site: Site) -> bool:
+    """Returns whether all nodes of the cluster see the spool; where there is none yet, none does."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0)]
+    look = ray.remote(os.path.isdir)
+    seen = [
+        look.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            str(site.spool)
+        )
+        for node in nodes
+    ]
+    return bool(nodes) and all(ray.get(seen))
+
+
+def _stored(ray: Any, units: Sequence[Unit], site: Site) -> dict[str, Any]:
+    """Returns the stored sets that units read, as objects of Ray, by the names of their folders."""
+    names = {name for unit in units for name in unit.reads}
+    folders = [site.paths.out / name for name in sorted(names)]
+    return {
+        folder.name: ray.put(Done(key="", files=stored_files(folder)))
+        for folder in folders
+        if folder.exists()
+    }

@@ -1,0 +1,204 @@
+"""The work of many cells at once: their units on many processes, or the part of them that is this one's."""
+
+import os
+import platform
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from condense.data.load import remembering
+from condense.errors import Refused
+from condense.files import digest, home, require_writable
+from condense.resources import Machine
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.executors import Where
+from condense.runner.shown import Shown
+from condense.runner.units import Unit, arranged, in_shard, shard_of, units_of
+from condense.runner.worker import Done, Site, attempt, receive
+from condense.termination import asking
+
+SPOOL = ".workers-"
+"""Beginning of the name of a spool: see `condense.runner.worker.Site`."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of a queue that one of several processes does.
+
+    Attributes:
+        number: Its number, from 0.
+        of: Number of parts.
+    """
+
+    number: int = 0
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Reads ``1/4``, the first of four; refuses other texts."""
+        first, _, second = text.partition("/")
+        if first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second):
+            return cls(int(first) - 1, int(second))
+        raise Refused("a shard is I/N, from 1/N to N/N", setting="shard", value=text)
+
+
+def do_units(
+    cells: Sequence[CellSpec],
+    paths: Paths,
+    machine: Machine,
+    *,
+    where: Where | None = None,
+    device: str = "auto",
+    shard: Shard | None = None,
+    with_baselines: bool | None = None,
+    required: bool = True,
+) -> dict[int, Refused]:
+    """Does the units of cells that are not done yet.
+
+    Args:
+        cells: The cells.
+        paths: The folders that are read and written.
+        machine: The device of this process, and the time limit, which holds for all processes.
+        where: Where units are placed; None does them in this process.
+        device: Name of the workers' device.
+        shard: The part of the units that is done; None does all.
+        with_baselines: As for `condense.runner.run.run_cell`.
+        required: As for `condense.runner.run.run_cell`.
+
+    Returns:
+        Why cells could not be filled, by their position; the others are, but for baselines of equal bytes and
+        what is in other shards. A cell that cannot be filled at all is told of in one shard.
+
+    Raises:
+        Stopped: if the budget runs out; the workers have written checkpoints.
+    """
+    shard, refused = shard or Shard(), dict[int, Refused]()
+    units, owners = list[Unit](), dict[str, list[int]]()
+    for number, cell in enumerate(cells):
+        try:
+            found = units_of(cell, paths, with_baselines=with_baselines, required=required)
+        except Refused as error:
+            if shard_of(digest(repr(cell)), shard.of) == shard.number:
+                refused[number] = error
+            continue
+        units += (mine := in_shard(found, shard.number, shard.of))
+        for unit in mine:
+            owners.setdefault(unit.key, []).append(number)
+    units = arranged(units)
+    stages = {unit.key: unit.stage for unit in units}
+    # Flower spreads a federation over the machine by itself: this process runs it, after all others.
+    placed = [unit for unit in units if where is not None and stages[unit.key] != "federation"]
+    alone = [unit for unit in units if where is None or stages[unit.key] == "federation"]
+    for done in _ends(placed, alone, paths, machine, where, device):
+        if done.refused is not None:
+            for number in owners.get(done.key, ()):
+                refused.setdefault(number, done.refused)
+    return refused
+
+
+def spread_cell(
+    cell: CellSpec,
+    paths: Paths,
+    machine: Machine,
+    on: str,
+    device: str,
+    *,
+    with_baselines: bool | None = None,
+    required: bool = True,
+) -> None:
+    """Does the units of one cell on many processes; the arguments are those of `do_units`.
+
+    Raises:
+        Refused: if the cell cannot be filled.
+        Stopped: if the budget runs out.
+    """
+    with remembering():
+        refused = do_units(
+            [cell], paths, machine, where=Where.parse(on), device=device, with_baselines=with_baselines,
+            required=required,
+        )  # fmt: skip
+    for error in refused.values():
+        raise error
+
+
+def _ends(
+    placed: Sequence[Unit], alone: Sequence[Unit], paths: Paths, machine: Machine, where: Where | None,
+    device: str,
+) -> Iterator[Done]:  # fmt: skip
+    """Yields the ends of units as they come, those that are placed first, and shows them."""
+    found = dict[str, Done]()
+    with Shown([*placed, *alone]) as shown:
+        if where is not None and placed:
+            with _spool(paths) as spool:
+                site = _site(paths, spool, machine, where, device, quiet=shown.terminal)
+                for done in _until(where.place(placed, site), machine, shown, spool):
+                    found[done.key] = done = _received(done, site)
+                    shown.ended(done)
+                    yield done
+        for unit in alone:
+            before = [found[key] for key in unit.needs]
+            found[unit.key] = done = attempt(unit, paths, machine, before)
+            if done.stopped:
+                raise machine.budget.stop(f"in {unit.title}")
+            shown.ended(done)
+            yield done
+
+
+def _until(placed: Iterator[Done | None], machine: Machine, shown: Shown, spool: Path) -> Iterator[Done]:
+    """Yields what ends until the time is over; the workers have then stopped at their checkpoints."""
+    try:
+        with asking():  # SIGTERM is looked for here, and ends no wait
+            for done in placed:
+                if done is not None and not done.stopped:
+                    yield done
+                elif machine.budget.spent() or done is not None:
+                    raise machine.budget.stop(shown.place)
+                shown.refresh(spool)
+    finally:
+        placed.close()  # type: ignore[attr-defined]
+
+
+def _received(done: Done, site: Site) -> Done:
+    """Stores what a worker sent as bytes; a set or a record that cannot be stored refuses its unit."""
+    try:
+        receive(done.files, site.paths)
+    except Refused as error:
+        return replace(done, refused=error, files={})
+    return replace(done, files={})
+
+
+def _site(paths: Paths, spool: Path, machine: Machine, where: Where, device: str, *, quiet: bool) -> Site:
+    left = machine.budget.left()
+    data_dir = paths.data_dir and paths.data_dir.absolute()
+    return Site(
+        paths=Paths(out=paths.out.absolute(), results=paths.results.absolute(), data_dir=data_dir),
+        folder=Path.cwd(), home=home().absolute(), spool=spool.absolute(), device=device,
+        threads=where.threads(), ends=None if left is None else time.time() + left, quiet=quiet,
+    )  # fmt: skip
+
+
+@contextmanager
+def _spool(paths: Paths) -> Iterator[Path]:
+    """Makes a spool beside the records; removes it, and those that killed processes of this host have left.
+
+    Raises:
+        Refused: if the folder cannot be written.
+    """
+    require_writable(paths.results)
+    mine = f"{SPOOL}{platform.node()}-"
+    for left in paths.results.glob(f"{mine}*"):
+        number = left.name.removeprefix(mine).partition(".")[0]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):  # type: ignore[no-untyped-call]
+            shutil.rmtree(left, ignore_errors=True)
+    spool = paths.results / f"{mine}{os.getpid()}.{secrets.token_hex(4)}"
+    spool.mkdir(parents=True)
+    try:
+        yield spool
+    finally:
+        shutil.rmtree(spool, ignore_errors=True)
