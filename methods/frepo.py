@@ -191,6 +191,7 @@ FRePo.recipes = recipes(
         **{("mnist", ipc): (False, "normalized", evaluation(1000, GREY)) for ipc in (1, 10, 50)},
         **{("fashion-mnist", ipc): (False, "normalized", evaluation(1000, GREY)) for ipc in (1, 10, 50)},
     },
+    student="convnet-double-nonorm",
     source="yongchaoz/FRePo 43e028a, README and script/distill.py",
     network="convnet-double-bn",
     iterations=500_000,
