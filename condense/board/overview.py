@@ -295,7 +295,9 @@ def _papers(table: Table, known: Iterable[str]) -> Papers:
 
 def _family(name: str) -> str:
     """Returns the name of a student network without what methods of kernel regression change of it."""
-    return base_student(name).removesuffix("-nonorm").removesuffix("-double")
+    for part in ("-lecun", "-nonorm", "-double"):
+        name = name.removesuffix(part)
+    return base_student(name)
 
 
 def base_student(name: str) -> str:
