@@ -34,6 +34,27 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def in_bytes(count: float) -> str:
+    """Returns a number of bytes with three figures: ``1.27 GB``, ``640 MB``."""
+    scale, unit = next((one for one in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= one[0]), (1, "B"))
+    return f"{count / scale:.3g} {unit}"
+
+
+def available_memory(device: torch.device) -> int:
+    """Returns the bytes that are free on a GPU, or that a process may still take of the machine's memory.
+
+    Where a container limits the memory (cgroup version 2), its limit counts.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):  # there is no limit: no file, or the word max
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, max(0, limit - used))
+    return free
+
+
 class Budget:
     """A limit on wall-clock time, which starts to run when it is made.
 

@@ -3,7 +3,7 @@
 The commands are in modules by subject; each registers its own with `condense.cli.command.command`.
 """
 
-from condense.cli import listing, recorded, stored, work
+from condense.cli import listing, planning, recorded, stored, work
 from condense.cli.command import app
 
-__all__ = ["app", "listing", "recorded", "stored", "work"]
+__all__ = ["app", "listing", "planning", "recorded", "stored", "work"]

@@ -1,5 +1,6 @@
 """The commands that distil and train."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -37,12 +38,18 @@ def run(
     """Distil a set, store it, train students on it, record their results and refresh the board."""
     from condense.board.render import table_for
     from condense.evaluation.evaluate import say
+    from condense.runner.executors import Where
+    from condense.runner.plan import compared
     from condense.runner.run import run_cell
     from condense.runner.spread import spread_cell
 
     cell, paths, machine = options.cell(), options.paths(), options.machine()
     wanted, required = baselines in (None, True), baselines is True
-    with kept(options.results):
+    count = 1 if options.on is None else Where.parse(options.on).workers
+    with (
+        kept(options.results),
+        compared([cell], paths, machine, say, workers=count, with_baselines=wanted),
+    ):
         if options.on is not None:
             spread_cell(
                 cell, paths, machine, options.on, options.device, with_baselines=wanted, required=required
@@ -179,7 +186,9 @@ def bench(
     """Fill the cells of a queue in order; results that are recorded already are not made again."""
     from condense.data.load import remembering
     from condense.errors import Refused
+    from condense.evaluation.evaluate import say
     from condense.runner.executors import Where
+    from condense.runner.plan import compared
     from condense.runner.queue import read_queue
     from condense.runner.run import run_cell
     from condense.runner.spread import Shard, do_units
@@ -189,7 +198,12 @@ def bench(
     part = None if shard is None else Shard.parse(shard)
     noted, cells = set[str](), read_queue(queue)
     refused: dict[int, Refused] = {}
-    with kept(results, plots=True), remembering():
+    count = 1 if where is None else where.workers
+    with (
+        kept(results, plots=True),
+        remembering(),
+        nullcontext() if part else compared(cells, paths, machine, say, workers=count),
+    ):
         if where or part:
             refused = do_units(cells, paths, machine, where=where, device=options.device, shard=part)
         for number, cell in enumerate(cells):

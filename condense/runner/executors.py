@@ -61,6 +61,11 @@ class Where:
             raise Refused(f"Ray is not installed: {install('ray')}", setting="on", value=text)
         return cls("ray", address=rest or None)
 
+    @property
+    def workers(self) -> int:
+        """Number of units that are done at once on this machine; that of a cluster is unknown."""
+        return self.processes if self.engine == "local" else cores()
+
     def threads(self) -> int:
         """Returns the threads of each unit: ``$OMP_NUM_THREADS``, else a fair share of this machine's cores.
 

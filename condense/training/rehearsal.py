@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+
+from condense.resources import PeakMemory
+from condense.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,6 @@ class Shared:
     name: str
     seconds: float
     disk: int
-
-
-class Steps(Protocol):
-    """The steps of a computation: see `condense.training.progress.Progress`."""
-
-    title: str
-    start: int
-    n: int
-    pace: float | None
-
-
-class Memory(Protocol):
-    """Measures memory: see `condense.resources.PeakMemory`."""
-
-    def peak(self) -> int:
-        """Returns the peak so far, in bytes."""
 
 
 @dataclass
@@ -66,7 +52,7 @@ class Rehearsal:
         return time.monotonic() - self._started + self._left_out
 
     @contextmanager
-    def computation(self, steps: Steps, memory: Memory) -> Iterator[Callable[[], bool]]:
+    def computation(self, steps: Progress, memory: PeakMemory) -> Iterator[Callable[[], bool]]:
         """Measures a computation, and yields a function that tells after each step whether that was enough.
 
         Computations that differ in numbers of their titles alone, such as the batches of images of a set, are
@@ -109,7 +95,7 @@ def rehearsing() -> Iterator[Rehearsal]:
 
 
 @contextmanager
-def rehearsed(steps: Steps, memory: Memory) -> Iterator[Callable[[], bool]]:
+def rehearsed(steps: Progress, memory: PeakMemory) -> Iterator[Callable[[], bool]]:
     """Yields a function that tells after each step whether a rehearsal needs no more of them."""
     if (rehearsal := under_way()) is None:
         yield lambda: False
