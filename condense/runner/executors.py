@@ -29,6 +29,8 @@ TICK = 0.5
 """Seconds after which an iterator yields None at the latest."""
 RETRIES = 5
 """How often a unit is begun again whose process has died."""
+START = "spawn"
+"""How processes begin: anew, as threads of torch do not survive a fork."""
 GRACE = 60.0
 """Seconds that a unit has to come to a checkpoint when nobody waits for it any more."""
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
@@ -107,7 +109,7 @@ class _Worker:
 
     def _begin(self) -> None:
         self._pool = ProcessPoolExecutor(
-            1, mp_context=multiprocessing.get_context("spawn"), initializer=_attend
+            1, mp_context=multiprocessing.get_context(START), initializer=_attend
         )
         self._pid = self._pool.submit(os.getpid).result()
 
@@ -204,15 +206,14 @@ def on_ray(units: Sequence[Unit], site: Site, address: str | None) -> Iterator[D
     try:
         site = replace(site, shared=_all_see(ray, site))
         gpu = site.device.startswith(("auto", "cuda")) and ray.cluster_resources().get("GPU", 0) > 0
-        task = ray.remote(work).options(
-            num_cpus=site.threads, num_gpus=float(gpu), max_retries=RETRIES, retry_exceptions=[Stopped],
-        )  # fmt: skip
+        task, settings = ray.remote(work), dict[str, Any](num_cpus=site.threads, num_gpus=float(gpu))
+        settings |= {"max_retries": RETRIES, "retry_exceptions": [Stopped]}
         stored = {} if site.shared else _stored(ray, units, site)
         refs: dict[str, Any] = {}
         for unit in units:
             needs = [refs[key] for key in unit.needs]
             needs += [stored[name] for name in unit.reads if name in stored]
-            refs[unit.key] = task.options(name=unit.title).remote(unit, site, *needs)
+            refs[unit.key] = task.options(name=unit.title, **settings).remote(unit, site, *needs)
         yield from _ended(ray, {refs[unit.key]: unit for unit in units})
     finally:
         ray.shutdown()
@@ -264,14 +265,16 @@ def _all_see(ray: Any, site: Site) -> bool:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0)]
-    look = ray.remote(os.path.isdir)
-    seen = [
-        look.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            str(site.spool)
-        )
-        for node in nodes
-    ]
+    look = ray.remote(_is_folder)
+    seen = []
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        seen.append(look.options(num_cpus=0, scheduling_strategy=there).remote(str(site.spool)))
     return bool(nodes) and all(ray.get(seen))
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)
 
 
 def _stored(ray: Any, units: Sequence[Unit], site: Site) -> dict[str, Any]:

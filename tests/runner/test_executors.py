@@ -1,0 +1,124 @@
+"""Units on processes of this machine: the same results, deaths, stops."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from condense import protocols
+from condense.errors import Stopped
+from condense.resources import Budget, Machine
+from condense.runner import executors
+from condense.runner.cell import CellSpec, machine_named
+from condense.runner.executors import RETRIES, Where, on_processes
+from condense.runner.spread import do_units
+from condense.runner.units import Unit, units_of
+from condense.runner.worker import Done, Site
+from tests.commands import SERVER
+from tests.runner.small_cells import cells, in_one_process, know_protocols, outcome, places, small_work
+
+
+@pytest.fixture(autouse=True)
+def quick_processes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets processes be forked from one that has imported everything, and know the small protocols."""
+    assert SERVER.get_start_method() == "forkserver"
+    monkeypatch.setattr(executors, "START", "forkserver")
+    monkeypatch.setattr(executors, "work", small_work)
+    monkeypatch.setattr(protocols, "PROTOCOLS", know_protocols())
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def unit(key: str, *needs: str) -> Unit:
+    return Unit(stage="distil", key=key, cell=CellSpec(), title=key, needs=needs, group=key)
+
+
+def site(folder: Path) -> Site:
+    return Site(paths=places(folder), folder=folder, home=folder, spool=folder)
+
+
+def placed(units: list[Unit], folder: Path, count: int = 2) -> Iterator[Done]:
+    return (done for done in on_processes(units, site(folder), count) if done is not None)
+
+
+def test_two_processes_come_to_what_one_comes_to(
+    toy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = cells(toy_file)
+    good = [cell for cell in queue if cell.ipc != 99]
+    expected = in_one_process(good, tmp_path / "alone")
+    paths = places(tmp_path / "two")
+    capsys.readouterr()
+    refused = do_units(queue, paths, Machine(), where=Where.parse("local:2"))
+    assert outcome(paths) == expected and [*refused] == [2]
+    assert not [unit for cell in good for unit in units_of(cell, paths)]
+    assert [path.name for path in paths.results.iterdir() if path.name.startswith(".")] == []
+    told = capsys.readouterr().err
+    assert "16/16 " in told and "1, tiny seed 1: set " in told
+
+
+def dies_until(unit: Unit, site: Site, *before: Done) -> Done:
+    """Dies as often as the unit's key says, and counts its beginnings."""
+    begun = site.folder / unit.key
+    with begun.open("a") as file:
+        file.write("x")
+    if begun.stat().st_size <= int(unit.key.partition("-")[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Done(key=unit.key, told=",".join(one.key for one in before))
+
+
+def test_a_unit_whose_process_dies_is_begun_again_and_given_up_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "work", dies_until)
+    units = [unit("often-99"), unit("twice-2"), unit("after-0", "twice-2"), unit("last-0", "often-99")]
+    found = {done.key: done for done in placed(units, tmp_path)}
+    assert found["after-0"].told == "twice-2" and found["twice-2"].refused is None
+    assert (tmp_path / "twice-2").stat().st_size == 3
+    assert (tmp_path / "often-99").stat().st_size == RETRIES + 1
+    assert str(found["often-99"].refused) == f"often-99: its process has died {RETRIES + 1} times"
+
+
+def waits(unit: Unit, site: Site, *before: Done) -> Done:
+    """Does nothing until SIGTERM comes, which it tells in a file."""
+    signal.signal(signal.SIGTERM, lambda *_: (site.folder / f"{unit.key}-stopped").touch())
+    (site.folder / unit.key).touch()
+    while not (site.folder / f"{unit.key}-stopped").exists():
+        time.sleep(0.01)
+    return Done(key=unit.key)
+
+
+def test_closing_stops_what_runs_and_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "work", waits)
+    running = on_processes([unit("a"), unit("b"), unit("c")], site(tmp_path), 2)
+    while not ((tmp_path / "a").exists() and (tmp_path / "b").exists()):
+        assert next(running) is None
+    running.close()  # type: ignore[attr-defined]
+    assert (tmp_path / "a-stopped").exists() and (tmp_path / "b-stopped").exists()
+    assert not (tmp_path / "c").exists()
+
+
+def stopped_once(unit: Unit, site: Site, *before: Done) -> Done:
+    """Is stopped from outside the first time, as a process of a cluster is that is evicted."""
+    if not (site.folder / unit.key).exists():
+        (site.folder / unit.key).touch()
+        raise Stopped("SIGTERM")
+    return Done(key=unit.key)
+
+
+def test_a_unit_that_is_stopped_from_outside_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "work", stopped_once)
+    assert [done.key for done in placed([unit("a")], tmp_path)] == ["a"]
+
+
+def test_a_budget_holds_for_the_workers_and_the_same_call_goes_on(toy_file: Path, tmp_path: Path) -> None:
+    params = {"iterations": 10**6, "batch_real": 4, "network": "mlp"}
+    cell = CellSpec(method="dm", dataset=str(toy_file), protocol="tiny", student="mlp", params=params)
+    machine = Machine(machine_named("cpu").device, Budget(3))
+    with pytest.raises(Stopped, match=r"the budget of 3 s is spent \(after 0 of 3 units\)"):
+        do_units([cell], places(tmp_path), machine, where=Where("local", processes=1))
+    assert list((tmp_path / "home").rglob("*.safetensors")) or list((tmp_path / "home").rglob("*checkpoint*"))
