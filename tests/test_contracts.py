@@ -28,6 +28,7 @@ from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.run import distil_cell, run_cell
 from condense.store import DistilledSet, ImageSet, load
+from condense.training.rehearsal import rehearsing
 from tests.kills import Killed, kill_once
 from tests.trainings import left, sampling
 
@@ -163,6 +164,20 @@ def test_a_set_holds_at_most_the_nominal_graphs_of_each_class(case: Case, ipc: i
     assert counts == [ipc, ipc] or not method.fills
     assert made.find_inconsistency() is None
     assert bool(torch.isfinite(made.batch().nodes).all() and (made.weighting > 0).all())
+
+
+@pytest.mark.parametrize("case", every(), indirect=True)
+def test_a_rehearsal_makes_a_set_of_the_nominal_size_from_a_few_steps(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("condense.training.progress._TIMED_SECONDS", 0.0)
+    with rehearsing() as rehearsal:
+        made = case.fresh(tmp_path)
+        seconds = rehearsal.seconds
+    usual = case.made()
+    assert len(made.labels) == len(usual.labels) or not case.method().fills
+    assert made.content["label"]["kind"] == usual.content["label"]["kind"]
+    assert seconds > 0 and rehearsal.peak_bytes >= 0
 
 
 COUNTS = {"images": [3, 1, 2, 1, 1, 1, 1, 4, 1, 1], "graphs": [1, 3]}

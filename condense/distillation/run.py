@@ -20,6 +20,7 @@ from condense.resources import Machine, device_name, versions
 from condense.store.manifest import FORMAT, VERSION, ChainLinkPart
 from condense.training.loop import Loop, State
 from condense.training.progress import Cost
+from condense.training.rehearsal import under_way
 
 COUNTS = "counts"
 """The name under which `RunSettings.given` holds the samples of each class, if they are not `ipc` of each."""
@@ -171,8 +172,11 @@ class Run(Generic[Spec]):
                         self._refuse_diverged(~(value.detach().abs() <= _LARGE), f"the {name}")
 
     def _refuse_diverged(self, outliers: Bool[Tensor, "*any"], what: str) -> None:
-        """Refuses values some of which are not finite or far outside of the data's range."""
-        if count := int(outliers.sum()):
+        """Refuses values some of which are not finite or far outside of the data's range.
+
+        In a rehearsal images may hold whatever the memory held.
+        """
+        if (count := int(outliers.sum())) and under_way() is None:
             raise Refused(
                 f"{what} have diverged: {count} of {outliers.numel()} values are not finite, or over {FAR:g} "
                 f"standard deviations outside of the range of {self.spec.name}; {self._settings.remedy}"

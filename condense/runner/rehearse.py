@@ -122,7 +122,7 @@ def _folder(unit: Unit, scratch: Scratch) -> Path:
 
 
 def measured(unit: Unit, scratch: Scratch, machine: Machine) -> Estimate | str:
-    """Rehearses a unit, and counts the bytes that it writes; returns why this does not work if it does not."""
+    """Rehearses a unit and counts the bytes that it writes, or returns why this does not work."""
     before = scratch.size()
     done = _in_process(unit, scratch, machine)
     if isinstance(done, str):

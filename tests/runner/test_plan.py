@@ -12,18 +12,19 @@ from hypothesis import strategies as st
 from condense.resources import Machine, available_memory, in_bytes
 from condense.runner import rehearse
 from condense.runner.cell import CellSpec, Paths
-from condense.runner.plan import Estimate, Plan, above_memory, compared, makespan, name_of, plan, planned
+from condense.runner.plan import Plan, above_memory, compared, makespan, name_of, plan, planned
+from condense.runner.rehearse import Estimate
 from condense.runner.run import run_cell
-from condense.runner.units import Unit
+from condense.runner.units import Stage, Unit
 from condense.training import progress
 from tests.runner.test_run import contents
 
 Graph = tuple[list[Unit], dict[str, float]]
 
 
-def unit(key: str, needs: tuple[str, ...] = (), **given: object) -> Unit:
+def unit(key: str, needs: tuple[str, ...] = (), stage: Stage = "distil") -> Unit:
     cell = CellSpec(method="dm", dataset="digits")
-    return replace(Unit(stage="distil", key=key, cell=cell, title=key, needs=needs, group=key), **given)
+    return Unit(stage=stage, key=key, cell=cell, title=key, needs=needs, group=key)
 
 
 @st.composite
