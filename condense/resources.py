@@ -47,7 +47,7 @@ def available_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available)  # type: ignore[no-untyped-call]
     with suppress(OSError, ValueError):  # there is no limit: no file, or the word max
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))

@@ -7,6 +7,7 @@ import pytest
 
 from condense.runner import rehearse
 from condense.runner.rehearse import Estimate
+from condense.runner.units import Unit
 from tests.cli.command import Condense
 
 
@@ -14,7 +15,7 @@ from tests.cli.command import Condense
 def fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each set takes two minutes and each student one; a unit needs more memory than any machine has."""
 
-    def estimate(unit: rehearse.Unit, *_: object) -> Estimate:
+    def estimate(unit: Unit, *_: object) -> Estimate:
         return Estimate(120.0 if unit.stage == "distil" else 60.0, 3 * 10**15, 2000)
 
     monkeypatch.setattr(rehearse, "_in_process", estimate)
