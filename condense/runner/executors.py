@@ -109,7 +109,11 @@ class _Worker:
         self._pid = self._pool.submit(os.getpid).result()
 
     def submit(self, unit: Unit, before: Sequence[Done]) -> Future[Done]:
-        return self._pool.submit(work, unit, self._site, *before)
+        try:
+            return self._pool.submit(work, unit, self._site, *before)
+        except BrokenProcessPool:  # it has died between two units
+            self.restart()
+            return self._pool.submit(work, unit, self._site, *before)
 
     def restart(self) -> None:
         self._pool.shutdown()
@@ -147,7 +151,8 @@ def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done
         count: Number of processes.
     """
     waiting, done, deaths = {unit.key: unit for unit in units}, dict[str, Done](), Counter[str]()
-    idle = [_Worker(number, site) for number in range(min(count, len(units)))]
+    workers = [_Worker(number, site) for number in range(min(count, len(units)))]
+    idle = [*workers]
     busy: dict[Future[Done], tuple[Unit, _Worker]] = {}
     try:
         while waiting or busy:
@@ -179,7 +184,7 @@ def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done
         for _, worker in busy.values():
             worker.terminate()
         wait(busy)
-        for worker in [*idle, *(worker for _, worker in busy.values())]:
+        for worker in workers:
             worker.end()
 
 
@@ -199,7 +204,10 @@ def on_ray(units: Sequence[Unit], site: Site, address: str | None) -> Iterator[D
     """
     ray = _ray(address, site)
     try:
-        site = replace(site, shared=_all_see(ray, site))
+        nodes = [one for one in ray.nodes() if one["Alive"] and one["Resources"].get("CPU", 0) > 0]
+        if nodes and site.threads > max(node["Resources"]["CPU"] for node in nodes):
+            raise Refused(f"no machine of Ray has a CPU for each of the {site.threads} threads of a unit")
+        site = replace(site, shared=_all_see(ray, [node["NodeID"] for node in nodes], site))
         gpu = site.device.startswith(("auto", "cuda")) and ray.cluster_resources().get("GPU", 0) > 0
         task, settings = ray.remote(work), dict[str, Any](num_cpus=site.threads, num_gpus=float(gpu))
         settings |= {"max_retries": RETRIES, "retry_exceptions": [Stopped]}
@@ -255,11 +263,10 @@ def _ray(address: str | None, site: Site) -> Any:
     return ray
 
 
-def _all_see(ray: Any, site: Site) -> bool:
+def _all_see(ray: Any, nodes: Sequence[str], site: Site) -> bool:
     """Returns whether all nodes of the cluster see the spool; where there is none yet, none does."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0)]
     look = ray.remote(_is_folder)
     seen = []
     for node in nodes:
