@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 
 from condense.errors import Refused, Stopped, install
+from condense.files import first_line
 from condense.runner.units import Unit
 from condense.runner.worker import Done, Site, stored_files, work
 
@@ -31,6 +33,8 @@ RETRIES = 5
 """How often a unit is begun again whose process has died."""
 START = "spawn"
 """How processes begin: anew, as threads of torch do not survive a fork."""
+ANSWER = 10.0
+"""Seconds in which a Ray cluster has to answer."""
 GRACE = 60.0
 """Seconds that a unit has to come to a checkpoint when nobody waits for it any more."""
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
@@ -252,15 +256,26 @@ def _ray(address: str | None, site: Site) -> Any:
         os.environ.setdefault(name, value)
     import ray
 
+    if (named := address or os.environ.get("RAY_ADDRESS")) is not None:
+        _require_answer(named)
     before = signal.getsignal(signal.SIGTERM)
-    own = {} if address else {"include_dashboard": False}
-    try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=not site.quiet, **own)
-    except ConnectionError as error:
-        raise Refused("there is no Ray cluster", setting="on", value=f"ray:{address}") from error
+    own = {} if named else {"include_dashboard": False}
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=not site.quiet, **own)
     with suppress(ValueError):  # only the main thread has handlers
         signal.signal(signal.SIGTERM, before)
     return ray
+
+
+def _require_answer(address: str) -> None:
+    """Refuses the address of a cluster at which nothing answers; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+    except (OSError, OverflowError) as error:
+        reason = f"no Ray cluster answers there ({first_line(error)})"
+        raise Refused(reason, setting="on", value=f"ray:{address}") from error
 
 
 def _all_see(ray: Any, nodes: Sequence[str], site: Site) -> bool:
