@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from condense.records.record import Record, read_records
+from condense.records.record import Record, read_record
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "benchmarks" / "imported.md"
@@ -117,9 +117,14 @@ def page(records: list[Record]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def recorded() -> list[Record]:
+    """Reads the records of imported sets."""
+    return [read_record(path) for path in sorted((ROOT / "results").glob("*/imported-*.json"))]
+
+
 def main() -> None:
     """Writes the page."""
-    PAGE.write_text(page(read_records(ROOT / "results" / "cifar10")))
+    PAGE.write_text(page(recorded()))
 
 
 if __name__ == "__main__":

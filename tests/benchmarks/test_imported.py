@@ -3,11 +3,10 @@
 from statistics import fmean
 
 from condense.benchmarks import imported
-from condense.records.record import read_records
 
 
 def test_the_page_is_that_of_the_records() -> None:
-    records = read_records(imported.ROOT / "results" / "cifar10")
+    records = imported.recorded()
     assert imported.PAGE.read_text() == imported.page(records)
     mine = [record for record in records if record.method.name.startswith("imported-")]
     assert [record for _, record, _ in imported.rows(records)] and len(list(imported.rows(records))) == len(
@@ -16,7 +15,7 @@ def test_the_page_is_that_of_the_records() -> None:
 
 
 def test_a_difference_is_that_of_the_mean_from_the_stated_figure() -> None:
-    records = read_records(imported.ROOT / "results" / "cifar10")
+    records = imported.recorded()
     compared = [(stated, record) for stated, record, alike in imported.rows(records) if alike]
     assert compared
     lines = imported.page(records).splitlines()
