@@ -8,7 +8,7 @@ from itertools import product
 from condense.board.datasets import DatasetResults
 from condense.board.federated import FederatedTable
 from condense.board.format import grid, paper_text, score_and_paper, wrapped
-from condense.board.names import TITLES
+from condense.board.names import TITLES, joined_name
 from condense.board.overview import RANDOM, Line, Overview, Shown, Spot, overview_of
 from condense.board.ranks import rankings, ranks_text
 from condense.board.tables import FRACTIONS, Table
@@ -171,12 +171,8 @@ def _listed(sized: Mapping[str, str], line: Line) -> list[str]:
 
 def _name(line: Line, one: DatasetResults, page: str | None) -> str:
     """Returns what a row is called, as a link to its row on the dataset's page."""
-    names = list(dict.fromkeys(one.names[row] for row in line.rows))
-    text, row = names[0], line.rows[-1]
-    if len(names) > 1:
-        letters = [name.removeprefix(f"{line.method} (").removesuffix(")") for name in names]
-        text = f"{line.method} ({' / '.join(letters)})"
-    anchor = one.anchor(row)
+    text = joined_name(line.method, (one.names[row] for row in line.rows))
+    anchor = one.anchor(line.rows[-1])
     return f"[{text}]({page}#{anchor})" if page and anchor else text
 
 
