@@ -1,7 +1,9 @@
-"""The names of the files of plots, which pages link to without drawing anything."""
+"""The names of the files of plots, which pages link to without drawing anything, and what they show."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, get_args
 
 from condense.board.tables import FRACTIONS, Key, Table, superseded
@@ -10,6 +12,11 @@ from condense.files import digest, safe_name
 Against = Literal["ipc", "bytes"]
 """What the horizontal axis shows."""
 FORMAT = ".svg"
+DATA = "Data"
+"""The field of a PNG file that holds the hash of the data that it shows; SVG files have it as identifier."""
+MARK = re.compile(rb"(?:<dc:identifier>|tEXt" + DATA.encode() + rb"\0)([0-9a-f]{64})")
+HEAD = 4096
+"""Bytes at the start of a file in which the mark stands."""
 
 
 def plot_files(tables: Sequence[Table]) -> dict[Key, Mapping[Against, str]]:
@@ -30,6 +37,15 @@ def plot_files(tables: Sequence[Table]) -> dict[Key, Mapping[Against, str]]:
         axes: tuple[Against, ...] = get_args(Against)
         found[key] = {one: f"{stem}-{one}{FORMAT}" for one in axes if not (key.filled and one == "ipc")}
     return found
+
+
+def data_of(path: Path) -> str | None:
+    """Returns the hash of the data that a picture shows; None if the file does not tell or is no file."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        found = MARK.search(file.read(HEAD))
+    return found[1].decode() if found else None
 
 
 def shared_key(key: Key) -> Key:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from condense.board.curve_plots import curve_figure
 from condense.board.curves import method_numbers, panels_of
 from condense.board.datasets import datasets_of
-from condense.board.plot_files import plot_files, shared_key
+from condense.board.plot_files import data_of, plot_files, shared_key
 from condense.board.rank_plots import rank_figure
 from condense.board.ranks import picture_name, rankings
 from condense.board.tables import Key, Table, gather
@@ -23,10 +23,6 @@ from condense.files import digest, write_atomic
 
 DRAWING = 2
 """Rises with every change of what plots look like, so that those that are there are drawn again."""
-MARK = re.compile(rb"(?:<dc:identifier>|tEXtData\0)([0-9a-f]{64})")
-"""The hash of the data, as the metadata of an SVG file has it; PNG files of earlier versions had it too."""
-HEAD = 4096
-"""Bytes at the start of a file in which the mark stands."""
 
 
 def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
@@ -62,7 +58,7 @@ def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
         ranked = [one.methods, one.blocks, one.scores.tolist()]
         _write(paths[-1], one.protocol, ranked, partial(rank_figure, one))
     for file in sorted(folder.glob("*.*")):
-        if file.suffix in (".svg", ".png") and file not in paths and _data_of(file):
+        if file.suffix in (".svg", ".png") and file not in paths and data_of(file):
             file.unlink()
     return paths
 
@@ -75,17 +71,8 @@ def _shared(key: Key) -> str:
 def _write(path: Path, title: str, shown: object, draw: Callable[[], Figure]) -> None:
     """Draws a plot, unless the file says that it shows the same data."""
     data = digest([DRAWING, title, shown])
-    if not (path.is_file() and _data_of(path) == data):
+    if not (path.is_file() and data_of(path) == data):
         write_atomic(path, svg(draw, title, data))
-
-
-def _data_of(path: Path) -> str | None:
-    """Returns the hash of the data that a plot shows; None if the file does not tell or is no file."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        found = MARK.search(file.read(HEAD))
-    return found[1].decode() if found else None
 
 
 def svg(draw: Callable[[], Figure], title: str, data: str) -> bytes:

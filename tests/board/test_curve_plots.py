@@ -52,7 +52,7 @@ def test_spread_places_are_the_closest_ones_with_a_gap(count: int) -> None:
     assert all(after - before > 1 - 1e-9 for before, after in pairwise(found))
 
     def distance(places: list[float]) -> float:
-        return sum((place - height) ** 2 for place, height in zip(places, heights, strict=True))
+        return float(np.square(np.subtract(places, heights)).sum())
 
     rng = np.random.RandomState(0)
     for _ in range(300):
