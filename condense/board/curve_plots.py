@@ -29,7 +29,7 @@ ACROSS = 3
 """Panels in a row."""
 WIDE, NARROW, HIGH = 3.6, 2.9, 3.1
 """Width of the axes with one or two panels and with more, and their least height, in inches."""
-LEFT, BELOW, ABOVE, TOP = 0.55, 0.5, 0.3, 0.24
+LEFT, BELOW, ABOVE, TOP = 0.62, 0.5, 0.3, 0.24
 """Room for the scores, for what is below and above axes, and for the title, in inches."""
 LINE, LETTER, KEY = 0.15, 0.069, 0.36
 """Height of a name, width of a letter, and room between axes and names, in inches."""

@@ -33,7 +33,7 @@ def rank_figure(one: Ranking) -> Figure:
         axes.plot([rank, rank, edge], [0, height, height], color="0.4", linewidth=1, clip_on=False)
         axes.annotate(
             f"{name}: {rank:.2f}", (edge, height), (-4 if best else 4, 0), textcoords="offset points",
-            ha="right" if best else "left", va="center", fontsize=9,
+            annotation_clip=False, ha="right" if best else "left", va="center", fontsize=9,
         )  # fmt: skip
     return figure
 
