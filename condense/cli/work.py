@@ -33,17 +33,34 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Distil a set, store it, train students on it, record their results and refresh the board."""
+    """Distil a set, store it, train students on it, record their results and refresh the board.
+
+    Without a method, data or settings, it is a demo of about a minute: DM and the baselines on digits.
+    """
     from condense.board.render import table_for
     from condense.evaluation.evaluate import say
+    from condense.runner.cell import CellSpec
+    from condense.runner.demo import TOLD, demo
     from condense.runner.run import run_cell
 
+    cell, paths, machine = options.cell(), options.paths(), options.machine()
     with kept(options.results):
-        first, *_ = run_cell(
-            options.cell(), options.paths(), options.machine(),
-            with_baselines=baselines in (None, True), required=baselines is True,
-            announce=lambda line: say(f"{line}; --no-baselines leaves them out"),
-        )  # fmt: skip
+        if cell == CellSpec():
+            import torch
+
+            torch.set_num_threads(1)  # for so small networks more would only wait for each other
+            say(f"{TOLD}; condense run --dataset digits takes the usual settings")
+            first, *_ = [
+                record
+                for one in demo(baselines is not False)
+                for record in run_cell(one, paths, machine, with_baselines=False)
+            ]
+        else:
+            first, *_ = run_cell(
+                cell, paths, machine,
+                with_baselines=baselines in (None, True), required=baselines is True,
+                announce=lambda line: say(f"{line}; --no-baselines leaves them out"),
+            )  # fmt: skip
     board = refresh(options.results)
     typer.echo()
     typer.echo(table_for(board, first.dataset.name, first.protocol.name, first.student, first.space))
