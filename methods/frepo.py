@@ -24,9 +24,9 @@ This implementation differs from the authors' code in these points:
 
 The recipes have the published settings: 500 000 steps, and a ConvNet whose blocks have 128, 256 and 512
 channels, with batch norm while the set is learned. The paper's students have no norm
-(``convnet-double-nonorm``), and train for a number of updates with batches of up to 500; the moving average
-of their weights is tested. This suite's augmentations have no translation, which the authors' list names
-beside the crop.
+(``convnet-double-nonorm-lecun``), and train for a number of updates with batches of up to 500; the moving
+average of their weights is tested. This suite's augmentations have no translation, which the authors' list
+names beside the crop.
 
 When not to use it: where students need class ids or probabilities; or with hundreds of images per class, as
 each step solves a system of as many equations as there are images.
@@ -191,6 +191,7 @@ FRePo.recipes = recipes(
         **{("mnist", ipc): (False, "normalized", evaluation(1000, GREY)) for ipc in (1, 10, 50)},
         **{("fashion-mnist", ipc): (False, "normalized", evaluation(1000, GREY)) for ipc in (1, 10, 50)},
     },
+    student="convnet-double-nonorm-lecun",
     source="yongchaoz/FRePo 43e028a, README and script/distill.py",
     network="convnet-double-bn",
     iterations=500_000,

@@ -33,8 +33,13 @@ gradient of a tensor is at most as long as its direct one.
 
 The recipes have the published settings, with a ConvNet without norms whose blocks have 128, 256 and 512
 channels (``convnet-double-nonorm``), softplus in place of ReLU and the steps of the published sets. The
-paper's students are that network with ReLU, trained by Adam with a warm-up of 500 steps and a cosine, with
-and without augmentation, of which the better one counts; the protocol of the recipes has the augmentation.
+paper's students are that network with ReLU and LeCun's initial weights (``convnet-double-nonorm-lecun``),
+trained by Adam with a warm-up of 500 steps and a cosine, with and without augmentation, of which the better
+one counts. On the authors' set of CIFAR-10 at one image per class that is the one without: the images and
+their mirror images alone. The recipes' protocol is that one at one image per class, with a mirror image or
+none drawn for each step, and has the augmentation elsewhere. The authors' code goes on for further steps at
+the last step size, by which time the loss is 0. Both matter: that set gives 53 % so, 31 % with PyTorch's
+initial weights, and 28 % with the augmentation, too.
 
 When not to use it: where students need class ids; with many images per class, as each update solves a system
 of as many equations as there are images, or where time is short, since an update takes two inner loops.
@@ -244,12 +249,12 @@ def smooth_(network: nn.Module, sharpness: float) -> None:
                 setattr(parent, name, nn.Softplus(beta=sharpness))
 
 
-def evaluation(epochs: int, warmup: int) -> Protocol:
-    """Returns the authors' evaluation, with the augmentation: Adam with a warm-up and a cosine."""
+def evaluation(epochs: int, warmup: int, strategy: str = "flip_color_crop_rotate_cutout") -> Protocol:
+    """Returns the authors' evaluation with an augmentation: Adam with a warm-up and a cosine."""
     return Protocol(
         name=PUBLISHED, optimizer="adam", lr=1e-4, weight_decay=0.0, batch=256,
         stages=(Stage(epochs=epochs),), schedule="cosine", warmup=warmup,
-        augment="dsa:flip_color_crop_rotate_cutout",
+        augment=f"dsa:{strategy}",
     )  # fmt: skip
 
 
@@ -257,15 +262,16 @@ RCIG.recipes = recipes(
     RCIG,
     "iterations softplus protocol",
     {
-        ("cifar10", 1): (15_000, 60.0, evaluation(1000, 500)),
+        ("cifar10", 1): (15_000, 60.0, evaluation(1000, 500, "flip")),
         ("cifar10", 10): (10_000, 60.0, evaluation(2000, 500)),
-        ("cifar100", 1): (10_000, 60.0, evaluation(2000, 500)),
-        ("tiny-imagenet", 1): (5_000, 0.0, evaluation(2000, 500)),
+        ("cifar100", 1): (10_000, 60.0, evaluation(2000, 500, "flip")),
+        ("tiny-imagenet", 1): (5_000, 0.0, evaluation(2000, 500, "flip")),
     },
     lr=0.003,
     batch_real=1024,
     networks=30,
     decay=0.99,
+    student="convnet-double-nonorm-lecun",
     source="yolky/RCIG a9fb1fa, configs_final/ and the steps of its stored sets",
     network="convnet-double-nonorm",
     pixel_space="zca-relative",

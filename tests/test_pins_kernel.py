@@ -13,7 +13,7 @@ from tests.stand_ins import start
 
 METHODS = {
     "frepo": ("6e847260f64412bb", 14, "f0cd39c9b3ba0cf3", "3ccc112c927ec1bf"),
-    "rcig": ("d7e325962e9323da", 4, "62c7473c4a4c15e3", "4b0d1f32ddd1089d"),
+    "rcig": ("d7e325962e9323da", 4, "62c7473c4a4c15e3", "ebf49b2798e02907"),
 }
 """Run key at the defaults, number of recipes, and digests of the recipes' run keys and protocols."""
 

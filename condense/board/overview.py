@@ -281,16 +281,23 @@ def _papers(table: Table, known: Iterable[str]) -> Papers:
     """
     if table.key.protocol != table.layout.protocol:
         return {}
-    student = base_student(table.key.student)
+    student = _family(table.key.student)
     names = {method: method.removeprefix(IMPORTED) for method in known}
     found = {}
     for one in read_published().values():
-        same = (one.dataset, one.student) == (table.key.dataset, student) and one.ipc in (0, *IPCS)
+        same = (one.dataset, _family(one.student)) == (table.key.dataset, student) and one.ipc in (0, *IPCS)
         if same and one.method != NO_DISTILLATION:
             found[one.method, one.ipc, ""] = one.paper
             for method in (method for method, name in names.items() if name == one.method):
                 found[method, one.ipc, ""] = one.paper
     return found
+
+
+def _family(name: str) -> str:
+    """Returns the name of a student network without what methods of kernel regression change of it."""
+    for part in ("-lecun", "-nonorm", "-double"):
+        name = name.removesuffix(part)
+    return base_student(name)
 
 
 def base_student(name: str) -> str:

@@ -30,14 +30,15 @@ class Recipe:
 
     Attributes:
         method: The method with these settings.
-        protocol: The protocol behind the paper's numbers; None where no `Protocol` describes it, or where
-            only the host of a wrapper has published settings.
+        protocol: The paper's; None where no `Protocol` describes it, or where a wrapper's host alone has one.
         source: Where the settings are stated.
+        student: Network of the paper's students; None for the usual one.
     """
 
     method: "Method"
     protocol: Protocol | None
     source: str
+    student: str | None = None
 
     def cited_by(self, method: "Method") -> str:
         """Returns the source, followed by the names of the settings that `method` changes."""
@@ -53,16 +54,18 @@ def recipes(
     *,
     source: str = "",
     protocol: Protocol | None = None,
+    student: str | None = None,
     **shared: object,
 ) -> dict[tuple[str, int], Recipe]:
     """Builds the recipes of a method from a table.
 
     Args:
         cls: The method.
-        columns: Names of the columns, separated by spaces: fields of the method, ``source`` or ``protocol``.
+        columns: The columns, separated by spaces: fields of the method, ``source`` or ``protocol``.
         rows: The values of each (dataset, IPC), in the order of the columns.
         source: Where the settings of all rows are stated, unless it is a column.
         protocol: The paper's evaluation protocol of all rows, unless it is a column.
+        student: Network of the paper's students; None for the usual one.
         **shared: Fields that have the same value in all rows.
     """
     table = {}
@@ -70,7 +73,7 @@ def recipes(
         values: dict[str, Any] = {"source": source, "protocol": protocol, **shared}
         values |= dict(zip(columns.split(), row, strict=True))
         cited = {name: values.pop(name) for name in ("source", "protocol")}
-        table[cell] = Recipe(method=cls(**values), **cited)
+        table[cell] = Recipe(method=cls(**values), student=student, **cited)
     return table
 
 

@@ -93,6 +93,24 @@ class Network(nn.Module):
         return any(isinstance(module, nn.BatchNorm2d) for module in self.modules())
 
 
+class LecunNetwork(Network):
+    """A network whose weights start with LeCun's variance, 1 / fan-in, and whose biases start from 0.
+
+    These are the usual initial values of JAX's networks (flax), three times PyTorch's variance. Sets that are
+    distilled through networks with such values suit students with the same: see ``methods/rcig.py``. The
+    distributions are uniform.
+    """
+
+    @cached_property
+    def bounds(self) -> tuple[float | None, ...]:
+        shapes = [parameter.ndim for parameter in self.parameters()]
+        usual = super().bounds
+        return tuple(
+            b if b is None else math.sqrt(3) * b if ndim > 1 else 0.0
+            for b, ndim in zip(usual, shapes, strict=True)
+        )
+
+
 @torch.no_grad()
 def initialise_(net: Network, generator: torch.Generator) -> None:
     """Draws all parameters anew, in place, from PyTorch's default distributions.

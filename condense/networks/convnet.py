@@ -6,7 +6,7 @@ Mopuri and Bilen, "Dataset Condensation with Gradient Matching" (ICLR 2021, http
 
 import math
 
-from condense.networks.base import Network
+from condense.networks.base import LecunNetwork, Network
 from condense.networks.stack import Stack
 
 
@@ -19,6 +19,7 @@ def convnet(
     batch_norm: bool = False,
     norm: bool = True,
     doubled: bool = False,
+    lecun: bool = False,
 ) -> Network:
     """Builds a ConvNet.
 
@@ -30,6 +31,7 @@ def convnet(
         batch_norm: Whether to use batch norm instead of instance norm.
         norm: Whether there are norms at all.
         doubled: Whether each block has twice the channels of the one before it.
+        lecun: Whether it starts as a `condense.networks.base.LecunNetwork`.
 
     Raises:
         TooSmall: If the images are too small.
@@ -39,7 +41,7 @@ def convnet(
         conv = stack.conv if block else stack.first_conv
         conv(width * 2**block if doubled else width, kernel=3, pad=1)
         (stack.norm() if norm else stack).relu().average_pool()
-    return Network(stack.body(), stack.values, num_classes)
+    return (LecunNetwork if lecun else Network)(stack.body(), stack.values, num_classes)
 
 
 def usual_depth(side: int) -> int:

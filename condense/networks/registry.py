@@ -40,12 +40,17 @@ NETWORKS: Mapping[str, Builder] = {
         f"{name}-nonorm": partial(_NORMED[name], norm=False)
         for name in ("convnet", "convnet-w32", "convnet-double", "convnet-double-w32")
     },
+    **{
+        f"{name}-nonorm-lecun": partial(_NORMED[name], norm=False, lecun=True)
+        for name in ("convnet-double", "convnet-double-w32")
+    },
     "lenet": lenet,
     "mlp": mlp,
 }
 """Builders of the networks by name: with batch norm for names in ``-bn``, else with instance norm.
 
 Names in ``-nonorm`` have no norm, and ``-double`` are ConvNets whose blocks have 128, 256, 512 ... channels.
+Those in ``-lecun`` start from larger weights, as JAX's networks do (`condense.networks.base.LecunNetwork`).
 
 AlexNet and LeNet have no norm by default, nor has the MLP. Batch norm may get a map of 1 x 1, for instance in
 a ResNet18 at 8 pixels; a training batch then needs at least two images.

@@ -161,7 +161,9 @@ def resolve(
         raise Refused(reason, setting="eval_seeds", value=cell.eval_seeds)
     targets = targets or targets_of(cell, protocol, job.dataset, paths.data_dir)
     setups = tuple(
-        Setup(job.dataset, protocol, student, target) for target in targets for student in _students(job)
+        Setup(job.dataset, protocol, student, target)
+        for target in targets
+        for student in _students(job, made, protocol)
     )
     labeller = _labeller(job, protocol, made)
     if recorded:
@@ -295,7 +297,8 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
         usual = PRUNE_V1.name
     name, what = usual if cell.protocol is None else cell.protocol, cell.title if made is None else "the set"
     if name == PUBLISHED:
-        published = _published(job, made)
+        recipe = _recipe(job, made)
+        published = _stored_protocol(made) or (recipe.protocol if recipe else None)
         if published is None:
             raise Refused(
                 f"{what}: there is no published protocol for it",
@@ -323,25 +326,30 @@ def _protocol(job: Job, made: DistilledSet | None) -> Protocol:
     return protocol
 
 
-def _published(job: Job, made: DistilledSet | None) -> Protocol | None:
-    """Returns the protocol of the published settings: the set's own, or of an imported one its method's."""
-    recipe = job.recipe
-    if made is not None:
-        if own := made.content["protocol"]:
-            return Protocol.from_json(own)
-        name, spec = made.content["method"]["name"], job.dataset.spec
-        if name.removeprefix(IMPORTED) in methods(spec.kind) and name.startswith(IMPORTED):
-            _, recipe = build(name.removeprefix(IMPORTED), spec.name, made.content["ipc"], kind=spec.kind)
-    return recipe.protocol if recipe else None
+def _stored_protocol(made: DistilledSet | None) -> Protocol | None:
+    """Returns the published protocol that a set holds, if there is a set and it holds one."""
+    own = made.content["protocol"] if made is not None else None
+    return Protocol.from_json(own) if own else None
 
 
-def _students(job: Job) -> tuple[str, ...]:
+def _recipe(job: Job, made: DistilledSet | None) -> Recipe | None:
+    """Returns the published settings of a job's method, or of the method that a stored set is of."""
+    if made is None:
+        return job.recipe
+    name, spec = made.content["method"]["name"].removeprefix(IMPORTED), job.dataset.spec
+    known = name in methods(spec.kind)
+    return build(name, spec.name, made.content["ipc"], kind=spec.kind)[1] if known else None
+
+
+def _students(job: Job, made: DistilledSet | None, protocol: Protocol) -> tuple[str, ...]:
     cell, kind = job.cell, kind_of(job.dataset)
     if cell.reference and cell.method not in (WHOLE, *kind.untuned):
         if cell.student is not None:
             raise Refused(f"{cell.method} trains no network", setting="student", value=cell.student)
         return (NO_STUDENT,)
     usual: tuple[str, ...] = kind.students if cell.fraction is None else kind.pruned
+    if protocol.name == PUBLISHED and (recipe := _recipe(job, made)) is not None and recipe.student:
+        usual = (recipe.student,)
     students = usual if cell.student is None else (cell.student,)
     for student in students:
         kind.check_student(student, job.dataset)

@@ -64,6 +64,7 @@ COUNTS = [
     ("convnet-w32-nonorm", (3, 32, 32), 10, convnet_count(3, 3, 32, 32 * 4 * 4, 10) - 3 * 2 * 32),
     ("convnet-double-bn", (3, 32, 32), 10, DOUBLED + 2 * (128 + 256 + 512) + 8192 * 10 + 10),
     ("convnet-double-nonorm", (3, 32, 32), 10, DOUBLED + 8192 * 10 + 10),
+    ("convnet-double-nonorm-lecun", (3, 32, 32), 10, DOUBLED + 8192 * 10 + 10),
     ("alexnet", (3, 32, 32), 10, ALEXNET_BODY + 192 * 16 * 10 + 10),
     ("alexnet-bn", (3, 32, 32), 10, ALEXNET_BODY + 2 * (128 + 192 + 256 + 192 + 192) + 192 * 16 * 10 + 10),
     ("vgg11", (3, 32, 32), 10, VGG_BODY + 5130),
@@ -346,3 +347,15 @@ def test_batch_norm_in_training_gets_its_whole_batch() -> None:
     torch.testing.assert_close(features_in_chunks(net, x), net.features(x).detach())
     net.eval()
     torch.testing.assert_close(features_in_chunks(net, x), net.features(x).detach())
+
+
+def test_lecun_networks_start_with_variance_one_over_fan_in_and_without_biases() -> None:
+    plain, wide = (
+        build_network(f"convnet-double-nonorm{end}", (3, 32, 32), 10, seeded()) for end in ("", "-lecun")
+    )
+    for usual, parameter in zip(plain.parameters(), wide.parameters(), strict=True):
+        if parameter.ndim == 1:
+            assert not parameter.any()
+        else:
+            torch.testing.assert_close(parameter, math.sqrt(3) * usual)
+            assert parameter.var().item() == pytest.approx(1 / parameter[0].numel(), rel=0.05)

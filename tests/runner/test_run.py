@@ -272,6 +272,19 @@ def test_published_is_the_protocol_of_the_recipe_or_is_refused(
     assert contents(tmp_path) == before
 
 
+def test_students_under_the_published_protocol_are_those_of_the_paper(
+    cell: Make, places: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, _ = build("dm", "toy", 1, {"iterations": "1", "batch_real": "4", "network": "convnet-w32"})
+    own = replace(TINY, name="published")
+    recipe = Recipe(method=method, protocol=own, source="a table", student="convnet-w32-bn")
+    monkeypatch.setattr(methods()["dm"], "recipes", {("toy", 1): recipe})
+    wanted = cell(method="dm", protocol="published", student=None)
+    assert [one.student for one in resolve(wanted, places).setups] == ["convnet-w32-bn"]
+    for other in (replace(wanted, protocol="hard-v1"), replace(wanted, student="convnet")):
+        assert [one.student for one in resolve(other, places).setups] == ["convnet"]
+
+
 def test_protocols_for_the_whole_training_set_are_for_nothing_else(
     cell: Make, places: Paths, toy_file: Path
 ) -> None:
