@@ -23,7 +23,7 @@ from condense.protocols import HARD_V1, PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING, DESIGN = ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "design.md"
-PAGES = [README, CONTRIBUTING, DESIGN]
+PAGES = [README, CONTRIBUTING, DESIGN, ROOT / "docs" / "cluster.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -42,7 +42,7 @@ def commands() -> list[str]:
 
 def test_the_pages_show_commands_and_blocks_at_all() -> None:
     assert len(commands()) > 10
-    assert [len(blocks(page, "python")) for page in PAGES] == [3, 2, 0]
+    assert [len(blocks(page, "python")) for page in PAGES] == [3, 2, 0, 0]
 
 
 @pytest.mark.parametrize("command", commands())

@@ -8,7 +8,7 @@ from itertools import product
 from condense.board.datasets import DatasetResults
 from condense.board.federated import FederatedTable
 from condense.board.format import grid, paper_text, score_and_paper, wrapped
-from condense.board.names import TITLES
+from condense.board.names import TITLES, joined_name
 from condense.board.overview import RANDOM, Line, Overview, Shown, Spot, overview_of
 from condense.board.ranks import rankings, ranks_text
 from condense.board.tables import FRACTIONS, Table
@@ -76,6 +76,28 @@ def front_page(results: Sequence[DatasetResults], tables: Sequence[Table], pages
     return page
 
 
+def excerpt(one: DatasetResults, page: str, at_most: int) -> str:
+    """Returns the first table of a dataset with its best methods alone, and what it says in words.
+
+    Args:
+        one: The results on the dataset, with at least one table.
+        page: The path of the dataset's page.
+        at_most: The largest number of methods; the best of each column is among them.
+    """
+    overview = overview_of(one.overviews[0])
+    best = {line for spot in overview.spots for line, _ in overview.ranked(spot)[:1]}
+    others = [line for line in overview.methods if line not in best]
+    chosen = best | {*others[: max(0, at_most - len(best))]}
+    shown = [line for line in overview.methods if line in chosen]
+    head = _heading(overview.table).replace("**", f"**{one.title}: ", 1)
+    left = {"more methods": len(overview.methods) - len(shown), "published and not run": len(overview.absent)}
+    told = ", ".join(f"{count} {what}" for what, count in left.items() if count)
+    links = f"[details]({page})" + (f"; {told}: [leaderboard](leaderboard.md)." if told else ".")
+    sentences = [wrapped(f"- {sentence}", "  ") for sentence in verdict(overview, one.names)]
+    parts = [wrapped(f"{head[:-1]} ({links[:-1]})."), "", _table(overview, one, page, shown), *sentences]
+    return "\n".join(parts) + "\n"
+
+
 def heading_anchor(title: str) -> str:
     """Returns the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
@@ -130,17 +152,20 @@ def _heading(table: Table) -> str:
     return f"{what if student else '**Graphs alone**'}: protocol `{key.protocol}`{student}."
 
 
-def _table(overview: Overview, one: DatasetResults, page: str) -> str:
+def _table(overview: Overview, one: DatasetResults, page: str, only: Sequence[Line] | None = None) -> str:
     """Returns the table of an overview in its richest form that is narrow enough.
 
+    With `only`, it has rows of these methods and of references alone.
     Scores of graphs have no intervals here, since there are two of them for each number of samples.
     """
     halves = (False,) if overview.spots[0].pool else (True, False)
-    texts = [_grid(overview, one, linked, half) for linked, half in product((page, None), halves)]
+    texts = [_grid(overview, one, linked, half, only) for linked, half in product((page, None), halves)]
     return next((text for text in texts if text.index("\n") <= WIDTH), texts[-1])
 
 
-def _grid(overview: Overview, one: DatasetResults, page: str | None, halves: bool) -> str:
+def _grid(
+    overview: Overview, one: DatasetResults, page: str | None, halves: bool, only: Sequence[Line] | None
+) -> str:
     pooled = bool(overview.spots[0].pool)
     papers = bool(overview.papers) and not pooled
     head = ["method", *(spot.head + " [paper]" * papers for spot in overview.spots)]
@@ -154,11 +179,12 @@ def _grid(overview: Overview, one: DatasetResults, page: str | None, halves: boo
     ]
     rows[:0] = [_not_run(overview, name, 0, sized) for name in (WHOLE,) if name not in names]
     parts: list[tuple[str, list[list[str]]]] = [("methods", [])]
-    for line in overview.methods:
+    for line in overview.methods if only is None else only:
         name = _name(line, one, page)
         name = f"*{name}*" if line.rows[0].baseline else name
         parts[0][1].append([name, *_cells(overview, line, halves), *_listed(sized, line)])
-    parts.append(("not run", [_not_run(overview, method, None, sized) for method in overview.absent]))
+    absent = overview.absent if only is None else ()
+    parts.append(("not run", [_not_run(overview, method, None, sized) for method in absent]))
     for title, mine in parts:
         mine = [row for row in mine if set(row[1:]) != {"-"}]
         rows += [[f"— {title} —", *[""] * (len(head) - 1)], *mine] if mine else []
@@ -171,12 +197,8 @@ def _listed(sized: Mapping[str, str], line: Line) -> list[str]:
 
 def _name(line: Line, one: DatasetResults, page: str | None) -> str:
     """Returns what a row is called, as a link to its row on the dataset's page."""
-    names = list(dict.fromkeys(one.names[row] for row in line.rows))
-    text, row = names[0], line.rows[-1]
-    if len(names) > 1:
-        letters = [name.removeprefix(f"{line.method} (").removesuffix(")") for name in names]
-        text = f"{line.method} ({' / '.join(letters)})"
-    anchor = one.anchor(row)
+    text = joined_name(line.method, (one.names[row] for row in line.rows))
+    anchor = one.anchor(line.rows[-1])
     return f"[{text}]({page}#{anchor})" if page and anchor else text
 
 

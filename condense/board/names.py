@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from condense.records.record import NO_PRETRAINING, WHOLE
@@ -32,6 +32,20 @@ def named(entries: Sequence[Any]) -> list[str]:
             text = ", ".join(f"{name}={values[name]}" for name in differing if name in values)
             told[method, chain] = f"{method} ({text})"
     return [told.get((entry.method, entry.chain), entry.method) for entry in entries]
+
+
+def joined_name(method: str, names: Iterable[str]) -> str:
+    """Returns the name of rows of a method as one: ``mtt (e / a)`` for ``mtt (e)`` and ``mtt (a)``.
+
+    Args:
+        method: The method.
+        names: The short names of the rows, in order.
+    """
+    first, *others = dict.fromkeys(names)
+    if not others:
+        return first
+    letters = [name.removeprefix(f"{method} (").removesuffix(")") for name in (first, *others)]
+    return f"{method} ({' / '.join(letters)})"
 
 
 def marked(sets: Sequence[Any], protocol_hash: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writes and checks what is computed from records: the board, its plots, a README's summary, a catalogue."""
+"""Writes and checks what is computed from records: the board, its plots, parts of a README, a catalogue."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def _times(results: Path) -> dict[Path, int]:
 
 
 def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
-    """Writes the board, on request its plots, and the summary in a README beside it that has marks for one.
+    """Writes the board, on request its plots, and the parts of a README beside it that has marks for them.
 
     Where the results have a folder of stored sets, their catalogue and its index are written as well. Pages
     of datasets that no record is left of are removed.
@@ -36,7 +36,10 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     """
     from condense.board.catalogue import catalogue_files
     from condense.board.pages import board_pages, has_text, stale_pages
+    from condense.board.plot_files import data_of
     from condense.board.plots import draw_plots
+    from condense.board.readme import readme_of
+    from condense.board.strip import STRIP, draw_strip
     from condense.files import locked, write_atomic
     from condense.records.frame import results as read_results
 
@@ -50,10 +53,13 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
                 write_atomic(file, content)
         for stale in stale_pages(results, pages):
             stale.unlink()
-        page, present, text = _readme(results, entries)
-        with locked(page, what=f"writes {page}"):
-            if present != text:
-                write_atomic(page, text)
+        readme = readme_of(results, entries)
+        with locked(readme.path, what=f"writes {readme.path}"):
+            if readme.present != readme.text:
+                write_atomic(readme.path, readme.text)
+        picture = results / "sets" / STRIP
+        if readme.strip and data_of(picture) != readme.strip.data:
+            write_atomic(picture, draw_strip(readme.strip, results / "sets"))
         if plots:
             with locked(drawn, what=f"draws {drawn}"):
                 draw_plots(entries, drawn)
@@ -61,13 +67,16 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
 
 
 def require_current(results: Path) -> Path:
-    """Returns the path of the board, if its pages, the README and the catalogue agree with the records.
+    """Returns the path of the board, if its pages, the README, its picture and the catalogue are current.
 
     Raises:
         Refused: if one of the files does not agree.
     """
     from condense.board.catalogue import catalogue_files
     from condense.board.pages import board_pages, has_text, stale_pages
+    from condense.board.plot_files import data_of
+    from condense.board.readme import readme_of
+    from condense.board.strip import STRIP
     from condense.errors import Refused, Remedy
     from condense.records.frame import results as read_results
 
@@ -79,24 +88,9 @@ def require_current(results: Path) -> Path:
             raise Refused(f"{file} is not what the records in {results} give", remedies=[again])
     for stale in stale_pages(results, pages):
         raise Refused(f"{stale} is of a dataset without records in {results}", remedies=[again])
-    page, present, text = _readme(results, entries)
-    if present != text:
-        raise Refused(f"{page} does not agree with the records in {results}", remedies=[again])
+    readme, picture = readme_of(results, entries), results / "sets" / STRIP
+    if readme.present != readme.text:
+        raise Refused(f"{readme.path} does not agree with the records in {results}", remedies=[again])
+    if readme.strip and data_of(picture) != readme.strip.data:
+        raise Refused(f"{picture} does not show what the records in {results} give", remedies=[again])
     return board
-
-
-def _readme(results: Path, entries: "pd.DataFrame") -> tuple[Path, str, str]:
-    """Returns the README beside a results folder, its text, and the text that it should have."""
-    from condense.board.federated import federated_summary
-    from condense.board.pruning import pruning_summary
-    from condense.board.summary import inserted, summary
-    from condense.board.transfer import transfer_summary
-    from condense.reading import read_text
-
-    page = results.parent / "README.md"
-    text = read_text(page) if page.is_file() else ""
-    parts = (
-        summary(entries), pruning_summary(entries), transfer_summary(entries), federated_summary(entries)
-    )  # fmt: skip
-    told = "\n".join(filter(None, parts))
-    return page, text, inserted(text, told, str(page))

@@ -31,9 +31,10 @@ def rank_figure(one: Ranking) -> Figure:
         height = below + 0.5 + (place if best else count - 1 - place)
         edge = 1 - 0.04 * (count - 1) if best else count + 0.04 * (count - 1)
         axes.plot([rank, rank, edge], [0, height, height], color="0.4", linewidth=1, clip_on=False)
-        axes.text(
-            edge, height, f" {name}  {rank:.2f} ", ha="right" if best else "left", va="center", fontsize=9
-        )
+        axes.annotate(
+            f"{name}: {rank:.2f}", (edge, height), (-4 if best else 4, 0), textcoords="offset points",
+            annotation_clip=False, ha="right" if best else "left", va="center", fontsize=9,
+        )  # fmt: skip
     return figure
 
 

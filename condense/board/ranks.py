@@ -18,6 +18,7 @@ from jaxtyping import Float64
 from scipy import stats
 
 from condense.board.format import wrapped
+from condense.board.plot_files import FORMAT
 from condense.board.significance import LEVEL
 from condense.board.tables import Table
 from condense.protocol import PUBLISHED
@@ -190,4 +191,4 @@ count as two, though they are not independent.
 
 def picture_name(one: Ranking) -> str:
     """Returns the name of the file of a ranking's plot."""
-    return f"ranks-{one.protocol}.png"
+    return f"ranks-{one.protocol}{FORMAT}"

@@ -75,24 +75,26 @@ def summary(entries: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n" + grid(HEAD, [row for table, _ in compared for row in _rows(table)])
 
 
-def inserted(page: str, text: str, where: str) -> str:
-    """Returns a page with a summary between its marks; a page without marks stays as it is.
+def inserted(page: str, text: str, where: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
+    """Returns a page with a text between its marks; a page without marks stays as it is.
 
     Args:
         page: Markdown.
-        text: The summary.
+        text: The text.
         where: Name of the page, for error messages.
+        marks: What stands before the text and behind it.
 
     Raises:
         Refused: if only one of the marks is there, or they are in the wrong order.
     """
-    if BEGIN not in page and END not in page:
+    first, last = marks
+    if first not in page and last not in page:
         return page
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise Refused(f"{where} needs both marks, {BEGIN} and behind it {END}, or neither")
-    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+        raise Refused(f"{where} needs both marks, {first} and behind it {last}, or neither")
+    return f"{before}{first}\n\n{text}\n{last}{after}"
 
 
 def _comparisons(table: Table) -> list[Comparison]:

@@ -35,29 +35,48 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Distil a set, store it, train students on it, record their results and refresh the board."""
+    """Distil a set, store it, train students on it, record their results and refresh the board.
+
+    Without a method, data or settings, it is a demo of about a minute: DM and the baselines on digits.
+    """
     from condense.board.render import table_for
     from condense.evaluation.evaluate import say
+    from condense.runner.cell import CellSpec
+    from condense.runner.demo import TOLD, demo
     from condense.runner.executors import Where
     from condense.runner.plan import compared
     from condense.runner.run import run_cell
-    from condense.runner.spread import spread_cell
+    from condense.runner.spread import spread_cells
 
     cell, paths, machine = options.cell(), options.paths(), options.machine()
-    wanted, required = baselines in (None, True), baselines is True
+    cells, wanted, required = [cell], baselines in (None, True), baselines is True
+    if cell == CellSpec():
+        import torch
+
+        torch.set_num_threads(1)  # for so small networks more would only wait for each other
+        say(f"{TOLD}; condense run --dataset digits takes the usual settings")
+        cells, wanted = demo(baselines is not False), False
     count = 1 if options.on is None else Where.parse(options.on).workers
     with (
         kept(options.results),
-        compared([cell], paths, machine, say, workers=count, with_baselines=wanted),
+        compared(cells, paths, machine, say, workers=count, with_baselines=wanted),
     ):
         if options.on is not None:
-            spread_cell(
-                cell, paths, machine, options.on, options.device, with_baselines=wanted, required=required
+            spread_cells(
+                cells, paths, machine, options.on, options.device, with_baselines=wanted, required=required
             )
-        first, *_ = run_cell(
-            cell, paths, machine, with_baselines=wanted, required=required,
-            announce=lambda line: say(f"{line}; --no-baselines leaves them out"),
-        )  # fmt: skip
+        first, *_ = [
+            record
+            for one in cells
+            for record in run_cell(
+                one,
+                paths,
+                machine,
+                with_baselines=wanted,
+                required=required,
+                announce=lambda line: say(f"{line}; --no-baselines leaves them out"),
+            )  # fmt: skip
+        ]
     board = refresh(options.results)
     typer.echo()
     typer.echo(table_for(board, first.dataset.name, first.protocol.name, first.student, first.space))

@@ -84,6 +84,10 @@ class ImageCoreset(ImageMethod):
         """Picks a fraction of each class, the same one for all epochs."""
         return Sampling.of(picked(train, by_class(train, run), self.pick(train, run)))
 
+    def shared_trainings(self) -> list[object]:
+        """Returns how the network is trained in whose features a `rule` picks, if there is one."""
+        return [] if type(self).rule is ImageCoreset.rule else [feature_extractor(self.network)]
+
     def pick(self, train: Images, run: ImageRun) -> Pick:
         """Returns how images are picked within a class."""
         network, rule = run.pretrained(feature_extractor(self.network), train), type(self).rule

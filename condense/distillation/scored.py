@@ -127,7 +127,7 @@ class ScoredCoreset(ImageCoreset):
             augment="none",
         )  # fmt: skip
 
-    def shared_trainings(self) -> list[ExpertTraining]:
+    def shared_trainings(self) -> list[object]:
         """Returns how the scoring networks are trained, unless the scores are read from a file."""
         return [self.training()] if self.scores is None else []
 

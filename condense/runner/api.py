@@ -17,7 +17,7 @@ from condense.runner.cell import CellSpec, Paths, machine_named
 from condense.runner.foreign import import_file
 from condense.runner.reevaluate import reevaluate
 from condense.runner.run import distil_cell, run_cell
-from condense.runner.spread import spread_cell
+from condense.runner.spread import spread_cells
 from condense.store import DistilledSet
 from condense.store.foreign import Asked, Origin
 
@@ -212,7 +212,7 @@ def run(
     machine = machine_named("auto" if (on or "").startswith("ray") else device, budget)
     with hearing(on_event):
         if on is not None:
-            spread_cell(cell, paths, machine, on, device)
+            spread_cells([cell], paths, machine, on, device)
         return frame.frame(run_cell(cell, paths, machine))
 
 

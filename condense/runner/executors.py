@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 
 from condense.errors import Refused, Stopped, install
+from condense.files import first_line
 from condense.runner.units import Unit
 from condense.runner.worker import Done, Site, stored_files, work
 
@@ -31,6 +33,8 @@ RETRIES = 5
 """How often a unit is begun again whose process has died."""
 START = "spawn"
 """How processes begin: anew, as threads of torch do not survive a fork."""
+ANSWER = 10.0
+"""Seconds in which a Ray cluster has to answer."""
 GRACE = 60.0
 """Seconds that a unit has to come to a checkpoint when nobody waits for it any more."""
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
@@ -114,7 +118,11 @@ class _Worker:
         self._pid = self._pool.submit(os.getpid).result()
 
     def submit(self, unit: Unit, before: Sequence[Done]) -> Future[Done]:
-        return self._pool.submit(work, unit, self._site, *before)
+        try:
+            return self._pool.submit(work, unit, self._site, *before)
+        except BrokenProcessPool:  # it has died between two units
+            self.restart()
+            return self._pool.submit(work, unit, self._site, *before)
 
     def restart(self) -> None:
         self._pool.shutdown()
@@ -152,7 +160,8 @@ def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done
         count: Number of processes.
     """
     waiting, done, deaths = {unit.key: unit for unit in units}, dict[str, Done](), Counter[str]()
-    idle = [_Worker(number, site) for number in range(min(count, len(units)))]
+    workers = [_Worker(number, site) for number in range(min(count, len(units)))]
+    idle = [*workers]
     busy: dict[Future[Done], tuple[Unit, _Worker]] = {}
     try:
         while waiting or busy:
@@ -184,7 +193,7 @@ def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done
         for _, worker in busy.values():
             worker.terminate()
         wait(busy)
-        for worker in [*idle, *(worker for _, worker in busy.values())]:
+        for worker in workers:
             worker.end()
 
 
@@ -204,7 +213,10 @@ def on_ray(units: Sequence[Unit], site: Site, address: str | None) -> Iterator[D
     """
     ray = _ray(address, site)
     try:
-        site = replace(site, shared=_all_see(ray, site))
+        nodes = [one for one in ray.nodes() if one["Alive"] and one["Resources"].get("CPU", 0) > 0]
+        if nodes and site.threads > max(node["Resources"]["CPU"] for node in nodes):
+            raise Refused(f"no machine of Ray has a CPU for each of the {site.threads} threads of a unit")
+        site = replace(site, shared=_all_see(ray, [node["NodeID"] for node in nodes], site))
         gpu = site.device.startswith(("auto", "cuda")) and ray.cluster_resources().get("GPU", 0) > 0
         task, settings = ray.remote(work), dict[str, Any](num_cpus=site.threads, num_gpus=float(gpu))
         settings |= {"max_retries": RETRIES, "retry_exceptions": [Stopped]}
@@ -249,22 +261,32 @@ def _ray(address: str | None, site: Site) -> Any:
         os.environ.setdefault(name, value)
     import ray
 
+    if (named := address or os.environ.get("RAY_ADDRESS")) is not None:
+        _require_answer(named)
     before = signal.getsignal(signal.SIGTERM)
-    own = {} if address else {"include_dashboard": False}
-    try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=not site.quiet, **own)
-    except ConnectionError as error:
-        raise Refused("there is no Ray cluster", setting="on", value=f"ray:{address}") from error
+    own = {} if named else {"include_dashboard": False}
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=not site.quiet, **own)
     with suppress(ValueError):  # only the main thread has handlers
         signal.signal(signal.SIGTERM, before)
     return ray
 
 
-def _all_see(ray: Any, site: Site) -> bool:
+def _require_answer(address: str) -> None:
+    """Refuses the address of a cluster at which nothing answers; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+    except (OSError, OverflowError) as error:
+        reason = f"no Ray cluster answers there ({first_line(error)})"
+        raise Refused(reason, setting="on", value=f"ray:{address}") from error
+
+
+def _all_see(ray: Any, nodes: Sequence[str], site: Site) -> bool:
     """Returns whether all nodes of the cluster see the spool; where there is none yet, none does."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0)]
     look = ray.remote(_is_folder)
     seen = []
     for node in nodes:

@@ -102,8 +102,8 @@ def do_units(
     return refused
 
 
-def spread_cell(
-    cell: CellSpec,
+def spread_cells(
+    cells: Sequence[CellSpec],
     paths: Paths,
     machine: Machine,
     on: str,
@@ -112,15 +112,15 @@ def spread_cell(
     with_baselines: bool | None = None,
     required: bool = True,
 ) -> None:
-    """Does the units of one cell on many processes; the arguments are those of `do_units`.
+    """Does the units of cells on many processes; the arguments are those of `do_units`.
 
     Raises:
-        Refused: if the cell cannot be filled.
+        Refused: if one of them cannot be filled; the others are.
         Stopped: if the budget runs out.
     """
     with remembering():
         refused = do_units(
-            [cell], paths, machine, where=Where.parse(on), device=device, with_baselines=with_baselines,
+            cells, paths, machine, where=Where.parse(on), device=device, with_baselines=with_baselines,
             required=required,
         )  # fmt: skip
     for error in refused.values():

@@ -180,7 +180,7 @@ def test_a_table_of_graphs_has_two_plots(graphs: Make, tmp_path: Path) -> None:
     ]  # fmt: skip
     paths = draw_plots(frame(records), tmp_path)
     assert [path.name for path in paths] == [
-        "mutag-graph-v2-multi-hot-ipc.png", "mutag-graph-v2-multi-hot-bytes.png"
+        "mutag-graph-v2-multi-hot-ipc.svg", "mutag-graph-v2-multi-hot-bytes.svg"
     ]  # fmt: skip
     first = paths[0].read_bytes()
     assert draw_plots(frame(records[::-1]), tmp_path) == paths and paths[0].read_bytes() == first

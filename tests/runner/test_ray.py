@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
-import psutil
 import pytest
+from psutil import Error, Process
 
 from condense.resources import Machine
 from condense.runner import executors
@@ -66,7 +67,7 @@ def test_without_a_shared_disk_sets_and_records_come_back_as_bytes(
     paths = places(tmp_path)
     do_units(CELLS[:1], paths, Machine())  # one set is stored, and its record is gone: a student lacks it
     next(paths.results.glob("*/*.json")).unlink()
-    monkeypatch.setattr(executors, "_all_see", lambda ray, site: False)
+    monkeypatch.setattr(executors, "_all_see", lambda ray, nodes, site: False)
     assert do_units(CELLS, paths, Machine(), where=Where("ray")) == {}
     assert outcome(paths) == expected
 
@@ -82,12 +83,12 @@ def command(folder: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(words, cwd=folder, env=settings, stderr=subprocess.PIPE, text=True)
 
 
-def at_work(running: subprocess.Popen[str], title: str) -> psutil.Process:
+def at_work(running: subprocess.Popen[str], title: str) -> Any:
     """Waits for the process of Ray that is at a unit, which has the unit's title as its name."""
-    ends = time.monotonic() + 120
+    ends, placing = time.monotonic() + 120, cast(Any, Process)(running.pid)
     while time.monotonic() < ends:
-        for process in psutil.Process(running.pid).children(recursive=True):
-            with suppress(psutil.Error):
+        for process in placing.children(recursive=True):
+            with suppress(Error):
                 if process.cmdline()[:1] == [f"ray::{title}"]:
                     return process
         time.sleep(0.1)

@@ -1,6 +1,7 @@
 """The work of many cells: parts of it, refusals and stops on the way, and workers without a shared disk."""
 
 import pickle
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,6 +150,15 @@ def test_places_are_read_from_text() -> None:
     for wrong in ("", "local", "local:0", "local:x", "ray:", "slurm"):
         with pytest.raises(Refused, match="local:N, ray or ray:ADDRESS"):
             Where.parse(wrong)
+
+
+def test_an_address_at_which_no_cluster_answers_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        executors._require_answer(f"127.0.0.1:{port}")
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999"):
+        with pytest.raises(Refused, match=r"on='ray:.*': no Ray cluster answers there"):
+            executors._require_answer(address)
 
 
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
