@@ -44,6 +44,8 @@ CLAIMS = (
     Claim(text="DSA above DC (arXiv 2102.08259)", better=("dsa",), worse=("dc",)),
     Claim(text="DM above DSA (arXiv 2110.04181)", better=("dm",), worse=("dsa",)),
     Claim(text="DataDAM above DM (arXiv 2310.00093)", better=("datadam",), worse=("dm",)),
+    Claim(text="IDC above DSA (arXiv 2205.14959)", better=("idc",), worse=("dsa",)),
+    Claim(text="MTT above DSA (arXiv 2203.11932)", better=("mtt",), worse=("dsa",)),
     Claim(text="FTD above MTT (arXiv 2211.11004)", better=("ftd",), worse=("mtt",)),
     Claim(text="DATM above FTD (arXiv 2310.05773)", better=("datm",), worse=("ftd",)),
     Claim(
