@@ -1,6 +1,7 @@
-"""The sets that are known here: in catalogues, in the home folder, and in the installed package."""
+"""The sets that are known here: in catalogues, in folders of sets, and in the installed package."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -15,6 +16,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 """The folder that condense is imported from."""
 SETS = Path("results") / "sets"
 """Where a checkout has its stored sets."""
+MADE = Path("sets")
+"""Where runs store what they make, unless they are told another place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,7 @@ class KnownSet:
 
     Attributes:
         entry: What is known of it.
-        source: The catalogue that names it, or its folder below the home folder.
+        source: The catalogue that names it, or its own folder.
         folder: The folder with its files; None if they are not at hand.
         url: The address of that folder, from which it can be downloaded; None if there is none.
     """
@@ -43,8 +46,8 @@ def known_sets() -> list[KnownSet]:
     """Returns all sets that are known here, each once.
 
     They are named by the catalogue of the checkout (below the working directory, or the source tree that
-    condense is installed from), by the manifests of ``sets`` in the home folder, and by the catalogue of the
-    package. Of a set that several of them name, the first files are taken.
+    condense is installed from), by the manifests of ``sets`` in the working directory and in the home folder,
+    and by the catalogue of the package. Of a set that several of them name, the first files are taken.
 
     Returns:
         The sets in order of their names.
@@ -75,11 +78,11 @@ def catalogues() -> list[Path]:
 
 
 def kept_sets() -> tuple[list[KnownSet], list[str]]:
-    """Returns the sets in the home folder, and why others there cannot be read, a sentence for each."""
-    try:
-        folders = sorted(path.parent for path in (home() / "sets").glob(f"*/{MANIFEST}"))
-    except Refused:  # there is no home folder, and so nothing in it
-        return [], []
+    """Returns the sets that runs made here, and those in the home folder, and why others cannot be read."""
+    places = {MADE.absolute(): MADE}
+    with suppress(Refused):  # there is no home folder, and so nothing in it
+        places.setdefault((kept := home() / "sets").absolute(), kept)
+    folders = [path.parent for place in places.values() for path in sorted(place.glob(f"*/{MANIFEST}"))]
     found, refused = [], []
     for folder in folders:
         try:

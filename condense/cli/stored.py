@@ -161,9 +161,12 @@ def sets(
     words: Annotated[
         list[str] | None, typer.Argument(help="Parts of names or places: only sets that have all of them.")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also list sets whose files are nowhere: only their hash is known.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the sets that have a name: in the checkout, in the home folder and in the package."""
+    """List the sets that have a name: of the checkout, of runs made here, at home and in the package."""
     from condense.catalogue import find_sets
     from condense.catalogue.known import kept_sets
     from condense.cli.known_sets import as_lines, as_values
@@ -173,4 +176,4 @@ def sets(
         typer.echo(f"left out: {refusal}", err=True)
     if as_json:
         return write_json(as_values(found))
-    return typer.echo("\n".join(as_lines(found)))
+    return typer.echo("\n".join(as_lines(found, every)))

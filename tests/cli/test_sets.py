@@ -30,16 +30,27 @@ def stored(
 def test_sets_are_listed_with_their_place_and_chosen_by_words(
     condense: Condense, stored: DistilledSet
 ) -> None:
-    ended = condense("sets")
-    assert ended.out.splitlines() == [
-        f"{NAME}  ipc 1  -  195 B  results/sets/one",
-        "toy/random_subset/ipc2  ipc 2  -  390 B  -",
-        "2 sets, 1 of them known by hash alone (-)",
-    ]
-    assert condense("sets", "TOY", "ipc1").out.splitlines()[1] == "1 set"
-    assert condense("sets", "nonsense").out == "0 sets\n"
+    line = f"{NAME}  ipc 1  -  195 B  results/sets/one"
+    assert condense("sets").out.splitlines() == [
+        line, "1 set to load, 1 known by hash alone: --all lists them",
+    ]  # fmt: skip
+    assert condense("sets", "--all").out.splitlines() == [
+        line, "toy/random_subset/ipc2  ipc 2  -  390 B  -", "1 set to load, 1 known by hash alone (-)",
+    ]  # fmt: skip
+    assert condense("sets", "TOY", "ipc1").out.splitlines()[1] == "1 set to load"
+    assert condense("sets", "nonsense").out == "0 sets to load\n"
     (entry,) = json.loads(condense("sets", "ipc1", "--json").out)
     assert (entry["hash"], entry["where"], entry["shortest"]) == (stored.hash, "results/sets/one", NAME)
+
+
+def test_what_a_run_made_here_has_a_name(
+    condense: Condense, here: Path, toy_sets: MakeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here)
+    made = toy_sets()
+    made.save(here / "sets" / "mine")
+    assert condense("sets").out.splitlines()[0].endswith(" sets/mine")
+    assert condense("verify", NAME).out.startswith(f"sets/mine: {made.hash}\n")
 
 
 def test_what_cannot_be_read_in_the_home_folder_is_told(
