@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -37,6 +37,8 @@ ANSWER = 10.0
 """Seconds in which a Ray cluster has to answer."""
 GRACE = 60.0
 """Seconds that a unit has to come to a checkpoint when nobody waits for it any more."""
+_LEFT = threading.Event()
+"""Whether the process that placed this one's units is gone."""
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
 """What the environment holds before Ray is imported, unless it says otherwise."""
 
@@ -119,10 +121,10 @@ class _Worker:
 
     def submit(self, unit: Unit, before: Sequence[Done]) -> Future[Done]:
         try:
-            return self._pool.submit(work, unit, self._site, *before)
+            return self._pool.submit(_attended, work, unit, self._site, *before)
         except BrokenProcessPool:  # it has died between two units
             self.restart()
-            return self._pool.submit(work, unit, self._site, *before)
+            return self._pool.submit(_attended, work, unit, self._site, *before)
 
     def restart(self) -> None:
         self._pool.shutdown()
@@ -146,9 +148,19 @@ def _attend() -> None:
 def _end_with(parent: Any) -> None:
     """Waits for the end of a process, then stops the unit at its next checkpoint and ends this process."""
     parent.join()
+    _LEFT.set()
     while True:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE)
+
+
+def _attended(work: Callable[..., Done], *arguments: Any) -> Done:
+    """Does a unit; if nobody waits for it any more in the end, the process ends with it."""
+    try:
+        return work(*arguments)
+    finally:
+        if _LEFT.is_set():
+            os._exit(1)
 
 
 def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done | None]:

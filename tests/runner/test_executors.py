@@ -1,11 +1,15 @@
 """Units on processes of this machine: the same results, deaths, stops."""
 
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from condense import protocols
@@ -46,7 +50,8 @@ def placed(units: list[Unit], folder: Path, count: int = 2) -> Iterator[Done]:
 def test_two_processes_come_to_what_one_comes_to(
     toy_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    queue = cells(toy_file)
+    first, _, bad, *_, pruned, _ = cells(toy_file)
+    queue = [first, pruned, bad]
     good = [cell for cell in queue if cell.ipc != 99]
     expected = in_one_process(good, tmp_path / "alone")
     paths = places(tmp_path / "two")
@@ -56,7 +61,7 @@ def test_two_processes_come_to_what_one_comes_to(
     assert not [unit for cell in good for unit in units_of(cell, paths)]
     assert [path.name for path in paths.results.iterdir() if path.name.startswith(".")] == []
     told = capsys.readouterr().err
-    assert "16/16 " in told and "1, tiny seed 1: set " in told
+    assert "6/6 " in told and "1, tiny seed 1: set " in told
 
 
 def dies_until(unit: Unit, site: Site, *before: Done) -> Done:
@@ -98,6 +103,36 @@ def test_closing_stops_what_runs_and_waits_for_it(tmp_path: Path, monkeypatch: p
     running.close()  # type: ignore[attr-defined]
     assert (tmp_path / "a-stopped").exists() and (tmp_path / "b-stopped").exists()
     assert not (tmp_path / "c").exists()
+
+
+def place_and_die(folder: Path) -> None:
+    """Places two units that wait, and is killed while they do so."""
+    executors.START = "fork"  # this process has no threads, and ends at once
+    setattr(executors, "work", waits)  # noqa: B010
+    for _ in on_processes([unit("a"), unit("b")], site(folder), 2):
+        if (folder / "a").exists() and (folder / "b").exists():
+            for child in multiprocessing.active_children():
+                (folder / f"{child.pid}.pid").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_stop_and_end_when_the_process_that_placed_their_units_is_killed(tmp_path: Path) -> None:
+    placing = SERVER.Process(target=place_and_die, args=(tmp_path,))
+    placing.start()
+    placing.join()
+    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    ends = time.monotonic() + 30
+    while any(map(running, pids)) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert len(pids) >= 2 and not any(map(running, pids))
+    assert (tmp_path / "a-stopped").exists() and (tmp_path / "b-stopped").exists()
+
+
+def running(pid: int) -> bool:
+    with suppress(psutil.Error):
+        process: Any = psutil.Process(pid)  # type: ignore[no-untyped-call]
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def stopped_once(unit: Unit, site: Site, *before: Done) -> Done:
