@@ -29,7 +29,7 @@ def test_a_claim_holds_does_not_hold_or_is_not_told_apart(made: Make) -> None:
     assert "IPC 1 holds (70.0 beside 60.0), IPC 10 does not hold (60.0 beside 70.0)." in text
     assert "DM above DSA (arXiv 2110.04181): IPC 1 does not hold (65.0 beside 70.0)." in text
     assert "DataDAM above DM (arXiv 2310.00093): IPC 1 not told apart (65.2 beside 65.0)." in text
-    assert "Not run: Herding above random images; FTD above MTT" in text
+    assert "Not run: Herding above random images; IDC above DSA (arXiv 2205.14959); MTT above DSA" in text
 
 
 def test_the_best_of_several_methods_is_named(made: Make) -> None:
