@@ -26,6 +26,8 @@ from condense.training.rehearsal import rehearsing
 
 OWN = ("runs", "students")
 """Folders of the cache that hold unfinished work, which a rehearsal does not go on with."""
+PRELOADED = ("kornia", "matplotlib.figure", "PIL.Image", "sklearn.metrics", "torch._dynamo")
+"""What units import when they first need it, which a process does once for many of them."""
 SMALL_LABELS = ("hard", "soft")
 """Kinds of labels that make no difference to the cost of a student."""
 
@@ -135,7 +137,7 @@ def _in_process(unit: Unit, scratch: Scratch, machine: Machine) -> Estimate | st
     fork = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if fork else "spawn")
     if fork:
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([__name__, *PRELOADED])
     threads = torch.get_num_threads()
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 from time import monotonic
 
 import torch
@@ -34,6 +35,8 @@ from condense.training.rehearsal import Rehearsal, Shared, under_way
 
 __all__ = ["ExpertTraining", "Experts", "experts"]
 
+_FIRST, _TIMED, _SECONDS = 2, 12, 2.0
+"""Steps that are slower than those after them; steps of an estimate, fewer if they take two seconds."""
 _DRIFT = 0.01
 """Relative change of an imagined expert's parameters in an epoch."""
 
@@ -214,14 +217,13 @@ class _Job:
         """
         scratch = Stacked(self.training, self.spec, [0], self.device)
         scratch.begin(0, len(self.train_split))
-        times = []
-        for step in range(3):
+        times = list[float]()
+        while len(times) < _FIRST + 1 or (len(times) < _TIMED and sum(times) < _SECONDS):
             started = monotonic()
-            float(scratch.step(self.train_split, 0, step % self.steps))
+            float(scratch.step(self.train_split, 0, len(times) % self.steps))
             times.append(monotonic() - started)
         epochs = sum(self.epochs - _epochs(there) for there in missing.values())
-        # The first step is slower than those after it.
-        seconds = sum(times[1:]) / 2 * self.steps * epochs
+        seconds = median(times[_FIRST:]) * self.steps * epochs
         return seconds, len(missing) * tensor_bytes(scratch.theta.shape[1], self.epochs), scratch
 
     def imagined(
