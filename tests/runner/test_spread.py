@@ -36,7 +36,7 @@ def fillable(queue: list[CellSpec]) -> list[CellSpec]:
     return [cell for cell in queue if cell.ipc != 99]
 
 
-def test_all_shards_fill_a_queue_and_one_of_them_tells_of_a_cell_that_cannot_be_filled(
+def test_all_shards_fill_a_queue_and_one_tells_what_cannot_be_filled(
     queue: list[CellSpec], tmp_path: Path
 ) -> None:
     expected = in_one_process(fillable(queue), tmp_path / "alone")

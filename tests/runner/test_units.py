@@ -30,7 +30,7 @@ def all_of(queue: list[CellSpec], paths: Paths) -> list[Unit]:
     return arranged(unit for cell in queue for unit in units_of(cell, paths))
 
 
-def test_a_queue_has_a_unit_for_each_set_and_each_student_and_one_for_what_sets_share(
+def test_a_queue_has_a_unit_for_each_set_and_student_and_what_sets_share(
     queue: list[CellSpec], tmp_path: Path
 ) -> None:
     units = all_of(queue, places(tmp_path))
