@@ -90,7 +90,7 @@ def makespan(units: Sequence[Unit], seconds: Mapping[str, float], workers: int) 
         seconds: Wall time of each unit by its key; others take none.
         workers: Number of workers.
     """
-    missing = {unit.key: {key for key in unit.needs} for unit in units}
+    missing = {unit.key: set(unit.needs) for unit in units}
     order = {unit.key: place for place, unit in enumerate(units)}
     keys = [unit.key for unit in units]
     known = set(keys)
@@ -215,8 +215,8 @@ def compared(
         return
     before = _left(cells, paths, with_baselines)
     made = replace(made, units=before)
-    if times := [key for unit in before if (key := unit.key) in made.estimates]:
-        tell(f"planned: {len(times)} units in about {duration(made.with_workers(workers))}")
+    if count := sum(unit.key in made.estimates for unit in before):
+        tell(f"planned: {count} units in about {duration(made.with_workers(workers))}")
         for line in above_memory(made, machine):
             tell(line)
     started = time.monotonic()
@@ -255,4 +255,4 @@ def planned(name: str, machine: Machine) -> Plan | None:
 
 
 def _path(name: str) -> Path:
-    return home() / "plans" / f"{digest(name)[:32]}.json"
+    return home() / "plans" / f"{name[:32]}.json"

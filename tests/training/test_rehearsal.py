@@ -83,7 +83,7 @@ def test_experts_are_not_trained_but_counted(digits: ImageDataset, tmp_path: Pat
     assert made.at(0, 0).shape == found.at(0, 0).shape
     written = sum(file.stat().st_size for file in tmp_path.rglob("*.safetensors"))
     assert abs(written - shared.disk) < 0.01 * written
-    assert shared.seconds > 0 and rehearsal.seconds < made.seconds + 60
+    assert shared.seconds > 0
     with rehearsing() as again:
         experts(
             training, 3, 2, train, digits.spec, "normalized", cache=tmp_path, budget=Budget(),
