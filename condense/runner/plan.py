@@ -7,7 +7,7 @@ import heapq
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -133,15 +133,7 @@ def plan(
         required: As for `condense.runner.run.run_cell`.
         tell: Is told what is rehearsed next.
     """
-    found: list[Unit] = []
-    refused = {}
-    with remembering():
-        for cell in cells:
-            try:
-                found += units_of(cell, paths, with_baselines=with_baselines, required=required)
-            except Refused as error:
-                refused[cell.title] = str(error)
-    units = arranged(found)
+    units, refused = _unfinished(cells, paths, with_baselines, required)
     estimates, unknown = {}, {}
     with scratch_folders(paths) as scratch:
         known: dict[str, Estimate | str] = {}
@@ -213,7 +205,7 @@ def compared(
     if made is None:
         yield
         return
-    before = _left(cells, paths, with_baselines)
+    before, _ = _unfinished(cells, paths, with_baselines)
     made = replace(made, units=before)
     if count := sum(unit.key in made.estimates for unit in before):
         tell(f"planned: {count} units in about {duration(made.with_workers(workers))}")
@@ -222,7 +214,7 @@ def compared(
     started = time.monotonic()
     yield
     took = time.monotonic() - started
-    left = {unit.key for unit in _left(cells, paths, with_baselines)}
+    left = {unit.key for unit in _unfinished(cells, paths, with_baselines)[0]}
     done = replace(made, units=[unit for unit in before if unit.key not in left])
     if (expected := done.with_workers(workers)) > 0:
         tell(
@@ -231,14 +223,18 @@ def compared(
         )
 
 
-def _left(cells: Sequence[CellSpec], paths: Paths, with_baselines: bool | None) -> list[Unit]:
-    """Returns the units of cells that are not done yet; cells that cannot be filled have none."""
-    found: list[Unit] = []
+def _unfinished(
+    cells: Sequence[CellSpec], paths: Paths, with_baselines: bool | None, required: bool = False
+) -> tuple[list[Unit], dict[str, str]]:
+    """Returns the units of cells that are not done yet, and why other cells cannot be filled, by title."""
+    found, refused = list[Unit](), dict[str, str]()
     with remembering():
         for cell in cells:
-            with suppress(Refused):
-                found += units_of(cell, paths, with_baselines=with_baselines, required=False)
-    return arranged(found)
+            try:
+                found += units_of(cell, paths, with_baselines=with_baselines, required=required)
+            except Refused as error:
+                refused[cell.title] = str(error)
+    return arranged(found), refused
 
 
 def planned(name: str, machine: Machine) -> Plan | None:
