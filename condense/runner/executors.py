@@ -12,18 +12,20 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from condense.errors import Refused, Stopped, install
 from condense.files import first_line
+from condense.resources import available_memory
 from condense.runner.units import Unit
 from condense.runner.worker import Done, Site, stored_files, work
 
@@ -39,6 +41,8 @@ GRACE = 60.0
 """Seconds that a unit has to come to a checkpoint when nobody waits for it any more."""
 _LEFT = threading.Event()
 """Whether the process that placed this one's units is gone."""
+NOTHING: Mapping[str, int] = MappingProxyType({})
+"""The memory that units need, where no plan tells it."""
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
 """What the environment holds before Ray is imported, unless it says otherwise."""
 
@@ -83,11 +87,19 @@ class Where:
             return int(text)
         return max(1, cores() // self.processes) if self.engine == "local" else 1
 
-    def place(self, units: Sequence[Unit], site: Site) -> Iterator[Done | None]:
-        """Places units, each after those that it needs."""
+    def place(
+        self, units: Sequence[Unit], site: Site, memory: Mapping[str, int] = NOTHING
+    ) -> Iterator[Done | None]:
+        """Places units, each after those that it needs.
+
+        Args:
+            units: The units.
+            site: Where and how they work.
+            memory: Bytes of main memory that units will need, by their keys, as far as a plan tells.
+        """
         if self.engine == "ray":
-            return on_ray(units, site, self.address)
-        return on_processes(units, site, self.processes)
+            return on_ray(units, site, self.address, memory)
+        return on_processes(units, site, self.processes, memory)
 
 
 def cores() -> int:
@@ -163,14 +175,20 @@ def _attended(work: Callable[..., Done], *arguments: Any) -> Done:
             os._exit(1)
 
 
-def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done | None]:
+def on_processes(
+    units: Sequence[Unit], site: Site, count: int, memory: Mapping[str, int] = NOTHING
+) -> Iterator[Done | None]:
     """Places units on processes of this machine; on a machine with several GPUs each has one of them.
+
+    A unit waits while those that are being done leave too little memory for it.
 
     Args:
         units: The units, each after those that it needs.
         site: Where and how they work.
         count: Number of processes.
+        memory: See `Where.place`.
     """
+    room = available_memory(torch.device("cpu"))
     waiting, done, deaths = {unit.key: unit for unit in units}, dict[str, Done](), Counter[str]()
     workers = [_Worker(number, site) for number in range(min(count, len(units)))]
     idle = [*workers]
@@ -178,7 +196,10 @@ def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done
     try:
         while waiting or busy:
             ready = [unit for unit in waiting.values() if all(key in done for key in unit.needs)]
-            for unit in ready[: len(idle)]:
+            for unit in ready:
+                taken = sum(memory.get(other.key, 0) for other, _ in busy.values())
+                if not idle or (busy and taken + memory.get(unit.key, 0) > room):
+                    continue
                 worker = idle.pop()
                 future = worker.submit(waiting.pop(unit.key), [done[key] for key in unit.needs])
                 busy[future] = unit, worker
@@ -212,16 +233,20 @@ def on_processes(units: Sequence[Unit], site: Site, count: int) -> Iterator[Done
 # Ray -----------------------------------------------------------------------------------------------------
 
 
-def on_ray(units: Sequence[Unit], site: Site, address: str | None) -> Iterator[Done | None]:
+def on_ray(
+    units: Sequence[Unit], site: Site, address: str | None, memory: Mapping[str, int] = NOTHING
+) -> Iterator[Done | None]:
     """Places units as tasks of Ray: a task begins once those are done whose results it takes.
 
-    A unit takes as many CPUs as it has threads, and a GPU unless the device is another or there is none. Ray
+    A unit takes as many CPUs as it has threads, a GPU unless the device is another or there is none, and the
+    memory that it is planned to need; where no machine has so much, it takes all of the largest one's. Ray
     begins a task again whose worker dies.
 
     Args:
         units: The units, each after those that it needs.
         site: Where and how they work.
         address: See `Where`.
+        memory: See `Where.place`.
     """
     ray = _ray(address, site)
     try:
@@ -232,12 +257,15 @@ def on_ray(units: Sequence[Unit], site: Site, address: str | None) -> Iterator[D
         gpu = site.device.startswith(("auto", "cuda")) and ray.cluster_resources().get("GPU", 0) > 0
         task, settings = ray.remote(work), dict[str, Any](num_cpus=site.threads, num_gpus=float(gpu))
         settings |= {"max_retries": RETRIES, "retry_exceptions": [Stopped]}
+        most = max((int(node["Resources"].get("memory", 0)) for node in nodes), default=0)
         stored = {} if site.shared else _stored(ray, units, site)
         refs: dict[str, Any] = {}
         for unit in units:
             needs = [refs[key] for key in unit.needs]
             needs += [stored[name] for name in unit.reads if name in stored]
-            refs[unit.key] = task.options(name=unit.title, **settings).remote(unit, site, *needs)
+            room = min(memory.get(unit.key, 0), most)
+            placed = task.options(name=unit.title, memory=room, **settings)
+            refs[unit.key] = placed.remote(unit, site, *needs)
         yield from _ended(ray, {refs[unit.key]: unit for unit in units})
     finally:
         ray.shutdown()

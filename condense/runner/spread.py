@@ -5,7 +5,7 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from condense.files import digest, home, require_writable
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.executors import Where
+from condense.runner.plan import name_of, planned
 from condense.runner.shown import Shown
 from condense.runner.units import Unit, arranged, in_shard, shard_of, units_of
 from condense.runner.worker import Done, Site, attempt, receive
@@ -95,7 +96,8 @@ def do_units(
     # Flower spreads a federation over the machine by itself: this process runs it, after all others.
     placed = [unit for unit in units if where is not None and stages[unit.key] != "federation"]
     alone = [unit for unit in units if where is None or stages[unit.key] == "federation"]
-    for done in _ends(placed, alone, paths, machine, where, device):
+    memory = memory_of(cells, machine)
+    for done in _ends(placed, alone, paths, machine, where, device, memory):
         if done.refused is not None:
             for number in owners.get(done.key, ()):
                 refused.setdefault(number, done.refused)
@@ -127,9 +129,15 @@ def spread_cells(
         raise error
 
 
+def memory_of(cells: Sequence[CellSpec], machine: Machine) -> dict[str, int]:
+    """Returns the bytes of main memory that units need by a plan for the same cells, by the units' keys."""
+    made = planned(name_of(cells), machine) if machine.device.type == "cpu" else None
+    return {} if made is None else {key: one.peak_bytes for key, one in made.estimates.items()}
+
+
 def _ends(
     placed: Sequence[Unit], alone: Sequence[Unit], paths: Paths, machine: Machine, where: Where | None,
-    device: str,
+    device: str, memory: Mapping[str, int],
 ) -> Iterator[Done]:  # fmt: skip
     """Yields the ends of units as they come, those that are placed first, and shows them."""
     found = dict[str, Done]()
@@ -137,7 +145,7 @@ def _ends(
         if where is not None and placed:
             with _spool(paths) as spool:
                 site = _site(paths, spool, machine, where, device, quiet=shown.terminal)
-                for done in _until(where.place(placed, site), machine, shown, spool):
+                for done in _until(where.place(placed, site, memory), machine, shown, spool):
                     found[done.key] = done = _received(done, site)
                     shown.ended(done)
                     yield done

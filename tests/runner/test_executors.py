@@ -11,14 +11,17 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from condense import protocols
 from condense.errors import Stopped
-from condense.resources import Budget, Machine
+from condense.resources import Budget, Machine, device_name
 from condense.runner import executors
 from condense.runner.cell import CellSpec, machine_named
 from condense.runner.executors import RETRIES, Where, on_processes
-from condense.runner.spread import do_units
+from condense.runner.plan import Plan, name_of
+from condense.runner.rehearse import Estimate
+from condense.runner.spread import do_units, memory_of
 from condense.runner.units import Unit, units_of
 from condense.runner.worker import Done, Site
 from tests.commands import SERVER
@@ -84,6 +87,38 @@ def test_a_unit_whose_process_dies_is_begun_again_and_given_up_in_the_end(
     assert (tmp_path / "twice-2").stat().st_size == 3
     assert (tmp_path / "often-99").stat().st_size == RETRIES + 1
     assert str(found["often-99"].refused) == f"often-99: its process has died {RETRIES + 1} times"
+
+
+def sees_others(unit: Unit, site: Site, *before: Done) -> Done:
+    """Tells which other units it has seen at work, until it has seen one or a second is over."""
+    mine, ends = site.folder / f"{unit.key}-works", time.monotonic() + 1
+    mine.touch()
+    seen = set[str]()
+    while not seen and time.monotonic() < ends:
+        seen = {path.name for path in site.folder.glob("*-works")} - {mine.name}
+        time.sleep(0.01)
+    time.sleep(0.2)  # the other one is to see this one, too
+    mine.unlink()
+    return Done(key=unit.key, told=",".join(seen))
+
+
+@pytest.mark.parametrize(("needed", "together"), [(50, True), (51, False), (1000, False)])
+def test_units_are_done_at_once_only_if_the_memory_suffices_for_both(
+    needed: int, together: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "work", sees_others)
+    monkeypatch.setattr(executors, "available_memory", lambda device: 100)
+    units, memory = [unit("a"), unit("b")], {"a": needed, "b": needed}
+    found = [done for done in on_processes(units, site(tmp_path), 2, memory) if done is not None]
+    assert len(found) == 2 and all(bool(done.told) == together for done in found)
+
+
+def test_the_memory_of_units_is_that_of_a_plan_for_the_same_cells(home: Path) -> None:
+    cells = [CellSpec(method="random_subset")]
+    assert memory_of(cells, Machine()) == {}
+    estimates = {"a": Estimate(1.0, 123, 0)}
+    Plan((), estimates, {}, {}, device_name(Machine().device), torch.get_num_threads()).save(name_of(cells))
+    assert memory_of(cells, Machine()) == {"a": 123} and memory_of(cells[:0], Machine()) == {}
 
 
 def waits(unit: Unit, site: Site, *before: Done) -> Done:

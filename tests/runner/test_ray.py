@@ -15,7 +15,7 @@ import pytest
 from psutil import Error, Process
 
 from condense.resources import Machine
-from condense.runner import executors
+from condense.runner import executors, spread
 from condense.runner.cell import CellSpec
 from condense.runner.executors import Where
 from condense.runner.spread import do_units
@@ -59,6 +59,22 @@ def test_ray_comes_to_what_one_process_comes_to_and_skips_what_is_refused(
     refused = do_units([bad, *CELLS], places(tmp_path), Machine(), where=Where("ray"))
     assert [*refused] == [0] and "dm" in str(refused[0]) or "finite" in str(refused[0])
     assert outcome(places(tmp_path)) == expected
+
+
+def test_a_unit_that_needs_more_memory_than_any_machine_has_takes_all_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "memory_of", lambda cells, machine: Everything())
+    paths = places(tmp_path)
+    assert do_units(CELLS[3:], paths, Machine(), where=Where("ray")) == {}
+    assert len(outcome(paths)) == 1
+
+
+class Everything(dict[str, int]):
+    """Each unit needs an exabyte."""
+
+    def get(self, key: str, default: int = 0) -> int:  # type: ignore[override]
+        return 10**18
 
 
 def test_without_a_shared_disk_sets_and_records_come_back_as_bytes(
