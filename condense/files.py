@@ -27,6 +27,8 @@ _SAID_AFTER = 0.5
 """Seconds after which a process that waits for another one says so."""
 _POLLS = 0.01, 0.25
 """Seconds between the first two attempts to get a lock, and the longest time between two."""
+_VANISHED = 20
+"""Attempts after which a folder that is not there cannot be made; another process may remove it meanwhile."""
 
 ASIDE = "old"
 """Name, within a temporary folder, of the older folder that the new one is about to replace."""
@@ -183,6 +185,7 @@ class _Lock:
         )
         self._mine = False
         self._made: list[Path] = []
+        self._vanished = 0
 
     def __enter__(self) -> "_Lock":
         return self
@@ -195,9 +198,12 @@ class _Lock:
             self._made += [folder for folder in self._place.parents if not folder.exists()]
             self._place.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
-        except (Timeout, _Orphaned, FileNotFoundError):
+        except (Timeout, _Orphaned):
             return False
         except OSError as error:
+            self._vanished += isinstance(error, FileNotFoundError)
+            if isinstance(error, FileNotFoundError) and self._vanished < _VANISHED:
+                return False  # a process that has ended has removed the folder
             if error.errno != errno.ENOSYS or isinstance(self._lock, SoftFileLock):
                 raise Refused(f"cannot write {self._path}: {error.strerror or error}") from error
             self._lock = SoftFileLock(self._file)  # the file system knows no locks: the file is the lock

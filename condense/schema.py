@@ -45,9 +45,9 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 """A number above 0, and at most 1."""
 Correlation = Annotated[int, Meta(ge=-1, le=1)] | Annotated[float, Meta(ge=-1, le=1)]
 """A number from -1 to 1."""
-Name = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
 """A text of one line, as short as the name of a file."""
-Sha256 = Annotated[str, Meta(min_length=64, max_length=64, pattern=r"^[0-9a-f]*$")]
+Sha256 = Annotated[str, Meta(min_length=64, max_length=64, pattern=r"^[0-9a-f]*$(?!\n)")]
 """A hash or a key: 64 hexadecimal digits."""
 Text = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
 """A longer text."""

@@ -56,6 +56,14 @@ def count_up(path: Path, times: int) -> None:
             write_atomic(path, str(int(path.read_text()) + 1))
 
 
+def test_a_folder_that_cannot_be_made_is_refused_and_not_waited_for() -> None:
+    place = Path("/proc/none/here")
+    if not place.parent.parent.is_dir():
+        pytest.skip("this system has no /proc")
+    with pytest.raises(Refused, match="cannot write /proc/none/here: No such file"), locked(place, what="is"):
+        pass
+
+
 def test_processes_that_count_under_a_lock_lose_no_count(tmp_path: Path) -> None:
     path = tmp_path / "count"
     path.write_text("0")

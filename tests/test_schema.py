@@ -13,6 +13,7 @@ from condense.schema import (
     Number,
     Percent,
     Positive,
+    Sha256,
     Side,
     Text,
     Whole,
@@ -79,7 +80,8 @@ def test_what_is_wrong_is_said_with_its_place_and_its_value(change: dict[str, An
         (Number, [0, -1.5, 2**62], [1e39, -1e39, 2**63, "1", None, True]),
         (Positive, [1e-30, 3], [0, 0.0, -1, float("inf")]),
         (Amount, [0, 0.0, 1e38], [-1e-9, float("nan")]),
-        (Name, ["", "digits@32", "x" * 255], ["x" * 256, "a\x7fb", "\x1b[2J"]),
+        (Name, ["", "digits@32", "x" * 255], ["x" * 256, "a\x7fb", "\x1b[2J", "a\n", "\n"]),
+        (Sha256, ["0f" * 32], ["0f" * 31, "0f" * 31 + "0\n", "0F" * 32]),
     ],
 )
 def test_bounds_are_those_that_are_named(form: Any, good: list[object], bad: list[object]) -> None:
