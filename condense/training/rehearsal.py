@@ -84,12 +84,12 @@ def under_way() -> Rehearsal | None:
 
 
 @contextmanager
-def rehearsing() -> Iterator[Rehearsal]:
-    """Makes the block a rehearsal, and yields what it learns."""
-    rehearsal = Rehearsal()
-    token = _UNDER_WAY.set(rehearsal)
+def rehearsing(rehearsal: Rehearsal | None = None) -> Iterator[Rehearsal]:
+    """Makes the block a rehearsal, of a kind of its own if one is given, and yields what it learns."""
+    found = rehearsal or Rehearsal()
+    token = _UNDER_WAY.set(found)
     try:
-        yield rehearsal
+        yield found
     finally:
         _UNDER_WAY.reset(token)
 

@@ -1,0 +1,281 @@
+"""The steps of every method beside the least time that their products need: ``python benchmarks/floors.py``.
+
+Each loop of each method (at the published settings for ten images per class of CIFAR-10) and of each
+protocol's student is begun on made images of CIFAR-10's shape, a few of its steps are timed, and the loop is
+left. The floor of a step is the number of its floating-point operations in convolutions and matrix products,
+divided by the rate at which this machine multiplies two large matrices just then. No code can be faster than
+the floor, unless it computes less.
+
+A step is also profiled: which part of its time is spent in products at all, and what takes most of the rest.
+The table is written to ``benchmarks/README.md``. Use one thread (``OMP_NUM_THREADS=1``), on a machine that
+does nothing else.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from condense.benchmarks.common import SPEC
+from condense.benchmarks.experts import made
+from condense.board.format import grid
+from condense.data.load import remembering
+from condense.distillation.registry import build, methods
+from condense.errors import Refused
+from condense.evaluation.evaluate import say
+from condense.resources import Budget, Machine, PeakMemory, device_name
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.rehearse import Scratch, kind_of_cost, scratch_folders
+from condense.runner.units import Unit, run_unit, units_of
+from condense.training.expert_steps import Stacked
+from condense.training.experts import ExpertTraining
+from condense.training.loop import Loop
+from condense.training.progress import Progress
+from condense.training.rehearsal import Rehearsal, rehearsing
+
+PAGE = Path(__file__).with_name("README.md")
+DATASET, IPC, CLASSES = "cifar10", 10, 10
+EACH = 100
+"""Made images of each class; an epoch of a network on real images has so many times ten."""
+SHORTER: Mapping[str, Mapping[str, object]] = {"dc": {"outer_steps": 1}, "dsa": {"outer_steps": 1}}
+"""Settings that replace the published ones where a single step would take minutes."""
+SIDE, REPEATS = 2048, 5
+"""Rows of the matrices whose product gives the machine's rate, and how often it is timed."""
+PRODUCTS = ("conv", "mm", "bmm", "baddbmm", "addmm", "addmv", "matmul", "linear")
+"""What the names of operators contain that multiply matrices."""
+NEAR = 1.3
+"""How many times its floor a step may take before its row says what takes the rest."""
+
+HEAD = """\
+# How fast the loops are
+
+`python benchmarks/floors.py` writes this page: on {device}, one thread, {rate:.0f} GFLOP/s in products of
+float32 matrices; made images of CIFAR-10's shape, {each} real and ten synthetic ones per class, and the
+methods' published settings for CIFAR-10. A floor is the time that the products of a step (convolutions and
+matrix products) would take at that rate. The part in products is from a profile of one step; the last column
+names what else takes most of it.
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a loop.
+
+    Attributes:
+        title: The task and the phase.
+        seconds: Wall time, the mean over a few steps.
+        operations: Floating-point operations in products.
+        rate: Operations a second of a large product at that time.
+        in_products: Part of the time that is spent in products, from 0 to 1.
+        rest: What else takes most of the time: names of operators, and their parts.
+    """
+
+    title: str
+    seconds: float
+    operations: int
+    rate: float
+    in_products: float
+    rest: Sequence[tuple[str, float]]
+
+    @property
+    def floor(self) -> float:
+        return self.operations / self.rate
+
+    @property
+    def gap(self) -> float:
+        """How many times its floor a step takes; infinite if it multiplies nothing."""
+        return self.seconds / self.floor if self.operations else float("inf")
+
+
+def product_rate() -> float:
+    """Returns the floating-point operations a second of a product of two large float32 matrices."""
+    one, other = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        one @ other
+        times.append(time.perf_counter() - started)
+    return 2 * SIDE**3 / statistics.median(times)
+
+
+class Watch:
+    """Times the steps of a loop, then counts the operations of one more, and profiles another."""
+
+    def __init__(self, steps: Progress) -> None:
+        self._steps, self._rate = steps, product_rate()
+        self._counting: Any = None
+        self._profiling: Any = None
+        self._operations = 0
+        self.found: Step | None = None
+
+    def enough(self) -> bool:
+        """Is asked after each step, and tells whether no more steps are needed."""
+        if self._steps.pace is None:
+            return False
+        if self._counting is None:
+            self._counting = FlopCounterMode(display=False)
+            self._counting.__enter__()
+        elif self._profiling is None:
+            self._counting.__exit__(None, None, None)
+            self._operations = self._counting.get_total_flops()
+            self._profiling = profile(activities=[ProfilerActivity.CPU], acc_events=True)
+            self._profiling.__enter__()
+        else:
+            self._profiling.__exit__(None, None, None)
+            self.found = Step(
+                self._steps.title, self._steps.pace, self._operations, self._rate, *parts(self._profiling)
+            )
+        return self.found is not None
+
+    def end(self) -> None:
+        """Leaves what was entered, where the loop has ended by itself."""
+        if self.found is None:
+            for entered in (self._profiling, None if self._profiling else self._counting):
+                if entered is not None:
+                    entered.__exit__(None, None, None)
+
+
+def parts(profiled: Any) -> tuple[float, list[tuple[str, float]]]:
+    """Returns the part of a profile's time that is in products, and the largest parts of the rest."""
+    times: dict[str, float] = {}
+    for event in profiled.key_averages():
+        if event.key.startswith("aten::"):
+            name = event.key.removeprefix("aten::").removesuffix("_backward").rstrip("_")
+            kind = "products" if any(one in name.split("_") or one in name for one in PRODUCTS) else name
+            times[kind] = times.get(kind, 0.0) + event.self_cpu_time_total
+    total = sum(times.values()) or 1.0
+    products = times.pop("products", 0.0)
+    largest = sorted(times.items(), key=lambda item: -item[1])[:2]
+    return products / total, [(name, spent / total) for name, spent in largest]
+
+
+@dataclass
+class Watched(Rehearsal):
+    """A rehearsal that watches each of its loops."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    @contextmanager
+    def computation(self, steps: Progress, memory: PeakMemory) -> Iterator[Callable[[], bool]]:
+        watch = Watch(steps)
+        try:
+            yield watch.enough
+        finally:
+            watch.end()
+        if watch.found is not None:
+            self.steps.append(watch.found)
+
+
+def watched(unit: Unit, scratch: Scratch) -> list[Step]:
+    """Rehearses a unit in this process and returns a step of each of its loops."""
+    watching, before = Watched(), os.environ.get("CONDENSE_HOME")
+    os.environ["CONDENSE_HOME"] = str(scratch.home)
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            with rehearsing(watching):
+                run_unit(unit, scratch.paths, Machine())
+    except Refused:  # what stands for a result is of no use to what follows
+        pass
+    finally:
+        os.environ.pop("CONDENSE_HOME")
+        os.environ |= {} if before is None else {"CONDENSE_HOME": before}
+    return watching.steps
+
+
+def made_images(path: Path) -> None:
+    """Writes random images of CIFAR-10's shape, as a dataset."""
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(CLASSES), EACH)
+    images = rng.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+    np.savez(
+        path, train_images=images, train_labels=labels, test_images=images[::-1], test_labels=labels[::-1]
+    )
+
+
+def published(name: str) -> dict[str, object]:
+    """Returns the published settings of a method, and in place of some those of `SHORTER`."""
+    method, _ = build(name, DATASET, IPC)
+    return {one.name: getattr(method, one.name) for one in fields(method)} | dict(SHORTER.get(name, {}))
+
+
+def expert_batch() -> list[Step]:
+    """Trains an expert for a few batches and returns a step of it."""
+    training, cpu = ExpertTraining(network="convnet"), torch.device("cpu")
+    train = made(2, training.batch, cpu)
+    stacked = Stacked(training, SPEC, [0], cpu)
+    stacked.begin(0, len(train))
+    loop = Loop(None, torch.Generator(), device=cpu, budget=Budget(), title="expert", remedy="")
+    watching = Watched()
+    with rehearsing(watching):
+        for number in loop.steps(10**6, {}, phase=f"batch of {training.batch}"):
+            stacked.step(train, 0, number % 2)
+    return watching.steps
+
+
+def units(names: Sequence[str], dataset: Path, paths: Paths) -> Iterator[Unit]:
+    """Yields the units of methods that store sets of images, each with a single student."""
+    for name in names:
+        cell = CellSpec(
+            method=name, dataset=str(dataset), ipc=IPC, seeds=(0,), eval_seeds=1, student="convnet",
+            params=published(name),
+        )  # fmt: skip
+        try:
+            yield from units_of(cell, paths, with_baselines=False)
+        except Refused as error:
+            say(f"{name} is left out: {error}")
+
+
+def page(steps: Sequence[tuple[str, Step]], device: str) -> str:
+    """Returns the page for steps and the names of what they belong to."""
+    rows = []
+    for what, step in steps:
+        told = ", ".join(f"{name} {100 * part:.0f} %" for name, part in step.rest)
+        gap = f"{step.gap:.2f}" if step.operations else "-"
+        rows.append(
+            [
+                what, f"{step.seconds:.3g}", f"{step.operations / 1e9:.4g}", f"{step.floor:.3g}", gap,
+                f"{100 * step.in_products:.0f} %", told if step.gap > NEAR else "",
+            ]
+        )  # fmt: skip
+    rate = statistics.median(step.rate for _, step in steps) / 1e9
+    head = ["loop", "seconds", "GFLOP", "floor", "times the floor", "in products", "the rest"]
+    return f"{HEAD.format(device=device, rate=rate, each=EACH)}\n{grid(head, rows)}"
+
+
+def image_methods() -> list[str]:
+    """Returns the names of the methods that store sets of images, in the order of the registry."""
+    return [name for name, cls in methods().items() if cls.stores]
+
+
+def main() -> None:
+    """Watches the loops and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", action="append", help="only this method; may be repeated")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    found: list[tuple[str, Step]] = []
+    with remembering(), scratch_folders(Paths()) as scratch:
+        known: set[str] = set()
+        made_images(dataset := scratch.home / "made.npz")
+        for unit in units(asked.method or image_methods(), dataset, scratch.paths):
+            if (kind := kind_of_cost(unit, scratch)) not in known:
+                known.add(kind)
+                say(f"watches {unit.title}")
+                found += [(step.title, step) for step in watched(unit, scratch)]
+    if not asked.method:
+        say("watches an expert")
+        found += [(step.title, step) for step in expert_batch()]
+    PAGE.write_text(page(found, device_name(torch.device("cpu"))))
+
+
+if __name__ == "__main__":
+    main()
