@@ -34,6 +34,18 @@ ASIDE = "old"
 """Name, within a temporary folder, of the older folder that the new one is about to replace."""
 
 
+def unit_for(size: float) -> tuple[int, str]:
+    """Returns the number of bytes in the unit that fits a size, and its name: kB, MB and GB are decimal."""
+    units = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+    return next((one for one in units if size >= one[0]), (1, "B"))
+
+
+def in_bytes(count: float) -> str:
+    """Returns a number of bytes with three figures: ``1.27 GB``, ``640 MB``."""
+    scale, unit = unit_for(count)
+    return f"{count / scale:.3g} {unit}"
+
+
 def canonical(value: object, *, indent: int | None = None) -> str:
     """Returns a value as JSON with sorted keys and without NaN, so that equal values give equal texts."""
     separators = (",", ":") if indent is None else (",", ": ")

@@ -34,12 +34,6 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def in_bytes(count: float) -> str:
-    """Returns a number of bytes with three figures: ``1.27 GB``, ``640 MB``."""
-    scale, unit = next((one for one in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= one[0]), (1, "B"))
-    return f"{count / scale:.3g} {unit}"
-
-
 def available_memory(device: torch.device) -> int:
     """Returns the bytes that are free on a GPU, or that a process may still take of the machine's memory.
 

@@ -13,8 +13,8 @@ from matplotlib.typing import LineStyleType
 from sklearn.isotonic import isotonic_regression
 
 from condense.board.curves import Curve, Panel
-from condense.board.format import unit_for
 from condense.board.plot_files import Against
+from condense.files import unit_for
 
 PALETTE = colorcet.glasbey_bw_minc_20_maxl_70
 """Colours that differ as much as so many can, none of them grey or too light for a white page."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from condense.board.cells import TableCell
 from condense.board.tables import Row
+from condense.files import unit_for
 from condense.protocol import PUBLISHED
 from condense.records.record import NO_STUDENT, Paper
 
@@ -163,12 +164,6 @@ def bytes_text(sizes: Sequence[int | None]) -> str:
     largest = max(size for size in sizes if size is not None)
     scale, unit = unit_for(largest)
     return "/".join("-" if size is None else _figures(size / scale) for size in sizes) + f" {unit}"
-
-
-def unit_for(size: float) -> tuple[int, str]:
-    """Returns the number of bytes in the unit that fits a size, and its name."""
-    units = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
-    return next((one for one in units if size >= one[0]), (1, "B"))
 
 
 def _figures(value: float) -> str:

@@ -73,7 +73,8 @@ def _values(plan: "Plan") -> dict[str, Any]:
 
 def _lines(plan: "Plan", machine: "Machine") -> list[str]:
     """Returns a plan as text: a line for units that cost the same, then what all of them take."""
-    from condense.resources import available_memory, duration, in_bytes
+    from condense.files import in_bytes
+    from condense.resources import available_memory, duration
     from condense.runner.plan import above_memory
 
     if not plan.units and not plan.refused:

@@ -16,8 +16,8 @@ import torch
 from condense.data.load import remembering
 from condense.distillation.registry import methods
 from condense.errors import Refused
-from condense.files import digest, home, write_atomic
-from condense.resources import Machine, available_memory, device_name, duration, in_bytes
+from condense.files import digest, home, in_bytes, write_atomic
+from condense.resources import Machine, available_memory, device_name, duration
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.rehearse import Estimate, kind_of_cost, measured, scratch_folders
 from condense.runner.units import Unit, arranged, units_of

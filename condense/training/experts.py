@@ -19,7 +19,7 @@ from torch import Tensor
 
 from condense.data import Images, ImageSpec
 from condense.errors import Damaged, Refused
-from condense.files import digest, locked, locked_if_free, tidy
+from condense.files import digest, in_bytes, locked, locked_if_free, tidy
 from condense.resources import Budget, PeakMemory, duration
 from condense.training.expert_files import (
     Expert,
@@ -204,10 +204,10 @@ class _Job:
         what = f"{len(missing)} {noun} ({self.what}) take"
         if free < need:
             raise Refused(
-                f"{what} {_mebibytes(need)} in {self.folder}, where {_mebibytes(free)} are free: set "
+                f"{what} {in_bytes(need)} in {self.folder}, where {in_bytes(free)} are free: set "
                 "CONDENSE_HOME to a roomier folder, or ask for fewer"
             )
-        say(f"{what} about {duration(seconds)}, and {_mebibytes(need)} in {self.folder}")
+        say(f"{what} about {duration(seconds)}, and {in_bytes(need)} in {self.folder}")
         return _at_once(self.device, memory.peak() - idle)
 
     def cost(self, missing: Mapping[int, Expert | None]) -> tuple[float, int, Stacked]:
@@ -330,7 +330,3 @@ def _found(folder: Path, expert: int, say: Callable[[str], None] | None = None) 
 
 def _epochs(there: Expert | None) -> int:
     return there.epochs if there else 0
-
-
-def _mebibytes(count: int) -> str:
-    return f"{count / 2**20:.0f} MiB"

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from condense.resources import Machine, available_memory, in_bytes
+from condense.files import in_bytes
+from condense.resources import Machine, available_memory
 from condense.runner import rehearse
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.plan import Plan, above_memory, compared, makespan, name_of, plan, planned

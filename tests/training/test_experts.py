@@ -234,7 +234,7 @@ def test_whatever_the_experts_depend_on_has_a_place_of_its_own(toy: ImageDataset
 def test_the_room_that_experts_take_is_announced_before(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_mebibytes", lambda count: f"{count} bytes")
+    monkeypatch.setattr(module, "in_bytes", lambda count: f"{count} bytes")
     monkeypatch.setattr(module, "duration", lambda _: "an hour")
     said: list[str] = []
     make(toy, tmp_path, count=2, epochs=3, said=said)
@@ -252,8 +252,8 @@ def test_where_the_disk_has_no_room_nothing_is_begun(
     toy: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(3 * 2**20))
-    with pytest.raises(Refused, match=r"^7 experts .* take 4 MiB in .*, where 3 MiB are free"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(3_000_000))
+    with pytest.raises(Refused, match=r"^7 experts .* take 4.45 MB in .*, where 3 MB are free"):
         make(toy, tmp_path, count=7, epochs=80)
     assert not list(tmp_path.iterdir())
 
