@@ -97,6 +97,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="folder with the files of datasets")
     parser.add_argument("--done", type=Path, default=Path("reproduced.jsonl"))
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
+    parser.add_argument(
+        "--students", type=int, help="new students of each row; default: the protocol's number"
+    )
     asked = parser.parse_args()
     finished = read(asked.done)
     paths = Paths(data_dir=asked.data_dir, results=RESULTS)
@@ -105,7 +108,7 @@ def main() -> None:
         name = str(record.path(Path()))
         if name not in finished:
             _, row = find_row(str(record.path(RESULTS)), RESULTS)
-            found = reproduce(record, row, paths, Machine())
+            found = reproduce(record, row, paths, Machine(), students=asked.students)
             print(found, flush=True)
             finished[name] = told(found)
             with asked.done.open("a") as file:
