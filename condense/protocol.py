@@ -226,6 +226,16 @@ class Protocol:
         return self.labels in ("fixed", "own", "projected")
 
     @property
+    def regresses(self) -> bool:
+        """Whether students are to equal label vectors, where a set has these; else they learn its class ids.
+
+        SGD with the steps of the suite's protocols suits the cross-entropy. Squared differences are curved as
+        much as the last layer has inputs, wherever the outputs are: the usual ConvNet of width 128 diverges.
+        The papers that learn such labels train with Adam.
+        """
+        return self.optimizer != "sgd"
+
+    @property
     def epochs(self) -> int:
         return sum(stage.epochs for stage in self.stages)
 

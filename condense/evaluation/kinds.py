@@ -241,7 +241,8 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             labeller = labeller if taught is None else listening(taught)
         else:
             pixels = data.space(self.space_of_set(made, protocol))
-            source = self.placed(made, data).in_space(pixels).to(device)
+            labelled = made if made.features is None or protocol.regresses else made.with_class_ids()
+            source = self.placed(labelled, data).in_space(pixels).to(device)
         return ImageStudent(
             network=setup.student,
             protocol=protocol,

@@ -20,6 +20,7 @@ from condense.store import ImageSet
 from tests.stand_ins import start
 
 SHORT = replace(HARD_V1, name="short", stages=(Stage(epochs=60),), augment="none")
+REGRESSED = replace(SHORT, name="regressed", optimizer="adam")
 
 
 def regressed(toy: ImageDataset, cache: Path, dim: int = 3) -> ImageSet:
@@ -31,7 +32,7 @@ def regressed(toy: ImageDataset, cache: Path, dim: int = 3) -> ImageSet:
     return cast(ImageSet, run.distilled(train.images[indices], run.labels(), features=vectors))
 
 
-def setup(toy: ImageDataset, protocol: Protocol = SHORT) -> Setup[ImageDataset]:
+def setup(toy: ImageDataset, protocol: Protocol = REGRESSED) -> Setup[ImageDataset]:
     return Setup(toy, protocol, "mlp")
 
 
@@ -52,6 +53,26 @@ def test_students_learn_the_vectors_and_not_the_class_ids(toy: ImageDataset, tmp
     turned = replace(made, features=made.features.roll(1, dims=1))
     record = evaluate_set(turned, setup(toy), [0], None, Machine())
     assert record.entries[0].accuracy < 30
+
+
+def test_with_sgd_students_learn_the_class_ids_whatever_the_vectors_are(
+    toy: ImageDataset, tmp_path: Path
+) -> None:
+    made = regressed(toy, tmp_path)
+    assert made.features is not None
+    turned = replace(made, features=made.features.roll(1, dims=1))
+    found = [evaluate_set(one, setup(toy, SHORT), [0], None, Machine()) for one in (made, turned)]
+    ids = [record.entries[0].accuracy for record in found]
+    assert ids[0] == ids[1] > 60
+    assert HARD_V1.regresses is False and build("rcig", "cifar10", 1)[1].protocol.regresses  # type: ignore[union-attr]
+
+
+def test_squared_differences_diverge_under_the_rate_of_hard_v1() -> None:
+    """The reason: the curvature of the last layer's loss is that of its inputs, 2048 of about 1/2."""
+    inputs = torch.rand(10, 2048, dtype=torch.float64)
+    assert HARD_V1.lr is not None
+    largest = float(torch.linalg.eigvalsh(inputs @ inputs.T / len(inputs))[-1])
+    assert HARD_V1.lr * largest > 2 * (1 + HARD_V1.momentum), "heavy-ball SGD diverges above this"
 
 
 @pytest.mark.parametrize("protocol", [HARD_V1, SOFT_V1])

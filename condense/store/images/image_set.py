@@ -132,6 +132,12 @@ class ImageSet(DistilledSet):
             return Features(self.features.repeat(self.copies, 1), labels, float(scale))
         return Hard(labels) if self.soft is None else Soft(self.soft.float().repeat(self.copies, 1), labels)
 
+    def with_class_ids(self) -> "ImageSet":
+        """Returns the set with its class ids as the only labels, in place of vectors."""
+        label = {"kind": "hard", "temperature": 1.0, "teacher": None}
+        content = cast(ImageContent, {**self.content, "label": label})
+        return replace(self, features=None, content=content)
+
     @property
     def projection(self) -> Projection | None:
         """The adapters with which the set's encoder regenerates labels; None if the labels are others."""
