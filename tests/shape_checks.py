@@ -1,16 +1,25 @@
 """The check of every call in the test session against the shapes and types in the function's signature.
 
 `tests/conftest.py` imports this module before any of condense, whose modules are then decorated as they are
-imported.
+imported. jaxtyping's import hook finds the functions, and beartype checks them; `checked` stands between the
+two, since jaxtyping's own decorator takes most of the time of a test session: it binds the arguments of each
+call by `inspect.signature`, and checks them twice if the function has an annotated result.
 """
 
+import inspect
 from collections.abc import Callable
+from dataclasses import is_dataclass
+from functools import partial, wraps
 from typing import Any, Self
 
+import jaxtyping
 from beartype import BeartypeConf, beartype
-from jaxtyping import install_import_hook
+from beartype.roar import BeartypeCallHintViolation
+from jaxtyping import TypeCheckError, config, install_import_hook
+from jaxtyping._storage import pop_shape_memo, push_shape_memo
 
 beartyped = beartype(conf=BeartypeConf(is_pep484_tower=True))
+jaxtyped: Callable[..., Any] = jaxtyping.jaxtyped
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,8 +29,52 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     hook decorates functions one by one.
     """
     hints = getattr(function, "__annotations__", {})
-    hints.update({name: Any for name, hint in hints.items() if hint is Self})
-    return beartyped(function)
+    own = dict(hints)
+    hints.update({name: Any for name, hint in own.items() if hint is Self})
+    try:
+        return beartyped(function)
+    finally:
+        hints.update(own)
 
 
+def checked(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
+    """Decorates a function, or the constructor of a dataclass, as `jaxtyping.jaxtyped` does.
+
+    Each letter of a shape means one size in the arguments and the result of a call. The arguments are checked
+    before the call, the result after it.
+
+    Args:
+        thing: A function or a class; without it, a decorator is returned.
+        typechecker: The decorator that checks a function's arguments and result, one after the other.
+    """
+    if thing is None:
+        return partial(checked, typechecker=typechecker)
+    if inspect.isclass(thing):
+        if is_dataclass(thing) and not hasattr(thing.__init__, "__wrapped__"):
+            setattr(thing, "__init__", checked(thing.__init__, typechecker=typechecker))  # noqa: B010
+        return thing
+    if inspect.isgeneratorfunction(thing) or any(
+        "{" in repr(hint) for hint in thing.__annotations__.values()
+    ):
+        # Arguments of a generator are checked when it is called; sizes in braces are attributes of arguments.
+        return jaxtyped(thing, typechecker=typechecker)
+    inner = typechecker(thing)
+
+    @wraps(thing)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        if config.jaxtyping_disable:
+            return thing(*args, **kwargs)
+        push_shape_memo({})
+        try:
+            return inner(*args, **kwargs)
+        except BeartypeCallHintViolation as violation:
+            raise TypeCheckError(str(violation)) from violation
+        finally:
+            pop_shape_memo()
+
+    return call
+
+
+jaxtyping.jaxtyped = checked  # the name by which the hook decorates
 install_import_hook(["condense"], "shape_checks.check")
