@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import partial, wraps
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
@@ -26,15 +26,28 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates a function so that each call is checked. An int passes where a float is expected.
 
     `typing.Self` stays unchecked: beartype resolves it only in a class that is decorated as a whole, and the
-    hook decorates functions one by one.
+    hook decorates functions one by one. So does what a string names that is not known yet.
     """
-    hints = getattr(function, "__annotations__", {})
+    hints = function.__annotations__
     own = dict(hints)
-    hints.update({name: Any for name, hint in own.items() if hint is Self})
+    hints.update({name: resolved(hint, function.__globals__) for name, hint in own.items()})
     try:
         return beartyped(function)
     finally:
         hints.update(own)
+
+
+def resolved(hint: Any, names: dict[str, Any]) -> Any:
+    """Returns a hint without strings, or `Any` if one of them, or the hint itself, has no meaning here."""
+
+    def bearer() -> None: ...
+
+    bearer.__annotations__ = {"hint": hint}
+    try:
+        found = get_type_hints(bearer, names, include_extras=True)["hint"]
+    except Exception:  # what the evaluation of a string may raise
+        return Any
+    return Any if found is Self else found
 
 
 def checked(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
