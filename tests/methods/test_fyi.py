@@ -32,12 +32,19 @@ def flipping(toy: ImageDataset) -> ImageDataset:
     return replace(toy, spec=replace(toy.spec, dsa=FULL))
 
 
-def one_match(host: str, dataset: ImageDataset, cache: Path) -> ImageSet:
-    """A host's set after a single step on its images, as far as its settings let us ask for one."""
+def few_steps(host: str, steps: int) -> dict[str, str]:
+    """A host's quick settings for a few steps on its images, as far as its settings let us ask for them."""
     cls = methods()[host]
     settings = {name: str(value) for name, value in cls.quick.items()}
-    settings |= {name: "1" for name in ("iterations", "outer_steps", "inner_steps") if name in cls().config()}
-    method, _ = build(f"{host}+fyi", dataset.spec.name, 2, settings)
+    few = {
+        name: str(steps) for name in ("iterations", "outer_steps", "inner_steps") if name in cls().config()
+    }
+    return settings | few
+
+
+def one_match(host: str, dataset: ImageDataset, cache: Path) -> ImageSet:
+    """A host's set after a single step on its images."""
+    method, _ = build(f"{host}+fyi", dataset.spec.name, 2, few_steps(host, 1))
     made: ImageSet = distill(method, dataset, ipc=2, cache=cache)[0]
     return made
 
@@ -73,10 +80,9 @@ def test_mirroring_the_images_mirrors_what_any_matching_method_learns(
 def test_it_wraps_every_matching_method_and_stores_no_more(
     host: str, flipping: ImageDataset, tmp_path: Path
 ) -> None:
-    quick = {name: str(value) for name, value in methods()[host].quick.items()}
     made = {}
     for name in (host, f"{host}+fyi"):
-        method, _ = build(name, "toy", 1, quick)
+        method, _ = build(name, "toy", 1, few_steps(host, 3))
         made[name], run = distill(method, flipping, ipc=1, cache=tmp_path)
         run.done()
     plain, doubled = made.values()
