@@ -89,5 +89,5 @@ def checked(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
     return call
 
 
-jaxtyping.jaxtyped = checked  # the name by which the hook decorates
+setattr(jaxtyping, "jaxtyped", checked)  # noqa: B010 (the name by which the hook decorates)
 install_import_hook(["condense"], "shape_checks.check")

@@ -16,6 +16,7 @@ from condense.networks import build_network
 from condense.protocols import HARD_V1
 from condense.store import ImageSet
 from condense.training.expert_steps import Stacked
+from tests.quick import few_steps
 
 FYI = wrappers()["fyi"]
 fyi = import_module(FYI.__module__)
@@ -32,19 +33,9 @@ def flipping(toy: ImageDataset) -> ImageDataset:
     return replace(toy, spec=replace(toy.spec, dsa=FULL))
 
 
-def few_steps(host: str, steps: int) -> dict[str, str]:
-    """A host's quick settings for a few steps on its images, as far as its settings let us ask for them."""
-    cls = methods()[host]
-    settings = {name: str(value) for name, value in cls.quick.items()}
-    few = {
-        name: str(steps) for name in ("iterations", "outer_steps", "inner_steps") if name in cls().config()
-    }
-    return settings | few
-
-
 def one_match(host: str, dataset: ImageDataset, cache: Path) -> ImageSet:
     """A host's set after a single step on its images."""
-    method, _ = build(f"{host}+fyi", dataset.spec.name, 2, few_steps(host, 1))
+    method, _ = build(f"{host}+fyi", dataset.spec.name, 2, few_steps(methods()[host], 1))
     made: ImageSet = distill(method, dataset, ipc=2, cache=cache)[0]
     return made
 
@@ -82,7 +73,7 @@ def test_it_wraps_every_matching_method_and_stores_no_more(
 ) -> None:
     made = {}
     for name in (host, f"{host}+fyi"):
-        method, _ = build(name, "toy", 1, few_steps(host, 3))
+        method, _ = build(name, "toy", 1, few_steps(methods()[host]))
         made[name], run = distill(method, flipping, ipc=1, cache=tmp_path)
         run.done()
     plain, doubled = made.values()
