@@ -1,6 +1,7 @@
 """What every registered method promises, tested over the registry: a new one is covered by itself.
 
-Tests of one method share its cache, its trained networks and its set of seed 0; they run in one process.
+Tests of one method share its cache, its trained networks and its sets; they run in one process
+(`tests/scheduling.py`).
 """
 
 import json
@@ -95,9 +96,9 @@ def stores(cls: type[Method]) -> bool:
 
 
 def every(chosen: Callable[[type[Method]], bool] = stores) -> list[Any]:
-    """The kind and the name of every chosen method; what tests one of them runs in one process."""
+    """The kind and the name of every chosen method."""
     return [
-        pytest.param((kind, name), id=f"{kind}-{name}", marks=pytest.mark.xdist_group(f"{kind}-{name}"))
+        pytest.param((kind, name), id=f"{kind}-{name}")
         for kind in KIND_NAMES
         for name, cls in methods(kind).items()
         if chosen(cls)
