@@ -19,7 +19,7 @@ def few_steps(cls: type[Method], steps: int = 3) -> dict[str, str]:
 
 
 def short_extractors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trains the networks in whose features samples are selected for a few steps, in place of a thousand."""
+    """Trains the networks in whose features samples are selected for a few steps, not a thousand."""
     monkeypatch.setattr(
         "condense.distillation.coreset.feature_extractor",
         lambda network: Training(network=network, steps=20, batch=64),

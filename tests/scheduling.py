@@ -13,7 +13,7 @@ GROUPS = (
     re.compile(r"(tests/test_wrapper_contracts\.py)::.*\[([^\]]+)\]$"),
     re.compile(r"(tests/board/test_front\.py)::"),
 )
-"""Contract tests of one method share its sets and networks, and those of a wrapper; the front page is one."""
+"""Contract tests of a method share its sets and networks, those of a wrapper too; the front page is one."""
 
 
 def group_of(test: str) -> str:
