@@ -4,7 +4,7 @@ import pytest
 
 from condense.distillation import GraphTraining, Method, Training
 
-LOOPS = ("iterations", "outer_steps", "inner_steps")
+LOOPS = ("iterations", "outer_steps", "inner_steps", "matches")
 """The fields that count the steps of a method's loops."""
 
 
@@ -15,7 +15,11 @@ def quick(cls: type[Method]) -> dict[str, str]:
 
 def few_steps(cls: type[Method], steps: int = 3) -> dict[str, str]:
     """The quick settings, but for a few steps of each loop: for what shows whatever has been learned."""
-    return quick(cls) | {name: str(steps) for name in LOOPS if name in cls().config()}
+    usual = {**cls().config(), **cls.quick}
+    most = {name: usual[name] for name in LOOPS if name in usual}
+    return quick(cls) | {
+        name: str(min(steps, count) if isinstance(count, int) else steps) for name, count in most.items()
+    }
 
 
 def short_extractors(monkeypatch: pytest.MonkeyPatch) -> None:
