@@ -58,7 +58,7 @@ class DM(ImageMethod):
     through_view = True
     class_batches = frozenset({"batch_real"})
     added = frozenset({"init"})
-    quick = {"iterations": 60, "batch_real": 64}
+    quick = {"iterations": 60, "batch_real": 64, "network": "convnet-w32"}
     remedy = "lower lr_images, for example to 0.1"
 
     iterations: int = 500

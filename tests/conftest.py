@@ -28,6 +28,16 @@ Make = Callable[..., Record]
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadgroup``, the groups are those of `tests.scheduling`."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from tests.scheduling import Grouped
+
+    return Grouped(config, log)
+
+
 @pytest.fixture
 def unchecked_shapes() -> Iterator[None]:
     """Leaves signatures unchecked, for a test of what the code itself says about wrong input."""

@@ -31,8 +31,6 @@ from condense.records.record import (
     Record,
     SampleCounts,
     SetUsed,
-    read_record,
-    record_files,
 )
 from condense.resources import Budget, Machine
 from condense.runner.cell import CellSpec, Paths
@@ -46,6 +44,7 @@ from condense.training.graph_training import GraphTraining
 from condense.training.image_training import Training
 from condense.training.pretrained import pretrained
 from condense.training.validation import VALIDATION
+from tests.board_records import board_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -217,8 +216,7 @@ def folder_of(name: str, dataset: str, ipc: int, seed: int, out: Path) -> str:
 
 def committed() -> Iterator[tuple[Path, str, str]]:
     """Every record in results/: its file, where it says that it belongs, and what would be written."""
-    for path in record_files(ROOT / "results"):
-        record = read_record(path)
+    for path, record in board_files():
         yield path, record.path(ROOT / "results").as_posix(), text_of(record)
 
 

@@ -1,6 +1,7 @@
 """What every registered method promises, tested over the registry: a new one is covered by itself.
 
-Tests of one method share its cache, its trained networks and its set of seed 0; they run in one process.
+Tests of one method share its cache, its trained networks and its sets; they run in one process
+(`tests/scheduling.py`).
 """
 
 import json
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from condense.data import KIND_NAMES, Dataset, GraphDataset, ImageDataset
-from condense.distillation import GraphTraining, Method, Sampling
+from condense.distillation import Method, Sampling
 from condense.distillation.engine import distill
 from condense.distillation.registry import build, methods
 from condense.errors import Refused
@@ -30,6 +31,7 @@ from condense.runner.run import distil_cell, run_cell
 from condense.store import DistilledSet, ImageSet, load
 from condense.training.rehearsal import rehearsing
 from tests.kills import Killed, kill_once
+from tests.quick import few_steps, quick, short_extractors
 from tests.trainings import left, sampling
 
 SHORT = replace(HARD_V1, stages=(Stage(epochs=100), Stage(epochs=20, scale=0.1)))
@@ -58,11 +60,10 @@ class Case:
         """The smallest IPC at which there is room for a sample of each class; two for graphs."""
         return 2 if self.kind == "graphs" else next(ipc for ipc in count(1) if self.cls().per_class(ipc, 10))
 
-    def method(self, ipc: int = 0) -> Method:
-        """The method with its quick settings, none of which is published for MUTAG."""
-        settings = {key: str(value) for key, value in self.cls.quick.items()}
-        dataset = "digits" if self.kind == "images" else "toy"
-        return build(self.name, dataset, ipc or self.ipc, settings, self.kind)[0]
+    def method(self, ipc: int = 0, *, few: bool = False) -> Method:
+        """The method with its quick settings or for few steps, none of which is published for MUTAG."""
+        settings, dataset = few_steps if few else quick, "digits" if self.kind == "images" else "toy"
+        return build(self.name, dataset, ipc or self.ipc, settings(self.cls), self.kind)[0]
 
     def settings(self) -> dict[str, object]:
         """All fields of the method, but those added later that have their default."""
@@ -73,9 +74,9 @@ class Case:
         }
 
     def fresh(self, cache: Path, ipc: int = 0, seed: int = 0, dataset: Dataset | None = None) -> Any:
-        """A set that is made now."""
-        ipc = ipc or self.ipc
-        made, run = distill(self.method(ipc), dataset or self.dataset, ipc=ipc, seed=seed, cache=cache)
+        """A set that is made now; one of another IPC than the smallest in few steps."""
+        method, ipc = self.method(ipc, few=ipc not in (0, self.ipc)), ipc or self.ipc
+        made, run = distill(method, dataset or self.dataset, ipc=ipc, seed=seed, cache=cache)
         run.done()
         return made
 
@@ -95,9 +96,9 @@ def stores(cls: type[Method]) -> bool:
 
 
 def every(chosen: Callable[[type[Method]], bool] = stores) -> list[Any]:
-    """The kind and the name of every chosen method; what tests one of them runs in one process."""
+    """The kind and the name of every chosen method."""
     return [
-        pytest.param((kind, name), id=f"{kind}-{name}", marks=pytest.mark.xdist_group(f"{kind}-{name}"))
+        pytest.param((kind, name), id=f"{kind}-{name}")
         for kind in KIND_NAMES
         for name, cls in methods(kind).items()
         if chosen(cls)
@@ -131,11 +132,7 @@ def case(request: pytest.FixtureRequest, cases: Cases) -> Case:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pinned graph network, after a few steps."""
-    monkeypatch.setattr(
-        "condense.distillation.graphs.run.GraphTraining",
-        lambda network: GraphTraining(network=network, steps=4, batch=16),
-    )
+    short_extractors(monkeypatch)
 
 
 @pytest.mark.parametrize("case", every(of_images), indirect=True)
@@ -183,7 +180,7 @@ COUNTS = {"images": [3, 1, 2, 1, 1, 1, 1, 4, 1, 1], "graphs": [1, 3]}
 def test_a_set_holds_the_samples_of_each_class_that_are_asked_for_or_is_refused(
     case: Case, tmp_path: Path
 ) -> None:
-    method, asked = case.method(), COUNTS[case.kind]
+    method, asked = case.method(few=True), COUNTS[case.kind]
     given: dict[str, Any] = {"ipc": case.ipc, "cache": case.cache, "given": {"counts": asked}}
     if method.why_equal is not None:
         with pytest.raises(Refused, match=f"{case.name} makes equally many {case.kind} of each class: "):
@@ -204,12 +201,13 @@ def test_a_set_holds_the_samples_of_each_class_that_are_asked_for_or_is_refused(
 
 @pytest.mark.parametrize("case", every(), indirect=True)
 def test_counts_of_ipc_of_each_class_give_the_same_samples(case: Case) -> None:
-    method, plain = case.method(), case.made()
-    if method.why_equal is not None:
+    if (method := case.method(few=True)).why_equal is not None:
         return
-    counts = [case.ipc] * plain.num_classes
-    made, run = distill(method, case.dataset, ipc=case.ipc, cache=case.cache, given={"counts": counts})
-    run.done()
+    counts: dict[str, Any] = {"counts": [case.ipc] * case.made().num_classes}
+    plain, made = (
+        distill(method, case.dataset, ipc=case.ipc, cache=case.cache, given=given)[0]
+        for given in ({}, counts)
+    )
     tensors = made.tensors()
     assert tensors.keys() == plain.tensors().keys()
     assert all(torch.equal(tensors[name], there) for name, there in plain.tensors().items())
@@ -302,9 +300,7 @@ def test_the_chain_holds_a_methods_version_and_all_its_settings(case: Case) -> N
 
 def chosen(case: Case, cache: Path, **given: Any) -> Sampling:
     """What a method chooses for students without a set, with its quick settings."""
-    return sampling(
-        case.name, case.dataset, cache, params={k: str(v) for k, v in case.cls.quick.items()}, **given
-    )
+    return sampling(case.name, case.dataset, cache, params=quick(case.cls), **given)
 
 
 def same(one: Sampling, other: Sampling) -> bool:

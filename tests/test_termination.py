@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from condense.errors import Stopped, Terminated
 from condense.resources import Budget
 from condense.termination import asking, sigterm_arrived, sigterm_as_budget
 from condense.training.loop import Loop
+from tests.commands import Place
 
 
 @pytest.fixture
@@ -89,18 +88,17 @@ def test_the_command_ends_with_exit_code_3_and_one_line(
 
 
 def test_a_distillation_that_is_terminated_stops_like_one_out_of_budget(
-    toy_file: Path, tmp_path: Path, home: Path
+    toy_file: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "condense", "distill", "--dataset", str(toy_file), "--device", "cpu"]
-    command += ["--out", str(tmp_path / "sets"), "--param", "iterations=100000"]
-    command += ["--param", "network=convnet-w32", "--param", "batch_real=8"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list(home.rglob("dm_on_toy.jsonl")) and process.poll() is None:
+    place = Place(tmp_path / "place")
+    command = ["distill", "--dataset", str(toy_file), "--device", "cpu", "--param", "iterations=100000"]
+    process = place.start(*command, "--param", "network=convnet-w32", "--param", "batch_real=8")
+    while not list(place.home.rglob("dm_on_toy.jsonl")) and process.is_alive():
         time.sleep(0.02)
     time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 3
-    place = "dm on toy, phase distil, step "
-    assert told.splitlines()[-1].startswith(f"condense: SIGTERM ended the work ({place}")
-    assert list(home.rglob("checkpoint-*"))
+    process.terminate()
+    process.join(timeout=60)
+    assert process.exitcode == 3
+    where = "dm on toy, phase distil, step "
+    assert place.told().splitlines()[-1].startswith(f"condense: SIGTERM ended the work ({where}")
+    assert list(place.home.rglob("checkpoint-*"))

@@ -16,9 +16,10 @@ from condense.board.front import LARGEST, WIDTH
 from condense.board.overview import overview_of
 from condense.board.pages import board_pages
 from condense.protocols import PRUNE_SHORT_V1, SOFT_V2, WHOLE_V1
-from condense.records.frame import frame, results
+from condense.records.frame import frame
 from condense.records.record import Record, TrainingUsed
 from tests.board.markdown import front
+from tests.board_records import board_records
 
 Make = Callable[..., Record]
 ROOT = Path(__file__).parents[2]
@@ -49,9 +50,10 @@ def cells(text: str) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def entries() -> pd.DataFrame:
-    """The committed records, read without checks of shapes: there are thousands."""
+    """The entries of the committed records, tabled without checks of shapes: there are thousands."""
+    records = board_records()
     jaxtyping.config.update("jaxtyping_disable", True)
-    found = results(ROOT / "results")
+    found = frame(records)
     jaxtyping.config.update("jaxtyping_disable", False)
     return found
 

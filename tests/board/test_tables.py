@@ -145,11 +145,26 @@ CHOICES = list(
 )
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from(CHOICES), min_size=1, max_size=14, unique=True), st.randoms())
+PICKS = st.lists(st.sampled_from(CHOICES), min_size=1, max_size=14, unique=True)
+
+
+@settings(max_examples=12, deadline=None)
+@given(PICKS, st.randoms())
 def test_a_table_holds_one_key_whatever_the_order_of_the_records(
     made: Make, picks: list[Any], dice: Random
 ) -> None:
+    one_key_each(made, picks, dice)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(PICKS, st.randoms())
+def test_a_table_of_any_of_many_records_holds_one_key(made: Make, picks: list[Any], dice: Random) -> None:
+    one_key_each(made, picks, dice)
+
+
+def one_key_each(made: Make, picks: list[Any], dice: Random) -> None:
+    """Checks that all records are shown, each in a table of its key, and that their order does not matter."""
     records = [
         made(
             method,

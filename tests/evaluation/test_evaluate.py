@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from condense.data import ImageDataset
 from condense.data.images.pixels import WHITENED
 from condense.distillation import Recipe
 from condense.distillation.registry import build as build_method
-from condense.distillation.registry import methods
+from condense.distillation.registry import methods, wrappers
 from condense.errors import Refused, Remedy
 from condense.evaluation import ImageSource, ImageStudent, Outcome
 from condense.evaluation.evaluate import evaluate_set, record_of
@@ -342,7 +343,12 @@ def test_a_set_with_stored_labels_is_evaluated_under_replay_v1(
 
 
 @pytest.mark.usefixtures("teacher")
-def test_by_default_stored_views_are_judged_by_replay_v2_and_by_no_other(cell: Make, places: Paths) -> None:
+def test_by_default_stored_views_are_judged_by_replay_v2_and_by_no_other(
+    cell: Make, places: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(REPLAY_V2, least_steps=600)  # in place of 3000
+    monkeypatch.setattr(protocols, "PROTOCOLS", {**protocols.PROTOCOLS, short.name: short})
+    monkeypatch.setattr(import_module(wrappers()["fkd"].__module__), "REPLAY_V2", short)
     given = {"method": "random_subset+fkd", "ipc": 1, "seeds": (0,)}
     for protocol, params, words in (
         ("replay-v1", {}, "replay-v1 trains in the batches and for the epochs that a set was labelled for"),
@@ -351,10 +357,10 @@ def test_by_default_stored_views_are_judged_by_replay_v2_and_by_no_other(cell: M
         with pytest.raises(Refused, match=words):
             run(cell(protocol=protocol, params=params, **given), places)
     assert not places.out.exists()
-    # 3000 epochs of three images each, of which the labels of one are stored.
+    # 600 epochs of three images each, of which the labels of one are stored.
     judged = cell(protocol="replay-v2", params={"fkd.kept": "1"}, **given)
     (record,) = run(judged, places)
-    assert record.protocol == REPLAY_V2 and record.set is not None and len(record.entries) == 1
+    assert record.protocol == short and record.set is not None and len(record.entries) == 1
     (folder,) = places.out.iterdir()
     with pytest.raises(Refused, match="are the batches and epochs of replay-v2; protocol='replay-v2' judges"):
         reevaluate(load(folder), cell(protocol="replay-v1"), places, Machine())

@@ -16,6 +16,7 @@ from condense.networks import build_network
 from condense.protocols import HARD_V1
 from condense.store import ImageSet
 from condense.training.expert_steps import Stacked
+from tests.quick import few_steps
 
 FYI = wrappers()["fyi"]
 fyi = import_module(FYI.__module__)
@@ -33,11 +34,8 @@ def flipping(toy: ImageDataset) -> ImageDataset:
 
 
 def one_match(host: str, dataset: ImageDataset, cache: Path) -> ImageSet:
-    """A host's set after a single step on its images, as far as its settings let us ask for one."""
-    cls = methods()[host]
-    settings = {name: str(value) for name, value in cls.quick.items()}
-    settings |= {name: "1" for name in ("iterations", "outer_steps", "inner_steps") if name in cls().config()}
-    method, _ = build(f"{host}+fyi", dataset.spec.name, 2, settings)
+    """A host's set after a single step on its images."""
+    method, _ = build(f"{host}+fyi", dataset.spec.name, 2, few_steps(methods()[host], 1))
     made: ImageSet = distill(method, dataset, ipc=2, cache=cache)[0]
     return made
 
@@ -73,10 +71,9 @@ def test_mirroring_the_images_mirrors_what_any_matching_method_learns(
 def test_it_wraps_every_matching_method_and_stores_no_more(
     host: str, flipping: ImageDataset, tmp_path: Path
 ) -> None:
-    quick = {name: str(value) for name, value in methods()[host].quick.items()}
     made = {}
     for name in (host, f"{host}+fyi"):
-        method, _ = build(name, "toy", 1, quick)
+        method, _ = build(name, "toy", 1, few_steps(methods()[host]))
         made[name], run = distill(method, flipping, ipc=1, cache=tmp_path)
         run.done()
     plain, doubled = made.values()

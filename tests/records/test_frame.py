@@ -11,12 +11,11 @@ import pytest
 
 from condense.protocols import REPLAY_V1, WHOLE_V1
 from condense.records.frame import DTYPES, frame, results
-from condense.records.record import Paper, Record, read_records
+from condense.records.record import Paper, Record
 from condense.store.manifest import settings
+from tests.board_records import RESULTS, board_records
 
 Make = Callable[..., Record]
-
-RESULTS = Path(__file__).parents[2] / "results"
 
 
 def test_a_folder_without_records_gives_every_column_and_no_row(tmp_path: Path) -> None:
@@ -26,10 +25,10 @@ def test_a_folder_without_records_gives_every_column_and_no_row(tmp_path: Path) 
 
 
 def test_every_entry_of_the_committed_records_has_a_row() -> None:
-    records, entries = read_records(RESULTS), results(RESULTS)
+    records, entries = board_records(), results(RESULTS)
     keys = [record.evaluation_key(entry.seed) for record in records for entry in record.entries]
     assert list(entries["evaluation_key"]) == keys and entries["evaluation_key"].is_unique
-    pd.testing.assert_frame_equal(entries, results(RESULTS))
+    pd.testing.assert_frame_equal(entries, frame(records))
 
 
 def test_a_row_repeats_what_the_record_states(made: Make) -> None:

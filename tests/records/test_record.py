@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from condense.errors import Refused
-from condense.files import canonical
 from condense.protocols import HARD_V1, SOFT_V1, WHOLE_V1
 from condense.records.keys import evaluation_key
 from condense.records.record import (
@@ -20,13 +19,11 @@ from condense.records.record import (
     TrainingUsed,
     read_record,
     read_records,
-    record_files,
 )
 
 Make = Callable[..., Record]
 MakeEntry = Callable[[int, float], Entry]
 
-RESULTS = Path(__file__).parents[2] / "results"
 HISTORIC = sorted((Path(__file__).parent.parent / "historic_records").glob("*.json"))
 PAPER = Paper(value=63.0, error=None, source="a table", verified=False, protocol="its own")
 
@@ -111,13 +108,6 @@ def test_a_training_has_no_set_and_a_fraction_is_at_most_the_whole(made: Make) -
     ):
         with pytest.raises(Refused, match=f"some.json: {reason}"):
             Record.from_json(told | changed, "some.json")
-
-
-def test_every_record_of_the_board_is_written_as_it_lies_there() -> None:
-    paths = record_files(RESULTS)
-    assert len(paths) > 50
-    for path in paths:
-        assert canonical(read_record(path).to_json(), indent=1) + "\n" == path.read_text()
 
 
 def test_what_is_known_of_a_teacher_changes_no_key(made: Make) -> None:

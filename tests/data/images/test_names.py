@@ -14,12 +14,11 @@ from condense.data.images.known import COUNTS, HASHES, KNOWN
 from condense.distillation.registry import build
 from condense.evaluation.described import paper
 from condense.records.frame import frame
-from condense.records.record import Record, read_records
+from condense.records.record import Record
 from condense.teachers import fixed
 from condense.teachers.pinned import PINNED, NoFixed
 from tests.board.markdown import page
-
-RESULTS = Path(__file__).parents[3] / "results"
+from tests.board_records import board_records
 
 
 def fake(path: Path, shape: tuple[int, ...], seed: int = 0) -> Path:
@@ -85,7 +84,7 @@ def test_data_without_a_known_hash_keep_their_name_with_a_note(
 
 
 def test_the_known_hashes_are_those_of_the_committed_records() -> None:
-    used = [record.dataset for record in read_records(RESULTS)]
+    used = [record.dataset for record in board_records()]
     found = {(data.name, data.train_hash, data.test_hash) for data in used if data.name in HASHES}
     assert found == {(name, *hashes) for name, hashes in HASHES.items()}
     for name, pinned in PINNED.items():

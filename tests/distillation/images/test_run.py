@@ -1,7 +1,5 @@
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from condense.networks import build_network
 from condense.protocol import Protocol
 from condense.protocols import HARD_V1
 from condense.store import ImageSet
+from tests.commands import Place
 from tests.stand_ins import start
 
 CPU = torch.device("cpu")
@@ -234,13 +233,13 @@ def test_what_cannot_work_is_refused_before_any_work(
 
 
 def test_a_killed_command_ends_with_the_hash_of_an_uninterrupted_one(
-    toy: ImageDataset, toy_file: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    toy: ImageDataset, toy_file: Path, tmp_path: Path
 ) -> None:
     params = {"iterations": "300", "network": "convnet-w32", "batch_real": "32"}
     whole, _ = distill(build("dm", "toy", 1, params)[0], toy, ipc=1, cache=tmp_path / "whole")
-    monkeypatch.setenv("CONDENSE_CHECKPOINT_SECONDS", "0")
-    command = [sys.executable, "-m", "condense", "distill", "--dataset", str(toy_file), "--device", "cpu"]
-    command += ["--out", str(tmp_path / "sets")]
+    place = Place(tmp_path / "place", CONDENSE_CHECKPOINT_SECONDS="0")
+    home = place.home
+    command = ["distill", "--dataset", str(toy_file), "--device", "cpu"]
     for key, value in params.items():
         command += ["--param", f"{key}={value}"]
 
@@ -250,16 +249,18 @@ def test_a_killed_command_ends_with_the_hash_of_an_uninterrupted_one(
     kills = 0
     for delay in (0.0, 0.05):
         wanted = newest() + 1
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while newest() < wanted and process.poll() is None:
+        process = place.start(*command)
+        while newest() < wanted and process.is_alive():
             time.sleep(0.002)
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
     assert kills > 0, "it ended before it could be killed"
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    made = ImageSet.load(Path(ended.stdout.strip()))
-    assert made.hash == whole.hash
+    place.run(*command)
+    (folder,) = (place.folder / "sets").iterdir()
+    assert ImageSet.load(folder).hash == whole.hash
+    assert place.told().splitlines()[-1] == f"sets/{folder.name}"
     assert not list(home.rglob("*checkpoint-*"))
     (file,) = (home / "events").rglob("*.jsonl")
     events = [json.loads(line) for line in file.read_text().splitlines()]

@@ -42,7 +42,12 @@ def test_the_card_states_method_settings_bytes_labels_and_hash(make: Make, tmp_p
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("soft", [None, torch.float32])
 def test_the_cards_plain_code_reads_what_a_student_sees(
-    make: Make, raw: PixelSpace, tmp_path: Path, dtype: torch.dtype, soft: torch.dtype | None
+    make: Make,
+    raw: PixelSpace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: torch.dtype,
+    soft: torch.dtype | None,
 ) -> None:
     stored = make(space=raw, dtype=dtype, soft=soft)
     stored.save(tmp_path / "set")
@@ -53,6 +58,15 @@ def test_the_cards_plain_code_reads_what_a_student_sees(
     read = [stored[i] for i in range(len(stored))]
     torch.testing.assert_close(torch.tensor(x), torch.stack([image for image, _ in read]))
     torch.testing.assert_close(torch.tensor(y), torch.stack([torch.as_tensor(label) for _, label in read]))
+    monkeypatch.chdir(tmp_path / "set")
+    made: dict[str, Any] = {}
+    exec(with_condense, made)
+    assert len(made["data"]) == 9
+
+
+def test_the_cards_code_with_condense_runs_in_a_process_of_its_own(make: Make, tmp_path: Path) -> None:
+    make().save(tmp_path / "set")
+    with_condense, _ = code_blocks(tmp_path / "set")
     assert _output(with_condense + "\nprint(len(data))", tmp_path / "set").strip() == "9"
 
 
