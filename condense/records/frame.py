@@ -1,13 +1,17 @@
 """Records as one pandas table, in which each row is an entry: one student that was trained and tested."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
+import msgspec
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from condense.files import canonical
 from condense.records.equal_bytes import needed_bytes, room_of, samples_seen
-from condense.records.record import Entry, Record, read_records
+from condense.records.record import Entry, Record, each_record
 from condense.store.manifest import settings
 
 DTYPES = (
@@ -73,28 +77,75 @@ def results(folder: Path) -> pd.DataFrame:
     Raises:
         Refused: if a record cannot be read.
     """
-    return frame(read_records(folder))
+    return frame(each_record(folder))
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Returns the entries of records in their order as a table with the columns of `results`."""
-    rows = [row for record in records for row in _rows(record)]
-    parts = sorted({name for row in rows for name in row} - set(DTYPES))
-    dtypes = DTYPES | dict.fromkeys(parts, "Int64")
-    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+    """Returns the entries of records in their order as a table with the columns of `results`.
+
+    What entries share is kept once for each record, and equal texts are one object in memory: a column of
+    repeated texts takes eight bytes a row. The records may be an iterator; none of them is kept.
+    """
+    shared, own, counts = _Columns(), _Columns(), list[int]()
+    for record in records:
+        shared.add(_shared(record))
+        counts.append(len(record.entries))
+        keys = record.evaluation_keys(entry.seed for entry in record.entries)
+        for entry, key in zip(record.entries, keys, strict=True):
+            own.add(_own(entry) | {"evaluation_key": key})
+    parts = sorted({*shared.values, *own.values} - set(DTYPES))
+    made = {}
+    for name, dtype in (DTYPES | dict.fromkeys(parts, "Int64")).items():
+        if name in own.values:
+            made[name] = _array(own.values.pop(name), dtype)
+        else:
+            values = shared.values.pop(name, None) or [None] * len(counts)
+            made[name] = _array(values, dtype).repeat(counts)
+    return pd.DataFrame(made)
 
 
-def _rows(record: Record) -> list[dict[str, object]]:
+class _Columns:
+    """Lists of values by name, one longer with each row; what a row does not tell is None."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[object]] = {}
+        self._rows = 0
+        self._texts: dict[str, str] = {}
+
+    def add(self, row: Mapping[str, object]) -> None:
+        for name in row.keys() - self.values.keys():
+            self.values[name] = [None] * self._rows
+        for name, column in self.values.items():
+            value = row.get(name)
+            unique = type(value) is not str or name in UNIQUE
+            column.append(value if unique else self._texts.setdefault(value, value))
+        self._rows += 1
+
+
+UNIQUE = ("record_key", "evaluation_key")
+"""Columns of texts of which a table hardly ever has two equal ones."""
+
+
+def _array(values: list[object], dtype: str) -> ExtensionArray:
+    """Returns a column; texts stay Python's, so that equal ones can share their memory."""
+    if dtype == "string":
+        return pd.array(values, dtype=pd.StringDtype("python"))
+    return pd.Series(values, dtype=object).astype(dtype).array
+
+
+def _shared(record: Record) -> dict[str, object]:
+    """Returns what all entries of a record have in common, by column."""
     data, protocol, paper = record.dataset, record.protocol, record.paper
     same = ("ipc", "fraction", "seed", "student", "space", "teacher", "teacher_bytes", "teacher_accuracy")
+    chain, told = _told_of(msgspec.json.encode(record.method.chain))
     shared: dict[str, object] = {name: getattr(record, name) for name in same} | {
         "kind": data.kind,
         "train_hash": data.train_hash,
         "test_hash": data.test_hash,
         "dataset": data.name,
         "method": record.method.name,
-        "settings": " ".join(f"{field}={value}" for field, value in settings(record.method.chain).items()),
-        "chain": canonical(record.method.chain),
+        "settings": told,
+        "chain": chain,
         "source": record.method.source,
         "reference": record.kind == "reference",
         "split": record.federation.split if record.federation else None,
@@ -126,19 +177,26 @@ def _rows(record: Record) -> list[dict[str, object]]:
     if paper:
         shared |= {"paper": paper.value} | {f"paper_{name}": told for name, told in vars(paper).items()}
         del shared["paper_value"]
-    return [
-        vars(entry)
-        | shared
-        | {
-            "eval_seed": entry.seed,
-            "score": entry.score,
-            "curve": _curve(entry),
-            "clients": _clients(entry),
-            "versions": canonical(entry.versions),
-            "evaluation_key": record.evaluation_key(entry.seed),
-        }
-        for entry in record.entries
-    ]
+    return shared
+
+
+@lru_cache(maxsize=4096)
+def _told_of(chain: bytes) -> tuple[str, str]:
+    """Returns a method's chain as canonical JSON, and its settings as text; many records share one."""
+    links = json.loads(chain)
+    return canonical(links), " ".join(f"{field}={value}" for field, value in settings(links).items())
+
+
+def _own(entry: Entry) -> dict[str, object]:
+    """Returns what an entry tells, by column."""
+    told = {name: value for name, value in vars(entry).items() if name != "seed"}
+    return told | {
+        "eval_seed": entry.seed,
+        "score": entry.score,
+        "curve": _curve(entry),
+        "clients": _clients(entry),
+        "versions": canonical(entry.versions),
+    }
 
 
 def _curve(entry: Entry) -> str | None:
