@@ -24,7 +24,14 @@ from condense.protocols import HARD_V1, REPLAY_V2, SOFT_V2
 from condense.records.published import lookup
 from condense.records.record import DataUsed, Entry, MethodUsed, Record, SampleCounts, SetUsed
 
-CLASSES = {"cifar10": 10, "svhn": 10, "imagenette": 10, "cifar100": 100, "tiny-imagenet": 200, "imagenet": 1000}
+CLASSES = {
+    "cifar10": 10,
+    "svhn": 10,
+    "imagenette": 10,
+    "cifar100": 100,
+    "tiny-imagenet": 200,
+    "imagenet": 1000,
+}
 """The datasets, with their numbers of classes."""
 IPCS = (1, 10, 50, 100)
 PROTOCOLS = (HARD_V1, SOFT_V2, REPLAY_V2)
@@ -145,7 +152,9 @@ def main() -> None:
     """Writes a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, help="The results folder; the board is written beside it.")
-    parser.add_argument("--count", type=int, default=100_000, help="Number of records (default: %(default)s).")
+    parser.add_argument(
+        "--count", type=int, default=100_000, help="Number of records (default: %(default)s)."
+    )
     given = parser.parse_args()
     print(f"{write(given.folder, given.count)} records in {given.folder}")
 

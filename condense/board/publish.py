@@ -35,6 +35,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         The entries of all records (`condense.records.frame.results`).
     """
     from condense.board.catalogue import catalogue_files
+    from condense.board.datasets import gathered as gather_all
     from condense.board.pages import board_pages, has_text, stale_pages
     from condense.board.plot_files import data_of
     from condense.board.plots import draw_plots
@@ -42,18 +43,21 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     from condense.board.strip import STRIP, draw_strip
     from condense.files import locked, write_atomic
     from condense.records.frame import results as read_results
+    from condense.resources import settled, uncollected
 
     board, drawn = results.parent / "leaderboard.md", results.parent / "plots"
     # The records are read under the lock, so that no older board replaces a newer one.
     with locked(board, what=f"writes {board}"):
-        entries = read_results(results)
-        pages = {**board_pages(entries, results), **catalogue_files(entries, results / "sets")}
+        with uncollected():
+            gathered = gather_all(read_results(results))
+            entries = gathered.entries
+            pages = {**board_pages(gathered, results), **catalogue_files(entries, results / "sets")}
         for file, content in pages.items():
             if not has_text(file, content):
                 write_atomic(file, content)
         for stale in stale_pages(results, pages):
             stale.unlink()
-        readme = readme_of(results, entries)
+        readme = readme_of(results, gathered)
         with locked(readme.path, what=f"writes {readme.path}"):
             if readme.present != readme.text:
                 write_atomic(readme.path, readme.text)
@@ -61,8 +65,8 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         if readme.strip and data_of(picture) != readme.strip.data:
             write_atomic(picture, draw_strip(readme.strip, results / "sets"))
         if plots:
-            with locked(drawn, what=f"draws {drawn}"):
-                draw_plots(entries, drawn)
+            with locked(drawn, what=f"draws {drawn}"), settled():
+                draw_plots(gathered, drawn)
     return entries
 
 
@@ -73,22 +77,25 @@ def require_current(results: Path) -> Path:
         Refused: if one of the files does not agree.
     """
     from condense.board.catalogue import catalogue_files
+    from condense.board.datasets import gathered as gather_all
     from condense.board.pages import board_pages, has_text, stale_pages
     from condense.board.plot_files import data_of
     from condense.board.readme import readme_of
     from condense.board.strip import STRIP
     from condense.errors import Refused, Remedy
     from condense.records.frame import results as read_results
+    from condense.resources import uncollected
 
-    board, entries = results.parent / "leaderboard.md", read_results(results)
-    again = Remedy(command="leaderboard", effect="writes it")
-    pages = {**board_pages(entries, results), **catalogue_files(entries, results / "sets")}
+    board, again = results.parent / "leaderboard.md", Remedy(command="leaderboard", effect="writes it")
+    with uncollected():
+        gathered = gather_all(read_results(results))
+        pages = {**board_pages(gathered, results), **catalogue_files(gathered.entries, results / "sets")}
     for file, content in pages.items():
         if not has_text(file, content):
             raise Refused(f"{file} is not what the records in {results} give", remedies=[again])
     for stale in stale_pages(results, pages):
         raise Refused(f"{stale} is of a dataset without records in {results}", remedies=[again])
-    readme, picture = readme_of(results, entries), results / "sets" / STRIP
+    readme, picture = readme_of(results, gathered), results / "sets" / STRIP
     if readme.present != readme.text:
         raise Refused(f"{readme.path} does not agree with the records in {results}", remedies=[again])
     if readme.strip and data_of(picture) != readme.strip.data:

@@ -14,7 +14,7 @@ student and pixel space in which labels come from a teacher, and are marked with
 
 import json
 import math
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -310,16 +310,28 @@ def _prepared(entries: pd.DataFrame) -> list[Any]:
     students train on a fraction of the images, that number takes the place of the IPC.
     """
     shown = entries[entries["split"].isna()]
-    shown = shown.sort_values(["seed", "record_key", "eval_seed"], ignore_index=True)
     parts = (shown["fraction"] * PARTS).round().astype("Int64")
-    shown = shown.assign(ipc=shown["room"].fillna(parts).fillna(shown["ipc"]).astype("int64"))
-    return tuples(shown)
+    ipc = shown["room"].fillna(parts).fillna(shown["ipc"]).astype("int64")
+    return tuples(shown.assign(ipc=ipc))
+
+
+ORDER = ["seed", "record_key", "eval_seed"]
+"""The columns that entries are sorted by."""
 
 
 def tuples(entries: pd.DataFrame) -> list[Any]:
-    """Returns rows of `condense.records.frame.results` as named tuples in which what is missing is None."""
-    known = entries.astype(object).where(entries.notna(), None)
-    return list(known.itertuples(index=False, name="Entry"))
+    """Returns rows of `condense.records.frame.results` as named tuples in which what is missing is None.
+
+    They are sorted by seed, record and evaluation seed. Equal values of a column are one object.
+    """
+    rows = entries[ORDER].reset_index(drop=True).sort_values(ORDER).index.to_numpy()
+    columns = []
+    for name in entries.columns:
+        numbers, distinct = pd.factorize(entries[name])
+        values = [*distinct.astype(object), None]  # what is missing has the number -1
+        columns.append([values[number] for number in numbers[rows].tolist()])
+    form = namedtuple("Entry", entries.columns)
+    return list(map(form._make, zip(*columns, strict=True)))
 
 
 def _key(entry: Any) -> Key:

@@ -96,11 +96,10 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     parts = sorted({*shared.values, *own.values} - set(DTYPES))
     made = {}
     for name, dtype in (DTYPES | dict.fromkeys(parts, "Int64")).items():
-        if name in own.values:
-            made[name] = _array(own.values.pop(name), dtype)
+        if name in shared.values:
+            made[name] = _array(shared.values.pop(name), dtype).repeat(counts)
         else:
-            values = shared.values.pop(name, None) or [None] * len(counts)
-            made[name] = _array(values, dtype).repeat(counts)
+            made[name] = _array(own.values.pop(name, [None] * sum(counts)), dtype)
     return pd.DataFrame(made)
 
 

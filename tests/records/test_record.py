@@ -162,7 +162,14 @@ def test_the_evaluation_key_changes_with_each_part() -> None:
 
 
 def test_the_evaluation_key_is_the_digest_of_its_parts_in_order() -> None:
-    parts = {"run_key": "a", "test_hash": "b", "protocol_hash": "c", "teacher": None, "student": "é", "space": "e"}
+    parts = {
+        "run_key": "a",
+        "test_hash": "b",
+        "protocol_hash": "c",
+        "teacher": None,
+        "student": "é",
+        "space": "e",
+    }
     found = evaluation_keys(**parts, seeds=[0, None, 12])  # type: ignore[arg-type]
     assert found == [digest([*parts.values(), seed]) for seed in (0, None, 12)]
 
