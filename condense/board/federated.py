@@ -99,7 +99,7 @@ def federated_tables(entries: pd.DataFrame) -> list[FederatedTable]:
         entries: Rows of `condense.records.frame.results` in any order.
     """
     groups: dict[Split, list[Any]] = defaultdict(list)
-    for entry in tuples(entries[entries["split"].notna()]):
+    for entry in tuples(entries, entries["split"].notna()):
         groups[Split(*(getattr(entry, field) for field in Split._fields))].append(entry)
     found = []
     for key, group in sorted(groups.items()):

@@ -21,6 +21,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from condense.board.cells import TableCell
@@ -233,7 +234,7 @@ def gather(entries: pd.DataFrame) -> list[Table]:
     """
     groups: dict[Key, list[Any]] = defaultdict(list)
     apart: dict[tuple[Key, str], list[Any]] = defaultdict(list)
-    for entry in _prepared(entries):
+    for entry in _prepared(entries, (entries["protocol"] != PUBLISHED) | entries["reference"]):
         if entry.reference and (entry.whole or entry.student == NO_STUDENT):
             apart[_key(entry), entry.student].append(entry)
         elif entry.protocol != PUBLISHED:
@@ -290,9 +291,8 @@ def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Ke
         For each dataset the rows with their keys; each row has one cell, that of its student network.
     """
     groups: dict[Key, list[Any]] = defaultdict(list)
-    for entry in _prepared(entries):
-        if entry.protocol == PUBLISHED:
-            groups[_key(entry)._replace(student=entry.student)].append(entry)
+    for entry in _prepared(entries, entries["protocol"] == PUBLISHED):
+        groups[_key(entry)._replace(student=entry.student)].append(entry)
     rows = [
         (key, row) for key, group in sorted(groups.items()) for row in _rows(group, named(group), "student")
     ]
@@ -303,35 +303,47 @@ def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Ke
     return dict(found)
 
 
-def _prepared(entries: pd.DataFrame) -> list[Any]:
-    """Returns the entries, sorted, as named tuples in which what is missing is None.
+def _prepared(entries: pd.DataFrame, wanted: "pd.Series[bool]") -> list[Any]:
+    """Returns the entries that are wanted, sorted, as named tuples in which what is missing is None.
 
     Those of federations are left out: they have tables of their own. Where sets fill a number of bytes, or
     students train on a fraction of the images, that number takes the place of the IPC.
     """
-    shown = entries[entries["split"].isna()]
-    parts = (shown["fraction"] * PARTS).round().astype("Int64")
-    ipc = shown["room"].fillna(parts).fillna(shown["ipc"]).astype("int64")
-    return tuples(shown.assign(ipc=ipc))
+    parts = (entries["fraction"] * PARTS).round().astype("Int64")
+    ipc = entries["room"].fillna(parts).fillna(entries["ipc"]).astype("int64")
+    return tuples(entries, wanted & entries["split"].isna(), ipc=ipc)
 
 
 ORDER = ["seed", "record_key", "eval_seed"]
 """The columns that entries are sorted by."""
+AT_ONCE = 4096
+"""Number of entries that are made in one go, which bounds the memory beside theirs."""
 
 
-def tuples(entries: pd.DataFrame) -> list[Any]:
+def tuples(entries: pd.DataFrame, wanted: "pd.Series[bool]", **changed: "pd.Series[Any]") -> list[Any]:
     """Returns rows of `condense.records.frame.results` as named tuples in which what is missing is None.
 
     They are sorted by seed, record and evaluation seed. Equal values of a column are one object.
+
+    Args:
+        entries: The table, of which no copy is made.
+        wanted: Whether each row is taken.
+        changed: Columns that take the place of those of the table.
     """
-    rows = entries[ORDER].reset_index(drop=True).sort_values(ORDER).index.to_numpy()
+    order = entries[ORDER].reset_index(drop=True).sort_values(ORDER).index.to_numpy()
+    rows = order[wanted.to_numpy()[order]]
     columns = []
     for name in entries.columns:
-        numbers, distinct = pd.factorize(entries[name])
-        values = [*distinct.astype(object), None]  # what is missing has the number -1
-        columns.append([values[number] for number in numbers[rows].tolist()])
+        numbers, distinct = pd.factorize(changed.get(name, entries[name]))
+        values = [*distinct.astype(object), None]  # what is missing has the number -1, and stands at the end
+        columns.append((values, numbers[rows].astype(np.min_scalar_type(-len(values)))))
     form = namedtuple("Entry", entries.columns)
-    return list(map(form._make, zip(*columns, strict=True)))
+    found = []
+    for start in range(0, len(rows), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        told = [[values[number] for number in numbers[part].tolist()] for values, numbers in columns]
+        found += map(form._make, zip(*told, strict=True))
+    return found
 
 
 def _key(entry: Any) -> Key:

@@ -194,8 +194,14 @@ def _own(entry: Entry) -> dict[str, object]:
         "score": entry.score,
         "curve": _curve(entry),
         "clients": _clients(entry),
-        "versions": canonical(entry.versions),
+        "versions": _text_of(msgspec.json.encode(entry.versions)),
     }
+
+
+@lru_cache(maxsize=4096)
+def _text_of(value: bytes) -> str:
+    """Returns a JSON value as canonical text; many entries share one."""
+    return canonical(json.loads(value))
 
 
 def _curve(entry: Entry) -> str | None:

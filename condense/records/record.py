@@ -278,12 +278,14 @@ def read_record(path: Path) -> Record:
     return Record.from_json(parse_json(read_file(path, MAX_BYTES), str(path)), str(path))
 
 
-def record_files(folder: Path) -> list[Path]:
-    """Returns the files of all records of a results folder, ``folder/<dataset>/*.json``, in order of path.
+def record_files(folder: Path) -> Iterator[Path]:
+    """Yields the files of all records of a results folder, ``folder/<dataset>/*.json``, in order of path.
 
     Manifests of stored sets and catalogues of sets may lie in the same place and are left out.
     """
-    return sorted(path for path in folder.glob("*/*.json") if path.name not in NO_RECORDS)
+    # As texts, a hundred thousand take a tenth of the memory of paths, and are sorted in a fraction of the time.
+    found = [(file.parent.name, file.name) for file in folder.glob("*/*.json") if file.name not in NO_RECORDS]
+    yield from (folder / place / name for place, name in sorted(found))
 
 
 def each_record(folder: Path) -> Iterator[Record]:
@@ -292,12 +294,13 @@ def each_record(folder: Path) -> Iterator[Record]:
     Raises:
         Refused: if a file cannot be read or holds no valid record, or if two files hold the same record.
     """
-    found: dict[tuple[str, str], Path] = {}
+    found: dict[tuple[str, str], str] = {}
     for path in record_files(folder):
         record = read_record(path)
-        other = found.setdefault((record.dataset.name, record.evaluation_key()), path)
-        if other != path:
-            raise Refused(f"{other} and {path} hold the same record")
+        name = f"{path.parent.name}/{path.name}"
+        other = found.setdefault((record.dataset.name, record.evaluation_key()), name)
+        if other != name:
+            raise Refused(f"{folder / other} and {path} hold the same record")
         yield record
 
 
