@@ -1,12 +1,10 @@
 """The resources of a run: the device, the time limit, the memory, and the versions of what it ran on."""
 
 import ctypes
-import gc
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -55,31 +53,6 @@ def available_memory(device: torch.device) -> int:
         limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
         free = min(free, max(0, limit - used))
     return free
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keeps the collector of reference cycles away from a block that makes millions of objects to stay.
-
-    The collector would look at all of them again and again, and find none to remove.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@contextmanager
-def settled() -> Iterator[None]:
-    """Keeps the collector of reference cycles, in a block, away from all objects that there are before it."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 class Budget:

@@ -11,7 +11,7 @@ from condense.board.details import details_page
 from condense.board.extras import Extras
 from condense.board.front import front_page
 from condense.board.plot_files import plot_files
-from condense.store.folder import CARD, GALLERY
+from condense.store.manifest import CARD, GALLERY
 
 PAGE = "board.md"
 """The name of a dataset's page, in the folder of its records."""

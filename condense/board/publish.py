@@ -1,5 +1,6 @@
 """Writes and checks what is computed from records: the board, its plots, parts of a README, a catalogue."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,12 +44,11 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     from condense.board.strip import STRIP, draw_strip
     from condense.files import locked, write_atomic
     from condense.records.frame import results as read_results
-    from condense.resources import settled, uncollected
 
     board, drawn = results.parent / "leaderboard.md", results.parent / "plots"
     # The records are read under the lock, so that no older board replaces a newer one.
     with locked(board, what=f"writes {board}"):
-        with uncollected():
+        with _uncollected():
             gathered = gather_all(read_results(results))
             entries = gathered.entries
             pages = {**board_pages(gathered, results), **catalogue_files(entries, results / "sets")}
@@ -65,7 +65,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         if readme.strip and data_of(picture) != readme.strip.data:
             write_atomic(picture, draw_strip(readme.strip, results / "sets"))
         if plots:
-            with locked(drawn, what=f"draws {drawn}"), settled():
+            with locked(drawn, what=f"draws {drawn}"), _settled():
                 draw_plots(gathered, drawn)
     return entries
 
@@ -84,10 +84,9 @@ def require_current(results: Path) -> Path:
     from condense.board.strip import STRIP
     from condense.errors import Refused, Remedy
     from condense.records.frame import results as read_results
-    from condense.resources import uncollected
 
     board, again = results.parent / "leaderboard.md", Remedy(command="leaderboard", effect="writes it")
-    with uncollected():
+    with _uncollected():
         gathered = gather_all(read_results(results))
         pages = {**board_pages(gathered, results), **catalogue_files(gathered.entries, results / "sets")}
     for file, content in pages.items():
@@ -101,3 +100,28 @@ def require_current(results: Path) -> Path:
     if readme.strip and data_of(picture) != readme.strip.data:
         raise Refused(f"{picture} does not show what the records in {results} give", remedies=[again])
     return board
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keeps the collector of reference cycles away from a block that makes millions of objects to stay.
+
+    The collector would look at all of them again and again, and find none to remove.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Keeps the collector of reference cycles, in a block, away from all objects that there are before it."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -38,8 +38,7 @@ from condense.records.parts import (
     TrainingUsed,
 )
 from condense.schema import Fraction, Name, Percent, Whole, extra_keys, json_schema, read_form
-from condense.store.folder import MANIFEST
-from condense.store.manifest import BY_CLASS
+from condense.store.manifest import BY_CLASS, MANIFEST
 
 __all__ = [
     "BASELINES", "BY_CLASS", "ClientScore", "ClientUsed", "CurvePoint", "DataUsed", "Entry", "FederationUsed",
@@ -283,7 +282,7 @@ def record_files(folder: Path) -> Iterator[Path]:
 
     Manifests of stored sets and catalogues of sets may lie in the same place and are left out.
     """
-    # As texts, a hundred thousand take a tenth of the memory of paths, and are sorted in a fraction of the time.
+    # As texts, a hundred thousand take a tenth of the memory of paths, and are sorted faster.
     found = [(file.parent.name, file.name) for file in folder.glob("*/*.json") if file.name not in NO_RECORDS]
     yield from (folder / place / name for place, name in sorted(found))
 
