@@ -25,6 +25,8 @@ BOMB = 2**27
 """Bytes from which on a file must not unpack to more than `PACKED` times its size."""
 PACKED = 100
 """How many times larger than its compressed form real data may be."""
+SMALL = 2**16
+"""Bytes that most files of JSON do not have."""
 MANY_DIGITS = b"0" * 19
 """Numbers with fewer digits than these need no more than 64 bits."""
 AS_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
@@ -76,7 +78,6 @@ def _plainly(text: str | bytes) -> tuple[bool, Any]:
     try:
         values = msgspec.json.decode(text)
         raw = text.encode() if isinstance(text, str) else text
-        raw.decode()
         compact, again = msgspec.json.format(raw, indent=-1), msgspec.json.encode(values)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         return False, None
@@ -153,7 +154,10 @@ def read_file(path: Path, at_most: int | None = None) -> bytes:
     """Returns the content of a file: see `open_file`."""
     with open_file(path, at_most) as file:
         try:
-            return file.read(-1 if at_most is None else at_most)
+            if at_most is None:
+                return file.read()
+            start = file.read(min(SMALL, at_most))  # for a large number Python takes that much memory at once
+            return start if len(start) < SMALL else start + file.read(at_most - SMALL)
         except OSError as error:
             raise Refused(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -93,34 +93,56 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
         keys = record.evaluation_keys(entry.seed for entry in record.entries)
         for entry, key in zip(record.entries, keys, strict=True):
             own.add(_own(entry) | {"evaluation_key": key})
-    parts = sorted({*shared.values, *own.values} - set(DTYPES))
+    of_records, of_entries = shared.done(), own.done()
+    parts = sorted({*of_records, *of_entries} - set(DTYPES))
     made = {}
     for name, dtype in (DTYPES | dict.fromkeys(parts, "Int64")).items():
-        if name in shared.values:
-            made[name] = _array(shared.values.pop(name), dtype).repeat(counts)
+        if name in of_records:
+            made[name] = _array(of_records.pop(name), dtype).repeat(counts)
         else:
-            made[name] = _array(own.values.pop(name, [None] * sum(counts)), dtype)
+            made[name] = _array(of_entries.pop(name, [None] * sum(counts)), dtype)
     return pd.DataFrame(made)
 
 
 class _Columns:
-    """Lists of values by name, one longer with each row; what a row does not tell is None."""
+    """Lists of values by name, one longer with each row; what a row does not tell is None.
+
+    Rows are kept as they come, as long as they have the same names, and turned into columns together.
+    """
 
     def __init__(self) -> None:
-        self.values: dict[str, list[object]] = {}
-        self._rows = 0
-        self._texts: dict[str, str] = {}
+        self._columns: dict[str, list[object]] = {}
+        self._texts: dict[object, object] = {}
+        self._names: tuple[str, ...] = ()
+        self._rows: list[Iterable[object]] = []
+        self._count = 0
 
     def add(self, row: Mapping[str, object]) -> None:
-        for name in row.keys() - self.values.keys():
-            self.values[name] = [None] * self._rows
-        for name, column in self.values.items():
-            value = row.get(name)
-            unique = type(value) is not str or name in UNIQUE
-            column.append(value if unique else self._texts.setdefault(value, value))
-        self._rows += 1
+        if (names := tuple(row)) != self._names or len(self._rows) >= AT_ONCE:
+            self._turn()
+            self._names = names
+        self._rows.append(row.values())
+
+    def _turn(self) -> None:
+        told = dict(zip(self._names, zip(*self._rows, strict=True), strict=True)) if self._rows else {}
+        for name in told.keys() - self._columns.keys():
+            self._columns[name] = [None] * self._count
+        for name, column in self._columns.items():
+            values: Iterable[object] = told.get(name, (None,) * len(self._rows))
+            if DTYPES.get(name) == "string" and name not in UNIQUE:
+                values = [self._texts.setdefault(value, value) for value in values]
+            column += values
+        self._count += len(self._rows)
+        self._rows = []
+
+    def done(self) -> dict[str, list[object]]:
+        """Returns the columns."""
+        self._turn()
+        return self._columns
 
 
+AT_ONCE = 1024
+"""Rows that are turned into columns together."""
 UNIQUE = ("record_key", "evaluation_key")
 """Columns of texts of which a table hardly ever has two equal ones."""
 

@@ -114,7 +114,7 @@ def test_a_training_has_no_set_and_a_fraction_is_at_most_the_whole(made: Make) -
 
 
 def test_every_record_of_the_board_is_written_as_it_lies_there() -> None:
-    paths = record_files(RESULTS)
+    paths = list(record_files(RESULTS))
     assert len(paths) > 50
     for path in paths:
         assert canonical(read_record(path).to_json(), indent=1) + "\n" == path.read_text()
