@@ -139,27 +139,40 @@ def letters(differing: Collection[Pair], count: int) -> list[str]:
 def groups_alike(differing: Iterable[Pair], count: int) -> list[frozenset[int]]:
     """Returns groups of rows that do not differ, such that any two such rows are together in one of them.
 
-    Each pair that differs splits the groups that hold both; a group within another one is absorbed. At the
-    end a group that the others make superfluous is left out.
+    Row by row, each group that there is gives one with the new row and without what differs from it; a group
+    within another one is absorbed. At the end a group that the others make superfluous is left out.
     """
-    groups = [frozenset(range(count))] if count else []
-    for one, other in sorted(differing):
-        split = [group for group in groups if one in group and other in group]
-        pieces = [group - {row} for group in split for row in (one, other)]
-        groups = _absorbed([group for group in groups if group not in split] + pieces)
-    groups.sort(key=sorted)
+    apart = [0] * count  # the rows that differ from each row, as bits
+    for one, other in differing:
+        apart[one] |= 1 << other
+        apart[other] |= 1 << one
+    found: list[int] = []
+    for row in range(count):
+        kept = [group for group in found if group & apart[row]]
+        found = [*kept, *_largest({group & ~apart[row] | 1 << row for group in found or [0]})]
+    groups = sorted((frozenset(_rows_of(group)) for group in found), key=sorted)
+    # together: (count, count) the number of groups that hold two rows, or on the diagonal one
+    together = np.zeros((count, count), dtype=np.int64)
+    for group in groups:
+        together[np.ix_(sorted(group), sorted(group))] += 1
     for group in sorted(groups, key=lambda one: (len(one), sorted(one))):
-        others = [one for one in groups if one is not group]
-        shared = _pairs(others)
-        if group <= frozenset().union(*others) and _pairs([group]).keys() <= shared.keys():
-            groups = others
+        place = np.ix_(sorted(group), sorted(group))
+        if together[place].min() > 1:
+            together[place] -= 1
+            groups.remove(group)
     return groups
 
 
-def _absorbed(groups: Sequence[frozenset[int]]) -> list[frozenset[int]]:
-    distinct = list(dict.fromkeys(groups))
-    return [group for group in distinct if not any(group < other for other in distinct)]
+def _largest(groups: Iterable[int]) -> list[int]:
+    """Returns the groups, as bits, that are not within another one."""
+    found: list[int] = []
+    for group in sorted(groups, key=int.bit_count, reverse=True):
+        if not any(group & other == group for other in found):
+            found.append(group)
+    return found
 
 
-def _pairs(groups: Iterable[frozenset[int]]) -> Mapping[Pair, None]:
-    return {pair: None for group in groups for pair in combinations(sorted(group), 2)}
+def _rows_of(group: int) -> Iterable[int]:
+    while group:
+        yield (group & -group).bit_length() - 1
+        group &= group - 1
