@@ -1,11 +1,11 @@
-"""A made dataset of many classes through distillation, labels and a student: ``python benchmarks/many_classes.py``.
+"""A made dataset of many classes, end to end: ``python benchmarks/many_classes.py``.
 
-What a thousand classes take is measured with it (docs/scale.md): for each number of classes, method and number
-of labelled epochs one ``condense run``, in a process of its own whose peak of resident memory is told. Networks
-are small and epochs few, as the question is what grows with classes and labels, not how accurate anything is.
+What a thousand classes take is measured with it (docs/scale.md): for each number of classes, method and
+number of labelled epochs one ``condense run``, in a process of its own whose peak of memory is told. The
+networks are small and the epochs few, since the question is what grows with classes and labels.
 
-The images are 64 x 64. Each class is a pattern of four by four colours, drawn from its number; an image is the
-pattern, moved and with noise. Nothing in them is a result.
+The images are 64 x 64. Each class is a pattern of four by four colours, drawn from its number; an image is
+the pattern, moved and with noise. Nothing in them is a result.
 """
 
 import argparse

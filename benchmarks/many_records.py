@@ -1,9 +1,9 @@
 """A results folder of many made records: ``python benchmarks/many_records.py FOLDER --count 100000``.
 
-What reading records and writing a board take is measured with it (docs/scale.md). The records are those that a
-large comparison would leave: 25 methods on six datasets with 10 to 1000 classes, at four IPCs, under three
-protocols, with five student networks, in four settings of each method, from three distillation seeds. Of fewer
-records the first ones are written, so that a smaller folder is the beginning of the same comparison.
+What reading records and writing a board take is measured with it (docs/scale.md). The records are those of a
+large comparison: 25 methods on six datasets with 10 to 1000 classes, at four IPCs, under three protocols,
+with five student networks, in four settings of each method, from three distillation seeds. Of fewer records
+the first ones are written, so that a smaller folder is the beginning of the same comparison.
 
 The names of methods, their settings and the protocols are real; hashes, scores and times are made, from the
 record's place alone: two folders of one count are equal. Nothing in them is a result.

@@ -1,10 +1,10 @@
-"""What ImageNet-1K would take, by arithmetic alone: ``python benchmarks/scale.py`` prints the tables of docs/scale.md.
+"""What ImageNet-1K would take, by arithmetic: ``python benchmarks/scale.py`` prints tables of docs/scale.md.
 
 Bytes of labels are those of the store's own layout (`condense.store.images.shards.ShardLayout`), lengths of
-trainings those of the protocol, and the numbers of steps those of the methods' own fields. GPU-hours follow from
-two assumptions that the page states: the multiplications of a forward pass of ResNet-18 at 224 pixels, 1.8e9
-(He et al., Deep Residual Learning for Image Recognition, CVPR 2016, table 1), and the arithmetic that a GPU
-sustains. They are estimates: nothing of this size was run.
+trainings those of the protocol, numbers of steps those of the methods' fields. GPU-hours follow from two
+assumptions: the multiplications of a forward pass of ResNet-18 at 224 pixels, 1.8e9 (He et al., Deep Residual
+Learning for Image Recognition, CVPR 2016, table 1), and the arithmetic that a GPU sustains. They are
+estimates: nothing of this size was run.
 """
 
 import argparse

@@ -159,7 +159,7 @@ class Row:
     def baseline(self) -> bool:
         return self.method.partition("+")[0] in (*BASELINES, TAUGHT)
 
-    @property
+    @cached_property
     def touches_all(self) -> bool:
         """Whether its students read the whole training split, without a set."""
         return any(record.touched_whole is True for record in self.sets.records)
@@ -201,14 +201,30 @@ class Table:
     rows: tuple[Row, ...]
     entries: tuple[Any, ...]
 
-    @property
+    @cached_property
     def ipcs(self) -> tuple[int, ...]:
         """The IPCs of the sets, ascending; empty if there are only references."""
         return tuple(sorted({entry.ipc for entry in self.entries} - {0}))
 
-    @property
+    @cached_property
     def stored(self) -> bool:
         return any(entry.stored_labels for entry in self.entries)
+
+    @cached_property
+    def by_method(self) -> Mapping[str, Sequence[Row]]:
+        """The rows of each method, in their order."""
+        found: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            found[row.method].append(row)
+        return dict(found)
+
+    @cached_property
+    def by_run(self) -> Mapping[str, Sequence[int]]:
+        """The numbers of the entries of each run, ascending."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, entry in enumerate(self.entries):
+            found[entry.run_key].append(number)
+        return dict(found)
 
     def by_student(self) -> dict[str, list[Row]]:
         """Returns the rows of each student network with one cell for each IPC, whatever the columns are."""

@@ -1,4 +1,4 @@
-"""Many made records: they are valid, a smaller folder begins a larger one, and a board's work grows linearly."""
+"""Many made records: they are valid, and the work of their board grows in proportion."""
 
 import os
 import subprocess
