@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Run(NamedTuple):
 
 def make(path: Path, classes: int) -> None:
     """Writes the dataset with a number of classes as an ``.npz`` file."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, each, seed in (("train", TRAIN, 0), ("test", TEST, 1)):
         dice, images = np.random.default_rng(seed), []
         for label in range(classes):

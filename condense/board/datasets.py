@@ -128,8 +128,8 @@ class Gathered:
     """
 
     entries: pd.DataFrame
-    tables: Sequence[Table]
-    datasets: Sequence[DatasetResults]
+    tables: list[Table]
+    datasets: list[DatasetResults]
 
 
 def gathered(entries: pd.DataFrame) -> Gathered:

@@ -99,9 +99,9 @@ def welch(
     for number, values in enumerate(samples):
         by_size[len(values)].append(number)
     for size, numbers in by_size.items():
-        values = np.array([samples[number] for number in numbers], dtype=np.float64)
-        means[numbers], deviations[numbers], sizes[numbers] = values.mean(1), values.std(1, ddof=1), size
-        constant[numbers], first[numbers] = values.max(1) == values.min(1), values[:, 0]
+        alike = np.array([samples[number] for number in numbers], dtype=np.float64)  # (numbers, size)
+        means[numbers], deviations[numbers], sizes[numbers] = alike.mean(1), alike.std(1, ddof=1), size
+        constant[numbers], first[numbers] = alike.max(1) == alike.min(1), alike[:, 0]
     sides = [part[side] for side in (one, other) for part in (means, deviations, sizes)]
     with np.errstate(divide="ignore", invalid="ignore"):
         chances = np.asarray(ttest_ind_from_stats(*sides, equal_var=False).pvalue)

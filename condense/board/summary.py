@@ -60,9 +60,9 @@ def summary(tables: Sequence[Table]) -> str:
         "",
     ]
     for pooling in POOLINGS:
-        if mine := [one for _, found in compared for one in found if one.pooling == pooling]:
+        if cells := [one for _, found in compared for one in found if one.pooling == pooling]:
             lines.append(
-                f"- {pooling.capitalize()} pooling: {_against_count(mine)}; {_against_random(mine)}."
+                f"- {pooling.capitalize()} pooling: {_against_count(cells)}; {_against_random(cells)}."
             )
     lines += [
         "",

@@ -353,8 +353,8 @@ def tuples(entries: pd.DataFrame, wanted: "pd.Series[bool]", **changed: "pd.Seri
         numbers, distinct = pd.factorize(changed.get(name, entries[name]))
         values = [*distinct.astype(object), None]  # what is missing has the number -1, and stands at the end
         columns.append((values, numbers[rows].astype(np.min_scalar_type(-len(values)))))
-    form = namedtuple("Entry", entries.columns)
-    found = []
+    form = namedtuple("Entry", list(entries.columns))  # type: ignore[misc]
+    found: list[Any] = []
     for start in range(0, len(rows), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         told = [[values[number] for number in numbers[part].tolist()] for values, numbers in columns]

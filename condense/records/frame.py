@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pandas as pd
-from pandas.api.extensions import ExtensionArray
 
 from condense.files import canonical
 from condense.records.equal_bytes import needed_bytes, room_of, samples_seen
@@ -147,10 +147,10 @@ UNIQUE = ("record_key", "evaluation_key")
 """Columns of texts of which a table hardly ever has two equal ones."""
 
 
-def _array(values: list[object], dtype: str) -> ExtensionArray:
+def _array(values: list[Any], dtype: Any) -> Any:
     """Returns a column; texts stay Python's, so that equal ones can share their memory."""
     if dtype == "string":
-        return pd.array(values, dtype=pd.StringDtype("python"))
+        return pd.array(values, dtype=pd.StringDtype("python", na_value=pd.NA))
     return pd.Series(values, dtype=object).astype(dtype).array
 
 

@@ -347,7 +347,7 @@ def _has_its_keys(form: Any, values: Mapping[str, Any], more: Collection[str] = 
     """
     if isinstance(form, dict):
         return len(form) == len(values)
-    names, optional, parts = _layout(type(form))
+    names, optional, parts = _layout(type(form))  # type: ignore[arg-type]  # a class is hashable
     empty = [name for name in optional if getattr(form, name) in (None, ())]
     wanted = names.difference(empty).union(more)
     if values.keys() != wanted:
