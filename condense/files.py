@@ -32,6 +32,7 @@ _VANISHED = 20
 
 ASIDE = "old"
 """Name, within a temporary folder, of the older folder that the new one is about to replace."""
+_COMPACT = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
 def unit_for(size: float) -> tuple[int, str]:
@@ -48,7 +49,9 @@ def in_bytes(count: float) -> str:
 
 def canonical(value: object, *, indent: int | None = None) -> str:
     """Returns a value as JSON with sorted keys and without NaN, so that equal values give equal texts."""
-    separators = (",", ":") if indent is None else (",", ": ")
+    if indent is None:
+        return _COMPACT.encode(value)
+    separators = (",", ": ")
     return json.dumps(value, sort_keys=True, allow_nan=False, indent=indent, separators=separators)
 
 

@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -191,3 +192,49 @@ def test_a_full_disk_behind_the_output_is_told(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr("sys.stdout", full)
         entry.main()
     assert ended.value.code == 2
+
+
+ODD = (
+    "-0", "1e5", "1E400", "-1e-400", "9" * 18, "9" * 19, "18446744073709551615", "18446744073709551616",
+    "-9223372036854775808", "-9223372036854775809", '{"a":1,"a":2}', '{"a" :1,"a":2}',
+    r'{"a":1,"\u0061":2}', r'{"a":"\":","b":1}', r'"\ud800"', r'"\ud83d\ude00"', "NaN", "[Infinity]",
+    '"\x7f"', '"\x01"', "01", "1.", " 1 ", '{"' + "k" * 255 + '":1}', '{"' + "k" * 256 + '":1}',
+    '{"' + "é" * 200 + '":1}', "[" * 63 + "1" + "]" * 63, "[" * 64 + "]" * 64, "[" * 64 + "1" + "]" * 64,
+    "[[1]," * 70 + "1" + "]" * 70, "\ufeff1", "", "[1,]", "1 2", '{"a":1.0,"b":1,"c":true,"d":null}',
+    "1e5000", "0.1e1", "123456789012345678.5", "{1:2}", "é",
+)  # fmt: skip
+"""JSON at the bounds of what is read, and what is none."""
+
+
+def told(text: str | bytes) -> tuple[str, str]:
+    """The value of a text, with its types, or the sentence that refuses it."""
+    try:
+        return "read", repr(parse_json(text, "it"))
+    except Refused as refused:
+        return "refused", str(refused)
+
+
+def test_the_quick_reading_of_json_agrees_with_the_careful_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = Random(0)
+    record = next(Path(__file__).parent.glob("historic_records/*.json")).read_bytes()
+    texts: list[str | bytes] = [*ODD, *(text.encode() for text in ODD), b'"\xff"', record]
+    for _ in range(1500):
+        place, size = dice.randrange(len(record)), dice.choice((0, 1, 1, 2, 30))
+        put = bytes(
+            dice.choice(b'0123456789eE+-."\\{}[],: \n\xc3\xff\x7fntu')
+            for _ in range(dice.choice((0, 1, 1, 25)))
+        )
+        texts.append(record[:place] + put + record[place + size :])
+    quick = [told(text) for text in texts]
+    monkeypatch.setattr("condense.reading._plainly", lambda text: (False, None))
+    assert quick == [told(text) for text in texts]
+    assert {state for state, _ in quick[len(ODD) * 2 + 2 :]} == {"read", "refused"}
+
+
+def test_a_usual_record_is_read_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careful(*_: object, **__: object) -> None:
+        raise AssertionError("it was read twice")
+
+    monkeypatch.setattr("condense.reading.json.loads", careful)
+    for path in sorted(Path(__file__).parents[1].glob("results/*/*.json"))[::100]:
+        assert isinstance(parse_json(path.read_bytes(), str(path)), dict)

@@ -13,7 +13,6 @@ from urllib.parse import quote
 import pandas as pd
 
 from condense.board.format import bytes_text, grid
-from condense.catalogue.find import short_names
 from condense.catalogue.form import (
     CATALOGUE,
     SHIPPED,
@@ -23,11 +22,11 @@ from condense.catalogue.form import (
     order,
     read_catalogue,
     set_name,
+    short_names,
 )
 from condense.errors import Refused
 from condense.protocols import SUPERSEDED
-from condense.store.folder import CARD, GALLERY, MANIFEST, read_manifest
-from condense.store.manifest import settings
+from condense.store.manifest import CARD, GALLERY, MANIFEST, settings
 
 INDEX = "INDEX.md"
 PLAIN = "@+/"
@@ -88,8 +87,13 @@ def list_sets(entries: pd.DataFrame, folders: Mapping[str, str]) -> tuple[SetEnt
 
 def stored_folders(sets: Path) -> dict[str, str]:
     """Returns the names of the folders of stored sets by their content hashes; damaged ones are left out."""
+    files = sorted(sets.glob(f"*/{MANIFEST}"))
+    if not files:
+        return {}
+    from condense.store.folder import read_manifest  # a board without sets does not wait for torch
+
     found = {}
-    for file in sorted(sets.glob(f"*/{MANIFEST}")):
+    for file in files:
         try:
             found[str(read_manifest(file.parent)[1]["hash"])] = file.parent.name
         except Refused:  # `audit` tells of it

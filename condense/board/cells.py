@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from statistics import fmean, stdev
 from typing import Any
 
@@ -26,8 +26,12 @@ def half_width(values: Sequence[float], level: float = 0.95) -> float | None:
     """
     if len(values) < 2:
         return None
-    quantile = float(stdtrit(len(values) - 1, (1 + level) / 2))
-    return quantile * stdev(values) / math.sqrt(len(values))
+    return _quantile(len(values) - 1, (1 + level) / 2) * stdev(values) / math.sqrt(len(values))
+
+
+@cache
+def _quantile(freedom: int, chance: float) -> float:
+    return float(stdtrit(freedom, chance))
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class TableCell:
         """The independent scores: each set's mean over its students; with one set, each student's score."""
         return self._units("score")
 
-    @property
+    @cached_property
     def mean(self) -> float:
         return fmean(self.units)
 
@@ -77,7 +81,7 @@ class TableCell:
         known = [entry.size_correlation for entry in self.entries if entry.size_correlation is not None]
         return fmean(known) if known else None
 
-    @property
+    @cached_property
     def half(self) -> float | None:
         return half_width(self.units)
 

@@ -7,7 +7,7 @@ from itertools import product
 
 from condense.board.datasets import DatasetResults
 from condense.board.format import wrapped
-from condense.board.overview import Overview, Shown, Spot, overview_of
+from condense.board.overview import Overview, Shown, Spot
 from condense.board.tables import LAYOUTS, Row
 from condense.protocols import SOFT_V2
 from condense.records.record import BASELINES
@@ -68,7 +68,7 @@ def claims_text(one: DatasetResults) -> str:
     not if it is significant in the other one.
     """
     default = LAYOUTS[one.kind].protocol
-    found = {table.key.protocol: overview_of(table) for table in one.overviews if not table.key.filled}
+    found = {each.table.key.protocol: each for each in one.shown if not each.table.key.filled}
     main = found.get(default)
     if one.kind != "images" or main is None or len(main.methods) + len(main.references) < LEAST:
         return ""

@@ -6,6 +6,7 @@ from textwrap import wrap
 
 import colorcet
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -98,13 +99,17 @@ def _draw(axes: Axes, panel: Panel, against: Against, inch: float, line: float) 
         if curve.role == "reference"
     }
     moved = _moved(panel, margin)
+    bars: list[Bar] = []
     for curve in panel.curves:
         if curve.role == "reference" or curve.role == "random" and len(places) == 1:
             _level(axes, curve, styles.get(curve.name, "-"))
         elif curve.role == "random" and not _alone(curve, panel):
             _band(axes, curve)
         else:
-            _curve(axes, curve, moved.get(curve.name, 1.0))
+            bars += _curve(axes, curve, moved.get(curve.name, 1.0))
+    if bars:
+        ends, colors = zip(*bars, strict=True)
+        axes.add_collection(LineCollection(ends, colors=colors, linewidths=0.9, zorder=2))
     axes.margins(y=0.04)
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, -3), min(high, 103))  # an interval of two values may be far wider than any score
@@ -128,24 +133,32 @@ def _moved(panel: Panel, margin: float) -> dict[str, float]:
     return {name: margin ** (part * step) for name, step in steps.items()}
 
 
-def _curve(axes: Axes, curve: Curve, moved: float) -> None:
-    """Draws points with their intervals, joined by a line if there are several."""
+Bar = tuple[list[tuple[float, float]], str | tuple[float, ...]]
+"""The two ends of an interval, and its colour."""
+
+
+def _curve(axes: Axes, curve: Curve, moved: float) -> list[Bar]:
+    """Draws points, joined by a line if there are several, and returns the bars of their intervals.
+
+    The bars of all curves are drawn as one: a picture has hundreds, and each artist of Matplotlib's is slow.
+    """
     color, marker = style_of(curve)
     xs, means = [point.at * moved for point in curve.points], [point.mean for point in curve.points]
-    for x, point in zip(xs, curve.points, strict=True):
-        if point.half is not None:
-            ends = [point.mean - point.half, point.mean + point.half]
-            axes.plot([x, x], ends, color=color, linewidth=0.9)
     line = "" if len(xs) == 1 else "--" if curve.role == "selection" else "-"
-    axes.plot(xs, means, color=color, linestyle=line, linewidth=1.2)
-    for complete in (True, False):
-        mine = [
-            (x, point.mean) for x, point in zip(xs, curve.points, strict=True) if point.complete == complete
-        ]
-        if mine:
-            filled = color if complete else "white"
-            at, scores = zip(*mine, strict=True)
-            axes.plot(at, scores, marker, color=color, markerfacecolor=filled, markersize=SIZE)
+    full = [number for number, point in enumerate(curve.points) if point.complete]
+    hollow = [number for number, point in enumerate(curve.points) if not point.complete]
+    axes.plot(
+        xs, means, color=color, linestyle=line, linewidth=1.2,
+        marker=marker, markersize=SIZE, markevery=full,
+    )  # fmt: skip
+    if hollow:
+        at, scores = [xs[n] for n in hollow], [means[n] for n in hollow]
+        axes.plot(at, scores, marker, color=color, markerfacecolor="white", markersize=SIZE)
+    return [
+        ([(x, point.mean - point.half), (x, point.mean + point.half)], color)
+        for x, point in zip(xs, curve.points, strict=True)
+        if point.half is not None
+    ]
 
 
 def style_of(curve: Curve) -> tuple[str | tuple[float, ...], str]:
@@ -201,22 +214,28 @@ def _label(
     order = sorted(panel.curves, key=lambda curve: (curve.end.mean, curve.name))
     ends = [min(max(curve.end.mean, low), high) for curve in order]
     beside = axes.get_yaxis_transform()
+    leaders, colors = [], []
     for curve, end, place in zip(order, ends, spread(ends, line * (high - low), low, high), strict=True):
         start, (color, marker) = 1.0, style_of(curve)
         if curve.role in ("method", "selection") or curve.role == "random" and len(panel.places) > 1:
             start = math.log(curve.end.at * moved.get(curve.name, 1.0) / left) / math.log(right / left)
-        lines = [Line2D([start, 1 + 0.18 * inch], [end, place], linewidth=0.5, alpha=0.6)]
+        leaders.append([(start, end), (1 + 0.18 * inch, place)])
+        colors.append(color)
         if curve.role == "reference" or curve.role == "random" and not _alone(curve, panel):
             style = styles.get(curve.name, "-")
             ends_of_key = [1 + 0.17 * inch, 1 + 0.31 * inch]
-            lines.append(Line2D(ends_of_key, [place, place], linestyle=style, linewidth=1.3))
+            key = Line2D(ends_of_key, [place, place], linestyle=style, linewidth=1.3)
         else:
-            lines.append(Line2D([1 + 0.24 * inch], [place], marker=marker, markersize=SIZE))
-        for one in lines:
-            one.set(transform=beside, clip_on=False, color=color)
-            axes.add_artist(one)
+            key = Line2D([1 + 0.24 * inch], [place], marker=marker, markersize=SIZE)
+        key.set(transform=beside, clip_on=False, color=color)
+        axes.add_artist(key)
         name = axes.text(1 + KEY * inch, place, curve.name, fontsize=SMALL, va="center_baseline")
         name.set_transform(beside)
+    axes.add_artist(
+        LineCollection(
+            leaders, colors=colors, linewidths=0.5, alpha=0.6, transform=beside, clip_on=False, zorder=2
+        )
+    )
 
 
 def _alone(curve: Curve, panel: Panel) -> bool:

@@ -10,6 +10,7 @@ from itertools import count
 import pandas as pd
 
 from condense.board.federated import FederatedTable, federated_tables
+from condense.board.overview import Overview, overview_of
 from condense.board.tables import FILLED, FRACTIONS, LAYOUTS, Key, Row, Table, gather, published, superseded
 from condense.files import safe_name
 from condense.protocols import PRUNE_SHORT_V1, PRUNE_V1, SOFT_V2
@@ -62,6 +63,11 @@ class DatasetResults:
         names = (LAYOUTS[self.kind].protocol, SOFT_V2.name, PRUNE_V1.name, PRUNE_SHORT_V1.name)
         return tuple(table for name in names if (table := self._largest(name)))
 
+    @cached_property
+    def shown(self) -> tuple[Overview, ...]:
+        """The overviews of these tables, in the same order."""
+        return tuple(map(overview_of, self.overviews))
+
     def _largest(self, protocol: str) -> Table | None:
         def fits(table: Table) -> bool:
             key = table.key
@@ -111,14 +117,29 @@ def _size(table: Table) -> tuple[int, int]:
     return len({row.method for row in rows}), len(rows)
 
 
-def datasets_of(entries: pd.DataFrame, tables: Sequence[Table] | None = None) -> list[DatasetResults]:
-    """Returns the results of each dataset, in the order of the board.
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """The entries of all records, and what every part of a board is made of.
 
-    Args:
+    Attributes:
         entries: Rows of `condense.records.frame.results` in any order.
-        tables: What `gather` returns of them, if that is known.
+        tables: Their tables.
+        datasets: The results of each dataset, in the order of the board.
     """
-    tables = gather(entries) if tables is None else tables
+
+    entries: pd.DataFrame
+    tables: list[Table]
+    datasets: list[DatasetResults]
+
+
+def gathered(entries: pd.DataFrame) -> Gathered:
+    """Gathers entries, once for all parts of a board."""
+    tables = gather(entries)
+    return Gathered(entries, tables, _datasets_of(entries, tables))
+
+
+def _datasets_of(entries: pd.DataFrame, tables: Sequence[Table]) -> list[DatasetResults]:
+    """Returns the results of each dataset, in the order of the board."""
     own, older = published(entries), superseded(tables)
     federated: dict[Data, list[FederatedTable]] = defaultdict(list)
     for one in federated_tables(entries):

@@ -54,12 +54,13 @@ def _paid(table: Table) -> Mapping[str, Mapping[Row, str]]:
     """Returns the columns of times to an accuracy, and of trainings until sets have paid for themselves."""
     times: dict[Row, str] = {}
     trainings: dict[Row, str] = {}
+    real = [row for row in table.rows if row.reference or row.touches_all]
+    others = {ipc: [cell for row in real if (cell := row.at(ipc))] for ipc in table.ipcs}
     for row in table.rows if table.layout.across == "ipc" and not table.key.filled else ():
         found = []
         for ipc in table.ipcs:
-            others = [other.at(ipc) for other in table.rows if other.reference or other.touches_all]
             cell = None if row.reference or row.touches_all else row.cells.get(ipc)
-            found.append(break_even(cell, [one for one in others if one]) if cell else None)
+            found.append(break_even(cell, others[ipc]) if cell else None)
         if any(found):
             times[row] = " / ".join(map(_times, found))
             trainings[row] = " / ".join(

@@ -98,9 +98,8 @@ def federated_tables(entries: pd.DataFrame) -> list[FederatedTable]:
     Args:
         entries: Rows of `condense.records.frame.results` in any order.
     """
-    mine = entries[entries["split"].notna()].sort_values(["seed", "record_key", "eval_seed"])
     groups: dict[Split, list[Any]] = defaultdict(list)
-    for entry in tuples(mine):
+    for entry in tuples(entries, entries["split"].notna()):
         groups[Split(*(getattr(entry, field) for field in Split._fields))].append(entry)
     found = []
     for key, group in sorted(groups.items()):

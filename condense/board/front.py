@@ -9,7 +9,7 @@ from condense.board.datasets import DatasetResults
 from condense.board.federated import FederatedTable
 from condense.board.format import grid, paper_text, score_and_paper, wrapped
 from condense.board.names import TITLES, joined_name
-from condense.board.overview import RANDOM, Line, Overview, Shown, Spot, overview_of
+from condense.board.overview import RANDOM, Line, Overview, Shown, Spot
 from condense.board.ranks import rankings, ranks_text
 from condense.board.tables import FRACTIONS, Table
 from condense.board.verdicts import verdict
@@ -19,7 +19,13 @@ from condense.records.record import NO_STUDENT, WHOLE
 LEFT_OUT = ("majority", "num_edges", "label_histogram")
 """References whose scores are told in words."""
 LARGEST = 30_000
-"""The size of the page in bytes above which methods without results have no rows."""
+"""The size of the page in bytes above which methods without results have no rows, and then the worst none."""
+MOST = (None, 20, 12, 8, 5, 3, 1)
+"""The numbers of methods that a table has at most, of which the first one keeps the page within its size."""
+FEW = """\
+**The best alone.** Each table has its best {most} methods, and the best of each column. With all of them this
+page would be longer than 30 kB; the page of a dataset has all.
+"""
 WIDTH = 160
 """The longest line of a table, in characters."""
 HEAD = """\
@@ -62,14 +68,14 @@ def front_page(results: Sequence[DatasetResults], tables: Sequence[Table], pages
     """
     if not results:
         return f"{HEAD}\nNo records yet.\n"
-    overviews = {one: [overview_of(table) for table in one.overviews] for one in results}
     ranks = ranks_text(rankings(tables))
-    for absent in (True, False):
-        parts = [HEAD, _contents(results, bool(ranks))]
+    for absent, most in ((True, None), *((False, most) for most in MOST)):
+        few = "" if most is None else wrapped(FEW.format(most=most)) + "\n"
+        parts = [*filter(None, [HEAD, few]), _contents(results, bool(ranks))]
         for kind in dict.fromkeys(one.kind for one in results):
             parts.append(f"## {kind.capitalize()}\n\n{ABOUT[kind]}")
             mine = [one for one in results if one.kind == kind]
-            parts += [_section(one, overviews[one], pages[one.folder], absent) for one in mine]
+            parts += [_section(one, pages[one.folder], absent, most) for one in mine]
         page = "\n".join([*parts, *filter(None, [ranks])])
         if len(page.encode()) <= LARGEST:
             break
@@ -84,11 +90,8 @@ def excerpt(one: DatasetResults, page: str, at_most: int) -> str:
         page: The path of the dataset's page.
         at_most: The largest number of methods; the best of each column is among them.
     """
-    overview = overview_of(one.overviews[0])
-    best = {line for spot in overview.spots for line, _ in overview.ranked(spot)[:1]}
-    others = [line for line in overview.methods if line not in best]
-    chosen = best | {*others[: max(0, at_most - len(best))]}
-    shown = [line for line in overview.methods if line in chosen]
+    overview = one.shown[0]
+    shown = _best_lines(overview, at_most)
     head = _heading(overview.table).replace("**", f"**{one.title}: ", 1)
     left = {"more methods": len(overview.methods) - len(shown), "published and not run": len(overview.absent)}
     told = ", ".join(f"{count} {what}" for what, count in left.items() if count)
@@ -96,6 +99,14 @@ def excerpt(one: DatasetResults, page: str, at_most: int) -> str:
     sentences = [wrapped(f"- {sentence}", "  ") for sentence in verdict(overview, one.names)]
     parts = [wrapped(f"{head[:-1]} ({links[:-1]})."), "", _table(overview, one, page, shown), *sentences]
     return "\n".join(parts) + "\n"
+
+
+def _best_lines(overview: Overview, at_most: int) -> list[Line]:
+    """Returns the best methods in their order; the best of each column are among them, however many."""
+    best = {line for spot in overview.spots for line, _ in overview.ranked(spot)[:1]}
+    others = [line for line in overview.methods if line not in best]
+    chosen = best | {*others[: max(0, at_most - len(best))]}
+    return [line for line in overview.methods if line in chosen]
 
 
 def heading_anchor(title: str) -> str:
@@ -112,18 +123,26 @@ def _contents(results: Sequence[DatasetResults], ranks: bool) -> str:
     return "## Contents\n\n" + "\n".join([*lines, *more]) + "\n"
 
 
-def _section(one: DatasetResults, overviews: Sequence[Overview], page: str, absent: bool) -> str:
-    """Returns the part of a dataset, with a row for each method that was not run or only their names."""
+def _section(one: DatasetResults, page: str, absent: bool, most: int | None) -> str:
+    """Returns the part of a dataset.
+
+    Args:
+        one: The results on the dataset.
+        page: The path of its page.
+        absent: Whether each method that was not run has a row; otherwise they are named.
+        most: The largest number of methods with results that have rows; None for all.
+    """
     parts, there = [f"### {one.title}\n"], f"[Details]({page}){_elsewhere(one)}"
-    for overview in overviews:
+    for overview in one.shown:
         if overview.spots:
             sentences = verdict(overview, one.names)
-            if overview.absent and not absent:
+            if overview.absent and not absent and most is None:
                 sentences.append(f"Published and not run: {', '.join(overview.absent)}.")
                 overview = replace(overview, absent=())
             head = wrapped(" ".join(filter(None, [_heading(overview.table), there])))
             told = [wrapped(f"- {sentence}", "  ") for sentence in sentences]
-            parts.append("\n".join([f"{head}\n", _table(overview, one, page), *told]) + "\n")
+            only = None if most is None else _best_lines(overview, most)
+            parts.append("\n".join([f"{head}\n", _table(overview, one, page, only), *told]) + "\n")
             there = ""
     parts += [f"{there}\n"] if there else []
     return "\n".join([*parts, *(_federation(table) for table in one.federated)])

@@ -5,16 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from condense.board.catalogue import stored_folders
-from condense.board.datasets import DatasetResults, datasets_of
+from condense.board.datasets import DatasetResults, Gathered
 from condense.board.details import details_page
 from condense.board.extras import Extras
 from condense.board.front import front_page
 from condense.board.plot_files import plot_files
-from condense.board.tables import gather
-from condense.store.folder import CARD, GALLERY
+from condense.store.manifest import CARD, GALLERY
 
 PAGE = "board.md"
 """The name of a dataset's page, in the folder of its records."""
@@ -24,15 +21,14 @@ MARK = "<!-- written by condense leaderboard -->\n"
 """What a dataset's page begins with; others of that name are left alone."""
 
 
-def board_pages(entries: pd.DataFrame, results: Path) -> dict[Path, str]:
+def board_pages(board: Gathered, results: Path) -> dict[Path, str]:
     """Returns the text of each page of the board by its path, the front page first.
 
     Args:
-        entries: Rows of `condense.records.frame.results` in any order.
+        board: The gathered entries.
         results: The results folder; links lead to the sets that are stored in it.
     """
-    tables = gather(entries)
-    found = datasets_of(entries, tables)
+    tables, found = board.tables, board.datasets
     by_folder: dict[str, list[DatasetResults]] = defaultdict(list)
     for one in found:
         by_folder[one.folder].append(one)

@@ -8,39 +8,38 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 
-import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from condense.board.curve_plots import curve_figure
 from condense.board.curves import method_numbers, panels_of
-from condense.board.datasets import datasets_of
+from condense.board.datasets import Gathered
 from condense.board.plot_files import data_of, plot_files, shared_key
 from condense.board.rank_plots import rank_figure
 from condense.board.ranks import picture_name, rankings
-from condense.board.tables import Key, Table, gather
+from condense.board.tables import Key, Table
 from condense.files import digest, write_atomic
 
 DRAWING = 2
 """Rises with every change of what plots look like, so that those that are there are drawn again."""
 
 
-def draw_plots(entries: pd.DataFrame, folder: Path) -> list[Path]:
+def draw_plots(board: Gathered, folder: Path) -> list[Path]:
     """Draws every table that holds a set, with a panel for each student network.
 
     Plots that earlier boards drew and that are not among those of today are removed.
 
     Args:
-        entries: Rows of `condense.records.frame.results` in any order.
+        board: The gathered entries.
         folder: Folder of the plots; it is made if it is missing.
 
     Returns:
         The files of today: two for each dataset and protocol, ``...-ipc.svg`` and ``...-bytes.svg``, and
         one for each protocol with a ranking (`condense.board.ranks`).
     """
-    every = gather(entries)
-    names = {row: name for one in datasets_of(entries, every) for row, name in one.names.items()}
-    numbers, files = method_numbers(entries), plot_files(every)
+    every = board.tables
+    names = {row: name for one in board.datasets for row, name in one.names.items()}
+    numbers, files = method_numbers(board.entries), plot_files(every)
     shared: dict[Key, list[Table]] = defaultdict(list)
     for table in every:
         if table.key in files:

@@ -3,26 +3,24 @@
 ``README.md`` beside a results folder holds it in the same place as `condense.board.summary`.
 """
 
-from collections.abc import Mapping
-
-import pandas as pd
+from collections.abc import Mapping, Sequence
 
 from condense.board.cells import TableCell
-from condense.board.tables import FRACTIONS, PARTS, Table, gather
+from condense.board.tables import FRACTIONS, PARTS, Table
 from condense.records.record import BASELINES
 
 SCORED = ("forgetting", "el2n", "grand")
 PLAIN, TAUGHT, DRAWN = BASELINES[0], f"{BASELINES[0]}+kd", "rs2"
 
 
-def pruning_summary(entries: pd.DataFrame) -> str:
+def pruning_summary(tables: Sequence[Table]) -> str:
     """Returns the words as Markdown; empty if no random part was trained on beside another method.
 
     Args:
-        entries: Rows of `condense.records.frame.results` in any order.
+        tables: All tables of a board.
     """
     lines = []
-    for table in gather(entries):
+    for table in tables:
         if table.key.filled != FRACTIONS:
             continue
         for column in table.columns:

@@ -1,5 +1,6 @@
 """Writes and checks what is computed from records: the board, its plots, parts of a README, a catalogue."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         The entries of all records (`condense.records.frame.results`).
     """
     from condense.board.catalogue import catalogue_files
+    from condense.board.datasets import gathered as gather_all
     from condense.board.pages import board_pages, has_text, stale_pages
     from condense.board.plot_files import data_of
     from condense.board.plots import draw_plots
@@ -46,14 +48,16 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     board, drawn = results.parent / "leaderboard.md", results.parent / "plots"
     # The records are read under the lock, so that no older board replaces a newer one.
     with locked(board, what=f"writes {board}"):
-        entries = read_results(results)
-        pages = {**board_pages(entries, results), **catalogue_files(entries, results / "sets")}
+        with _uncollected():
+            gathered = gather_all(read_results(results))
+            entries = gathered.entries
+            pages = {**board_pages(gathered, results), **catalogue_files(entries, results / "sets")}
         for file, content in pages.items():
             if not has_text(file, content):
                 write_atomic(file, content)
         for stale in stale_pages(results, pages):
             stale.unlink()
-        readme = readme_of(results, entries)
+        readme = readme_of(results, gathered)
         with locked(readme.path, what=f"writes {readme.path}"):
             if readme.present != readme.text:
                 write_atomic(readme.path, readme.text)
@@ -61,8 +65,8 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         if readme.strip and data_of(picture) != readme.strip.data:
             write_atomic(picture, draw_strip(readme.strip, results / "sets"))
         if plots:
-            with locked(drawn, what=f"draws {drawn}"):
-                draw_plots(entries, drawn)
+            with locked(drawn, what=f"draws {drawn}"), _settled():
+                draw_plots(gathered, drawn)
     return entries
 
 
@@ -73,6 +77,7 @@ def require_current(results: Path) -> Path:
         Refused: if one of the files does not agree.
     """
     from condense.board.catalogue import catalogue_files
+    from condense.board.datasets import gathered as gather_all
     from condense.board.pages import board_pages, has_text, stale_pages
     from condense.board.plot_files import data_of
     from condense.board.readme import readme_of
@@ -80,17 +85,43 @@ def require_current(results: Path) -> Path:
     from condense.errors import Refused, Remedy
     from condense.records.frame import results as read_results
 
-    board, entries = results.parent / "leaderboard.md", read_results(results)
-    again = Remedy(command="leaderboard", effect="writes it")
-    pages = {**board_pages(entries, results), **catalogue_files(entries, results / "sets")}
+    board, again = results.parent / "leaderboard.md", Remedy(command="leaderboard", effect="writes it")
+    with _uncollected():
+        gathered = gather_all(read_results(results))
+        pages = {**board_pages(gathered, results), **catalogue_files(gathered.entries, results / "sets")}
     for file, content in pages.items():
         if not has_text(file, content):
             raise Refused(f"{file} is not what the records in {results} give", remedies=[again])
     for stale in stale_pages(results, pages):
         raise Refused(f"{stale} is of a dataset without records in {results}", remedies=[again])
-    readme, picture = readme_of(results, entries), results / "sets" / STRIP
+    readme, picture = readme_of(results, gathered), results / "sets" / STRIP
     if readme.present != readme.text:
         raise Refused(f"{readme.path} does not agree with the records in {results}", remedies=[again])
     if readme.strip and data_of(picture) != readme.strip.data:
         raise Refused(f"{picture} does not show what the records in {results} give", remedies=[again])
     return board
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keeps the collector of reference cycles away from a block that makes millions of objects to stay.
+
+    The collector would look at all of them again and again, and find none to remove.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """Keeps the collector of reference cycles, in a block, away from all objects that there are before it."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

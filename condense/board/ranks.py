@@ -60,14 +60,14 @@ class Ranking:
         """The mean rank of each method: 1 for one that is the best everywhere; equal scores share a rank."""
         return np.asarray(stats.rankdata(-self.scores, axis=1).mean(0))
 
-    @property
+    @cached_property
     def chance(self) -> float:
         """The p-value of Friedman's test; 1 if all scores are equal within each block."""
         if bool((self.scores == self.scores[:, :1]).all()):
             return 1.0
         return float(stats.friedmanchisquare(*self.scores.T).pvalue)
 
-    @property
+    @cached_property
     def distance(self) -> float:
         """Nemenyi's critical difference at 95 %: q sqrt(k (k + 1) / (6 n)) for k methods in n blocks.
 

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from condense.board.catalogue import stored_folders
-from condense.board.datasets import DatasetResults, datasets_of
+from condense.board.datasets import DatasetResults, Gathered
 from condense.board.federated import federated_summary
 from condense.board.front import excerpt
 from condense.board.pages import PAGE
@@ -39,22 +37,23 @@ class Readme:
     strip: Strip | None
 
 
-def readme_of(results: Path, entries: pd.DataFrame) -> Readme:
+def readme_of(results: Path, board: Gathered) -> Readme:
     """Returns the README beside a results folder; a part is written only between its marks.
 
     Args:
         results: The results folder.
-        entries: The entries of all records (`condense.records.frame.results`).
+        board: The gathered entries of all records.
     """
     path = results.parent / "README.md"
     present = read_text(path) if path.is_file() else ""
     parts = (
-        summary(entries), pruning_summary(entries), transfer_summary(entries), federated_summary(entries)
+        summary(board.tables), pruning_summary(board.tables), transfer_summary(board.tables),
+        federated_summary(board.entries),
     )  # fmt: skip
     text = inserted(present, "\n".join(filter(None, parts)), str(path))
     if FIRST[0] not in present and FIRST[1] not in present:
         return Readme(path=path, present=present, text=text, strip=None)
-    found = datasets_of(entries)
+    found = board.datasets
     strip = strip_of(found, stored_folders(results / "sets"))
     told = [strip.markdown(f"{results.name}/sets")] if strip else []
     told += [_table(one, results) for one in found if one.overviews][:1] or ["No records yet.\n"]

@@ -123,7 +123,7 @@ class RobustScores:
         self, table: Table, cell: TableCell, mine: Sequence[float], drawn: Sequence[float] | None
     ) -> Estimate | None:
         hard = _under_class_ids(self._by_key.get(_twin(table.key, HARD_V1.name, HARD_V1.hash)), cell)
-        whole = next((row.cells[0].units for row in table.rows if _is_whole(row)), None)
+        whole = next((row.cells[0].units for row in table.by_method.get(WHOLE, ()) if _is_whole(row)), None)
         if drawn is None or hard is None or whole is None:
             return None
         terms = [Term(1 - WEIGHT, hard), Term(WEIGHT - 1, whole)]
@@ -156,7 +156,8 @@ def _twin(key: Key, protocol: str, protocol_hash: str) -> Key:
 
 
 def _is_whole(row: Row) -> bool:
-    return row.method == WHOLE and 0 in row.cells and row.cells[0].entries[0].protocol_hash == WHOLE_V1.hash
+    """Returns whether a row of the whole training set is of the protocol that the score is defined with."""
+    return 0 in row.cells and row.cells[0].entries[0].protocol_hash == WHOLE_V1.hash
 
 
 def _random(table: Table, row: Row, ipc: int) -> Sequence[float] | None:
@@ -168,7 +169,7 @@ def _random(table: Table, row: Row, ipc: int) -> Sequence[float] | None:
     name = f"{RANDOM}+{wanted}" if wanted else RANDOM
     if row.method == name:
         return row.cells[ipc].units if ipc in row.cells else None
-    found = [other for other in table.rows if other.method == name and ipc in other.cells]
+    found = [other for other in table.by_method.get(name, ()) if ipc in other.cells]
     return found[0].cells[ipc].units if len(found) == 1 else None
 
 
@@ -181,8 +182,8 @@ def _under_class_ids(table: Table | None, cell: TableCell) -> Sequence[float] | 
 def _same_sets(table: Table, cell: TableCell) -> TableCell | None:
     """Returns the results in a table of the very sets of a cell; None if there are none."""
     runs = {record.run_key for record in cell.records}
-    entries = tuple(entry for entry in table.entries if entry.run_key in runs)
-    return TableCell(entries) if entries else None
+    numbers = sorted(number for run in runs for number in table.by_run.get(run, ()))
+    return TableCell(tuple(table.entries[number] for number in numbers)) if numbers else None
 
 
 def _merged(terms: Iterable[Term]) -> list[Term]:

@@ -11,6 +11,7 @@ from string import ascii_letters
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from jaxtyping import Float64, Int64
 from scipy.stats import ttest_ind_from_stats
 
 from condense.board.tables import Column, Table
@@ -58,16 +59,18 @@ def table_blocks(table: Table) -> list[dict[Place, Sequence[float]]]:
 
 def find_differing(blocks: Sequence[Samples[PlaceT]]) -> set[frozenset[PlaceT]]:
     """Returns the pairs that differ, in groups of two or more values each that are corrected together."""
-    pairs = [pair for block in blocks for pair in combinations(block.items(), 2)]
-    chances = holm(welch([(one, other) for (_, one), (_, other) in pairs]))
-    found = zip(pairs, chances, strict=True)
-    return {frozenset((one, other)) for ((one, _), (other, _)), chance in found if chance < LEVEL}
+    places = [place for block in blocks for place in block]
+    samples = [values for block in blocks for values in block.values()]
+    starts = np.cumsum([0, *map(len, blocks)])[: len(blocks)]
+    pairs = [start + np.triu_indices(len(block), 1) for start, block in zip(starts, blocks, strict=True)]
+    one, other = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0), dtype=np.int64)
+    found = np.flatnonzero(holm(welch(samples, one, other)) < LEVEL)
+    return {frozenset((places[one[number]], places[other[number]])) for number in found}
 
 
 def block_letters(block: Samples[PlaceT], differing: Collection[frozenset[PlaceT]]) -> dict[PlaceT, str]:
     """Returns the letters of a group, the first ones for the largest means; one alone has none."""
-    order = list(block)
-    ranked = sorted(order, key=lambda place: (-float(np.mean(block[place])), order.index(place)))
+    ranked = sorted(block, key=lambda place: -float(np.mean(block[place])))
     apart = {
         (one, other)
         for one, other in combinations(range(len(ranked)), 2)
@@ -77,35 +80,44 @@ def block_letters(block: Samples[PlaceT], differing: Collection[frozenset[PlaceT
     return dict(zip(ranked, told, strict=True))
 
 
-def welch(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> list[float]:
-    """Returns the two-sided p-value of Welch's t test for each pair of samples of two or more values.
+def welch(
+    samples: Sequence[Sequence[float]], one: Int64[np.ndarray, " m"], other: Int64[np.ndarray, " m"]
+) -> Float64[np.ndarray, " m"]:
+    """Returns the two-sided p-value of Welch's t test for m pairs of samples of two or more values.
 
     It is that of ``scipy.stats.ttest_ind(equal_var=False)``. Two samples without any spread, for which t is
     not defined, have p = 1 if they are equal and else p = 0.
+
+    Args:
+        samples: The samples.
+        one: The number of the first sample of each pair.
+        other: The number of the second one.
     """
-    if not pairs:
-        return []
-    stats = [
-        np.array([(np.mean(values), np.std(values, ddof=1), len(values)) for values in side]).T
-        for side in zip(*pairs, strict=True)
-    ]
+    means, deviations, sizes = (np.empty(len(samples)) for _ in range(3))
+    constant, first = np.empty(len(samples), dtype=bool), np.empty(len(samples))
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for number, values in enumerate(samples):
+        by_size[len(values)].append(number)
+    for size, numbers in by_size.items():
+        alike = np.array([samples[number] for number in numbers], dtype=np.float64)  # (numbers, size)
+        means[numbers], deviations[numbers], sizes[numbers] = alike.mean(1), alike.std(1, ddof=1), size
+        constant[numbers], first[numbers] = alike.max(1) == alike.min(1), alike[:, 0]
+    sides = [part[side] for side in (one, other) for part in (means, deviations, sizes)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        chances = np.asarray(ttest_ind_from_stats(*stats[0], *stats[1], equal_var=False).pvalue)
-    constant = [max(one) == min(one) and max(other) == min(other) for one, other in pairs]
-    equal = np.array([one[0] == other[0] for one, other in pairs], dtype=float)
-    return [float(chance) for chance in np.where(constant, equal, chances)]
+        chances = np.asarray(ttest_ind_from_stats(*sides, equal_var=False).pvalue)
+    equal = (first[one] == first[other]).astype(np.float64)
+    return np.where(constant[one] & constant[other], equal, chances)
 
 
-def holm(chances: Sequence[float]) -> list[float]:
+def holm(chances: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
     """Returns p-values as Holm adjusts them for their number m.
 
     The i-th smallest of them, from 0, becomes the largest of ``(m - j) p_j`` over j <= i, and at most 1.
     """
-    order = sorted(range(len(chances)), key=chances.__getitem__)
-    adjusted, largest = [0.0] * len(chances), 0.0
-    for rank, number in enumerate(order):
-        largest = max(largest, min(1.0, (len(chances) - rank) * chances[number]))
-        adjusted[number] = largest
+    order = np.argsort(chances, kind="stable")
+    left = np.arange(len(chances), 0, -1)
+    adjusted = np.empty(len(chances))
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, left * chances[order]))
     return adjusted
 
 
@@ -127,27 +139,40 @@ def letters(differing: Collection[Pair], count: int) -> list[str]:
 def groups_alike(differing: Iterable[Pair], count: int) -> list[frozenset[int]]:
     """Returns groups of rows that do not differ, such that any two such rows are together in one of them.
 
-    Each pair that differs splits the groups that hold both; a group within another one is absorbed. At the
-    end a group that the others make superfluous is left out.
+    Row by row, each group that there is gives one with the new row and without what differs from it; a group
+    within another one is absorbed. At the end a group that the others make superfluous is left out.
     """
-    groups = [frozenset(range(count))] if count else []
-    for one, other in sorted(differing):
-        split = [group for group in groups if one in group and other in group]
-        pieces = [group - {row} for group in split for row in (one, other)]
-        groups = _absorbed([group for group in groups if group not in split] + pieces)
-    groups.sort(key=sorted)
+    apart = [0] * count  # the rows that differ from each row, as bits
+    for one, other in differing:
+        apart[one] |= 1 << other
+        apart[other] |= 1 << one
+    found: list[int] = []
+    for row in range(count):
+        kept = [group for group in found if group & apart[row]]
+        found = [*kept, *_largest({group & ~apart[row] | 1 << row for group in found or [0]})]
+    groups = sorted((frozenset(_rows_of(group)) for group in found), key=sorted)
+    # together: (count, count) the number of groups that hold two rows, or on the diagonal one
+    together = np.zeros((count, count), dtype=np.int64)
+    for group in groups:
+        together[np.ix_(sorted(group), sorted(group))] += 1
     for group in sorted(groups, key=lambda one: (len(one), sorted(one))):
-        others = [one for one in groups if one is not group]
-        shared = _pairs(others)
-        if group <= frozenset().union(*others) and _pairs([group]).keys() <= shared.keys():
-            groups = others
+        place = np.ix_(sorted(group), sorted(group))
+        if together[place].min() > 1:
+            together[place] -= 1
+            groups.remove(group)
     return groups
 
 
-def _absorbed(groups: Sequence[frozenset[int]]) -> list[frozenset[int]]:
-    distinct = list(dict.fromkeys(groups))
-    return [group for group in distinct if not any(group < other for other in distinct)]
+def _largest(groups: Iterable[int]) -> list[int]:
+    """Returns the groups, as bits, that are not within another one."""
+    found: list[int] = []
+    for group in sorted(groups, key=int.bit_count, reverse=True):
+        if not any(group & other == group for other in found):
+            found.append(group)
+    return found
 
 
-def _pairs(groups: Iterable[frozenset[int]]) -> Mapping[Pair, None]:
-    return {pair: None for group in groups for pair in combinations(sorted(group), 2)}
+def _rows_of(group: int) -> Iterable[int]:
+    while group:
+        yield (group & -group).bit_length() - 1
+        group &= group - 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from condense.board.catalogue import INDEX
 from condense.board.datasets import DatasetResults
 from condense.board.format import wrapped
-from condense.board.overview import Shown, overview_of
+from condense.board.overview import Shown
 from condense.board.plot_files import DATA
 from condense.files import digest
 
@@ -76,7 +76,7 @@ def strip_of(results: Sequence[DatasetResults], folders: Mapping[str, str]) -> S
 def _strip(one: DatasetResults, folders: Mapping[str, str]) -> Strip | None:
     if not one.overviews or one.overviews[0].key.space != "normalized":  # whitened images show no colours
         return None
-    overview = overview_of(one.overviews[0])
+    overview = one.shown[0]
     cells = [cell for spot in overview.spots if spot.ipc == 1 for cell in overview.every[spot]]
     best: dict[str, tuple[Shown, str]] = {}
     for cell in sorted(cells, key=lambda cell: (not cell.complete, -cell.mean, cell.row.name)):

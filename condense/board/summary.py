@@ -8,11 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from condense.board.cells import TableCell
 from condense.board.format import grid
-from condense.board.tables import Row, Table, gather
+from condense.board.tables import Row, Table
 from condense.errors import Refused
 from condense.records.record import NO_STUDENT, WHOLE
 
@@ -44,14 +42,14 @@ class Comparison:
     random: TableCell | None
 
 
-def summary(entries: pd.DataFrame) -> str:
+def summary(tables: Sequence[Table]) -> str:
     """Returns the summary as Markdown; empty if there are no results of Mirage or of the node count.
 
     Args:
-        entries: Rows of `condense.records.frame.results` in any order.
+        tables: All tables of a board.
     """
-    tables = [table for table in gather(entries) if table.key.protocol == PROTOCOL and not table.key.asked]
-    compared = [(table, found) for table in tables if (found := _comparisons(table))]
+    mine = [table for table in tables if table.key.protocol == PROTOCOL and not table.key.asked]
+    compared = [(table, found) for table in mine if (found := _comparisons(table))]
     if not compared:
         return ""
     lines = [
@@ -62,9 +60,9 @@ def summary(entries: pd.DataFrame) -> str:
         "",
     ]
     for pooling in POOLINGS:
-        if mine := [one for _, found in compared for one in found if one.pooling == pooling]:
+        if cells := [one for _, found in compared for one in found if one.pooling == pooling]:
             lines.append(
-                f"- {pooling.capitalize()} pooling: {_against_count(mine)}; {_against_random(mine)}."
+                f"- {pooling.capitalize()} pooling: {_against_count(cells)}; {_against_random(cells)}."
             )
     lines += [
         "",

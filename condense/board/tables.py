@@ -14,13 +14,14 @@ student and pixel space in which labels come from a teacher, and are marked with
 
 import json
 import math
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from condense.board.cells import TableCell
@@ -158,7 +159,7 @@ class Row:
     def baseline(self) -> bool:
         return self.method.partition("+")[0] in (*BASELINES, TAUGHT)
 
-    @property
+    @cached_property
     def touches_all(self) -> bool:
         """Whether its students read the whole training split, without a set."""
         return any(record.touched_whole is True for record in self.sets.records)
@@ -200,14 +201,30 @@ class Table:
     rows: tuple[Row, ...]
     entries: tuple[Any, ...]
 
-    @property
+    @cached_property
     def ipcs(self) -> tuple[int, ...]:
         """The IPCs of the sets, ascending; empty if there are only references."""
         return tuple(sorted({entry.ipc for entry in self.entries} - {0}))
 
-    @property
+    @cached_property
     def stored(self) -> bool:
         return any(entry.stored_labels for entry in self.entries)
+
+    @cached_property
+    def by_method(self) -> Mapping[str, Sequence[Row]]:
+        """The rows of each method, in their order."""
+        found: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            found[row.method].append(row)
+        return dict(found)
+
+    @cached_property
+    def by_run(self) -> Mapping[str, Sequence[int]]:
+        """The numbers of the entries of each run, ascending."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, entry in enumerate(self.entries):
+            found[entry.run_key].append(number)
+        return dict(found)
 
     def by_student(self) -> dict[str, list[Row]]:
         """Returns the rows of each student network with one cell for each IPC, whatever the columns are."""
@@ -233,7 +250,7 @@ def gather(entries: pd.DataFrame) -> list[Table]:
     """
     groups: dict[Key, list[Any]] = defaultdict(list)
     apart: dict[tuple[Key, str], list[Any]] = defaultdict(list)
-    for entry in _prepared(entries):
+    for entry in _prepared(entries, (entries["protocol"] != PUBLISHED) | entries["reference"]):
         if entry.reference and (entry.whole or entry.student == NO_STUDENT):
             apart[_key(entry), entry.student].append(entry)
         elif entry.protocol != PUBLISHED:
@@ -290,9 +307,8 @@ def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Ke
         For each dataset the rows with their keys; each row has one cell, that of its student network.
     """
     groups: dict[Key, list[Any]] = defaultdict(list)
-    for entry in _prepared(entries):
-        if entry.protocol == PUBLISHED:
-            groups[_key(entry)._replace(student=entry.student)].append(entry)
+    for entry in _prepared(entries, entries["protocol"] == PUBLISHED):
+        groups[_key(entry)._replace(student=entry.student)].append(entry)
     rows = [
         (key, row) for key, group in sorted(groups.items()) for row in _rows(group, named(group), "student")
     ]
@@ -303,23 +319,47 @@ def published(entries: pd.DataFrame) -> dict[tuple[str, str, str], list[tuple[Ke
     return dict(found)
 
 
-def _prepared(entries: pd.DataFrame) -> list[Any]:
-    """Returns the entries, sorted, as named tuples in which what is missing is None.
+def _prepared(entries: pd.DataFrame, wanted: "pd.Series[bool]") -> list[Any]:
+    """Returns the entries that are wanted, sorted, as named tuples in which what is missing is None.
 
     Those of federations are left out: they have tables of their own. Where sets fill a number of bytes, or
     students train on a fraction of the images, that number takes the place of the IPC.
     """
-    shown = entries[entries["split"].isna()]
-    shown = shown.sort_values(["seed", "record_key", "eval_seed"], ignore_index=True)
-    parts = (shown["fraction"] * PARTS).round().astype("Int64")
-    shown = shown.assign(ipc=shown["room"].fillna(parts).fillna(shown["ipc"]).astype("int64"))
-    return tuples(shown)
+    parts = (entries["fraction"] * PARTS).round().astype("Int64")
+    ipc = entries["room"].fillna(parts).fillna(entries["ipc"]).astype("int64")
+    return tuples(entries, wanted & entries["split"].isna(), ipc=ipc)
 
 
-def tuples(entries: pd.DataFrame) -> list[Any]:
-    """Returns rows of `condense.records.frame.results` as named tuples in which what is missing is None."""
-    known = entries.astype(object).where(entries.notna(), None)
-    return list(known.itertuples(index=False, name="Entry"))
+ORDER = ["seed", "record_key", "eval_seed"]
+"""The columns that entries are sorted by."""
+AT_ONCE = 4096
+"""Number of entries that are made in one go, which bounds the memory beside theirs."""
+
+
+def tuples(entries: pd.DataFrame, wanted: "pd.Series[bool]", **changed: "pd.Series[Any]") -> list[Any]:
+    """Returns rows of `condense.records.frame.results` as named tuples in which what is missing is None.
+
+    They are sorted by seed, record and evaluation seed. Equal values of a column are one object.
+
+    Args:
+        entries: The table, of which no copy is made.
+        wanted: Whether each row is taken.
+        changed: Columns that take the place of those of the table.
+    """
+    order = entries[ORDER].reset_index(drop=True).sort_values(ORDER).index.to_numpy()
+    rows = order[wanted.to_numpy()[order]]
+    columns = []
+    for name in entries.columns:
+        numbers, distinct = pd.factorize(changed.get(name, entries[name]))
+        values = [*distinct.astype(object), None]  # what is missing has the number -1, and stands at the end
+        columns.append((values, numbers[rows].astype(np.min_scalar_type(-len(values)))))
+    form = namedtuple("Entry", list(entries.columns))  # type: ignore[misc]
+    found: list[Any] = []
+    for start in range(0, len(rows), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        told = [[values[number] for number in numbers[part].tolist()] for values, numbers in columns]
+        found += map(form._make, zip(*told, strict=True))
+    return found
 
 
 def _key(entry: Any) -> Key:

@@ -7,11 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import pandas as pd
-
 from condense.board.cells import TableCell
 from condense.board.format import grid, score
-from condense.board.tables import Row, Table, gather
+from condense.board.tables import Row, Table
 from condense.records.record import NO_PRETRAINING, TAUGHT
 
 JUDGED = "krr_st"
@@ -41,13 +39,13 @@ class Transfer(NamedTuple):
     none: TableCell | None
 
 
-def transfer_summary(entries: pd.DataFrame) -> str:
+def transfer_summary(tables: Sequence[Table]) -> str:
     """Returns the summary as Markdown; empty if there are no results of KRR-ST on other data.
 
     Args:
-        entries: Rows of `condense.records.frame.results` in any order.
+        tables: All tables of a board.
     """
-    found = [one for table in gather(entries) if table.key.target for one in _compared(table)]
+    found = [one for table in tables if table.key.target for one in _compared(table)]
     if not found:
         return ""
     against = {

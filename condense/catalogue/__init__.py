@@ -1,21 +1,35 @@
 """Distilled sets by name: what is known of them, where they are, and how they are loaded."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condense import store
-from condense.catalogue.find import locate, short_names
-from condense.catalogue.known import KnownSet, known_sets
-from condense.store import DistilledSet
+from condense.catalogue.form import short_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from condense.catalogue.find import locate
+    from condense.catalogue.known import KnownSet
+    from condense.store import DistilledSet
+
+_PLACES = {
+    "KnownSet": "condense.catalogue.known",
+    "locate": "condense.catalogue.find",
+}
+
 __all__ = ["KnownSet", "find_sets", "load", "locate", "sets", "verify"]
 
 
-def load(name: str | Path) -> DistilledSet:
+def __getattr__(name: str) -> object:
+    """Imports what reads sets on first use: forms of catalogues are read without torch."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def load(name: str | Path) -> "DistilledSet":
     """Reads a stored set of any kind and checks all of it: form, hash, counts, labels, finite numbers.
 
     Files of stored labels are checked by their headers here, and by their hashes when they are first read.
@@ -31,6 +45,9 @@ def load(name: str | Path) -> DistilledSet:
     Raises:
         Refused: naming the file and what is wrong with it, or the sets that the name could stand for.
     """
+    from condense import store
+    from condense.catalogue.find import locate
+
     return store.load(locate(name))
 
 
@@ -43,6 +60,9 @@ def verify(name: str | Path) -> str:
     Raises:
         Refused: if the set is invalid; the message names the file and what is wrong with it.
     """
+    from condense import store
+    from condense.catalogue.find import locate
+
     return store.verify(locate(name))
 
 
@@ -85,12 +105,14 @@ DTYPES = (
 """The columns of `sets`, and their types."""
 
 
-def find_sets(words: Sequence[str]) -> list[tuple[str, KnownSet]]:
+def find_sets(words: Sequence[str]) -> "list[tuple[str, KnownSet]]":
     """Returns the known sets whose full name or place has all the words, each with its shortest name.
 
     Raises:
         Refused: if a catalogue is damaged.
     """
+    from condense.catalogue.known import known_sets
+
     known = known_sets()
     short = short_names([one.entry for one in known])
     texts = [f"{one.entry.full} {one.where or ''}".lower() for one in known]

@@ -16,8 +16,8 @@ from condense.catalogue.form import SetEntry
 from condense.errors import Refused
 from condense.files import first_line, home, locked, require_writable, safe_name
 from condense.store import examine
-from condense.store.folder import CARD, DATA, GALLERY, MANIFEST, read_manifest
-from condense.store.manifest import MAX_BYTES
+from condense.store.folder import read_manifest
+from condense.store.manifest import CARD, DATA, GALLERY, MANIFEST, MAX_BYTES
 
 TIMEOUT = 20.0
 """Seconds that a server may say nothing."""

@@ -64,13 +64,6 @@ def tell_apart(entries: Sequence[SetEntry]) -> dict[str, str]:
     return told
 
 
-def short_names(entries: Sequence[SetEntry]) -> dict[str, str]:
-    """Returns by full name the shortest one that stands for a single set."""
-    names = [entry.name for entry in entries]
-    twice = {name for name in names if names.count(name) > 1}
-    return {entry.full: entry.full if entry.name in twice else entry.name for entry in entries}
-
-
 def _at_hand(known: KnownSet) -> Path:
     entry, folder = known.entry, known.folder
     if folder is not None:

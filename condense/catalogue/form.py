@@ -6,7 +6,7 @@ elsewhere count only if they have it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -175,3 +175,10 @@ def _is_address(url: str) -> bool:
 def _is_below(folder: str) -> bool:
     parts = folder.split("/")
     return "\\" not in folder and ":" not in parts[0] and not {"", ".", ".."} & {*parts}
+
+
+def short_names(entries: Sequence[SetEntry]) -> dict[str, str]:
+    """Returns by full name the shortest one that stands for a single set."""
+    names = [entry.name for entry in entries]
+    twice = {name for name in names if names.count(name) > 1}
+    return {entry.full: entry.full if entry.name in twice else entry.name for entry in entries}

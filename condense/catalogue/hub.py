@@ -18,7 +18,7 @@ from typing import Any
 
 from condense.errors import Refused, Remedy, install
 from condense.files import first_line, home, locked
-from condense.store.folder import CARD, DATA, GALLERY, MANIFEST
+from condense.store.manifest import CARD, DATA, GALLERY, MANIFEST
 from condense.store.sealing import Verified
 
 SCHEME = "hf://"

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from condense.catalogue.form import CATALOGUE, SHIPPED, SetEntry, order, read_catalogue, set_name
 from condense.errors import Refused
 from condense.files import home
-from condense.store.folder import MANIFEST, read_manifest
-from condense.store.manifest import SetContent, settings
+from condense.store.folder import read_manifest
+from condense.store.manifest import MANIFEST, SetContent, settings
 
 PACKAGE = Path(__file__).resolve().parents[1]
 """The folder that condense is imported from."""

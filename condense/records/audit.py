@@ -7,7 +7,8 @@ from pathlib import Path
 from condense.errors import Refused
 from condense.records.record import Record, read_records
 from condense.store import load
-from condense.store.folder import MANIFEST, read_manifest
+from condense.store.folder import read_manifest
+from condense.store.manifest import MANIFEST
 
 
 def audit(results: Path, folders: Iterable[Path]) -> int:

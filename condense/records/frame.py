@@ -1,13 +1,17 @@
 """Records as one pandas table, in which each row is an entry: one student that was trained and tested."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pandas as pd
 
 from condense.files import canonical
 from condense.records.equal_bytes import needed_bytes, room_of, samples_seen
-from condense.records.record import Entry, Record, read_records
+from condense.records.record import Entry, Record, each_record
 from condense.store.manifest import settings
 
 DTYPES = (
@@ -73,28 +77,96 @@ def results(folder: Path) -> pd.DataFrame:
     Raises:
         Refused: if a record cannot be read.
     """
-    return frame(read_records(folder))
+    return frame(each_record(folder))
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Returns the entries of records in their order as a table with the columns of `results`."""
-    rows = [row for record in records for row in _rows(record)]
-    parts = sorted({name for row in rows for name in row} - set(DTYPES))
-    dtypes = DTYPES | dict.fromkeys(parts, "Int64")
-    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+    """Returns the entries of records in their order as a table with the columns of `results`.
+
+    What entries share is kept once for each record, and equal texts are one object in memory: a column of
+    repeated texts takes eight bytes a row. The records may be an iterator; none of them is kept.
+    """
+    shared, own, counts = _Columns(), _Columns(), list[int]()
+    for record in records:
+        shared.add(_shared(record))
+        counts.append(len(record.entries))
+        keys = record.evaluation_keys(entry.seed for entry in record.entries)
+        for entry, key in zip(record.entries, keys, strict=True):
+            own.add(_own(entry) | {"evaluation_key": key})
+    of_records, of_entries = shared.done(), own.done()
+    parts = sorted({*of_records, *of_entries} - set(DTYPES))
+    made = {}
+    for name, dtype in (DTYPES | dict.fromkeys(parts, "Int64")).items():
+        if name in of_records:
+            made[name] = _array(of_records.pop(name), dtype).repeat(counts)
+        else:
+            made[name] = _array(of_entries.pop(name, [None] * sum(counts)), dtype)
+    return pd.DataFrame(made)
 
 
-def _rows(record: Record) -> list[dict[str, object]]:
+class _Columns:
+    """Lists of values by name, one longer with each row; what a row does not tell is None.
+
+    Rows are kept as they come, as long as they have the same names, and turned into columns together.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[object]] = {}
+        self._texts: dict[object, object] = {}
+        self._names: tuple[str, ...] = ()
+        self._rows: list[Iterable[object]] = []
+        self._count = 0
+
+    def add(self, row: Mapping[str, object]) -> None:
+        if (names := tuple(row)) != self._names or len(self._rows) >= AT_ONCE:
+            self._turn()
+            self._names = names
+        self._rows.append(row.values())
+
+    def _turn(self) -> None:
+        told = dict(zip(self._names, zip(*self._rows, strict=True), strict=True)) if self._rows else {}
+        for name in told.keys() - self._columns.keys():
+            self._columns[name] = [None] * self._count
+        for name, column in self._columns.items():
+            values: Iterable[object] = told.get(name, (None,) * len(self._rows))
+            if DTYPES.get(name) == "string" and name not in UNIQUE:
+                values = [self._texts.setdefault(value, value) for value in values]
+            column += values
+        self._count += len(self._rows)
+        self._rows = []
+
+    def done(self) -> dict[str, list[object]]:
+        """Returns the columns."""
+        self._turn()
+        return self._columns
+
+
+AT_ONCE = 1024
+"""Rows that are turned into columns together."""
+UNIQUE = ("record_key", "evaluation_key")
+"""Columns of texts of which a table hardly ever has two equal ones."""
+
+
+def _array(values: list[Any], dtype: Any) -> Any:
+    """Returns a column; texts stay Python's, so that equal ones can share their memory."""
+    if dtype == "string":
+        return pd.array(values, dtype=pd.StringDtype("python", na_value=pd.NA))
+    return pd.Series(values, dtype=object).astype(dtype).array
+
+
+def _shared(record: Record) -> dict[str, object]:
+    """Returns what all entries of a record have in common, by column."""
     data, protocol, paper = record.dataset, record.protocol, record.paper
     same = ("ipc", "fraction", "seed", "student", "space", "teacher", "teacher_bytes", "teacher_accuracy")
+    chain, told = _told_of(msgspec.json.encode(record.method.chain))
     shared: dict[str, object] = {name: getattr(record, name) for name in same} | {
         "kind": data.kind,
         "train_hash": data.train_hash,
         "test_hash": data.test_hash,
         "dataset": data.name,
         "method": record.method.name,
-        "settings": " ".join(f"{field}={value}" for field, value in settings(record.method.chain).items()),
-        "chain": canonical(record.method.chain),
+        "settings": told,
+        "chain": chain,
         "source": record.method.source,
         "reference": record.kind == "reference",
         "split": record.federation.split if record.federation else None,
@@ -126,19 +198,32 @@ def _rows(record: Record) -> list[dict[str, object]]:
     if paper:
         shared |= {"paper": paper.value} | {f"paper_{name}": told for name, told in vars(paper).items()}
         del shared["paper_value"]
-    return [
-        vars(entry)
-        | shared
-        | {
-            "eval_seed": entry.seed,
-            "score": entry.score,
-            "curve": _curve(entry),
-            "clients": _clients(entry),
-            "versions": canonical(entry.versions),
-            "evaluation_key": record.evaluation_key(entry.seed),
-        }
-        for entry in record.entries
-    ]
+    return shared
+
+
+@lru_cache(maxsize=4096)
+def _told_of(chain: bytes) -> tuple[str, str]:
+    """Returns a method's chain as canonical JSON, and its settings as text; many records share one."""
+    links = json.loads(chain)
+    return canonical(links), " ".join(f"{field}={value}" for field, value in settings(links).items())
+
+
+def _own(entry: Entry) -> dict[str, object]:
+    """Returns what an entry tells, by column."""
+    told = {name: value for name, value in vars(entry).items() if name != "seed"}
+    return told | {
+        "eval_seed": entry.seed,
+        "score": entry.score,
+        "curve": _curve(entry),
+        "clients": _clients(entry),
+        "versions": _text_of(msgspec.json.encode(entry.versions)),
+    }
+
+
+@lru_cache(maxsize=4096)
+def _text_of(value: bytes) -> str:
+    """Returns a JSON value as canonical text; many entries share one."""
+    return canonical(json.loads(value))
 
 
 def _curve(entry: Entry) -> str | None:

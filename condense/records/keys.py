@@ -1,9 +1,12 @@
 """The key of a trained student's result."""
 
-from condense.files import digest
+import hashlib
+from collections.abc import Iterable
+
+from condense.files import canonical
 
 
-def evaluation_key(
+def evaluation_keys(
     *,
     run_key: str,
     test_hash: str,
@@ -11,9 +14,11 @@ def evaluation_key(
     teacher: str | None,
     student: str,
     space: str,
-    seed: int | None,
-) -> str:
-    """Returns the hash of everything that the result of one trained student depends on.
+    seeds: Iterable[int | None],
+) -> list[str]:
+    """Returns the hash of everything that the result of a trained student depends on, for each seed.
+
+    It is the `condense.files.digest` of the list of these values.
 
     Args:
         run_key: Hash of the method chain, its configuration, the training data, IPC and distillation seed.
@@ -22,6 +27,7 @@ def evaluation_key(
         teacher: Hash of the labelling teacher, if the protocol has one.
         student: Name of the student network.
         space: Pixel space in which the student is trained and tested.
-        seed: Evaluation seed; None gives the key of the whole record.
+        seeds: Evaluation seeds; None gives the key of the whole record.
     """
-    return digest([run_key, test_hash, protocol_hash, teacher, student, space, seed])
+    start = canonical([run_key, test_hash, protocol_hash, teacher, student, space]).removesuffix("]")
+    return [hashlib.sha256(f"{start},{canonical(seed)}]".encode()).hexdigest() for seed in seeds]

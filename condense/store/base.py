@@ -15,14 +15,9 @@ from torch.utils.data import Dataset
 from condense.errors import Refused
 from condense.files import canonical, hash_tensors
 from condense.store.card import ipc_text, main_rows, summary_html
-from condense.store.folder import CARD, DATA, GALLERY, MANIFEST, find_content_error, read_set, write_set
-from condense.store.manifest import (
-    SetContent,
-    find_count_error,
-    find_infinite,
-    find_label_error,
-    list_tensors,
-)
+from condense.store.checks import find_count_error, find_infinite, find_label_error, list_tensors
+from condense.store.folder import find_content_error, read_set, write_set
+from condense.store.manifest import CARD, DATA, GALLERY, MANIFEST, SetContent
 from condense.store.sealing import sealed
 
 

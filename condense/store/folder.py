@@ -24,12 +24,17 @@ from condense.store.images.manifest import (
     ReplayedContent,
     find_image_content_error,
 )
-from condense.store.manifest import FORMAT, MAX_BYTES, VERSION, SetContent, TensorPart
-
-MANIFEST = "set.json"
-DATA = "data.safetensors"
-CARD = "README.md"
-GALLERY = "gallery.png"
+from condense.store.manifest import (
+    CARD,
+    DATA,
+    FORMAT,
+    GALLERY,
+    MANIFEST,
+    MAX_BYTES,
+    VERSION,
+    SetContent,
+    TensorPart,
+)
 
 
 def write_set(

@@ -18,8 +18,8 @@ from condense.errors import Refused
 from condense.files import canonical, digest
 from condense.reading import open_file, parse_json, read_file
 from condense.schema import unknown_keys
-from condense.store.folder import CARD, DATA, GALLERY, MANIFEST, form_of, read_manifest
-from condense.store.manifest import MAX_BYTES, SetContent
+from condense.store.folder import form_of, read_manifest
+from condense.store.manifest import CARD, DATA, GALLERY, MANIFEST, MAX_BYTES, SetContent
 
 FILES, SEAL = "files", "seal"
 """Keys of the provenance: the hashes of other files, and the hash of the provenance without this key."""

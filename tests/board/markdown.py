@@ -5,18 +5,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from condense.board.datasets import gathered
 from condense.board.pages import board_pages
 
 
 def page(entries: pd.DataFrame) -> str:
     """Returns the pages of all datasets, one after the other, without anchors."""
-    _, *pages = board_pages(entries, Path("results")).values()
+    _, *pages = board_pages(gathered(entries), Path("results")).values()
     return re.sub(r'<a id="[^"]*"></a>', "", "\n".join(pages))
 
 
 def front(entries: pd.DataFrame) -> str:
     """Returns the front page."""
-    return next(iter(board_pages(entries, Path("results")).values()))
+    return next(iter(board_pages(gathered(entries), Path("results")).values()))
 
 
 def rows(text: str, names: int = 1) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from condense.board.claims import claims_text
-from condense.board.datasets import datasets_of
+from condense.board.datasets import gathered
 from condense.protocols import SOFT_V2
 from condense.records.frame import frame
 from condense.records.record import Record
@@ -16,7 +16,7 @@ def scores(mean: float) -> tuple[float, ...]:
 
 
 def told(*records: Record) -> str:
-    (one,) = datasets_of(frame(list(records)))
+    (one,) = gathered(frame(list(records))).datasets
     return " ".join(claims_text(one).split())
 
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -87,7 +88,7 @@ def test_random_samples_and_references_are_bands() -> None:
         curve(1, (1, 40), (10, 50), half=2.0, role="random"),
         curve(2, (0, 80), half=1.5, role="reference"),
     )
-    (band,) = drawn.axes[0].collections
+    (band,) = (one for one in drawn.axes[0].collections if isinstance(one, PolyCollection))
     assert band.get_paths()[0].get_extents().bounds == pytest.approx((1, 38, 9, 14))
     (level,) = drawn.axes[0].patches
     assert (level.get_y(), level.get_height()) == pytest.approx((78.5, 3.0))  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from condense.board.curves import Curve, Panel, method_numbers, panels_of
-from condense.board.datasets import datasets_of
+from condense.board.datasets import gathered
 from condense.board.plot_files import Against
 from condense.protocols import WHOLE_V1
 from condense.records.frame import frame
@@ -18,7 +18,7 @@ FIVE = (70.0, 71.0, 72.0, 71.5, 70.5)
 
 def panels(*records: Record, against: Against = "ipc") -> list[Panel]:
     entries = frame(list(records))
-    (one,) = datasets_of(entries)
+    (one,) = gathered(entries).datasets
     return panels_of(one.tables, against, one.names, method_numbers(entries))
 
 

@@ -11,7 +11,7 @@ import jaxtyping
 import pandas as pd
 import pytest
 
-from condense.board.datasets import datasets_of
+from condense.board.datasets import gathered
 from condense.board.front import LARGEST, WIDTH
 from condense.board.overview import overview_of
 from condense.board.pages import board_pages
@@ -61,7 +61,7 @@ def entries() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def committed(entries: pd.DataFrame) -> dict[Path, str]:
     """The pages that the committed records give."""
-    return board_pages(entries, ROOT / "results")
+    return board_pages(gathered(entries), ROOT / "results")
 
 
 def test_the_committed_front_page_is_short_and_narrow(committed: dict[Path, str]) -> None:
@@ -91,7 +91,7 @@ def test_every_link_of_the_pages_leads_to_a_file_and_an_anchor(committed: dict[P
 
 def test_every_record_belongs_to_exactly_one_page(entries: pd.DataFrame) -> None:
     held: dict[str, set[str]] = defaultdict(set)
-    for one in datasets_of(entries):
+    for one in gathered(entries).datasets:
         rows = [row for table in one.tables for row in table.rows] + [row for _, row in one.published]
         for row in rows:
             for cell in row.cells.values():
@@ -165,7 +165,7 @@ def test_incomplete_rows_are_marked_and_never_above_complete_ones(made: Make) ->
 
 
 def test_no_incomplete_score_is_ranked_above_a_complete_one(entries: pd.DataFrame) -> None:
-    for one in datasets_of(entries):
+    for one in gathered(entries).datasets:
         for overview in map(overview_of, one.overviews):
             last = [line.cells.get(spot) for spot in overview.spots[-1:] for line in overview.methods]
             complete = [cell is not None and cell.complete for cell in last]
@@ -189,7 +189,7 @@ def test_one_row_of_several_settings_shows_the_best_complete_one_of_each_ipc(mad
         made("dm", ipc=10, accuracies=(99.0,), config={"steps": 3}),
         made("dm", ipc=1, accuracies=FIVE, config={"steps": 3}),
     ]
-    pages = list(board_pages(frame(records), Path("results")).values())
+    pages = list(board_pages(gathered(frame(records)), Path("results")).values())
     assert cells(pages[0])["dm (c / b)"] == ["**71.0 ± 1.0**", "**73.0 ± 1.0**"]
     assert "](results/digits/board.md#dm-b)" in pages[0]
     for letter, steps in zip("abc", (1, 2, 3), strict=True):

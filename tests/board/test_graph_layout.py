@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from condense.board.datasets import gathered
 from condense.board.legend import FULL
 from condense.board.plots import draw_plots
 from condense.board.render import table_for
@@ -178,12 +179,12 @@ def test_a_table_of_graphs_has_two_plots(graphs: Make, tmp_path: Path) -> None:
         graphs(), graphs(ipc=10, student="gin-sum"), reference(graphs, "num_nodes", (95.5,)),
         *(graphs("random_subset", seed=seed, aucs=(60.0 + seed,)) for seed in range(3)),
     ]  # fmt: skip
-    paths = draw_plots(frame(records), tmp_path)
+    paths = draw_plots(gathered(frame(records)), tmp_path)
     assert [path.name for path in paths] == [
         "mutag-graph-v2-multi-hot-ipc.svg", "mutag-graph-v2-multi-hot-bytes.svg"
     ]  # fmt: skip
     first = paths[0].read_bytes()
-    assert draw_plots(frame(records[::-1]), tmp_path) == paths and paths[0].read_bytes() == first
+    assert draw_plots(gathered(frame(records[::-1])), tmp_path) == paths and paths[0].read_bytes() == first
 
 
 def correlated(record: Record, *values: float | None) -> Record:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from condense.board.asked import DRAWS, asked_of
+from condense.board.datasets import gathered
 from condense.board.pages import MARK, board_pages, stale_pages
 from condense.board.publish import refresh, require_current
 from condense.board.tables import tuples
@@ -28,7 +29,7 @@ def write(folder: Path, *records: Record) -> Path:
 def test_a_page_without_records_says_so(tmp_path: Path) -> None:
     text = front(frame([]))
     assert text.startswith("# Leaderboard\n") and text.endswith("\nNo records yet.\n")
-    assert list(board_pages(frame([]), tmp_path / "results")) == [tmp_path / "leaderboard.md"]
+    assert list(board_pages(gathered(frame([])), tmp_path / "results")) == [tmp_path / "leaderboard.md"]
 
 
 def test_each_dataset_has_a_page_beside_its_records(made: Make, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_the_page_of_a_dataset_without_records_is_removed_and_no_other(made: Mak
 
 def test_two_datasets_of_one_name_share_a_page(made: Make, tmp_path: Path) -> None:
     records = [made("dm"), made("dsa", train_hash="3" * 64)]
-    first, *others = board_pages(frame(records), tmp_path / "results").values()
+    first, *others = board_pages(gathered(frame(records)), tmp_path / "results").values()
     assert len(others) == 1 and "\n## digits (train 11111111)\n" in others[0]
     assert "### digits (train 33333333)" in first and "board.md#33333333-dsa)" in first
     assert '<a id="33333333-dsa">' in others[0]
@@ -91,7 +92,8 @@ def test_several_draws_are_those_of_the_methods() -> None:
 
 
 def test_a_protocol_of_another_hash_does_not_tell_how_many_students(made: Make) -> None:
-    (entry, *_) = tuples(frame([made()]))
+    entries = frame([made()])
+    (entry, *_) = tuples(entries, entries["split"].isna())
     asked = asked_of(entry)
     assert asked is not None and asked.students == HARD_V1.seeds == PROTOCOLS["hard-v1"].seeds
     assert asked_of(entry._replace(protocol_hash="0")) is None

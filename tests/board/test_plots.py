@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from condense.board.datasets import gathered
 from condense.board.plots import draw_plots
 from condense.distillation.matching.protocols import dc_evaluation
 from condense.protocols import GRAPH_V1, GRAPH_V2, HARD_V1, WHOLE_V1
@@ -23,10 +24,10 @@ def test_each_table_with_sets_has_two_plots_that_repeat_exactly(made: Make, tmp_
     records += [made("random_subset", seed=seed, accuracies=(40.0 + seed,)) for seed in range(3)]
     records += [made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]
     records += [made(protocol=dc_evaluation(300, augment="none"))]
-    paths = draw_plots(frame(records), tmp_path / "a")
+    paths = draw_plots(gathered(frame(records)), tmp_path / "a")
     stem = "digits-hard-v1-normalized"
     assert [path.name for path in paths] == [f"{stem}-ipc.svg", f"{stem}-bytes.svg"]
-    again = draw_plots(frame(records[::-1]), tmp_path / "b")
+    again = draw_plots(gathered(frame(records[::-1])), tmp_path / "b")
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
 
 
@@ -36,7 +37,7 @@ def words(path: Path) -> list[str]:
 
 
 def test_a_plot_is_a_small_document_whose_text_is_text(made: Make, tmp_path: Path) -> None:
-    ipc, stored = draw_plots(frame([made(), made(ipc=10), made("dsa")]), tmp_path)
+    ipc, stored = draw_plots(gathered(frame([made(), made(ipc=10), made("dsa")])), tmp_path)
     assert {"dm", "dsa", "1", "10", "samples per class (IPC)", "digits", "convnet"} <= set(words(ipc))
     assert "size of the stored set, all parts (bytes)" in words(stored)
     text = ipc.read_text()
@@ -49,36 +50,37 @@ def test_a_plot_is_a_small_document_whose_text_is_text(made: Make, tmp_path: Pat
 
 
 def test_students_share_the_plot_of_their_protocol(made: Make, tmp_path: Path) -> None:
-    ipc, _ = draw_plots(frame([made(), made(student="vgg11"), made(student="resnet18")]), tmp_path)
+    ipc, _ = draw_plots(gathered(frame([made(), made(student="vgg11"), made(student="resnet18")])), tmp_path)
     assert {"convnet", "vgg11", "resnet18"} <= set(words(ipc))
 
 
 def test_protocols_of_one_name_have_plots_of_their_own(made: Make, tmp_path: Path) -> None:
     records = [made(), made(protocol=replace(HARD_V1, lr=0.02))]
-    assert len(set(draw_plots(frame(records), tmp_path))) == 4
+    assert len(set(draw_plots(gathered(frame(records)), tmp_path))) == 4
 
 
 def test_an_older_version_of_a_protocol_has_no_plot(graphs: Make, tmp_path: Path) -> None:
     older = graphs(protocol=GRAPH_V1)
-    assert len(draw_plots(frame([older]), tmp_path)) == 2
-    paths = draw_plots(frame([older, graphs(protocol=GRAPH_V2)]), tmp_path)
+    assert len(draw_plots(gathered(frame([older])), tmp_path)) == 2
+    paths = draw_plots(gathered(frame([older, graphs(protocol=GRAPH_V2)])), tmp_path)
     assert all("graph-v2" in path.name for path in paths) and sorted(tmp_path.iterdir()) == sorted(paths)
 
 
 def test_a_table_of_references_alone_has_no_plot(made: Make, tmp_path: Path) -> None:
-    assert draw_plots(frame([made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]), tmp_path) == []
+    board = gathered(frame([made("whole", ipc=0, protocol=WHOLE_V1, kind="reference")]))
+    assert draw_plots(board, tmp_path) == []
 
 
 def test_a_plot_is_drawn_again_only_if_it_shows_other_data(made: Make, tmp_path: Path) -> None:
     records = [made(), made(ipc=10)]
-    paths = draw_plots(frame(records), tmp_path)
+    paths = draw_plots(gathered(frame(records)), tmp_path)
     times = [path.stat().st_mtime_ns for path in paths]
-    assert draw_plots(frame(records), tmp_path) == paths
+    assert draw_plots(gathered(frame(records)), tmp_path) == paths
     assert [path.stat().st_mtime_ns for path in paths] == times
     paths[0].write_bytes(b"damaged")
-    draw_plots(frame(records), tmp_path)
+    draw_plots(gathered(frame(records)), tmp_path)
     assert paths[0].read_bytes() != b"damaged" and paths[1].stat().st_mtime_ns == times[1]
-    draw_plots(frame([*records, made("dsa")]), tmp_path)
+    draw_plots(gathered(frame([*records, made("dsa")])), tmp_path)
     assert all(path.stat().st_mtime_ns > time for path, time in zip(paths, times, strict=True))
 
 
@@ -90,8 +92,8 @@ def test_plots_of_earlier_boards_are_removed_and_no_other_pictures(made: Make, t
     Image.new("P", (8, 8)).save(own)
     (tmp_path / "own.svg").write_text("<svg/>")
     (tmp_path / "folder.svg").mkdir()
-    gone = draw_plots(frame([made(dataset="mnist")]), tmp_path)
+    gone = draw_plots(gathered(frame([made(dataset="mnist")])), tmp_path)
     assert own.exists() and not earlier.exists()
-    paths = draw_plots(frame([made()]), tmp_path)
+    paths = draw_plots(gathered(frame([made()])), tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([*paths, own, tmp_path / "own.svg", tmp_path / "folder.svg"])
     assert not set(gone) & set(paths)

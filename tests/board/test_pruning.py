@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from condense.board.pruning import pruning_summary
+from condense.board.tables import gather
 from condense.protocols import PRUNE_SHORT_V1
 from condense.records.frame import frame
 from condense.records.record import Record, TrainingUsed
@@ -24,7 +25,7 @@ def test_the_words_follow_from_the_records(made: Make) -> None:
         "rs2": (70.0, 66.0, 62.0), "forgetting": (34.0, 34.1, 34.2), "el2n": (30.0, 30.1, 30.2),
     }  # fmt: skip
     records = [trained(made, name, values) for name, values in scores.items()]
-    told = pruning_summary(frame(records))
+    told = pruning_summary(gather(frame(records)))
     place = "- 10 % of digits (prune-short-v1, convnet)"
     assert f"{place}: rs2 is not told apart (-0.1) from a fixed random part" in told
     assert "random_subset+kd is above a fixed random part (70.1 beside 66.1 %)" in told
@@ -33,5 +34,5 @@ def test_the_words_follow_from_the_records(made: Make) -> None:
 
 
 def test_without_random_images_there_are_no_words(made: Make) -> None:
-    assert pruning_summary(frame([trained(made, "rs2", (70.0, 71.0))])) == ""
-    assert pruning_summary(frame([made()])) == ""
+    assert pruning_summary(gather(frame([trained(made, "rs2", (70.0, 71.0))]))) == ""
+    assert pruning_summary(gather(frame([made()]))) == ""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
+from condense.board.datasets import gathered
 from condense.board.plots import draw_plots
 from condense.board.ranks import Block, Ranking, picture_name, rankings, ranks_text
 from condense.board.tables import gather
@@ -91,7 +92,7 @@ def test_methods_are_ranked_over_datasets_and_drawn(made: Make, tmp_path: Path) 
     (found,) = rankings(gather(entries))
     assert found.methods == (HIGH, MIDDLE, LOW) and found.ranks.tolist() == [1.0, 2.0, 3.0]
     assert len(found.blocks) == 6 and found.chance == pytest.approx(math.exp(-6))
-    assert tmp_path / picture_name(found) in draw_plots(entries, tmp_path)
+    assert tmp_path / picture_name(found) in draw_plots(gathered(entries), tmp_path)
     assert ">dsa: 1.00<" in (tmp_path / picture_name(found)).read_text()
     text = front(entries)
     assert ranks_text([found]) in text and "dsa 1.00, dm 2.00, random_subset 3.00" in text

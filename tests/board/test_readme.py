@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from condense.board.catalogue import stored_folders
-from condense.board.datasets import DatasetResults, datasets_of
+from condense.board.datasets import DatasetResults, gathered
 from condense.board.front import excerpt
 from condense.board.plot_files import data_of
 from condense.board.publish import refresh, require_current
@@ -44,7 +44,7 @@ def store(toy: ImageDataset, tmp_path: Path) -> Callable[[Record], Record]:
 
 
 def results_of(*records: Record) -> list[DatasetResults]:
-    return datasets_of(frame(list(records)))
+    return gathered(frame(list(records))).datasets
 
 
 def test_the_picture_shows_the_best_stored_setting_of_each_method(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import chain, combinations
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,15 +25,15 @@ Make = Callable[..., Record]
 @given(st.lists(st.lists(st.integers(0, 1000), min_size=2, max_size=6, unique=True), min_size=2, max_size=4))
 def test_the_chances_are_those_of_scipy(samples: list[list[int]]) -> None:
     values = [[hundredth / 10 for hundredth in sample] for sample in samples]
-    pairs = list(combinations(values, 2))
-    theirs = [stats.ttest_ind(one, other, equal_var=False).pvalue for one, other in pairs]
-    assert welch(pairs) == pytest.approx(theirs, rel=1e-9)
+    theirs = [stats.ttest_ind(*pair, equal_var=False).pvalue for pair in combinations(values, 2)]
+    assert list(welch(values, *np.triu_indices(len(values), 1))) == pytest.approx(theirs, rel=1e-9)
 
 
 def test_samples_without_spread_differ_if_their_values_do() -> None:
-    assert welch([([5.1] * 3, [5.1] * 4), ([5.1] * 3, [5.2] * 3)]) == [1.0, 0.0]
+    samples = [[5.1] * 3, [5.1] * 4, [5.2] * 3, [5.0, 5.0], [6.0, 7.0]]
+    found = welch(samples, np.array([0, 0, 3]), np.array([1, 2, 4]))
     # t = -1.5 / 0.5 with the one degree of freedom of the sample that has a spread
-    assert welch([([5.0, 5.0], [6.0, 7.0])]) == [pytest.approx(2 * stdtr(1, -3))]
+    assert list(found) == [1.0, 0.0, pytest.approx(2 * stdtr(1, -3))]
 
 
 @given(st.lists(st.floats(0, 1), max_size=6))
@@ -44,7 +45,7 @@ def test_the_correction_is_the_closed_test_of_all_subsets(chances: list[float]) 
         max(min(1.0, len(some) * min(chances[i] for i in some)) for some in subsets if number in some)
         for number in numbers
     ]
-    assert holm(chances) == pytest.approx(closed)
+    assert list(holm(np.array(chances, dtype=np.float64))) == pytest.approx(closed)
 
 
 def instance(dice: Random, count: int) -> set[tuple[int, int]]:

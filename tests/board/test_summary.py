@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from condense.board.summary import BEGIN, END, inserted, summary
+from condense.board.tables import gather
 from condense.errors import Refused
 from condense.protocols import GRAPH_SELECT_V2, GRAPH_WHOLE_V2, REFERENCE_V1
 from condense.records.frame import frame
@@ -21,9 +22,14 @@ def reference(graphs: Make, name: str, auc: float, **given: object) -> Record:
 
 def test_the_summary_is_empty_without_mirage_or_the_node_count(graphs: Make) -> None:
     count = reference(graphs, "num_nodes", 60.0)
-    assert summary(frame([count])) == summary(frame([graphs()])) == summary(frame([])) == ""
-    assert summary(frame([count, graphs(protocol=GRAPH_SELECT_V2)])) == ""
-    assert summary(frame([count, graphs()])) != ""
+    assert (
+        summary(gather(frame([count])))
+        == summary(gather(frame([graphs()])))
+        == summary(gather(frame([])))
+        == ""
+    )
+    assert summary(gather(frame([count, graphs(protocol=GRAPH_SELECT_V2)]))) == ""
+    assert summary(gather(frame([count, graphs()]))) != ""
 
 
 def test_a_cell_is_above_by_more_than_its_interval_alone(graphs: Make) -> None:
@@ -35,7 +41,7 @@ def test_a_cell_is_above_by_more_than_its_interval_alone(graphs: Make) -> None:
         graphs(student="gin-mean", aucs=(61.0, 61.0)),
         graphs(student="gat-mean", aucs=(99.0,)),  # of one student nobody knows
     ]
-    told = summary(frame(records))
+    told = summary(gather(frame(records)))
     assert "- Sum pooling: Mirage is above the node count in 1 and below in 1 of 3 cells" in told
     assert "- Mean pooling: Mirage is above the node count in 1 and below in 0 of 2 cells" in told
     assert "Results on 1 graph datasets" in told and "no random graphs" in told
@@ -48,8 +54,8 @@ def test_random_graphs_of_equal_number_not_bytes_are_compared(graphs: Make) -> N
     few = [drawn(seed, 50.0 + seed, 0) for seed in range(3)]
     many = [drawn(seed, 90.0 + seed, 300) for seed in range(3)]
     records = [reference(graphs, "num_nodes", 60.0), graphs(aucs=(70.0, 70.0)), *many]
-    assert "no random graphs" in summary(frame(records))
-    told = summary(frame([*records, *few]))
+    assert "no random graphs" in summary(gather(frame(records)))
+    told = summary(gather(frame([*records, *few])))
     assert "above equally many random graphs in 1 and below in 0 of 1 cells." in told  # 70 over 51 +- 2.5
     assert "| mutag   | 1   | 60.0       | 70.0        | 51.0" in told
 
@@ -64,8 +70,10 @@ def test_the_table_compares_the_largest_ipc_with_the_whole_set(graphs: Make) -> 
         graphs(student="gin-mean", aucs=(60.0,), ipc=10),
     ]
     # Of the sum networks the whole set has one: the others' means are of that one too.
-    assert lines(summary(frame(records))) == [["mutag", "10", "60.0", "80.0", "-", "95.0", "60.0", "-", "-"]]
-    assert lines(summary(frame(records[:4])))[0][3] == "85.0"
+    assert lines(summary(gather(frame(records)))) == [
+        ["mutag", "10", "60.0", "80.0", "-", "95.0", "60.0", "-", "-"]
+    ]
+    assert lines(summary(gather(frame(records[:4]))))[0][3] == "85.0"
 
 
 def lines(told: str) -> list[list[str]]:
@@ -77,7 +85,7 @@ def lines(told: str) -> list[list[str]]:
 def test_each_setting_has_a_line(graphs: Make) -> None:
     records = [reference(graphs, "num_nodes", 60.0)]
     records += [graphs(aucs=(auc,), config={"hops": hops}) for hops, auc in ((1, 70.0), (2, 80.0), (3, 75.0))]
-    assert [(line[0], line[3]) for line in lines(summary(frame(records)))] == [
+    assert [(line[0], line[3]) for line in lines(summary(gather(frame(records))))] == [
         ("mutag (hops=1)", "70.0"), ("mutag (hops=2)", "80.0"), ("mutag (hops=3)", "75.0"),
     ]  # fmt: skip
 
@@ -88,12 +96,12 @@ def test_data_scored_by_accuracy_are_left_out(graphs: Make) -> None:
         replace(record, entries=tuple(replace(entry, auc=None) for entry in record.entries))
         for record in records
     ]
-    assert summary(frame(records)) and not summary(frame(plain))
+    assert summary(gather(frame(records))) and not summary(gather(frame(plain)))
 
 
 def test_the_summary_does_not_depend_on_the_order_of_the_records(graphs: Make) -> None:
     records = [reference(graphs, "num_nodes", 60.0), graphs(), replace(graphs(), student="gin-mean")]
-    assert summary(frame(records)) == summary(frame(records[::-1]))
+    assert summary(gather(frame(records))) == summary(gather(frame(records[::-1])))
 
 
 def test_a_page_gets_the_summary_between_its_marks_if_it_has_them() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from condense.board.tables import gather
 from condense.board.transfer import transfer_summary
 from condense.protocols import TRANSFER_SHORT_V1
 from condense.records.frame import frame
@@ -30,13 +31,13 @@ def sent(made: Make) -> Make:
 
 
 def test_the_summary_is_empty_without_krr_st_on_other_data(made: Make, sent: Make) -> None:
-    assert transfer_summary(frame([])) == transfer_summary(frame([made("krr_st")])) == ""
-    assert transfer_summary(frame([sent("dm", (50.0, 51.0), "hard")])) == ""
+    assert transfer_summary(gather(frame([]))) == transfer_summary(gather(frame([made("krr_st")]))) == ""
+    assert transfer_summary(gather(frame([sent("dm", (50.0, 51.0), "hard")]))) == ""
 
 
 def test_a_cell_is_compared_with_what_stands_in_its_own_table(sent: Make) -> None:
     learned = sent("krr_st", (70.0, 70.2, 70.4))
-    assert "Nothing was run beside it" in transfer_summary(frame([learned]))
+    assert "Nothing was run beside it" in transfer_summary(gather(frame([learned])))
     records = [
         learned,
         sent("random_taught", (60.0, 60.2, 60.4)),
@@ -44,7 +45,7 @@ def test_a_cell_is_compared_with_what_stands_in_its_own_table(sent: Make) -> Non
         sent("random_subset", (40.0, 40.2, 40.4), "hard"),
         sent("krr_st", (90.0, 91.0), ipc=10),
     ]
-    told = transfer_summary(frame(records))
+    told = transfer_summary(gather(frame(records)))
     assert "KRR-ST in 2 cells" in told
     assert "above in 1 and below in 0 of 1 cells beside random images with a teacher's vectors" in told
     assert "above in 0 and below in 1 of 1 cells beside the best set with classes" in told
@@ -54,5 +55,7 @@ def test_a_cell_is_compared_with_what_stands_in_its_own_table(sent: Make) -> Non
 
 def test_students_without_a_set_are_compared_at_every_ipc(sent: Make) -> None:
     none = replace(sent("no_pretraining", (70.0, 70.2, 70.4)), kind="reference", set=None, ipc=0)
-    told = transfer_summary(frame([none, sent("krr_st", (70.1, 70.3)), sent("krr_st", (60.1, 60.3), ipc=10)]))
+    told = transfer_summary(
+        gather(frame([none, sent("krr_st", (70.1, 70.3)), sent("krr_st", (60.1, 60.3), ipc=10)]))
+    )
     assert "above in 0 and below in 1 of 2 cells beside no pretraining" in told

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from condense.errors import Refused
+from condense.files import digest
 from condense.protocols import HARD_V1, SOFT_V1, WHOLE_V1
-from condense.records.keys import evaluation_key
+from condense.records.keys import evaluation_keys
 from condense.records.record import (
     CurvePoint,
     Entry,
@@ -146,10 +147,22 @@ def test_the_evaluation_key_changes_with_each_part() -> None:
         "teacher": None,
         "student": "d",
         "space": "e",
-        "seed": 0,
     }
-    changed = [evaluation_key(**base | {part: 1 if part == "seed" else "other"}) for part in base]
-    assert len({evaluation_key(**base), evaluation_key(**base | {"seed": None}), *changed}) == len(base) + 2
+    changed = [evaluation_keys(**base | {part: "other"}, seeds=[0])[0] for part in base]
+    assert len({*evaluation_keys(**base, seeds=[0, 1, None]), *changed}) == len(base) + 3
+
+
+def test_the_evaluation_key_is_the_digest_of_its_parts_in_order() -> None:
+    parts = {
+        "run_key": "a",
+        "test_hash": "b",
+        "protocol_hash": "c",
+        "teacher": None,
+        "student": "é",
+        "space": "e",
+    }
+    found = evaluation_keys(**parts, seeds=[0, None, 12])  # type: ignore[arg-type]
+    assert found == [digest([*parts.values(), seed]) for seed in (0, None, 12)]
 
 
 def test_the_evaluation_key_ignores_time_and_device(made: Make) -> None:

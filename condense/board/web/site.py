@@ -10,7 +10,7 @@ from condense.board.web.vega import require_vega, vega_script
 from condense.errors import Refused
 from condense.files import write_atomic
 from condense.records.record import read_records
-from condense.store.folder import GALLERY
+from condense.store.manifest import GALLERY
 
 PAGE, PICTURES = "index.html", "sets"
 """The page, and the folder of its pictures."""

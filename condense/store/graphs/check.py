@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from condense.store.checks import find_label_error
 from condense.store.graphs.codec import INTEGERS, in_order, owner_of
 from condense.store.graphs.manifest import PART_OF, REQUIRED, GraphContent
-from condense.store.manifest import find_label_error
 
 
 @runtime_checkable
