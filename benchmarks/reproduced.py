@@ -20,7 +20,8 @@ from condense.records.record import Record, read_records
 from condense.resources import Machine
 from condense.runner.cell import Paths
 from condense.runner.reproduce import LEVEL, Reproduced, find_row, reproduce
-from condense.store.folder import MANIFEST, read_manifest
+from condense.store.folder import read_manifest
+from condense.store.manifest import MANIFEST
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
