@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from condense.board.cells import TableCell
+from condense.board.entries import tuples
 from condense.board.format import bytes_text, grid, numbered, score_and_paper, settings_text, sources_text
 from condense.board.names import named
-from condense.board.tables import Row, tuples
+from condense.board.tables import Row
 
 HEADING = "Federations"
 """Title of the part of the board that holds these tables."""

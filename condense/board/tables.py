@@ -14,17 +14,17 @@ student and pixel space in which labels come from a teacher, and are marked with
 
 import json
 import math
-from collections import defaultdict, namedtuple
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from condense.board.cells import TableCell
+from condense.board.entries import tuples
 from condense.board.names import marked, named, titled
 from condense.files import digest
 from condense.protocol import PUBLISHED
@@ -328,38 +328,6 @@ def _prepared(entries: pd.DataFrame, wanted: "pd.Series[bool]") -> list[Any]:
     parts = (entries["fraction"] * PARTS).round().astype("Int64")
     ipc = entries["room"].fillna(parts).fillna(entries["ipc"]).astype("int64")
     return tuples(entries, wanted & entries["split"].isna(), ipc=ipc)
-
-
-ORDER = ["seed", "record_key", "eval_seed"]
-"""The columns that entries are sorted by."""
-AT_ONCE = 4096
-"""Number of entries that are made in one go, which bounds the memory beside theirs."""
-
-
-def tuples(entries: pd.DataFrame, wanted: "pd.Series[bool]", **changed: "pd.Series[Any]") -> list[Any]:
-    """Returns rows of `condense.records.frame.results` as named tuples in which what is missing is None.
-
-    They are sorted by seed, record and evaluation seed. Equal values of a column are one object.
-
-    Args:
-        entries: The table, of which no copy is made.
-        wanted: Whether each row is taken.
-        changed: Columns that take the place of those of the table.
-    """
-    order = entries[ORDER].reset_index(drop=True).sort_values(ORDER).index.to_numpy()
-    rows = order[wanted.to_numpy()[order]]
-    columns = []
-    for name in entries.columns:
-        numbers, distinct = pd.factorize(changed.get(name, entries[name]))
-        values = [*distinct.astype(object), None]  # what is missing has the number -1, and stands at the end
-        columns.append((values, numbers[rows].astype(np.min_scalar_type(-len(values)))))
-    form = namedtuple("Entry", list(entries.columns))  # type: ignore[misc]
-    found: list[Any] = []
-    for start in range(0, len(rows), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        told = [[values[number] for number in numbers[part].tolist()] for values, numbers in columns]
-        found += map(form._make, zip(*told, strict=True))
-    return found
 
 
 def _key(entry: Any) -> Key:

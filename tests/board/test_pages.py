@@ -7,9 +7,9 @@ import pytest
 
 from condense.board.asked import DRAWS, asked_of
 from condense.board.datasets import gathered
+from condense.board.entries import tuples
 from condense.board.pages import MARK, board_pages, stale_pages
 from condense.board.publish import refresh, require_current
-from condense.board.tables import tuples
 from condense.distillation.registry import methods
 from condense.errors import Refused
 from condense.protocols import HARD_V1, PROTOCOLS
