@@ -53,8 +53,8 @@ STATED = (
     ),
     Stated(
         "81b11474", "DC, picture", 44.9, 0.5, "in the paper, by its own evaluation", ("published", "convnet"),
-        "The same evaluation, but the picture holds 8 bits, cut off at black and white. `hard-v1` trains longer "
-        "and augments.",
+        "The same evaluation, but the picture holds 8 bits, cut off at black and white. `hard-v1` trains "
+        "longer and augments.",
     ),
     Stated(
         "77a85f63", "DM, picture", 48.9, 0.6, "in the paper, by its own evaluation", ("published", "convnet"),
