@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 CHECKS = (
     ("ruff", "check"),
     ("ruff", "format", "--check"),
-    ("mypy", "--num-workers", "auto"),
+    ("mypy", "--num-workers", "2"),
     ("pytest", "-n", "auto", "--dist", "loadgroup"),
     ("condense", "leaderboard", "--check"),
 )

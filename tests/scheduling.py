@@ -24,7 +24,7 @@ def group_of(test: str) -> str:
     return test
 
 
-class Grouped(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
+class Grouped(LoadScopeScheduling):
     """Sends the tests of a group to one worker, large groups first."""
 
     def _split_scope(self, nodeid: str) -> str:
