@@ -7,20 +7,23 @@ divided by the rate at which this machine multiplies two large matrices just the
 the floor, unless it computes less.
 
 A step is also profiled: which part of its time is spent in products at all, and what takes most of the rest.
-The table is written to ``benchmarks/README.md``. Use one thread (``OMP_NUM_THREADS=1``), on a machine that
-does nothing else.
+The table is written to ``benchmarks/README.md``. What is done is kept in a file (``--done``), so that the
+same command goes on where it stopped. Use one thread (``OMP_NUM_THREADS=1``), on a machine that does nothing
+else.
 """
 
 import argparse
+import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -52,8 +55,10 @@ SHORTER: Mapping[str, Mapping[str, object]] = {
     **dict.fromkeys(("dc", "dsa"), {"outer_steps": 1}),
     **dict.fromkeys(("mtt", "ftd", "tesla", "datm", "ast"), {"syn_steps": 4}),
     "idc": {"matches": 1},
+    "rcig": {"inner_steps": 8, "inverse_steps": 8, "pool_steps": 1},
 }
 """Settings that replace the published ones where a single step would take minutes."""
+EXPERT = "expert"
 SIDE, REPEATS = 2048, 5
 """Rows of the matrices whose product gives the machine's rate, and how often it is timed."""
 PRODUCTS = ("conv", "mm", "bmm", "baddbmm", "addmm", "addmv", "matmul", "linear")
@@ -254,19 +259,19 @@ def units(names: Sequence[str], dataset: Path, paths: Paths) -> Iterator[Unit]:
             say(f"{name} is left out: {error}")
 
 
-def page(steps: Sequence[tuple[str, Step]], device: str) -> str:
-    """Returns the page for steps and the names of what they belong to."""
+def page(steps: Sequence[Step], device: str) -> str:
+    """Returns the page for steps."""
     rows = []
-    for what, step in steps:
+    for step in steps:
         told = ", ".join(f"{name} {100 * part:.0f} %" for name, part in step.rest)
         gap = f"{step.gap:.2f}" if step.operations else "-"
         rows.append(
             [
-                what, f"{step.seconds:.3g}", f"{step.operations / 1e9:.4g}", f"{step.floor:.3g}", gap,
+                step.title, f"{step.seconds:.3g}", f"{step.operations / 1e9:.4g}", f"{step.floor:.3g}", gap,
                 f"{100 * step.in_products:.0f} %", told if step.gap > NEAR else "",
             ]
         )  # fmt: skip
-    rate = statistics.median(step.rate for _, step in steps) / 1e9
+    rate = statistics.median(step.rate for step in steps) / 1e9
     head = ["loop", "seconds", "GFLOP", "floor", "times the floor", "in products", "the rest"]
     return f"{HEAD.format(device=device, rate=rate, each=EACH)}\n{grid(head, rows)}"
 
@@ -276,25 +281,62 @@ def image_methods() -> list[str]:
     return [name for name, cls in methods().items() if cls.stores]
 
 
+class Finished:
+    """The steps that are done, in a file of JSON lines: a line for each unit, and one for each whole method.
+
+    Attributes:
+        steps: The steps by their titles.
+        kinds: What `condense.runner.rehearse.kind_of_cost` returned for the units.
+        methods: The methods of which all units are done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.steps, self.kinds, self.methods = dict[str, Step](), set[str](), set[str]()
+        for line in path.read_text().splitlines() if path.exists() else ():
+            self._take(json.loads(line))
+
+    def add(self, **values: Any) -> None:
+        """Appends a line: the steps and the kind of a unit, or the name of a method."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+        self._take(values)
+
+    def _take(self, values: Mapping[str, Any]) -> None:
+        steps = msgspec.convert(values.get("steps", []), list[Step])
+        self.steps |= {step.title: step for step in steps}
+        self.kinds |= {values["kind"]} if "kind" in values else set()
+        self.methods |= {values["method"]} if "method" in values else set()
+
+
+def watch(name: str, dataset: Path, scratch: Scratch, done: Finished) -> None:
+    """Watches the units of a method, those of which no unit of the same cost is done."""
+    for unit in units([name], dataset, scratch.paths):
+        kind = kind_of_cost(unit, scratch)
+        if kind not in done.kinds or unit.stage == "distil":  # students need the set of the rehearsal
+            say(f"watches {unit.title}")
+            steps = [asdict(replace(one, title=f"{name}: {one.title}")) for one in watched(unit, scratch)]
+            done.add(kind=kind, steps=steps)
+    done.add(method=name)
+
+
 def main() -> None:
-    """Watches the loops and writes the page."""
+    """Watches the loops that are not done yet and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", action="append", help="only this method; may be repeated")
+    parser.add_argument("--done", type=Path, default=Path("floors.jsonl"), help="file of the finished loops")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    found: list[tuple[str, Step]] = []
+    done = Finished(asked.done)
     with remembering(), scratch_folders(Paths()) as scratch:
-        known: set[str] = set()
-        made_images(dataset := scratch.home / "made.npz")
-        for unit in units(asked.method or image_methods(), dataset, scratch.paths):
-            if (kind := kind_of_cost(unit, scratch)) not in known:
-                known.add(kind)
-                say(f"watches {unit.title}")
-                found += [(step.title, step) for step in watched(unit, scratch)]
-    if not asked.method:
+        made_images(dataset := asked.done.absolute().with_suffix(".npz"))
+        for name in asked.method or image_methods():
+            if name not in done.methods:
+                watch(name, dataset, scratch, done)
+    if EXPERT not in done.kinds:
         say("watches an expert")
-        found += [(step.title, step) for step in expert_batch()]
-    PAGE.write_text(page(found, device_name(torch.device("cpu"))))
+        done.add(kind=EXPERT, steps=[asdict(one) for one in expert_batch()])
+    PAGE.write_text(page([*done.steps.values()], device_name(torch.device("cpu"))))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """The table of floors: what is counted of a step, and what the page says of it."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from condense.benchmarks import floors
-from condense.benchmarks.floors import Step, Watched, image_methods, page, published
+from condense.benchmarks.floors import Finished, Step, Watched, image_methods, page, published
 from condense.resources import Budget
 from condense.training import progress
 from condense.training.loop import Loop
@@ -37,9 +38,9 @@ def test_a_watched_loop_counts_the_operations_of_its_products_alone(monkeypatch:
 
 
 def test_the_rest_is_named_where_a_step_is_far_above_its_floor() -> None:
-    near = Step("near distil", 1.0, 10**9, 1e9, 0.9, [("relu", 0.1)])
+    near = Step("near", 1.0, 10**9, 1e9, 0.9, [("relu", 0.1)])
     rows = page(
-        [("near", near), ("far", replace(near, seconds=2.0)), ("none", replace(near, operations=0))], "X"
+        [near, replace(near, title="far", seconds=2.0), replace(near, title="none", operations=0)], "X"
     )
     lines: dict[str, Any] = {
         cells[0].strip(): [one.strip() for one in cells[1:]]
@@ -49,6 +50,16 @@ def test_the_rest_is_named_where_a_step_is_far_above_its_floor() -> None:
     assert lines["near"] == ["1", "1", "1", "1.00", "90 %", ""]
     assert lines["far"] == ["2", "1", "1", "2.00", "90 %", "relu 10 %"]
     assert lines["none"][3] == "-" and lines["none"][-1] == "relu 10 %"
+
+
+def test_what_is_done_is_read_back_and_not_done_again(tmp_path: Path) -> None:
+    path, step = tmp_path / "floors.jsonl", Step("dm: distil", 1.0, 10**9, 1e9, 0.9, [("relu", 0.1)])
+    first = Finished(path)
+    first.add(kind="a", steps=[asdict(step)])
+    first.add(method="dm")
+    again = Finished(path)
+    assert (again.kinds, again.methods) == ({"a"}, {"dm"})
+    assert page([*again.steps.values()], "X") == page([step], "X")
 
 
 def test_every_method_with_stored_sets_is_watched_at_its_published_settings() -> None:
