@@ -1,7 +1,10 @@
 """Shared by the speed benchmarks: the shape of the data, a clock, and a network with PyTorch's pooling."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +30,17 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the objects of a file of JSON lines, which holds what a script has finished; [] without it."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def append_line(path: Path, values: Mapping[str, Any]) -> None:
+    """Appends an object to a file of JSON lines."""
+    with path.open("a") as file:
+        file.write(json.dumps(values) + "\n")
 
 
 def framework_pooling(network: Network) -> Network:

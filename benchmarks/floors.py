@@ -13,7 +13,6 @@ else.
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -30,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from condense.benchmarks.common import SPEC
+from condense.benchmarks.common import SPEC, append_line, read_lines
 from condense.benchmarks.experts import made
 from condense.board.format import grid
 from condense.data.load import remembering
@@ -61,8 +60,8 @@ SHORTER: Mapping[str, Mapping[str, object]] = {
 EXPERT = "expert"
 SIDE, REPEATS = 2048, 5
 """Rows of the matrices whose product gives the machine's rate, and how often it is timed."""
-PRODUCTS = ("conv", "mm", "bmm", "baddbmm", "addmm", "addmv", "matmul", "linear")
-"""What the names of operators contain that multiply matrices."""
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "matmul", "linear")
+"""The operators that multiply matrices, besides those with ``conv`` in their names."""
 NEAR = 1.3
 """How many times its floor a step may take before its row says what takes the rest."""
 
@@ -176,7 +175,7 @@ def parts(profiled: Any) -> tuple[float, list[tuple[str, float]]]:
     for event in profiled.key_averages():
         if event.key.startswith("aten::"):
             name = event.key.removeprefix("aten::").removesuffix("_backward").rstrip("_")
-            kind = "products" if any(one in name.split("_") or one in name for one in PRODUCTS) else name
+            kind = "products" if "conv" in name or name in PRODUCTS else name
             times[kind] = times.get(kind, 0.0) + event.self_cpu_time_total
     total = sum(times.values()) or 1.0
     products = times.pop("products", 0.0)
@@ -293,13 +292,12 @@ class Finished:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.steps, self.kinds, self.methods = dict[str, Step](), set[str](), set[str]()
-        for line in path.read_text().splitlines() if path.exists() else ():
-            self._take(json.loads(line))
+        for values in read_lines(path):
+            self._take(values)
 
     def add(self, **values: Any) -> None:
         """Appends a line: the steps and the kind of a unit, or the name of a method."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        append_line(self._path, values)
         self._take(values)
 
     def _take(self, values: Mapping[str, Any]) -> None:

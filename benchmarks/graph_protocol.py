@@ -14,7 +14,6 @@ of one CPU core; ``--dataset`` and ``--source`` restrict a process to some of th
 """
 
 import argparse
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +26,7 @@ from typing import Any
 
 import torch
 
+from condense.benchmarks.common import append_line, read_lines
 from condense.board.cells import half_width
 from condense.board.format import grid
 from condense.data import GraphDataset, Graphs, load_graphs
@@ -167,16 +167,14 @@ def study(trainings: Iterable[Training], file: Path, cache_folder: Path) -> Iter
         if one not in known:
             data, held = cut(one.dataset)
             found = scored(one, data, held, cache_folder)
-            with file.open("a") as lines:
-                lines.write(json.dumps(asdict(one) | {"auc": found}) + "\n")
+            append_line(file, asdict(one) | {"auc": found})
             yield f"{one}: {found}"
 
 
 def read(file: Path) -> Scores:
     """Returns the scores of a file; none if there is no file."""
     found = {}
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        values = json.loads(line)
+    for values in read_lines(file):
         auc = {int(steps): value for steps, value in values.pop("auc").items()}
         found[Training(**values)] = auc
     return found

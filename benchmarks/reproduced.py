@@ -8,13 +8,13 @@ that the same command goes on where it stopped.
 """
 
 import argparse
-import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from condense.benchmarks.common import append_line, read_lines
 from condense.board.format import grid
 from condense.records.record import Record, read_records
 from condense.resources import Machine
@@ -34,8 +34,9 @@ HEAD = """\
 
 `python benchmarks/reproduced.py` writes this page. The rows are drawn at random from those whose set lies in
 `results/sets`. Each set gets new students, with seeds that its protocol does not use; scores are accuracies
-or, of graphs, ROC-AUC, in percent with the standard deviation. z is the difference in standard errors, p the
-probability of one at least as large if only the seeds differ. A row stands if p is {level} or more.
+or, of graphs, ROC-AUC, in percent with the standard deviation and, in brackets, the number of students, which
+`--students` may make smaller. z is the difference in standard errors, p the probability of one at least as
+large if only the seeds differ. A row stands if p is {level} or more.
 """
 
 
@@ -86,12 +87,6 @@ def page(done: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{HEAD.format(level=LEVEL)}\n{stand} of {len(done)} rows stand.\n\n{grid(header, rows)}"
 
 
-def read(path: Path) -> dict[str, dict[str, Any]]:
-    """Reads the rows that are done, by the names of the records' files."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {row.pop("record"): row for row in map(json.loads, lines)}
-
-
 def main() -> None:
     """Does the rows that are not done yet, and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -102,7 +97,7 @@ def main() -> None:
         "--students", type=int, help="new students of each row; default: the protocol's number"
     )
     asked = parser.parse_args()
-    finished = read(asked.done)
+    finished = {row.pop("record"): row for row in read_lines(asked.done)}
     paths = Paths(data_dir=asked.data_dir, results=RESULTS)
     chosen = drawn(at_hand(read_records(RESULTS), RESULTS / "sets"), asked.seed)
     for record in chosen:
@@ -112,8 +107,7 @@ def main() -> None:
             found = reproduce(record, row, paths, Machine(), students=asked.students)
             print(found, flush=True)
             finished[name] = told(found)
-            with asked.done.open("a") as file:
-                file.write(json.dumps({"record": name} | finished[name]) + "\n")
+            append_line(asked.done, {"record": name} | finished[name])
     PAGE.write_text(page({str(one.path(Path())): finished[str(one.path(Path()))] for one in chosen}))
 
 

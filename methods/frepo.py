@@ -6,9 +6,10 @@ the images and to their labels, with the network held fixed. Then that network t
 set, or starts over once it has taken enough of them, so that the set is learned for networks of all ages.
 
 Labels are vectors of one number for each class, at the start the one-hot vector minus 1 / k, divided by
-sqrt(k / 10). Stored as `features`, they are trained on as the authors' students are: half the squared error
-of the network's outputs, summed over the classes. The margin loss keeps the largest number of each vector up
-to 1 / k above the second. With ``flip``, each image predicts together with its mirror image.
+sqrt(k / 10). Stored as `features`, they are trained on by ``published`` as the authors' students are: half
+the squared error of the network's outputs, summed over the classes. (Protocols that train with SGD take the
+class ids.) The margin loss keeps the largest number of each vector up to 1 / k above the second. With
+``flip``, each image predicts together with its mirror image.
 
 Paper: Zhou, Nezhadarya and Ba, Dataset Distillation using Neural Feature Regression, NeurIPS 2022,
 https://arxiv.org/abs/2206.00719. Authors' code: yongchaoz/FRePo (commit 43e028a),

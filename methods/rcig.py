@@ -8,11 +8,11 @@ gradient by t and H the Hessian of the inner problem, a few steps of Adam find v
 derivative of the inner problem in the direction v is the gradient by images and labels. Then the network
 itself, not linearised, takes some steps on the set.
 
-Labels are vectors of one number for each class, at the start the one-hot vector minus 1 / k. They are stored
-as `features`, with half the squared error of the outputs, summed over the classes, as the loss. The authors'
-students minimise a k-th of it, which makes no difference to their Adam. What is stored is the moving average
-of images and labels. The margin loss keeps the largest number of each vector up to 1 / (2 k) above the
-second.
+Labels are vectors of one number for each class, at the start the one-hot vector minus 1 / k. They are
+stored as `features`, with half the squared error of the outputs, summed over the classes, as the loss of
+``published``; protocols that train with SGD take the class ids. The authors' students minimise a k-th of
+it, which makes no difference to their Adam. What is stored is the moving average of images and labels. The
+margin loss keeps the largest number of each vector up to 1 / (2 k) above the second.
 
 Paper: Loo, Hasani, Lechner and Rus, Dataset Distillation with Convexified Implicit Gradients, ICML 2023,
 https://arxiv.org/abs/2302.06755. Authors' code: yolky/RCIG (commit a9fb1fa), ``algorithms.py`` and

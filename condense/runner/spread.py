@@ -96,7 +96,7 @@ def do_units(
     # Flower spreads a federation over the machine by itself: this process runs it, after all others.
     placed = [unit for unit in units if where is not None and stages[unit.key] != "federation"]
     alone = [unit for unit in units if where is None or stages[unit.key] == "federation"]
-    memory = memory_of(cells, machine)
+    memory = memory_of(cells, machine) if placed else {}
     for done in _ends(placed, alone, paths, machine, where, device, memory):
         if done.refused is not None:
             for number in owners.get(done.key, ()):

@@ -13,6 +13,7 @@ from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.evaluation.evaluate import evaluate_set
 from condense.evaluation.kinds import Setup
+from condense.networks import build_network
 from condense.protocol import Protocol, Stage
 from condense.protocols import HARD_V1, SOFT_V1
 from condense.resources import Machine
@@ -68,8 +69,11 @@ def test_with_sgd_students_learn_the_class_ids_whatever_the_vectors_are(
 
 
 def test_squared_differences_diverge_under_the_rate_of_hard_v1() -> None:
-    """The reason: the curvature of the last layer's loss is that of its inputs, 2048 of about 1/2."""
-    inputs = torch.rand(10, 2048, dtype=torch.float64)
+    """The reason: the curvature of the last layer's loss is that of the features that the ConvNet gives."""
+    rng = torch.Generator().manual_seed(0)
+    network = build_network("convnet", (3, 32, 32), 10, rng)
+    with torch.no_grad():
+        inputs = network.features(torch.randn(10, 3, 32, 32, generator=rng)).double()
     assert HARD_V1.lr is not None
     largest = float(torch.linalg.eigvalsh(inputs @ inputs.T / len(inputs))[-1])
     assert HARD_V1.lr * largest > 2 * (1 + HARD_V1.momentum), "heavy-ball SGD diverges above this"
