@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,8 @@ MANY_DIGITS = b"0" * 19
 """Numbers with fewer digits than these need no more than 64 bits."""
 AS_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
 """A translation of bytes that makes each digit a 0."""
+LARGE_NUMBER = re.compile(rb"(?<![.\d])\d{19}")
+"""A number before whose point are as many digits; behind it, their count does not matter."""
 
 
 def parse_json(text: str | bytes, what: str) -> Any:
@@ -81,11 +84,12 @@ def _plainly(text: str | bytes) -> tuple[bool, Any]:
         compact, again = msgspec.json.format(raw, indent=-1), msgspec.json.encode(values)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         return False, None
-    if b"\\" in compact or max(map(len, compact.split(b'"')[1::2]), default=0) > LONGEST_KEY:
-        return False, None  # every quotation mark begins or ends a text from here on
+    parts = compact.split(b'"')  # without a backslash, every second one is a text
+    if b"\\" in compact or max(map(len, parts[1::2]), default=0) > LONGEST_KEY:
+        return False, None
     once = compact.count(b'":') == again.count(b'":')  # a key that is there twice is written once
     flat = compact.count(b"{") + compact.count(b"[") < DEEPEST
-    small = MANY_DIGITS not in compact.translate(AS_DIGITS)
+    small = MANY_DIGITS not in compact.translate(AS_DIGITS) or not LARGE_NUMBER.search(b'"'.join(parts[::2]))
     return once and flat and small, values
 
 

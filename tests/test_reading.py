@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -201,7 +202,8 @@ ODD = (
     '"\x7f"', '"\x01"', "01", "1.", " 1 ", '{"' + "k" * 255 + '":1}', '{"' + "k" * 256 + '":1}',
     '{"' + "é" * 200 + '":1}', "[" * 63 + "1" + "]" * 63, "[" * 64 + "]" * 64, "[" * 64 + "1" + "]" * 64,
     "[[1]," * 70 + "1" + "]" * 70, "\ufeff1", "", "[1,]", "1 2", '{"a":1.0,"b":1,"c":true,"d":null}',
-    "1e5000", "0.1e1", "123456789012345678.5", "{1:2}", "é",
+    "1e5000", "0.1e1", "123456789012345678.5", "{1:2}", "é", "1234567890123456789.5", "-0." + "012345678" * 5,
+    "[12.3456789012345678901234567890123456789,1]", '["1234567890123456789",9999999999999999999999]',
 )  # fmt: skip
 """JSON at the bounds of what is read, and what is none."""
 
@@ -231,10 +233,14 @@ def test_the_quick_reading_of_json_agrees_with_the_careful_one(monkeypatch: pyte
     assert {state for state, _ in quick[len(ODD) * 2 + 2 :]} == {"read", "refused"}
 
 
-def test_a_usual_record_is_read_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("value", [0.00012345678901234567, -0.0010486269549713427, "1234567890" * 6, 2**53])
+def test_a_usual_record_is_read_quickly(value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     def careful(*_: object, **__: object) -> None:
         raise AssertionError("it was read twice")
 
+    records = Path(__file__).parent.glob("historic_records/*.json")
+    texts = [json.dumps(json.loads(path.read_bytes()) | {"extra": value}) for path in records]
+    assert texts
     monkeypatch.setattr("condense.reading.json.loads", careful)
-    for path in sorted(Path(__file__).parents[1].glob("results/*/*.json"))[::100]:
-        assert isinstance(parse_json(path.read_bytes(), str(path)), dict)
+    for text in texts:
+        assert parse_json(text, "it")["extra"] == value
