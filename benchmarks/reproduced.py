@@ -16,7 +16,8 @@ from typing import Any
 
 from condense.benchmarks.common import append_line, read_lines
 from condense.board.format import grid
-from condense.records.record import Record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner.cell import Paths
 from condense.runner.reproduce import LEVEL, Reproduced, find_row, reproduce

@@ -84,13 +84,18 @@ def _plainly(text: str | bytes) -> tuple[bool, Any]:
         compact, again = msgspec.json.format(raw, indent=-1), msgspec.json.encode(values)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):
         return False, None
-    parts = compact.split(b'"')  # without a backslash, every second one is a text
-    if b"\\" in compact or max(map(len, parts[1::2]), default=0) > LONGEST_KEY:
-        return False, None
-    once = compact.count(b'":') == again.count(b'":')  # a key that is there twice is written once
+    if b"\\" in compact:
+        return False, None  # every quotation mark begins or ends a text from here on
+    keys = compact.split(b'":')  # each but the last ends in a key
+    short = (
+        max(map(len, keys)) <= LONGEST_KEY
+        or max(map(len, compact.split(b'"')[1::2]), default=0) <= LONGEST_KEY
+    )
+    once = len(keys) == again.count(b'":') + 1  # a key that is there twice is written once
     flat = compact.count(b"{") + compact.count(b"[") < DEEPEST
-    small = MANY_DIGITS not in compact.translate(AS_DIGITS) or not LARGE_NUMBER.search(b'"'.join(parts[::2]))
-    return once and flat and small, values
+    small = MANY_DIGITS not in compact.translate(AS_DIGITS)
+    small = small or not LARGE_NUMBER.search(b'"'.join(compact.split(b'"')[::2]))  # texts may have them
+    return short and once and flat and small, values
 
 
 def _finite(text: str) -> float:

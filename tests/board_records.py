@@ -3,7 +3,8 @@
 from functools import cache
 from pathlib import Path
 
-from condense.records.record import Record, read_records, record_files
+from condense.records.folder import read_records, record_files
+from condense.records.record import Record
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -13,7 +13,8 @@ from condense.errors import Refused, Stopped
 from condense.networks import GRAPH_NETWORKS
 from condense.protocols import GRAPH_SELECT_V2, GRAPH_V2, GRAPH_WHOLE_V2
 from condense.records.equal_bytes import rung
-from condense.records.record import Record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record
 from condense.resources import Budget, Machine
 from condense.runner.baselines import beside, of_equal_bytes
 from condense.runner.cell import CellSpec, Paths

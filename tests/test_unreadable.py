@@ -15,7 +15,7 @@ from condense.data import load_images
 from condense.errors import Refused
 from condense.protocol import Stage
 from condense.protocols import HARD_V1
-from condense.records.record import read_records
+from condense.records.folder import read_records
 from condense.resources import Machine
 
 

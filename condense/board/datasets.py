@@ -144,7 +144,8 @@ def _datasets_of(entries: pd.DataFrame, tables: Sequence[Table]) -> list[Dataset
     federated: dict[Data, list[FederatedTable]] = defaultdict(list)
     for one in federated_tables(entries):
         federated[one.key[:3]].append(one)
-    kinds = dict(zip(zip(*(entries[name] for name in DATA), strict=True), entries["kind"], strict=True))
+    told = entries[[*DATA, "kind"]].drop_duplicates()
+    kinds = dict(zip(told[[*DATA]].itertuples(index=False, name=None), told["kind"], strict=True))
     every = sorted({table.key.data for table in tables} | set(own) | set(federated))
     names = [data[0] for data in every]
     found = []

@@ -22,13 +22,13 @@ def tuples(entries: pd.DataFrame, wanted: "pd.Series[bool]", **changed: "pd.Seri
         wanted: Whether each row is taken.
         changed: Columns that take the place of those of the table.
     """
-    order = entries[ORDER].reset_index(drop=True).sort_values(ORDER).index.to_numpy()
-    rows = order[wanted.to_numpy()[order]]
+    places = np.flatnonzero(wanted)
+    rows = entries.iloc[places][ORDER].set_axis(places).sort_values(ORDER).index.to_numpy()
     columns = []
     for name in entries.columns:
-        numbers, distinct = pd.factorize(changed.get(name, entries[name]))
+        numbers, distinct = pd.factorize(changed.get(name, entries[name]).take(rows))
         values = [*distinct.astype(object), None]  # what is missing has the number -1, and stands at the end
-        columns.append((values, numbers[rows].astype(np.min_scalar_type(-len(values)))))
+        columns.append((values, numbers.astype(np.min_scalar_type(-len(values)))))
     form = namedtuple("Entry", list(entries.columns))  # type: ignore[misc]
     found: list[Any] = []
     for start in range(0, len(rows), AT_ONCE):

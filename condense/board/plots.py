@@ -2,12 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -18,16 +19,34 @@ from condense.board.plot_files import data_of, plot_files, shared_key
 from condense.board.rank_plots import rank_figure
 from condense.board.ranks import picture_name, rankings
 from condense.board.tables import Key, Table
+from condense.crew import Crew
 from condense.files import digest, write_atomic
 
 DRAWING = 2
 """Rises with every change of what plots look like, so that those that are there are drawn again."""
 
 
+class Plot(NamedTuple):
+    """A plot that is to be drawn.
+
+    Attributes:
+        name: The name of its file.
+        title: What it shows, in few words.
+        data: Hash of everything that it shows.
+        draw: Draws it.
+    """
+
+    name: str
+    title: str
+    data: str
+    draw: Callable[[], Figure]
+
+
 def draw_plots(board: Gathered, folder: Path) -> list[Path]:
     """Draws every table that holds a set, with a panel for each student network.
 
-    Plots that earlier boards drew and that are not among those of today are removed.
+    Plots that earlier boards drew and that are not among those of today are removed; those that show what
+    they are to show are left.
 
     Args:
         board: The gathered entries.
@@ -37,29 +56,45 @@ def draw_plots(board: Gathered, folder: Path) -> list[Path]:
         The files of today: two for each dataset and protocol, ``...-ipc.svg`` and ``...-bytes.svg``, and
         one for each protocol with a ranking (`condense.board.ranks`).
     """
-    every = board.tables
+    return begin_plots(board, folder, Crew())()
+
+
+def begin_plots(board: Gathered, folder: Path, crew: Crew) -> Callable[[], list[Path]]:
+    """Lets a crew begin with what `draw_plots` does, and returns what ends it: it writes the plots."""
+    plots = list(_plots(board))
+    paths = [folder / plot.name for plot in plots]
+    stale = [plot for plot, path in zip(plots, paths, strict=True) if data_of(path) != plot.data]
+    drawn = crew.map(_drawn, stale)
+
+    def end() -> list[Path]:
+        for plot, picture in zip(stale, drawn, strict=True):
+            write_atomic(folder / plot.name, picture)
+        for file in sorted(folder.glob("*.*")):
+            if file.suffix in (".svg", ".png") and file not in paths and data_of(file):
+                file.unlink()
+        return paths
+
+    return end
+
+
+def _plots(board: Gathered) -> Iterator[Plot]:
     names = {row: name for one in board.datasets for row, name in one.names.items()}
-    numbers, files = method_numbers(board.entries), plot_files(every)
+    numbers, files = method_numbers(board.entries), plot_files(board.tables)
     shared: dict[Key, list[Table]] = defaultdict(list)
-    for table in every:
+    for table in board.tables:
         if table.key in files:
             shared[shared_key(table.key)].append(table)
-    paths = []
     for key, tables in shared.items():
         for against, name in files[tables[0].key].items():
-            paths.append(folder / name)
             panels = panels_of(tables, against, names, numbers)
             title, more = key.dataset, _shared(key)
-            shown = [against, more, *map(asdict, panels)]
-            _write(paths[-1], title, shown, partial(curve_figure, title, more, panels, against))
-    for one in rankings(every):
-        paths.append(folder / picture_name(one))
-        ranked = [one.methods, one.blocks, one.scores.tolist()]
-        _write(paths[-1], one.protocol, ranked, partial(rank_figure, one))
-    for file in sorted(folder.glob("*.*")):
-        if file.suffix in (".svg", ".png") and file not in paths and data_of(file):
-            file.unlink()
-    return paths
+            shown: list[object] = [against, more, *map(msgspec.to_builtins, panels)]
+            draw = partial(curve_figure, title, more, panels, against)
+            yield Plot(name, title, digest([DRAWING, title, shown]), draw)
+    for one in rankings(board.tables):
+        shown = [one.methods, one.blocks, one.scores.tolist()]
+        data = digest([DRAWING, one.protocol, shown])
+        yield Plot(picture_name(one), one.protocol, data, partial(rank_figure, one))
 
 
 def _shared(key: Key) -> str:
@@ -67,20 +102,13 @@ def _shared(key: Key) -> str:
     return key.title + (f", {key.space} pixels" if key.space != "multi-hot" else "")
 
 
-def _write(path: Path, title: str, shown: object, draw: Callable[[], Figure]) -> None:
-    """Draws a plot, unless the file says that it shows the same data."""
-    data = digest([DRAWING, title, shown])
-    if not (path.is_file() and data_of(path) == data):
-        write_atomic(path, svg(draw, title, data))
-
-
-def svg(draw: Callable[[], Figure], title: str, data: str) -> bytes:
-    """Returns a figure as SVG with its title and the hash of its data; equal data give equal bytes."""
+def _drawn(plot: Plot) -> bytes:
+    """Returns a plot as SVG with its title and the hash of its data; equal data give equal bytes."""
     out = BytesIO()
-    about = {"Title": title, "Identifier": data, "Date": None, "Creator": None}
+    about = {"Title": plot.title, "Identifier": plot.data, "Date": None, "Creator": None}
     # Letters stay text, which can be searched; the salt gives equal figures equal names inside the file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "condense"}):
-        draw().savefig(out, format="svg", metadata=about)
+        plot.draw().savefig(out, format="svg", metadata=about)
     return _small(out.getvalue().decode()).encode()
 
 

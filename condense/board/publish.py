@@ -1,13 +1,15 @@
 """Writes and checks what is computed from records: the board, its plots, parts of a README, a catalogue."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from condense.crew import Crew
 
 
 @contextmanager
@@ -39,35 +41,53 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     from condense.board.datasets import gathered as gather_all
     from condense.board.pages import board_pages, has_text, stale_pages
     from condense.board.plot_files import data_of
-    from condense.board.plots import draw_plots
+    from condense.board.plots import begin_plots
     from condense.board.readme import readme_of
     from condense.board.strip import STRIP, draw_strip
+    from condense.crew import uncollected
     from condense.files import locked, write_atomic
-    from condense.records.frame import results as read_results
+    from condense.records.folder import record_files
+    from condense.records.frame import read_files
 
-    board, drawn = results.parent / "leaderboard.md", results.parent / "plots"
+    board = results.parent / "leaderboard.md"
     # The records are read under the lock, so that no older board replaces a newer one.
     with locked(board, what=f"writes {board}"):
-        with _uncollected():
-            gathered = gather_all(read_results(results))
-            entries = gathered.entries
-            pages = {**board_pages(gathered, results), **catalogue_files(entries, results / "sets")}
-        for file, content in pages.items():
-            if not has_text(file, content):
-                write_atomic(file, content)
-        for stale in stale_pages(results, pages):
-            stale.unlink()
-        readme = readme_of(results, gathered)
-        with locked(readme.path, what=f"writes {readme.path}"):
-            if readme.present != readme.text:
-                write_atomic(readme.path, readme.text)
-        picture = results / "sets" / STRIP
-        if readme.strip and data_of(picture) != readme.strip.data:
-            write_atomic(picture, draw_strip(readme.strip, results / "sets"))
-        if plots:
-            with locked(drawn, what=f"draws {drawn}"), _settled():
-                draw_plots(gathered, drawn)
+        files = list(record_files(results))
+        with _crew(files) as crew:
+            with uncollected():
+                gathered = gather_all(read_files(files, crew))
+                end_plots = begin_plots(gathered, results.parent / "plots", crew) if plots else list
+                entries = gathered.entries
+                pages = {**board_pages(gathered, results), **catalogue_files(entries, results / "sets")}
+            for file, content in pages.items():
+                if not has_text(file, content):
+                    write_atomic(file, content)
+            for stale in stale_pages(results, pages):
+                stale.unlink()
+            readme = readme_of(results, gathered)
+            with locked(readme.path, what=f"writes {readme.path}"):
+                if readme.present != readme.text:
+                    write_atomic(readme.path, readme.text)
+            picture = results / "sets" / STRIP
+            if readme.strip and data_of(picture) != readme.strip.data:
+                write_atomic(picture, draw_strip(readme.strip, results / "sets"))
+            with _settled():
+                end_plots()
     return entries
+
+
+MANY = 10_000
+"""Records from which on several processes share the work; for fewer they are not worth their start."""
+AT_MOST = 8
+"""Processes that share it."""
+
+
+def _crew(files: Sequence[Path]) -> "Crew":
+    """Returns the processes that read the files of records and draw the plots."""
+    from condense.crew import Crew, cores
+
+    size = min(cores(), AT_MOST) if len(files) >= MANY else 1
+    return Crew(size, ["condense.records.frame", "condense.board.plots"])
 
 
 def require_current(results: Path) -> Path:
@@ -82,12 +102,15 @@ def require_current(results: Path) -> Path:
     from condense.board.plot_files import data_of
     from condense.board.readme import readme_of
     from condense.board.strip import STRIP
+    from condense.crew import uncollected
     from condense.errors import Refused, Remedy
-    from condense.records.frame import results as read_results
+    from condense.records.folder import record_files
+    from condense.records.frame import read_files
 
+    files = list(record_files(results))
     board, again = results.parent / "leaderboard.md", Remedy(command="leaderboard", effect="writes it")
-    with _uncollected():
-        gathered = gather_all(read_results(results))
+    with uncollected(), _crew(files) as crew:
+        gathered = gather_all(read_files(files, crew))
         pages = {**board_pages(gathered, results), **catalogue_files(gathered.entries, results / "sets")}
     for file, content in pages.items():
         if not has_text(file, content):
@@ -100,21 +123,6 @@ def require_current(results: Path) -> Path:
     if readme.strip and data_of(picture) != readme.strip.data:
         raise Refused(f"{picture} does not show what the records in {results} give", remedies=[again])
     return board
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keeps the collector of reference cycles away from a block that makes millions of objects to stay.
-
-    The collector would look at all of them again and again, and find none to remove.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

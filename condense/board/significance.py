@@ -150,17 +150,17 @@ def groups_alike(differing: Iterable[Pair], count: int) -> list[frozenset[int]]:
     for row in range(count):
         kept = [group for group in found if group & apart[row]]
         found = [*kept, *_largest({group & ~apart[row] | 1 << row for group in found or [0]})]
-    groups = sorted((frozenset(_rows_of(group)) for group in found), key=sorted)
-    # together: (count, count) the number of groups that hold two rows, or on the diagonal one
-    together = np.zeros((count, count), dtype=np.int64)
-    for group in groups:
-        together[np.ix_(sorted(group), sorted(group))] += 1
-    for group in sorted(groups, key=lambda one: (len(one), sorted(one))):
-        place = np.ix_(sorted(group), sorted(group))
+    groups = sorted(sorted(_rows_of(group)) for group in found)
+    member = np.zeros((len(groups), count), dtype=np.int64)
+    for number, rows in enumerate(groups):
+        member[number, rows] = 1
+    together = member.T @ member  # (count, count) the number of groups that hold two rows, or one
+    for number in sorted(range(len(groups)), key=lambda one: len(groups[one])):
+        place = np.ix_(groups[number], groups[number])
         if together[place].min() > 1:
             together[place] -= 1
-            groups.remove(group)
-    return groups
+            member[number] = 0
+    return [frozenset(groups[number]) for number in np.flatnonzero(member.any(1))]
 
 
 def _largest(groups: Iterable[int]) -> list[int]:

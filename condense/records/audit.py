@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from condense.errors import Refused
-from condense.records.record import Record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record
 from condense.store import load
 from condense.store.folder import read_manifest
 from condense.store.manifest import MANIFEST

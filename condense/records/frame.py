@@ -1,18 +1,23 @@
 """Records as one pandas table, in which each row is an entry: one student that was trained and tested."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import pandas as pd
 
+from condense.crew import Crew, uncollected
 from condense.files import canonical
 from condense.records.equal_bytes import needed_bytes, room_of, samples_seen
-from condense.records.record import Entry, Record, each_record
+from condense.records.folder import Met, record_files
+from condense.records.record import Entry, Record, read_record
 from condense.store.manifest import settings
+
+T = TypeVar("T")
 
 DTYPES = (
     {name: "string" for name in ("dataset", "kind", "train_hash", "test_hash", "method", "settings", "chain")}
@@ -75,9 +80,14 @@ def results(folder: Path) -> pd.DataFrame:
         folder: The results folder; one without records gives a table without rows.
 
     Raises:
-        Refused: if a record cannot be read.
+        Refused: if a record cannot be read, or if two files hold the same one.
     """
-    return frame(each_record(folder))
+    return read_files(list(record_files(folder)), Crew())
+
+
+def read_files(files: Sequence[Path], crew: Crew) -> pd.DataFrame:
+    """Reads the files of records as `results` does, with a crew that shares the reading."""
+    return _joined(_distinct(crew.map(_read, _batches(files)), files))
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -86,63 +96,94 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     What entries share is kept once for each record, and equal texts are one object in memory: a column of
     repeated texts takes eight bytes a row. The records may be an iterator; none of them is kept.
     """
-    shared, own, counts = _Columns(), _Columns(), list[int]()
+    return _joined(map(_part, _batches(records)))
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yields items in lists of `AT_ONCE`."""
+    left = iter(items)
+    while batch := list(islice(left, AT_ONCE)):
+        yield batch
+
+
+class _Part(NamedTuple):
+    """Some records as columns, which are lists of values by name; what a record does not tell is None.
+
+    Attributes:
+        shared: What all entries of a record have in common: a value a record.
+        counts: The number of entries of each record.
+        own: A value an entry.
+    """
+
+    shared: dict[str, list[Any]]
+    counts: list[int]
+    own: dict[str, list[Any]]
+
+
+def _read(files: Sequence[Path]) -> _Part:
+    """Reads some records; what they are read into is small, so that a process can send it to another."""
+    with uncollected():
+        return _part([read_record(file) for file in files])
+
+
+def _part(records: Iterable[Record]) -> _Part:
+    shared, own, counts = [], [], []
     for record in records:
-        shared.add(_shared(record))
-        counts.append(len(record.entries))
-        keys = record.evaluation_keys(entry.seed for entry in record.entries)
-        for entry, key in zip(record.entries, keys, strict=True):
-            own.add(_own(entry) | {"evaluation_key": key})
-    of_records, of_entries = shared.done(), own.done()
-    parts = sorted({*of_records, *of_entries} - set(DTYPES))
+        key, *keys = record.evaluation_keys([None, *(entry.seed for entry in record.entries)])
+        shared.append(_shared(record) | {"record_key": key})
+        own += [
+            _own(entry) | {"evaluation_key": key} for entry, key in zip(record.entries, keys, strict=True)
+        ]
+        counts.append(len(keys))
+    texts: dict[str, str] = {}
+    return _Part(_columns(shared, texts), counts, _columns(own, texts))
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], texts: dict[str, str]) -> dict[str, list[Any]]:
+    """Turns rows into columns, in which equal texts are one object: that of `texts`."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return {name: _shortened(name, column, texts) for name, column in columns.items()}
+
+
+def _shortened(name: str, column: list[Any], texts: dict[str, str]) -> list[Any]:
+    repeated = DTYPES.get(name) == "string" and name not in UNIQUE
+    return [texts.setdefault(value, value) for value in column] if repeated else column
+
+
+def _joined(parts: Iterable[_Part]) -> pd.DataFrame:
+    """Returns the table of parts, one after the other."""
+    shared, own = dict[str, list[Any]](), dict[str, list[Any]]()
+    counts, texts = list[int](), dict[str, str]()
+    for part in parts:
+        for whole, more in ((shared, part.shared), (own, part.own)):
+            before, rows = (len(next(iter(columns.values()), [])) for columns in (whole, more))
+            for name in more.keys() - whole.keys():
+                whole[name] = [None] * before
+            for name, column in whole.items():
+                column += _shortened(name, more.get(name) or [None] * rows, texts)
+        counts += part.counts
+    unnamed = sorted({*shared, *own} - set(DTYPES))
     made = {}
-    for name, dtype in (DTYPES | dict.fromkeys(parts, "Int64")).items():
-        if name in of_records:
-            made[name] = _array(of_records.pop(name), dtype).repeat(counts)
+    for name, dtype in (DTYPES | dict.fromkeys(unnamed, "Int64")).items():
+        if name in shared:
+            made[name] = _array(shared.pop(name), dtype).repeat(counts)
         else:
-            made[name] = _array(of_entries.pop(name, [None] * sum(counts)), dtype)
+            made[name] = _array(own.pop(name, [None] * sum(counts)), dtype)
     return pd.DataFrame(made)
 
 
-class _Columns:
-    """Lists of values by name, one longer with each row; what a row does not tell is None.
-
-    Rows are kept as they come, as long as they have the same names, and turned into columns together.
-    """
-
-    def __init__(self) -> None:
-        self._columns: dict[str, list[object]] = {}
-        self._texts: dict[object, object] = {}
-        self._names: tuple[str, ...] = ()
-        self._rows: list[Iterable[object]] = []
-        self._count = 0
-
-    def add(self, row: Mapping[str, object]) -> None:
-        if (names := tuple(row)) != self._names or len(self._rows) >= AT_ONCE:
-            self._turn()
-            self._names = names
-        self._rows.append(row.values())
-
-    def _turn(self) -> None:
-        told = dict(zip(self._names, zip(*self._rows, strict=True), strict=True)) if self._rows else {}
-        for name in told.keys() - self._columns.keys():
-            self._columns[name] = [None] * self._count
-        for name, column in self._columns.items():
-            values: Iterable[object] = told.get(name, (None,) * len(self._rows))
-            if DTYPES.get(name) == "string" and name not in UNIQUE:
-                values = [self._texts.setdefault(value, value) for value in values]
-            column += values
-        self._count += len(self._rows)
-        self._rows = []
-
-    def done(self) -> dict[str, list[object]]:
-        """Returns the columns."""
-        self._turn()
-        return self._columns
+def _distinct(parts: Iterable[_Part], files: Sequence[Path]) -> Iterator[_Part]:
+    """Passes on what was read from files, unless two hold the same record."""
+    met, left = Met(), iter(files)
+    for part in parts:
+        for name, key, file in zip(part.shared["dataset"], part.shared["record_key"], left, strict=False):
+            met.add(name, key, file)
+        yield part
 
 
 AT_ONCE = 1024
-"""Rows that are turned into columns together."""
+"""Records that are read and turned into columns together."""
 UNIQUE = ("record_key", "evaluation_key")
 """Columns of texts of which a table hardly ever has two equal ones."""
 
@@ -176,7 +217,6 @@ def _shared(record: Record) -> dict[str, object]:
         "stored_labels": protocol.labels == "stored",
         "asked": canonical(record.asked) if record.asked else None,
         "run_key": record.key,
-        "record_key": record.evaluation_key(),
     }
     sizes: dict[str, int] = {}
     if made := record.set:

@@ -30,4 +30,5 @@ def evaluation_keys(
         seeds: Evaluation seeds; None gives the key of the whole record.
     """
     start = canonical([run_key, test_hash, protocol_hash, teacher, student, space]).removesuffix("]")
-    return [hashlib.sha256(f"{start},{canonical(seed)}]".encode()).hexdigest() for seed in seeds]
+    ends = ("null" if seed is None else seed for seed in seeds)
+    return [hashlib.sha256(f"{start},{end}]".encode()).hexdigest() for end in ends]

@@ -9,7 +9,7 @@ a sentence that names the file and the key.
 
 import json
 import operator
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any, get_args, get_type_hints, is_typeddict
 
 import msgspec
 
-from condense.catalogue.form import CATALOGUE, SHIPPED
 from condense.errors import Refused, Remedy
 from condense.files import canonical, locked, safe_name, write_atomic
 from condense.protocol import Protocol
@@ -38,12 +37,12 @@ from condense.records.parts import (
     TrainingUsed,
 )
 from condense.schema import Fraction, Name, Percent, Whole, extra_keys, json_schema, read_form
-from condense.store.manifest import BY_CLASS, MANIFEST
+from condense.store.manifest import BY_CLASS
 
 __all__ = [
     "BASELINES", "BY_CLASS", "ClientScore", "ClientUsed", "CurvePoint", "DataUsed", "Entry", "FederationUsed",
     "MethodUsed", "NO_STUDENT", "Paper", "Record", "SampleCounts", "SetUsed", "TargetUsed", "TrainingUsed",
-    "WHOLE", "each_record", "read_record", "read_records", "record_files", "record_schema",
+    "WHOLE", "read_record", "record_schema",
 ]  # fmt: skip
 
 BASELINES = ("random_subset", "herding", "k_center")
@@ -65,8 +64,6 @@ MAX_BYTES = 16 * 2**20
 """Largest record that is read, in bytes; real ones are far smaller."""
 HEAD = ("format", "version", "protocol_hash")
 """The keys of the JSON that are no fields of the record."""
-NO_RECORDS = (MANIFEST, CATALOGUE, SHIPPED)
-"""Names of other JSON files in a results folder."""
 HOLDS = {
     "set": ((True, False, False),),
     "training": ((False, True, False),),
@@ -277,37 +274,6 @@ def read_record(path: Path) -> Record:
     return Record.from_json(parse_json(read_file(path, MAX_BYTES), str(path)), str(path))
 
 
-def record_files(folder: Path) -> Iterator[Path]:
-    """Yields the files of all records of a results folder, ``folder/<dataset>/*.json``, in order of path.
-
-    Manifests of stored sets and catalogues of sets may lie in the same place and are left out.
-    """
-    # As texts, a hundred thousand take a tenth of the memory of paths, and are sorted faster.
-    found = [(file.parent.name, file.name) for file in folder.glob("*/*.json") if file.name not in NO_RECORDS]
-    yield from (folder / place / name for place, name in sorted(found))
-
-
-def each_record(folder: Path) -> Iterator[Record]:
-    """Reads the records below a results folder one after the other, in order of path: see `record_files`.
-
-    Raises:
-        Refused: if a file cannot be read or holds no valid record, or if two files hold the same record.
-    """
-    found: dict[tuple[str, str], str] = {}
-    for path in record_files(folder):
-        record = read_record(path)
-        name = f"{path.parent.name}/{path.name}"
-        other = found.setdefault((record.dataset.name, record.evaluation_key()), name)
-        if other != name:
-            raise Refused(f"{folder / other} and {path} hold the same record")
-        yield record
-
-
-def read_records(folder: Path) -> list[Record]:
-    """Reads every record below a results folder at once: see `each_record`."""
-    return list(each_record(folder))
-
-
 def record_schema() -> dict[str, Any]:
     """Returns the JSON Schema of a record."""
     schema = json_schema(Record)
@@ -339,7 +305,7 @@ def _names(form: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(form))
 
 
-def _has_its_keys(form: Any, values: Mapping[str, Any], more: Collection[str] = ()) -> bool:
+def _has_its_keys(form: Any, values: Mapping[str, Any], more: tuple[str, ...] = ()) -> bool:
     """Returns whether JSON values have the keys that `_plain` gives their form, and `more`; all parts too.
 
     The form was read from the values: what it left out or filled in are keys, and everything else is equal.
@@ -348,9 +314,8 @@ def _has_its_keys(form: Any, values: Mapping[str, Any], more: Collection[str] = 
     if isinstance(form, dict):
         return len(form) == len(values)
     names, optional, parts = _layout(type(form))  # type: ignore[arg-type]  # a class is hashable
-    empty = [name for name in optional if getattr(form, name) in (None, ())]
-    wanted = names.difference(empty).union(more)
-    if values.keys() != wanted:
+    empty = tuple(name for name in optional if getattr(form, name) in (None, ()))
+    if values.keys() != _wanted(names, empty, more):
         return False
     for name in parts:
         value = getattr(form, name)
@@ -360,6 +325,11 @@ def _has_its_keys(form: Any, values: Mapping[str, Any], more: Collection[str] = 
         elif value is not None and not _has_its_keys(value, values[name]):
             return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def _wanted(names: frozenset[str], empty: tuple[str, ...], more: tuple[str, ...]) -> frozenset[str]:
+    return names.difference(empty).union(more)
 
 
 @cache

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from condense.crew import cores
 from condense.errors import Refused, Stopped, install
 from condense.files import first_line
 from condense.resources import available_memory
@@ -100,13 +101,6 @@ class Where:
         if self.engine == "ray":
             return on_ray(units, site, self.address, memory)
         return on_processes(units, site, self.processes, memory)
-
-
-def cores() -> int:
-    """Returns the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def died(unit: Unit, why: str) -> Done:

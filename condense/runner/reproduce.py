@@ -20,7 +20,8 @@ from condense.distillation.registry import registered
 from condense.errors import Refused, Remedy, unknown
 from condense.evaluation.evaluate import evaluate_reference, evaluate_set, record_of, say, tell_notes
 from condense.evaluation.kinds import kind_of
-from condense.records.record import NO_STUDENT, Entry, Record, read_record, read_records
+from condense.records.folder import read_records
+from condense.records.record import NO_STUDENT, Entry, Record, read_record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import Job, resolve

@@ -13,8 +13,8 @@ from condense.benchmarks.many_records import METHODS, names, write
 from condense.board.datasets import gathered
 from condense.board.front import LARGEST
 from condense.board.pages import FRONT, board_pages
+from condense.records.folder import read_records, record_files
 from condense.records.frame import results
-from condense.records.record import read_records, record_files
 
 BYTES = 2**30
 """The most resident memory that the board of 100 000 records takes, in one process."""

@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from condense.benchmarks.reproduced import EACH, RESULTS, at_hand, drawn, page
-from condense.records.record import Record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record
 from condense.store.folder import read_manifest
 
 SETS = RESULTS / "sets"

@@ -24,7 +24,8 @@ from condense.evaluation.labels import LabelsOf, labelled_by, labelling_teacher,
 from condense.networks import build_network
 from condense.protocol import Stage
 from condense.protocols import REPLAY_V1, REPLAY_V2, SOFT_V1
-from condense.records.record import Record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve

@@ -21,7 +21,7 @@ from condense.evaluation.student import Student
 from condense.networks import build_network
 from condense.protocol import Protocol, Stage
 from condense.protocols import GRAPH_SELECT_V1, GRAPH_V1, GRAPH_WHOLE_V1, HARD_V1, REPLAY_V1, SOFT_V1
-from condense.records.record import read_records
+from condense.records.folder import read_records
 from condense.resources import Budget, Machine
 from condense.store.targets import Target, TeacherLogits
 from condense.training.loop import Loop

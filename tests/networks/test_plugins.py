@@ -20,7 +20,7 @@ from condense.networks import Network, build_network, full_name, initialise_, ne
 from condense.networks.plugins import find_network_error, plugins
 from condense.networks.registry import _others, smallest_side
 from condense.protocol import Protocol, Stage
-from condense.records.record import read_records
+from condense.records.folder import read_records
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve

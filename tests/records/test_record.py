@@ -11,6 +11,7 @@ import pytest
 from condense.errors import Refused
 from condense.files import digest
 from condense.protocols import HARD_V1, SOFT_V1, WHOLE_V1
+from condense.records.folder import read_records
 from condense.records.keys import evaluation_keys
 from condense.records.record import (
     CurvePoint,
@@ -19,7 +20,6 @@ from condense.records.record import (
     Record,
     TrainingUsed,
     read_record,
-    read_records,
 )
 
 Make = Callable[..., Record]

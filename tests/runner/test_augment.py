@@ -9,7 +9,8 @@ import pytest
 from condense import protocols
 from condense.errors import Refused
 from condense.protocol import Protocol, Stage
-from condense.records.record import Record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner import api
 from condense.runner.cell import CellSpec, Paths

@@ -10,8 +10,8 @@ from condense.board.tables import gather
 from condense.data import ImageDataset
 from condense.errors import Refused
 from condense.protocol import Protocol, Stage
+from condense.records.folder import read_records
 from condense.records.frame import results
-from condense.records.record import read_records
 from condense.resources import Machine
 from condense.runner.baselines import baselines
 from condense.runner.cell import CellSpec, Paths

@@ -8,7 +8,7 @@ import pytest
 
 from condense import protocols
 from condense.protocol import Protocol, Stage
-from condense.records.record import read_records
+from condense.records.folder import read_records
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import Job, resolve

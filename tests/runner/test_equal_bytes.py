@@ -9,7 +9,8 @@ from condense import protocols
 from condense.protocol import Stage
 from condense.protocols import HARD_V1
 from condense.records.equal_bytes import rung
-from condense.records.record import Record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner import baselines
 from condense.runner.cell import CellSpec, Paths

@@ -11,7 +11,8 @@ from PIL import Image
 from condense import protocols
 from condense.data.base import DatasetSpec
 from condense.protocol import Protocol, Stage
-from condense.records.record import Record, read_record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record, read_record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.run import distil_cell, run_cell

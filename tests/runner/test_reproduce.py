@@ -13,7 +13,8 @@ from scipy import stats
 
 from condense.errors import Refused
 from condense.evaluation import Outcome
-from condense.records.record import Record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.reproduce import Reproduced, agreement, find_row, reproduce

@@ -13,7 +13,8 @@ from condense.errors import Refused, Stopped
 from condense.evaluation.evaluate import evaluate_set
 from condense.evaluation.kinds import Setup
 from condense.protocol import Protocol, Stage
-from condense.records.record import Record, read_record, read_records
+from condense.records.folder import read_records
+from condense.records.record import Record, read_record
 from condense.resources import Budget, Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import resolve

@@ -14,8 +14,9 @@ from condense.board.tables import gather
 from condense.errors import Refused
 from condense.protocol import Part, Stage
 from condense.protocols import TRANSFER_V1
+from condense.records.folder import read_records
 from condense.records.frame import frame, results
-from condense.records.record import Record, read_record, read_records
+from condense.records.record import Record, read_record
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.queue import read_queue

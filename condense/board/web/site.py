@@ -9,7 +9,7 @@ from condense.board.web.rows import page_values
 from condense.board.web.vega import require_vega, vega_script
 from condense.errors import Refused
 from condense.files import write_atomic
-from condense.records.record import read_records
+from condense.records.folder import read_records
 from condense.store.manifest import GALLERY
 
 PAGE, PICTURES = "index.html", "sets"

@@ -1,0 +1,112 @@
+"""Processes that share work of plain Python: thousands of records to read, dozens of plots to draw.
+
+They are no place for the training of networks, which is split into units (`condense.runner.executors`).
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TypeVar
+
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT")
+
+START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+"""How processes begin: from one without threads, as a fork of another could wait for a lock for ever."""
+
+
+def cores() -> int:
+    """Returns the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Crew:
+    """Processes that answer calls which do not depend on each other; a context manager.
+
+    Args:
+        size: Number of processes. With fewer than two there are none, and this process answers.
+        modules: Names of modules that all of them need, which are imported once.
+    """
+
+    def __init__(self, size: int = 1, modules: Iterable[str] = ()) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        if size > 1:
+            context = multiprocessing.get_context(START)
+            if START == "forkserver":
+                context.set_forkserver_preload([*modules])
+            self._pool = ProcessPoolExecutor(size, mp_context=context, initializer=_attend)
+
+    def map(self, function: Callable[[ItemT], AnswerT], items: Iterable[ItemT]) -> Iterator[AnswerT]:
+        """Calls a function for each item and yields the answers in the order of the items.
+
+        Processes begin with the items at once. An answer that a process died over is worked out here.
+
+        Args:
+            function: A function that can be pickled.
+            items: Its arguments, which can be pickled.
+
+        Raises:
+            Exception: what the function raises for the first item for which it does.
+        """
+        if self._pool is None:
+            return map(function, items)
+        return _answers(function, [(item, _submitted(self._pool, function, item)) for item in items])
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _submitted(
+    pool: ProcessPoolExecutor, function: Callable[[ItemT], AnswerT], item: ItemT
+) -> Future[AnswerT] | None:
+    try:
+        return pool.submit(function, item)
+    except BrokenProcessPool:
+        return None
+
+
+def _answers(
+    function: Callable[[ItemT], AnswerT], begun: list[tuple[ItemT, Future[AnswerT] | None]]
+) -> Iterator[AnswerT]:
+    begun.reverse()
+    while begun:  # an answer that was given is not kept
+        item, future = begun.pop()
+        try:
+            answer = function(item) if future is None else future.result()
+        except BrokenProcessPool:
+            answer = function(item)
+        yield answer
+
+
+def _attend() -> None:
+    """Leaves interrupts to the process that began this one, which then ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keeps the collector of reference cycles away from a block that makes millions of objects to stay.
+
+    The collector would look at all of them again and again, and find none to remove.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
