@@ -18,6 +18,7 @@ LEARNING = DATA | {"training", "teachers"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
+    "crew": set(),
     "events": {"errors", "files"},
     "termination": {"errors"},
     "reading": {"errors", "files"},
@@ -33,11 +34,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": DATA,
     "teachers": DATA | {"training"},
     "distillation": LEARNING,
-    "records": BASE | {"store", "catalogue"},
+    "records": BASE | {"crew", "store", "catalogue"},
     "evaluation": LEARNING | {"distillation", "records"},
-    "board": BASE | {"store", "catalogue", "records"},
+    "board": BASE | {"crew", "store", "catalogue", "records"},
     "federated": LEARNING | {"distillation", "records", "evaluation"},
-    "runner": LEARNING | {"catalogue", "distillation", "records", "evaluation", "board", "federated"},
+    "runner": LEARNING | {"crew", "catalogue", "distillation", "records", "evaluation", "board", "federated"},
     "cli": LEARNING
     | {"catalogue", "distillation", "records", "evaluation", "board", "federated", "runner", "__init__"},
     "plugin": LEARNING | {"distillation"},
@@ -47,8 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """The rooms of condense, and the other rooms that each of them may import."""
 
 TOP_LEVEL = {
-    "__init__", "__main__", "plugin", "errors", "events", "files", "protocol", "protocols", "reading",
-    "resources", "schema", "termination",
+    "__init__", "__main__", "plugin", "crew", "errors", "events", "files", "protocol", "protocols",
+    "reading", "resources", "schema", "termination",
 }  # fmt: skip
 """The modules of condense that lie in no package."""
 

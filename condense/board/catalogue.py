@@ -26,6 +26,7 @@ from condense.catalogue.form import (
 )
 from condense.errors import Refused
 from condense.protocols import SUPERSEDED
+from condense.store.head import read_head
 from condense.store.manifest import CARD, GALLERY, MANIFEST, settings
 
 INDEX = "INDEX.md"
@@ -86,17 +87,15 @@ def list_sets(entries: pd.DataFrame, folders: Mapping[str, str]) -> tuple[SetEnt
 
 
 def stored_folders(sets: Path) -> dict[str, str]:
-    """Returns the names of the folders of stored sets by their content hashes; damaged ones are left out."""
-    files = sorted(sets.glob(f"*/{MANIFEST}"))
-    if not files:
-        return {}
-    from condense.store.folder import read_manifest  # a board without sets does not wait for torch
+    """Returns the names of the folders of stored sets by their content hashes; what is none is left out.
 
+    Whether a set is what it says is for `condense.records.audit`: that takes torch, which no board waits for.
+    """
     found = {}
-    for file in files:
+    for file in sorted(sets.glob(f"*/{MANIFEST}")):
         try:
-            found[str(read_manifest(file.parent)[1]["hash"])] = file.parent.name
-        except Refused:  # `audit` tells of it
+            found[str(read_head(file.parent)[1]["hash"])] = file.parent.name
+        except Refused:
             continue
     return found
 

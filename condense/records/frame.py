@@ -106,6 +106,10 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+Texts = dict[str | None, str | None]
+"""Texts, each by itself: of equal ones the first is kept."""
+
+
 class _Part(NamedTuple):
     """Some records as columns, which are lists of values by name; what a record does not tell is None.
 
@@ -135,18 +139,18 @@ def _part(records: Iterable[Record]) -> _Part:
             _own(entry) | {"evaluation_key": key} for entry, key in zip(record.entries, keys, strict=True)
         ]
         counts.append(len(keys))
-    texts: dict[str, str] = {}
+    texts: Texts = {}
     return _Part(_columns(shared, texts), counts, _columns(own, texts))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], texts: dict[str, str]) -> dict[str, list[Any]]:
+def _columns(rows: Sequence[Mapping[str, Any]], texts: Texts) -> dict[str, list[Any]]:
     """Turns rows into columns, in which equal texts are one object: that of `texts`."""
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
     return {name: _shortened(name, column, texts) for name, column in columns.items()}
 
 
-def _shortened(name: str, column: list[Any], texts: dict[str, str]) -> list[Any]:
+def _shortened(name: str, column: list[Any], texts: Texts) -> list[Any]:
     repeated = DTYPES.get(name) == "string" and name not in UNIQUE
     return [texts.setdefault(value, value) for value in column] if repeated else column
 
@@ -154,7 +158,7 @@ def _shortened(name: str, column: list[Any], texts: dict[str, str]) -> list[Any]
 def _joined(parts: Iterable[_Part]) -> pd.DataFrame:
     """Returns the table of parts, one after the other."""
     shared, own = dict[str, list[Any]](), dict[str, list[Any]]()
-    counts, texts = list[int](), dict[str, str]()
+    counts, texts = list[int](), Texts()
     for part in parts:
         for whole, more in ((shared, part.shared), (own, part.own)):
             before, rows = (len(next(iter(columns.values()), [])) for columns in (whole, more))

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from condense.errors import Refused
 from condense.files import ASIDE, canonical, first_line, hash_tensors, locked
-from condense.reading import parse_json, read_file, require_version
+from condense.reading import read_file
 from condense.schema import find_form_error, json_schema
 from condense.store.graphs.manifest import GraphContent, find_graph_content_error
+from condense.store.head import read_head
 from condense.store.images.manifest import (
     FeaturesContent,
     ImageContent,
@@ -31,7 +32,6 @@ from condense.store.manifest import (
     GALLERY,
     MANIFEST,
     MAX_BYTES,
-    VERSION,
     SetContent,
     TensorPart,
 )
@@ -141,20 +141,7 @@ def read_manifest(path: Path) -> tuple[SetContent, dict[str, object]]:
         Refused: if there is no manifest, or this version cannot read it.
     """
     file = path / MANIFEST
-    if not os.path.lexists(path):
-        raise Refused(f"there is no folder {path}")
-    if os.path.isfile(path):
-        raise Refused(f"{path} is a file; a set is a folder that holds {MANIFEST} and {DATA}")
-    if os.path.isdir(path) and os.access(path, os.X_OK) and not os.path.lexists(file):
-        raise Refused(f"{path} is no {FORMAT}: there is no {MANIFEST} in it")
-    whole = parse_json(read_file(file, MAX_BYTES), f"{file}")
-    content = whole.get("content") if isinstance(whole, dict) else None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise Refused(f"{file} is not the manifest of a {FORMAT}")
-    require_version(content.get("version"), VERSION, file, FORMAT, "set")
-    provenance = whole.get("provenance")
-    if not isinstance(provenance, dict) or not isinstance(provenance.get("hash"), str):
-        raise Refused(f"{file}: provenance.hash is missing")
+    content, provenance = read_head(path)
     if (kind := str(content.get("kind", "images"))) not in FORMS:
         raise Refused(f"{file}: this condense reads sets of {' and '.join(FORMS)}, not of {kind}")
     if wrong := find_content_error(content, kind):
