@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 
 import colorcet
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.typing import LineStyleType
-from sklearn.isotonic import isotonic_regression
+from scipy.optimize import isotonic_regression  # type: ignore[attr-defined]
 
 from condense.board.curves import Curve, Panel
 from condense.board.plot_files import Against
@@ -196,8 +197,8 @@ def spread(heights: Sequence[float], gap: float, low: float, high: float) -> lis
     """
     steps = [gap * number for number in range(len(heights))]
     free = [height - step for height, step in zip(heights, steps, strict=True)]
-    # A bounded isotonic regression: the places less their steps must not fall.
-    found = isotonic_regression(free, y_min=low, y_max=max(low, high - steps[-1]))
+    # The places less their steps must not fall. With bounds, the best places are those without, clipped.
+    found = np.clip(isotonic_regression(free).x, low, max(low, high - steps[-1]))
     return [float(place) + step for place, step in zip(found, steps, strict=True)]
 
 

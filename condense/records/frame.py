@@ -186,7 +186,7 @@ def _distinct(parts: Iterable[_Part], files: Sequence[Path]) -> Iterator[_Part]:
         yield part
 
 
-AT_ONCE = 1024
+AT_ONCE = 256
 """Records that are read and turned into columns together."""
 UNIQUE = ("record_key", "evaluation_key")
 """Columns of texts of which a table hardly ever has two equal ones."""
