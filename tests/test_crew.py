@@ -2,11 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from multiprocessing import parent_process
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from condense.board import publish
@@ -60,6 +64,30 @@ def test_what_a_process_dies_over_is_answered_here() -> None:
     with Crew(2) as crew:
         assert list(crew.map(fatal, range(6))) == list(range(6))
         assert list(crew.map(place_of, range(2))) == [(0, os.getpid()), (1, os.getpid())]
+
+
+def test_no_process_outlives_the_one_that_began_it(tmp_path: Path) -> None:
+    script = tmp_path / "begun.py"
+    script.write_text(
+        "import os, time\n"
+        "from condense.crew import Crew\n"
+        "def place(_):\n"
+        "    time.sleep(0.2)\n"
+        "    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    with Crew(2) as crew:\n"
+        "        print(*crew.map(place, range(8)), flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as begun:
+        assert begun.stdout is not None
+        places = {int(place) for place in begun.stdout.readline().split()}
+        assert places and begun.pid not in places
+        begun.kill()
+    late = time.monotonic() + 30
+    while any(map(psutil.pid_exists, places)) and time.monotonic() < late:
+        time.sleep(0.1)
+    assert not any(map(psutil.pid_exists, places))
 
 
 def test_a_crew_reads_the_same_table(made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
