@@ -1,6 +1,7 @@
-"""Processes that share work of plain Python: thousands of records to read, dozens of plots to draw.
+"""Processes that take a part of the work, and end with the one that began them.
 
-They are no place for the training of networks, which is split into units (`condense.runner.executors`).
+A `Crew` shares work of plain Python: thousands of records to read, dozens of plots to draw. The training of
+networks is split into units instead (`condense.runner.executors`).
 """
 
 import gc
@@ -29,21 +30,29 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def process_pool(size: int, modules: Iterable[str] = ()) -> ProcessPoolExecutor:
+    """Returns a pool of processes that leave interrupts to this one, and end when this one is gone.
+
+    Args:
+        size: Number of processes.
+        modules: Names of modules that all of them need, which are imported once.
+    """
+    context = multiprocessing.get_context(START)
+    if START == "forkserver":
+        context.set_forkserver_preload([*modules])
+    return ProcessPoolExecutor(size, mp_context=context, initializer=_attend)
+
+
 class Crew:
     """Processes that answer calls which do not depend on each other; a context manager.
 
     Args:
         size: Number of processes. With fewer than two there are none, and this process answers.
-        modules: Names of modules that all of them need, which are imported once.
+        modules: As for `process_pool`.
     """
 
     def __init__(self, size: int = 1, modules: Iterable[str] = ()) -> None:
-        self._pool: ProcessPoolExecutor | None = None
-        if size > 1:
-            context = multiprocessing.get_context(START)
-            if START == "forkserver":
-                context.set_forkserver_preload([*modules])
-            self._pool = ProcessPoolExecutor(size, mp_context=context, initializer=_attend)
+        self._pool = process_pool(size, modules) if size > 1 else None
 
     def map(self, function: Callable[[ItemT], AnswerT], items: Iterable[ItemT]) -> Iterator[AnswerT]:
         """Calls a function for each item and yields the answers in the order of the items.

@@ -3,11 +3,9 @@
 See `condense.training.rehearsal` for what a rehearsal does.
 """
 
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from condense.crew import process_pool
 from condense.data.load import remembering
 from condense.errors import Refused
 from condense.files import digest, home
@@ -134,12 +133,8 @@ def measured(unit: Unit, scratch: Scratch, machine: Machine) -> Estimate | str:
 
 def _in_process(unit: Unit, scratch: Scratch, machine: Machine) -> Estimate | str:
     """Rehearses a unit in a new process, whose memory is its own."""
-    fork = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if fork else "spawn")
-    if fork:
-        context.set_forkserver_preload([__name__, *PRELOADED])
     threads = torch.get_num_threads()
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with process_pool(1, [__name__, *PRELOADED]) as pool:
         try:
             return pool.submit(_rehearse, unit, scratch, machine.device, threads).result()
         except BrokenProcessPool:
