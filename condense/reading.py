@@ -33,7 +33,7 @@ MANY_DIGITS = b"0" * 19
 AS_DIGITS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else byte for byte in range(256))
 """A translation of bytes that makes each digit a 0."""
 LARGE_NUMBER = re.compile(rb"(?<![.\d])\d{19}")
-"""A number before whose point are as many digits; behind it, their count does not matter."""
+"""A number that has as many digits before its point; those behind it may be any number."""
 
 
 def parse_json(text: str | bytes, what: str) -> Any:
