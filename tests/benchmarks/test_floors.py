@@ -47,9 +47,9 @@ def test_the_rest_is_named_where_a_step_is_far_above_its_floor() -> None:
         for line in rows.splitlines()
         if (cells := line.strip("|").split("|"))[0].strip() in ("near", "far", "none")
     }
-    assert lines["near"] == ["1", "1", "1", "1.00", "90 %", ""]
-    assert lines["far"] == ["2", "1", "1", "2.00", "90 %", "relu 10 %"]
-    assert lines["none"][3] == "-" and lines["none"][-1] == "relu 10 %"
+    assert lines["near"] == ["1", "1", "1", "1.00", "0.90", ""]
+    assert lines["far"] == ["2", "1", "1", "2.00", "1.80", "10 %: relu 10 %"]
+    assert lines["none"][3:] == ["-", "-", "10 %: relu 10 %"]
 
 
 def test_what_is_done_is_read_back_and_not_done_again(tmp_path: Path) -> None:
@@ -66,3 +66,8 @@ def test_every_method_with_stored_sets_is_watched_at_its_published_settings() ->
     names = image_methods()
     assert {"dm", "mtt", "sre2l", "rcig", "herding"} <= set(names) and "rs2" not in names
     assert published("dm")["batch_real"] == 256 and published("dsa")["outer_steps"] == 1
+    fixed = published("cda")
+    assert (fixed["teacher"], fixed["network"]) == ("trained", "convnet-w32-bn"), (
+        "made images have no fixed one"
+    )
+    assert published("rded")["network"] == "resnet18-bn"
