@@ -9,7 +9,7 @@ from condense.board.datasets import DatasetResults
 from condense.board.federated import FederatedTable
 from condense.board.format import grid, paper_text, score_and_paper, wrapped
 from condense.board.names import TITLES, joined_name
-from condense.board.overview import RANDOM, Line, Overview, Shown, Spot
+from condense.board.overview import Line, Overview, Shown, Spot
 from condense.board.ranks import rankings, ranks_text
 from condense.board.tables import FRACTIONS, Table
 from condense.board.verdicts import verdict
@@ -222,24 +222,15 @@ def _name(line: Line, one: DatasetResults, page: str | None) -> str:
 
 
 def _cells(overview: Overview, line: Line, halves: bool) -> list[str]:
-    best = {spot: _best(overview, spot) for spot in overview.spots}
     texts = []
     for spot in overview.spots:
         if cell := line.cells.get(spot):
             paper = overview.papers.get((line.method, 0 if line.method == WHOLE else spot.ipc, spot.pool))
-            texts.append(_score(overview, cell, cell in best[spot], halves))
+            texts.append(_score(overview, cell, cell in overview.best[spot], halves))
             texts[-1] += f" [{paper_text(paper)}]" if paper and not spot.pool else ""
         else:
             texts.append(_paper(overview, line.method, spot.ipc, spot))
     return texts
-
-
-def _best(overview: Overview, spot: Spot) -> list[Shown]:
-    """Returns the highest complete scores of a column: those of methods, and of random samples."""
-    cells = [cell for _, cell in overview.ranked(spot)]
-    cells += [cell for line in overview.references if line.method == RANDOM and (cell := line.complete(spot))]
-    highest = max((cell.mean for cell in cells), default=None)
-    return [cell for cell in cells if cell.mean == highest]
 
 
 def _score(overview: Overview, cell: Shown, best: bool, halves: bool) -> str:

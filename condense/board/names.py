@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from condense.records.record import NO_PRETRAINING, WHOLE
@@ -25,13 +26,19 @@ def named(entries: Sequence[Any]) -> list[str]:
     for method, ipcs in chains.items():
         if sum(map(len, ipcs.values())) == len(set().union(*ipcs.values())):
             continue
-        fields = {chain: settings(json.loads(chain)) for chain in ipcs}
+        fields = {chain: _fields(chain) for chain in ipcs}
         known = sorted({field for values in fields.values() for field in values})
         differing = [name for name in known if len({values.get(name) for values in fields.values()}) > 1]
         for chain, values in fields.items():
             text = ", ".join(f"{name}={values[name]}" for name in differing if name in values)
             told[method, chain] = f"{method} ({text})"
     return [told.get((entry.method, entry.chain), entry.method) for entry in entries]
+
+
+@lru_cache(maxsize=4096)
+def _fields(chain: str) -> Mapping[str, str]:
+    """Returns the settings of a chain that is JSON; the rows of several tables share one."""
+    return settings(json.loads(chain))
 
 
 def joined_name(method: str, names: Iterable[str]) -> str:

@@ -64,15 +64,15 @@ class Shown:
     have: int
     asked: Asked | None
 
-    @property
+    @cached_property
     def mean(self) -> float:
         return fmean(self.units)
 
-    @property
+    @cached_property
     def half(self) -> float | None:
         return half_width(self.units)
 
-    @property
+    @cached_property
     def complete(self) -> bool:
         return self.asked is None or self.have >= self.asked.students
 
@@ -124,6 +124,18 @@ class Overview:
         """Returns the methods with a complete score in a column, the best first."""
         found = [(line, cell) for line in self.methods if (cell := line.complete(spot))]
         return sorted(found, key=lambda one: (-one[1].mean, one[0].method))
+
+    @cached_property
+    def best(self) -> Mapping[Spot, Sequence[Shown]]:
+        """The highest complete scores of each column: those of methods, and of random samples."""
+        found = {}
+        for spot in self.spots:
+            cells = [cell for _, cell in self.ranked(spot)]
+            drawn = [line.complete(spot) for line in self.references if line.method == RANDOM]
+            cells += [cell for cell in drawn if cell]
+            highest = max((cell.mean for cell in cells), default=None)
+            found[spot] = [cell for cell in cells if cell.mean == highest]
+        return found
 
     def differ(self, one: Shown, other: Shown) -> bool | None:
         """Returns whether two scores of a column differ; None if one is a single value, or incomplete."""
