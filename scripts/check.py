@@ -5,6 +5,7 @@
 It uses the Python that runs it, in which condense must be installed: ``pip install -e ".[dev]"``.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,11 @@ CHECKS = (
 
 def main() -> None:
     """Runs the checks and exits with the code of the first that fails."""
+    # The tests start many processes, which would all compile the same modules if none could keep its work.
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for module, *arguments in CHECKS:
         print(f"== {' '.join([module, *arguments])}", flush=True)
-        done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False)
+        done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, env=settings, check=False)
         if done.returncode:
             sys.exit(done.returncode)
     print("== all checks passed")
