@@ -248,8 +248,9 @@ def published(name: str) -> dict[str, object]:
     Made images have no fixed teacher: one of the network of CIFAR-10's is trained on them.
     """
     method, _ = build(name, DATASET, IPC)
-    settings = {one.name: getattr(method, one.name) for one in fields(method)} | dict(SHORTER.get(name, {}))
-    return settings | (TAUGHT if settings.get("teacher") == FIXED else {})
+    settings: dict[str, object] = {one.name: getattr(method, one.name) for one in fields(method)}
+    taught = TAUGHT if settings.get("teacher") == FIXED else {}
+    return {**settings, **SHORTER.get(name, {}), **taught}
 
 
 def expert_batch() -> list[Step]:

@@ -127,7 +127,7 @@ class TableCell:
     @property
     def bytes(self) -> dict[str, int]:
         """The size of the largest set by part; empty for a reference."""
-        parts = _parts(type(self.entries[0]))
+        parts = _parts(type(self.entries[0]))  # type: ignore[arg-type]  # a class is hashable
         sizes = {part: self.largest(column) for part, column in parts.items()}
         return {part: size for part, size in sizes.items() if size is not None}
 

@@ -53,7 +53,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
     # The records are read under the lock, so that no older board replaces a newer one.
     with locked(board, what=f"writes {board}"):
         files = list(record_files(results))
-        with _crew(files) as crew:
+        with _crew(files, ["condense.board.plots"] * plots) as crew:
             with uncollected():
                 gathered = gather_all(read_files(files, crew))
                 end_plots = begin_plots(gathered, results.parent / "plots", crew) if plots else list
@@ -82,12 +82,12 @@ AT_MOST = 8
 """Processes that share it."""
 
 
-def _crew(files: Sequence[Path]) -> "Crew":
-    """Returns the processes that read the files of records and draw the plots."""
+def _crew(files: Sequence[Path], more: Sequence[str] = ()) -> "Crew":
+    """Returns the processes that read the files of records, and do what needs `more` modules."""
     from condense.crew import Crew, cores
 
     size = min(cores(), AT_MOST) if len(files) >= MANY else 1
-    return Crew(size, ["condense.records.frame", "condense.board.plots"])
+    return Crew(size, ["condense.records.frame", *more])
 
 
 def require_current(results: Path) -> Path:

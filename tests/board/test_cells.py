@@ -50,8 +50,8 @@ def test_the_interval_covers_the_mean_in_19_of_20_samples() -> None:
 def test_the_deviation_is_the_exact_one_rounded(values: list[float]) -> None:
     with localcontext(prec=2000, Emin=-10_000):
         exact = [Decimal(value) for value in values]
-        mean = sum(exact) / len(exact)
-        wanted = (sum((one - mean) ** 2 for one in exact) / (len(exact) - 1)).sqrt()
+        mean = sum(exact, Decimal()) / len(exact)
+        wanted = (sum(((one - mean) ** 2 for one in exact), Decimal()) / (len(exact) - 1)).sqrt()
     assert deviation(values) == float(wanted)
 
 
