@@ -332,10 +332,9 @@ def test_the_rule_for_the_core_sees_an_import_of_a_part_above(part: str, source:
 
 @pytest.mark.parametrize("path", sources("tests", "benchmarks", "scripts"), ids=name_of)
 def test_everything_outside_reaches_a_method_through_the_registry(path: Path) -> None:
-    found = {module for module, _ in imports(ast.parse(path.read_text()))}
-    found |= {
-        f"condense.{name}" for module, name in imports(ast.parse(path.read_text())) if module == "condense"
-    }
+    there = list(imports(ast.parse(path.read_text())))
+    found = {module for module, _ in there}
+    found |= {f"condense.{name}" for module, name in there if module == "condense"}
     assert not {one for one in found if one.split(".")[0] == "methods" or one.startswith("condense.methods")}
 
 
