@@ -14,6 +14,7 @@ else.
 
 import argparse
 import os
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -280,6 +281,21 @@ def units(names: Sequence[str], dataset: Path, paths: Paths) -> Iterator[Unit]:
             say(f"{name} is left out: {error}")
 
 
+def loop_name(title: str) -> str:
+    """Returns the name of a loop for readers of the page.
+
+    Args:
+        title: The method and the title of the loop: ``dm: dm on floors distil``, ``dm: convnet 0 train``.
+
+    Returns:
+        What is left without repetitions: ``dm: distil``, ``dm: student of convnet, train``.
+    """
+    method, _, rest = title.partition(": ")
+    rest = rest.replace(" on floors", "").removeprefix(f"{method} ")
+    rest = re.sub(r"^(\S+) 0 ", r"student of \1, ", rest)
+    return f"{method}: {rest}" if rest else method
+
+
 def page(steps: Sequence[Step], device: str) -> str:
     """Returns the page for steps."""
     rows = []
@@ -289,8 +305,8 @@ def page(steps: Sequence[Step], device: str) -> str:
         gaps = [f"{step.gap:.2f}", f"{step.in_products * step.gap:.2f}"] if step.operations else ["-", "-"]
         rows.append(
             [
-                step.title, f"{step.seconds:.3g}", f"{step.operations / 1e9:.4g}", f"{step.floor:.3g}", *gaps,
-                told if step.gap > NEAR else "",
+                loop_name(step.title), f"{step.seconds:.3g}", f"{step.operations / 1e9:.4g}",
+                f"{step.floor:.3g}", *gaps, told if step.gap > NEAR else "",
             ]
         )  # fmt: skip
     rate = statistics.median(step.rate for step in steps) / 1e9

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from condense.benchmarks import floors
-from condense.benchmarks.floors import Finished, Step, Watched, image_methods, page, published
+from condense.benchmarks.floors import Finished, Step, Watched, image_methods, loop_name, page, published
 from condense.resources import Budget
 from condense.training import progress
 from condense.training.loop import Loop
@@ -71,3 +71,11 @@ def test_every_method_with_stored_sets_is_watched_at_its_published_settings() ->
         "made images have no fixed one"
     )
     assert published("rded")["network"] == "resnet18-bn"
+
+
+def test_the_page_names_loops_without_repetitions() -> None:
+    assert loop_name("dm: dm on floors distil") == "dm: distil"
+    assert loop_name("dm: convnet 0 train") == "dm: student of convnet, train"
+    assert loop_name("dwa: resnet18-bn on floors train") == "dwa: resnet18-bn train"
+    assert loop_name("infer: infer on floors recover 0") == "infer: recover 0"
+    assert loop_name("expert batch of 256") == "expert batch of 256"
