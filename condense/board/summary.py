@@ -19,6 +19,8 @@ END = "<!-- end of what the board says -->"
 
 JUDGED, COUNTING, RANDOM = "mirage", "num_nodes", "random_subset"
 PROTOCOL = "graph-v2"
+SHOWN = 10
+"""The IPC whose means stand in the table, where Mirage was run at it."""
 POOLINGS = ("sum", "mean")
 HEAD = ["dataset", "IPC", "node count"] + [
     f"{name}, {pooling}" for pooling in POOLINGS for name in ("Mirage", "random", "whole set")
@@ -66,8 +68,8 @@ def summary(tables: Sequence[Table]) -> str:
             )
     lines += [
         "",
-        "Mean ROC-AUC at Mirage's largest IPC, for each pooling over the student networks that its filled "
-        "columns have in common:",
+        f"Mean ROC-AUC at IPC {SHOWN}, or else at Mirage's largest one, for each pooling over the student "
+        "networks that its filled columns have in common:",
         "",
     ]
     return "\n".join(lines) + "\n" + grid(HEAD, [row for table, _ in compared for row in _rows(table)])
@@ -149,7 +151,8 @@ def _tally(gaps: Sequence[tuple[float, float]]) -> str:
 
 
 def _rows(table: Table) -> list[list[str]]:
-    count, ipc = _count(table), max(row.ipc for row in table.rows if row.method == JUDGED)
+    count, ipcs = _count(table), {row.ipc for row in table.rows if row.method == JUDGED}
+    ipc = SHOWN if SHOWN in ipcs else max(ipcs)
     whole = next((row for row in table.rows if row.method == WHOLE), None)
     found = []
     for mirage in sorted(table.rows, key=lambda row: row.name):

@@ -60,7 +60,7 @@ def test_random_graphs_of_equal_number_not_bytes_are_compared(graphs: Make) -> N
     assert "| mutag   | 1   | 60.0       | 70.0        | 51.0" in told
 
 
-def test_the_table_compares_the_largest_ipc_with_the_whole_set(graphs: Make) -> None:
+def test_the_table_compares_ten_or_the_largest_ipc_with_the_whole_set(graphs: Make) -> None:
     records = [
         reference(graphs, "num_nodes", 60.0),
         graphs(student="gcn-sum", aucs=(70.0,)),
@@ -74,6 +74,10 @@ def test_the_table_compares_the_largest_ipc_with_the_whole_set(graphs: Make) -> 
         ["mutag", "10", "60.0", "80.0", "-", "95.0", "60.0", "-", "-"]
     ]
     assert lines(summary(gather(frame(records[:4]))))[0][3] == "85.0"
+    larger = [*records, graphs(student="gcn-sum", aucs=(99.0,), ipc=28)]
+    assert lines(summary(gather(frame(larger)))) == lines(summary(gather(frame(records))))
+    few = [records[0], records[1], graphs(student="gcn-sum", aucs=(88.0,), ipc=5)]
+    assert lines(summary(gather(frame(few))))[0][1:4] == ["5", "60.0", "88.0"]
 
 
 def lines(told: str) -> list[list[str]]:
