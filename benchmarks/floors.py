@@ -69,6 +69,8 @@ SHORTER: Mapping[str, Mapping[str, object]] = {
 """Settings that replace the published ones where a single step would take minutes."""
 TAUGHT: Mapping[str, object] = {"teacher": TRAINED, "network": "convnet-w32-bn"}
 """Settings that replace the fixed teacher of CIFAR-10."""
+MADE = "floors"
+"""The name of the made images, as of a dataset."""
 EXPERT = "expert"
 SIDE, REPEATS = 2048, 5
 """Rows of the matrices whose product gives the machine's rate, and how often it is timed."""
@@ -84,7 +86,7 @@ HEAD = """\
 float32 matrices; made images of CIFAR-10's shape, {each} real and ten synthetic ones per class, and the
 methods' published settings for CIFAR-10, with fewer inner steps where a step would take minutes (RCIG: fewer
 networks and real images, too). A floor is the time that the products of a step (convolutions and matrix
-products) would take at that rate.
+products) would take at that rate, which was measured anew for each loop: from {slowest:.0f} to {fastest:.0f}.
 
 A step is above its floor for two reasons, and the last two columns tell them apart by a profile of one more
 step. Its own products may be slower than that of two large matrices, as those of few channels or of small
@@ -291,7 +293,7 @@ def loop_name(title: str) -> str:
         What is left without repetitions: ``dm: distil``, ``dm: student of convnet, train``.
     """
     method, _, rest = title.partition(": ")
-    rest = rest.replace(" on floors", "").removeprefix(f"{method} ")
+    rest = rest.replace(f" on {MADE}", "").removeprefix(f"{method} ")
     rest = re.sub(r"^(\S+) 0 ", r"student of \1, ", rest)
     return f"{method}: {rest}" if rest else method
 
@@ -309,9 +311,13 @@ def page(steps: Sequence[Step], device: str) -> str:
                 f"{step.floor:.3g}", *gaps, told if step.gap > NEAR else "",
             ]
         )  # fmt: skip
-    rate = statistics.median(step.rate for step in steps) / 1e9
+    rates = [step.rate / 1e9 for step in steps]
     head = ["loop", "seconds", "GFLOP", "floor", "times the floor", "products alone", "no products"]
-    return f"{HEAD.format(device=device, rate=rate, each=EACH, near=NEAR)}\n{grid(head, rows)}"
+    told_of = HEAD.format(
+        device=device, each=EACH, near=NEAR, rate=statistics.median(rates), slowest=min(rates),
+        fastest=max(rates),
+    )  # fmt: skip
+    return f"{told_of}\n{grid(head, rows)}"
 
 
 def image_methods() -> list[str]:
@@ -366,7 +372,7 @@ def main() -> None:
     torch.set_num_threads(1)
     done = Finished(asked.done)
     with remembering(), scratch_folders(Paths()) as scratch:
-        made_images(dataset := asked.done.absolute().with_suffix(".npz"))
+        made_images(dataset := asked.done.absolute().with_name(f"{MADE}.npz"))
         for name in asked.method or image_methods():
             if name not in done.methods:
                 watch(name, dataset, scratch, done)

@@ -91,17 +91,11 @@ def _plainly(text: str | bytes) -> tuple[bool, Any]:
         max(map(len, keys)) <= LONGEST_KEY
         or max(map(len, compact.split(b'"')[1::2]), default=0) <= LONGEST_KEY
     )
-    # A key that is there twice is written once.
-    once = compact == again or len(keys) == again.count(b'":') + 1
+    once = len(keys) == again.count(b'":') + 1  # a key that is there twice is written once
     flat = compact.count(b"{") + compact.count(b"[") < DEEPEST
-    return short and once and flat and _few_digits(compact), values
-
-
-def _few_digits(compact: bytes) -> bool:
-    """Returns whether no number of a JSON text has more digits than 64 bits hold; texts may have as many."""
-    if MANY_DIGITS not in compact.translate(AS_DIGITS):
-        return True
-    return not LARGE_NUMBER.search(b'"'.join(compact.split(b'"')[::2]))
+    small = MANY_DIGITS not in compact.translate(AS_DIGITS)
+    small = small or not LARGE_NUMBER.search(b'"'.join(compact.split(b'"')[::2]))  # texts may have them
+    return short and once and flat and small, values
 
 
 def _finite(text: str) -> float:

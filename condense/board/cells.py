@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from scipy.special import stdtrit
@@ -26,25 +26,7 @@ def half_width(values: Sequence[float], level: float = 0.95) -> float | None:
     """
     if len(values) < 2:
         return None
-    return _quantile(len(values) - 1, (1 + level) / 2) * deviation(values) / math.sqrt(len(values))
-
-
-def deviation(values: Sequence[float]) -> float:
-    """Returns the standard deviation of two or more values, computed exactly and then rounded.
-
-    It is that of `statistics.stdev`, in a small part of its time: of whole numbers instead of fractions.
-    """
-    ratios = [value.as_integer_ratio() for value in values]
-    scale = max(below for _, below in ratios)  # each is a power of two
-    whole = [above * (scale // below) for above, below in ratios]
-    size, total = len(whole), sum(whole)
-    squares = size * sum(one * one for one in whole) - total * total  # size (size - 1) variance scale^2
-    root = math.isqrt((squares << 2 * GUARD) // (size * (size - 1)))
-    return root / (scale << GUARD)
-
-
-GUARD = 128
-"""Bits of a root beyond those of a whole number, more than a float keeps."""
+    return _quantile(len(values) - 1, (1 + level) / 2) * stdev(values) / math.sqrt(len(values))
 
 
 @cache
@@ -124,11 +106,11 @@ class TableCell:
         """The distinct numbers of samples stored and trained on, ascending; none for a reference."""
         return sorted({(record.stored, record.effective) for record in self.records if record.set_hash})
 
-    @property
+    @cached_property
     def bytes(self) -> dict[str, int]:
         """The size of the largest set by part; empty for a reference."""
-        parts = _parts(type(self.entries[0]))  # type: ignore[arg-type]  # a class is hashable
-        sizes = {part: self.largest(column) for part, column in parts.items()}
+        names = [name for name in self.entries[0]._fields if name.startswith("bytes_")]
+        sizes = {name.removeprefix("bytes_"): self.largest(name) for name in names}
         return {part: size for part, size in sizes.items() if size is not None}
 
     def largest(self, column: str) -> Any:
@@ -141,9 +123,3 @@ class TableCell:
         """Mean time of the distillations in seconds; None if none is known."""
         known = [record.distil_seconds for record in self.records if record.distil_seconds is not None]
         return fmean(known) if known else None
-
-
-@cache
-def _parts(entry: Any) -> dict[str, str]:
-    """Returns the columns of a class of entries that hold sizes, by the part of the set."""
-    return {name.removeprefix("bytes_"): name for name in entry._fields if name.startswith("bytes_")}

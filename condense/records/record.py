@@ -314,7 +314,7 @@ def _has_its_keys(form: Any, values: Mapping[str, Any], more: tuple[str, ...] = 
     if isinstance(form, dict):
         return len(form) == len(values)
     names, optional, parts = _layout(type(form))  # type: ignore[arg-type]  # a class is hashable
-    empty = tuple([name for name in optional if (value := getattr(form, name)) is None or value == ()])
+    empty = tuple(name for name in optional if getattr(form, name) in (None, ()))
     if values.keys() != _wanted(names, empty, more):
         return False
     for name in parts:

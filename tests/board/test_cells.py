@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from decimal import Decimal, localcontext
 from random import Random
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from condense.board.cells import TableCell, deviation, half_width
+from condense.board.cells import TableCell, half_width
 from condense.board.tables import gather
 from condense.records.frame import frame
 from condense.records.record import Record
@@ -44,15 +43,6 @@ def test_the_interval_covers_the_mean_in_19_of_20_samples() -> None:
         assert half is not None
         covered += abs(sum(values) / 5) <= half
     assert covered / 4000 == pytest.approx(0.95, abs=0.012)
-
-
-@given(st.lists(st.floats(0, 100) | st.floats(1e-300, 1e-290), min_size=2, max_size=12))
-def test_the_deviation_is_the_exact_one_rounded(values: list[float]) -> None:
-    with localcontext(prec=2000, Emin=-10_000):
-        exact = [Decimal(value) for value in values]
-        mean = sum(exact, Decimal()) / len(exact)
-        wanted = (sum(((one - mean) ** 2 for one in exact), Decimal()) / (len(exact) - 1)).sqrt()
-    assert deviation(values) == float(wanted)
 
 
 def test_one_value_has_no_interval() -> None:
