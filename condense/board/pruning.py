@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from condense.board.cells import TableCell
+from condense.board.cells import TableCell, apart
 from condense.board.tables import FRACTIONS, PARTS, Table
 from condense.records.record import BASELINES
 
@@ -66,7 +66,5 @@ def _told(cells: Mapping[str, TableCell]) -> str:
 
 def _beside(one: TableCell, other: TableCell) -> str:
     """Returns whether a cell is above or below another, or whether the intervals do not tell."""
-    gap = one.mean - other.mean
-    if one.half is None or other.half is None or abs(gap) <= one.half + other.half:
-        return f"not told apart ({gap:+.1f}) from"
-    return "above" if gap > 0 else "below"
+    words = {1: "above", -1: "below", 0: f"not told apart ({one.mean - other.mean:+.1f}) from"}
+    return words[apart(one, other)]

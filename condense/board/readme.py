@@ -7,6 +7,7 @@ from condense.board.catalogue import stored_folders
 from condense.board.datasets import DatasetResults, Gathered
 from condense.board.federated import federated_summary
 from condense.board.front import excerpt
+from condense.board.labels import labels_summary
 from condense.board.pages import PAGE
 from condense.board.pruning import pruning_summary
 from condense.board.strip import Strip, strip_of
@@ -47,8 +48,8 @@ def readme_of(results: Path, board: Gathered) -> Readme:
     path = results.parent / "README.md"
     present = read_text(path) if path.is_file() else ""
     parts = (
-        summary(board.tables), pruning_summary(board.tables), transfer_summary(board.tables),
-        federated_summary(board.entries),
+        summary(board.tables), labels_summary(board.tables), pruning_summary(board.tables),
+        transfer_summary(board.tables), federated_summary(board.entries),
     )  # fmt: skip
     text = inserted(present, "\n".join(filter(None, parts)), str(path))
     if FIRST[0] not in present and FIRST[1] not in present:

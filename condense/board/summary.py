@@ -4,11 +4,10 @@
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from condense.board.cells import TableCell
+from condense.board.cells import TableCell, tally
 from condense.board.format import grid
 from condense.board.tables import Row, Table
 from condense.errors import Refused
@@ -129,25 +128,14 @@ def _random(table: Table, ipc: int) -> Row | None:
 
 
 def _against_count(found: Sequence[Comparison]) -> str:
-    gaps = [(one.mirage.mean - one.count, _half(one.mirage)) for one in found]
-    return f"Mirage is above the node count in {_tally(gaps)} of {len(gaps)} cells"
+    return f"Mirage is above the node count in {tally((one.mirage, one.count) for one in found)}"
 
 
 def _against_random(found: Sequence[Comparison]) -> str:
     pairs = [(one.mirage, one.random) for one in found if one.random]
-    gaps = [(mirage.mean - random.mean, _half(mirage) + _half(random)) for mirage, random in pairs]
-    text = f"it is above equally many random graphs in {_tally(gaps)} of {len(gaps)} cells"
-    return text if gaps else "no random graphs were run"
-
-
-def _half(cell: TableCell) -> float:
-    return math.inf if cell.half is None else cell.half
-
-
-def _tally(gaps: Sequence[tuple[float, float]]) -> str:
-    above = sum(gap > half for gap, half in gaps)
-    below = sum(-gap > half for gap, half in gaps)
-    return f"{above} and below in {below}"
+    if not pairs:
+        return "no random graphs were run"
+    return f"it is above equally many random graphs in {tally(pairs)}"
 
 
 def _rows(table: Table) -> list[list[str]]:

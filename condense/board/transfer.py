@@ -3,11 +3,10 @@
 ``README.md`` beside a results folder holds it in the same place as `condense.board.summary`.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from condense.board.cells import TableCell
+from condense.board.cells import TableCell, tally
 from condense.board.format import grid, score
 from condense.board.tables import Row, Table
 from condense.records.record import NO_PRETRAINING, TAUGHT
@@ -53,7 +52,7 @@ def transfer_summary(tables: Sequence[Table]) -> str:
         "the best set with classes": [(one.judged, one.classes[0]) for one in found if one.classes],
         "no pretraining": [(one.judged, one.none) for one in found if one.none],
     }
-    told = [f"{_tally(pairs)} {name}" for name, pairs in against.items() if pairs]
+    told = [f"above in {tally(pairs)} beside {name}" for name, pairs in against.items() if pairs]
     lines = [
         f"Sets without classes on other data: KRR-ST in {len(found)} cells, each of which is a source, a "
         "target, a protocol, a student network and an IPC. A score is above or below another if they differ "
@@ -88,16 +87,6 @@ def _cell(rows: Sequence[Row], method: str, column: int) -> TableCell | None:
     """Returns the best cell of a method, of which there may be several settings."""
     cells = [row.cells[column] for row in rows if row.method == method and column in row.cells]
     return max(cells, key=lambda cell: cell.mean, default=None)
-
-
-def _tally(pairs: Sequence[tuple[TableCell, TableCell]]) -> str:
-    gaps = [(one.mean - other.mean, _half(one) + _half(other)) for one, other in pairs]
-    above, below = (sum(sign * gap > half for gap, half in gaps) for sign in (1, -1))
-    return f"above in {above} and below in {below} of {len(gaps)} cells beside"
-
-
-def _half(cell: TableCell) -> float:
-    return math.inf if cell.half is None else cell.half
 
 
 def _texts(one: Transfer) -> list[str]:

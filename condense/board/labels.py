@@ -1,0 +1,131 @@
+"""A summary of what labels are worth: the same few images under class ids, stored labels and a teacher's.
+
+``README.md`` beside a results folder holds it in the same place as `condense.board.summary`.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from condense.board.cells import TableCell, tally
+from condense.board.format import bytes_text, grid, score
+from condense.board.tables import Table
+from condense.protocols import HARD_V1, LABEL_V1, PROJECTED_V1, SOFT_V2
+from condense.records.record import BASELINES, NO_DISTILLATION
+
+RANDOM, DRAWN, LIGHT = BASELINES[0], "rs2", "hello"
+ONE_SHOT = (*BASELINES, "forgetting", "el2n", "grand")
+"""The selections that choose their images once."""
+COLUMNS = {
+    "random, class ids": (HARD_V1.name, RANDOM),
+    "random, one label each": (LABEL_V1.name, NO_DISTILLATION),
+    "random, teacher": (SOFT_V2.name, RANDOM),
+    "RDED, teacher": (SOFT_V2.name, "rded"),
+    "HeLlO, teacher": (SOFT_V2.name, LIGHT),
+    "HeLlO, stored labels": (PROJECTED_V1.name, LIGHT),
+}
+"""The protocol and the method of each column of the table."""
+PLAIN, ONE_LABEL, TAUGHT, CROPS, SAME, STORED = COLUMNS
+HEAD = ["dataset", "student", "IPC", *COLUMNS, "their label bytes"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The results on one dataset at one IPC with one student network.
+
+    Attributes:
+        place: Dataset, student and IPC as texts.
+        cells: What there is of `COLUMNS`.
+        drawn: RS2 under class ids, if it was run.
+        chosen: The most accurate images that were chosen once, under class ids, if there are any.
+    """
+
+    place: tuple[str, str, str]
+    cells: Mapping[str, TableCell]
+    drawn: TableCell | None
+    chosen: TableCell | None
+
+
+def labels_summary(tables: Sequence[Table]) -> str:
+    """Returns the summary as Markdown; empty if nothing stands beside random images with class ids.
+
+    Args:
+        tables: All tables of a board.
+    """
+    found = _labelled(tables)
+    shown = [one for one in found if set(one.cells) - {PLAIN}]
+    pairs = [(one.drawn, one.chosen) for one in found if one.drawn and one.chosen]
+    told = [f"- {text}." for text in _told(shown)]
+    if pairs:
+        text = "Fresh random images in each epoch (RS2), at as many steps as a set takes, are above"
+        told.append(f"- {text} the best images that are chosen once in {tally(pairs)}.")
+    if not told:
+        return ""
+    head = (
+        "What labels are worth. A cell is one dataset, IPC and student network; a score is above or below "
+        "another if they differ by more than the sum of their 95 % half-widths."
+    )
+    rows = [[*one.place, *_texts(one)] for one in shown]
+    return "\n".join([head, "", *told]) + "\n" + (f"\n{grid(HEAD, rows)}" if rows else "")
+
+
+def _labelled(tables: Sequence[Table]) -> list[Labelled]:
+    """Returns what there is of each dataset, student and IPC, in this order."""
+    groups: dict[tuple[str, ...], dict[str, Table]] = defaultdict(dict)
+    for table in tables:
+        key = table.key
+        if key.protocol in {protocol for protocol, _ in COLUMNS.values()} and not (key.asked or key.filled):
+            groups[*key.data, key.student, key.space][key.protocol] = table
+    found = []
+    for (name, _, _, student, _), group in sorted(groups.items()):
+        for ipc in sorted({ipc for table in group.values() for ipc in table.ipcs}):
+            cells = {
+                column: cell
+                for column, (protocol, method) in COLUMNS.items()
+                if (cell := _best(group.get(protocol), [method], ipc))
+            }
+            if stored := cells.get(STORED):
+                cells.pop(SAME, None)
+                cells |= _same_images(group.get(SOFT_V2.name), stored, ipc)
+            hard = group.get(HARD_V1.name)
+            drawn, chosen = _best(hard, [DRAWN], ipc), _best(hard, ONE_SHOT, ipc)
+            found.append(Labelled((name, student, str(ipc)), cells, drawn, chosen))
+    return found
+
+
+def _best(table: Table | None, methods: Sequence[str], ipc: int) -> TableCell | None:
+    """Returns the best cell of some methods, of which there may be several settings."""
+    rows = [row for name in methods for row in table.by_method.get(name, ())] if table else []
+    return max((row.cells[ipc] for row in rows if ipc in row.cells), key=lambda c: c.mean, default=None)
+
+
+def _same_images(table: Table | None, stored: TableCell, ipc: int) -> dict[str, TableCell]:
+    """Returns the cell of the sets whose stored labels were judged, under the teacher's labels."""
+    hashes = {record.set_hash for record in stored.records}
+    cells = [row.cells[ipc] for row in table.by_method.get(LIGHT, ()) if ipc in row.cells] if table else []
+    same = [cell for cell in cells if hashes == {record.set_hash for record in cell.records}]
+    return {SAME: same[0]} if same else {}
+
+
+def _told(found: Sequence[Labelled]) -> list[str]:
+    """Returns how often one column is above another, and what HeLlO's stored labels cost."""
+    comparisons = (
+        (TAUGHT, PLAIN, "Random images: a teacher's labels of every view are above class ids in"),
+        (ONE_LABEL, PLAIN, "Random images: one stored label each is above class ids in"),
+        (TAUGHT, ONE_LABEL, "Random images: those labels are above one stored label each in"),
+        (CROPS, TAUGHT, "Under a teacher's labels, RDED is above random images in"),
+        (STORED, SAME, "HeLlO: the labels that it stores are above the teacher's, on the same images, in"),
+        (STORED, TAUGHT, "HeLlO, with its stored labels, is above random images under the teacher's in"),
+    )  # fmt: skip
+    told = []
+    for better, worse, text in comparisons:
+        pairs = [(one.cells[better], one.cells[worse]) for one in found if {better, worse} <= set(one.cells)]
+        if pairs:
+            told.append(f"{text} {tally(pairs)}")
+    return told
+
+
+def _texts(one: Labelled) -> list[str]:
+    stored = one.cells.get(STORED)
+    size = bytes_text([stored.bytes.get("labels", 0)]) if stored else "-"
+    return [*(score(one.cells[name]) if name in one.cells else "-" for name in COLUMNS), size]

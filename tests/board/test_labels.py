@@ -1,0 +1,54 @@
+"""The words on labels: computed from the records of one dataset, student and IPC under several protocols."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from condense.board.labels import labels_summary
+from condense.board.tables import gather
+from condense.protocols import LABEL_V1, PROJECTED_V1, SOFT_V2
+from condense.records.frame import frame
+from condense.records.record import Record, TrainingUsed
+
+Make = Callable[..., Record]
+LOW, MIDDLE, HIGH = (20.0, 20.1, 20.2), (30.0, 30.1, 30.2), (40.0, 40.1, 40.2)
+
+
+def told(*records: Record) -> str:
+    return labels_summary(gather(frame(list(records))))
+
+
+def test_random_images_alone_say_nothing_about_labels(made: Make) -> None:
+    assert told() == told(made("random_subset")) == told(made("dm", protocol=SOFT_V2, teacher="3" * 64)) == ""
+
+
+def test_each_kind_of_label_is_compared_at_its_own_ipc(made: Make) -> None:
+    text = told(
+        made("random_subset", accuracies=LOW),
+        made("random_subset+expert", accuracies=MIDDLE, protocol=LABEL_V1),
+        made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64),
+        made("rded", accuracies=LOW, protocol=SOFT_V2, teacher="3" * 64),
+        made("random_subset", accuracies=HIGH, ipc=10),
+        made("random_subset", accuracies=(39.0, 43.0), ipc=10, protocol=SOFT_V2, teacher="3" * 64),
+    )
+    assert "a teacher's labels of every view are above class ids in 1 and below in 0 of 2 cells" in text
+    assert "one stored label each is above class ids in 1 and below in 0 of 1 cells" in text
+    assert "those labels are above one stored label each in 1 and below in 0 of 1 cells" in text
+    assert "RDED is above random images in 0 and below in 1 of 1 cells" in text
+    assert "HeLlO:" not in text and "RS2" not in text
+    assert "| digits  | convnet | 1   | 20.1 ± 0.2 " in text
+
+
+def test_stored_labels_are_held_against_the_teacher_on_the_same_images(made: Make) -> None:
+    mine = made("hello", accuracies=LOW, protocol=PROJECTED_V1, label="projected")
+    taught = made("hello", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64)
+    other = replace(taught, key="4" * 64, set=replace(taught.set, hash="5" * 64))
+    assert "on the same images, in 0 and below in 1 of 1 cells" in told(mine, taught)
+    assert "on the same images" not in told(mine, other)
+    assert "| 40.1 ± 0.2     | 20.1 ± 0.2           | 10 B " in told(mine, taught)
+
+
+def test_fresh_images_in_each_epoch_are_held_against_those_chosen_once(made: Make) -> None:
+    read = TrainingUsed(images=100, bytes=1000, whole=True, steps=10, seconds=1.0)
+    drawn = replace(made("rs2", accuracies=HIGH), kind="training", set=None, training=read)
+    text = told(drawn, made("random_subset", accuracies=MIDDLE), made("herding", accuracies=LOW))
+    assert "chosen once in 1 and below in 0 of 1 cells" in text and "|" not in text
