@@ -48,6 +48,8 @@ CLAIMS = (
     Claim(text="MTT above DSA (arXiv 2203.11932)", better=("mtt",), worse=("dsa",)),
     Claim(text="FTD above MTT (arXiv 2211.11004)", better=("ftd",), worse=("mtt",)),
     Claim(text="DATM above FTD (arXiv 2310.05773)", better=("datm",), worse=("ftd",)),
+    Claim(text="FRePo above DM (arXiv 2206.00719)", better=("frepo",), worse=("dm",)),
+    Claim(text="RCIG above FRePo (arXiv 2302.06755)", better=("rcig",), worse=("frepo",)),
     Claim(
         text="Trajectory above distribution matching",
         better=TRAJECTORY, worse=DISTRIBUTION, ipcs=(1,),
