@@ -47,6 +47,12 @@ def apart(one: "TableCell", other: "TableCell | float") -> int:
     return 1 if gap > 0 else -1
 
 
+def beside(one: "TableCell", other: "TableCell") -> str:
+    """Returns ``above``, ``below`` or, with the difference, that the intervals do not tell."""
+    words = {1: "above", -1: "below", 0: f"not told apart ({one.mean - other.mean:+.1f}) from"}
+    return words[apart(one, other)]
+
+
 def tally(pairs: Iterable[tuple["TableCell", "TableCell | float"]]) -> str:
     """Returns how often the first of two is above the other, as ``13 and below in 61 of 84 cells``."""
     found = [apart(one, other) for one, other in pairs]

@@ -13,11 +13,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from condense.board.cells import TableCell
+from condense.board.cells import TableCell, beside
 from condense.board.entries import tuples
 from condense.board.format import bytes_text, grid, numbered, score_and_paper, settings_text, sources_text
 from condense.board.names import named
 from condense.board.tables import Row
+from condense.records.record import BASELINES
+
+PLAIN = "fedavg"
+"""The algorithm that every other one is compared with."""
+RANDOM = f"{BASELINES[0]}+{PLAIN}"
+"""The same on random images."""
 
 HEADING = "Federations"
 """Title of the part of the board that holds these tables."""
@@ -141,13 +147,37 @@ def federated_table_for(entries: pd.DataFrame, dataset: str, protocol: str, stud
 
 def federated_summary(entries: pd.DataFrame) -> str:
     """Returns the part of a README's summary on federations; empty if there are none."""
-    rows = []
+    rows, told = [], []
     for table in federated_tables(entries):
+        told += _claims(table)
         place = [table.key.dataset, table.key.protocol, table.key.student, str(table.key.ipc)]
         for name, cell in table.rows:
             rows.append([*place, name, score_and_paper(cell), *_traffic(cell)[:2]])
     if not rows:
         return ""
     head = ["clients", "protocol", "network", "IPC", "method", "mean accuracy", "sent up", "sent down"]
-    told = "Federations: the mean over the clients of the accuracy on their own test images, ± half the 95 %"
-    return f"{told} interval over seeds.\n\n{grid(head, rows)}"
+    about = "Federations: the mean over the clients of the accuracy on their own test images, ± half the 95 %"
+    lines = "".join(f"- {text}.\n" for text in told)
+    return f"{about} interval over seeds.\n\n{lines}" + "\n" * bool(told) + grid(head, rows)
+
+
+def _claims(table: FederatedTable) -> list[str]:
+    """Returns how FedLGD and the corrections of FedAvg compare with it, and its sets with random images."""
+    best: dict[str, TableCell] = {}
+    for _, cell in table.rows:  # the best settings first
+        best.setdefault(cell.entries[0].method, cell)
+    plain = best.pop(PLAIN, None)
+    if plain is None:
+        return []
+    told = [
+        f"{name} is {beside(cell, plain)} {PLAIN} ({cell.mean:.1f} beside {plain.mean:.1f})"
+        for name, cell in best.items()
+        if "+" not in name
+    ]
+    if other := best.get(RANDOM):
+        told.append(
+            f"under {PLAIN}, sets by dm are {beside(plain, other)} random images of the same number "
+            f"({plain.mean:.1f} beside {other.mean:.1f})"
+        )
+    place = f"{table.key.dataset}, IPC {table.key.ipc} ({table.key.protocol})"
+    return [f"{place}: {'; '.join(told)}"] if told else []

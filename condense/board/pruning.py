@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from condense.board.cells import TableCell, apart
+from condense.board.cells import TableCell, beside
 from condense.board.tables import FRACTIONS, PARTS, Table
 from condense.records.record import BASELINES
 
@@ -46,7 +46,7 @@ def _told(cells: Mapping[str, TableCell]) -> str:
     if (plain := cells.get(PLAIN)) is None:
         return ""
     found = [
-        f"{name} is {_beside(cells[name], plain)} a fixed random part ({cells[name].mean:.1f} beside "
+        f"{name} is {beside(cells[name], plain)} a fixed random part ({cells[name].mean:.1f} beside "
         f"{plain.mean:.1f} %)"
         for name in (DRAWN, TAUGHT, "rad")
         if name in cells
@@ -54,17 +54,9 @@ def _told(cells: Mapping[str, TableCell]) -> str:
     scored = [name for name in SCORED if name in cells]
     if scored:
         best = max(scored, key=lambda name: cells[name].mean)
-        found.append(
-            f"the best score, {best}, is {_beside(cells[best], plain)} it ({cells[best].mean:.1f} %)"
-        )
+        found.append(f"the best score, {best}, is {beside(cells[best], plain)} it ({cells[best].mean:.1f} %)")
         if TAUGHT in cells:
             found.append(
-                f"random images with a teacher are {_beside(cells[TAUGHT], cells[best])} the best score"
+                f"random images with a teacher are {beside(cells[TAUGHT], cells[best])} the best score"
             )
     return "; ".join(found)
-
-
-def _beside(one: TableCell, other: TableCell) -> str:
-    """Returns whether a cell is above or below another, or whether the intervals do not tell."""
-    words = {1: "above", -1: "below", 0: f"not told apart ({one.mean - other.mean:+.1f}) from"}
-    return words[apart(one, other)]

@@ -271,7 +271,18 @@ def test_the_terminal_shows_the_table_of_a_federation_with_its_legend() -> None:
 
 def test_the_summary_has_a_row_for_each_algorithm(made: Make) -> None:
     assert federated_summary(frame([made()])) == ""
-    assert "| fedlgd | 81.0 ± 2.5" in federated_summary(frame([federated()]))
+    told = federated_summary(frame([federated()]))
+    assert "| fedlgd | 81.0 ± 2.5" in told and "- mnist" not in told
+
+
+def test_the_summary_says_which_algorithms_differ_from_the_plain_mean() -> None:
+    scores = {"fedlgd": 80.0, "fedprox": 71.0, "random_subset+fedavg": 60.0, "fedavg": 70.0}
+    told = federated_summary(frame([federated(name, base) for name, base in scores.items()]))
+    assert (
+        "- mnist{variants}, IPC 5 (federated-v1): fedlgd is above fedavg (81.0 beside 71.0); "
+        "fedprox is not told apart (+1.0) from fedavg (72.0 beside 71.0); under fedavg, sets by dm are above "
+        "random images of the same number (71.0 beside 61.0).\n"
+    ) in told
 
 
 def test_published_averages_are_found_for_the_five_digits() -> None:
