@@ -40,7 +40,7 @@ def process_pool(size: int, modules: Iterable[str] = ()) -> ProcessPoolExecutor:
     context = multiprocessing.get_context(START)
     if START == "forkserver":
         context.set_forkserver_preload([*modules])
-    return ProcessPoolExecutor(size, mp_context=context, initializer=_attend)
+    return ProcessPoolExecutor(size, mp_context=context, initializer=attend, initargs=(_end,))
 
 
 class Crew:
@@ -102,14 +102,22 @@ def _answers(
         yield answer
 
 
-def _attend() -> None:
-    """Leaves interrupts to the process that began this one, and ends this one when that one is gone."""
+def attend(gone: Callable[[], None]) -> None:
+    """Leaves interrupts to the process that began this one, and waits for its end beside the work.
+
+    Args:
+        gone: What is called then, in a thread of its own.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    threading.Thread(target=_wait, args=(multiprocessing.parent_process(), gone), daemon=True).start()
 
 
-def _end_with(parent: Any) -> None:
+def _wait(parent: Any, gone: Callable[[], None]) -> None:
     parent.join()
+    gone()
+
+
+def _end() -> None:
     os._exit(1)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from condense.crew import cores
+from condense.crew import attend, cores
 from condense.errors import Refused, Stopped, install
 from condense.files import first_line
 from condense.resources import available_memory
@@ -121,7 +121,7 @@ class _Worker:
 
     def _begin(self) -> None:
         self._pool = ProcessPoolExecutor(
-            1, mp_context=multiprocessing.get_context(START), initializer=_attend
+            1, mp_context=multiprocessing.get_context(START), initializer=attend, initargs=(_leave,)
         )
         self._pid = self._pool.submit(os.getpid).result()
 
@@ -145,15 +145,8 @@ class _Worker:
         self._pool.shutdown(cancel_futures=True)
 
 
-def _attend() -> None:
-    """Leaves interrupts to the process that places units, and lets this one end when that one is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    """Waits for the end of a process, then stops the unit at its next checkpoint and ends this process."""
-    parent.join()
+def _leave() -> None:
+    """Stops the unit at its next checkpoint and ends this process; nobody waits for it any more."""
     _LEFT.set()
     while True:
         os.kill(os.getpid(), signal.SIGTERM)

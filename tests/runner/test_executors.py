@@ -188,7 +188,10 @@ def test_a_unit_that_is_stopped_from_outside_is_begun_again(
 def test_a_budget_holds_for_the_workers_and_the_same_call_goes_on(toy_file: Path, tmp_path: Path) -> None:
     params = {"iterations": 10**6, "batch_real": 4, "network": "mlp"}
     cell = CellSpec(method="dm", dataset=str(toy_file), protocol="tiny", student="mlp", params=params)
-    machine = Machine(machine_named("cpu").device, Budget(3))
-    with pytest.raises(Stopped, match=r"the budget of 3 s is spent \(after 0 of 3 units\)"):
-        do_units([cell], places(tmp_path), machine, where=Where("local", processes=1))
-    assert list((tmp_path / "home").rglob("*.safetensors")) or list((tmp_path / "home").rglob("*checkpoint*"))
+    for seconds in (3, 6, 12, 24, 48):  # a worker on a busy machine takes a while to begin
+        machine = Machine(machine_named("cpu").device, Budget(seconds))
+        with pytest.raises(Stopped, match=rf"the budget of {seconds} s is spent \(after 0 of 3 units\)"):
+            do_units([cell], places(tmp_path), machine, where=Where("local", processes=1))
+        if kept := list((tmp_path / "home").rglob("checkpoint-*")):
+            break
+    assert kept
