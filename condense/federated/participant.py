@@ -24,6 +24,7 @@ from condense.federated.virtual import Refresh, noise, refreshed
 from condense.files import digest, write_atomic
 from condense.networks import Network, build_network
 from condense.protocol import Protocol
+from condense.resources import keep_freed_memory
 from condense.training.step import accuracy
 
 KEPT = 2
@@ -132,6 +133,7 @@ class Participant:
 
     def answer(self, order: Order) -> Answer:
         """Does what the server asks for."""
+        keep_freed_memory()
         rng = generator(order.seed, "round", order.number, "client", self.number)
         network, state = self._network(order.weights), self._state_before(order.number)
         own = self._local(state)

@@ -19,7 +19,7 @@ from condense.federated.simulation import federate
 from condense.federated.splits import Federation
 from condense.protocol import Protocol
 from condense.records.record import ClientScore
-from condense.resources import Machine
+from condense.resources import Machine, keep_freed_memory
 from condense.store import ImageSet
 from condense.training.loop import Loop
 from condense.training.progress import Cost
@@ -63,6 +63,7 @@ class FederatedTrial:
 
     def __call__(self, seed: int, folder: Path | None) -> Outcome:
         """Runs the federation of a seed, whose checkpoints and whose clients' files are in the folder."""
+        keep_freed_memory()
         if folder is not None:
             return self._run(seed, folder)
         with tempfile.TemporaryDirectory() as other:
