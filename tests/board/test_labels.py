@@ -41,6 +41,7 @@ def test_each_kind_of_label_is_compared_at_its_own_ipc(made: Make) -> None:
 def test_stored_labels_are_held_against_the_teacher_on_the_same_images(made: Make) -> None:
     mine = made("hello", accuracies=LOW, protocol=PROJECTED_V1, label="projected")
     taught = made("hello", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64)
+    assert taught.set is not None
     other = replace(taught, key="4" * 64, set=replace(taught.set, hash="5" * 64))
     assert "on the same images, in 0 and below in 1 of 1 cells" in told(mine, taught)
     assert "on the same images" not in told(mine, other)
