@@ -93,10 +93,11 @@ def test_every_record_belongs_to_exactly_one_page(entries: pd.DataFrame) -> None
     held: dict[str, set[str]] = defaultdict(set)
     for one in gathered(entries).datasets:
         rows = [row for table in one.tables for row in table.rows] + [row for _, row in one.published]
-        for row in rows:
-            for cell in row.cells.values():
-                for entry in cell.entries:
-                    held[entry.record_key].add(one.folder)
+        cells = [cell for row in rows for cell in row.cells.values()]
+        cells += [cell for table in one.federated for _, cell in table.rows]
+        for cell in cells:
+            for entry in cell.entries:
+                held[entry.record_key].add(one.folder)
     assert set(held) == set(entries["record_key"]) and all(len(folders) == 1 for folders in held.values())
 
 
