@@ -34,31 +34,6 @@ def _quantile(freedom: int, chance: float) -> float:
     return float(stdtrit(freedom, chance))
 
 
-def apart(one: "TableCell", other: "TableCell | float") -> int:
-    """Returns whether a cell is above (1) or below (-1) another one, or cannot be told apart from it (0).
-
-    They are apart if they differ by more than the sum of their 95 % half-widths. A number needs no interval;
-    a cell without one is never told apart.
-    """
-    mean, half = (other.mean, other.half) if isinstance(other, TableCell) else (other, 0.0)
-    gap = one.mean - mean
-    if one.half is None or half is None or abs(gap) <= one.half + half:
-        return 0
-    return 1 if gap > 0 else -1
-
-
-def beside(one: "TableCell", other: "TableCell") -> str:
-    """Returns ``above``, ``below`` or, with the difference, that the intervals do not tell."""
-    words = {1: "above", -1: "below", 0: f"not told apart ({one.mean - other.mean:+.1f}) from"}
-    return words[apart(one, other)]
-
-
-def tally(pairs: Iterable[tuple["TableCell", "TableCell | float"]]) -> str:
-    """Returns how often the first of two is above the other, as ``13 and below in 61 of 84 cells``."""
-    found = [apart(one, other) for one, other in pairs]
-    return f"{found.count(1)} and below in {found.count(-1)} of {len(found)} cells"
-
-
 @dataclass(frozen=True)
 class TableCell:
     """The results of one method at one IPC with one student network.
@@ -148,3 +123,28 @@ class TableCell:
         """Mean time of the distillations in seconds; None if none is known."""
         known = [record.distil_seconds for record in self.records if record.distil_seconds is not None]
         return fmean(known) if known else None
+
+
+def apart(one: TableCell, other: TableCell | float) -> int:
+    """Returns whether a cell is above (1) or below (-1) another one, or cannot be told apart from it (0).
+
+    They are apart if they differ by more than the sum of their 95 % half-widths. A number needs no interval;
+    a cell without one is never told apart.
+    """
+    mean, half = (other.mean, other.half) if isinstance(other, TableCell) else (other, 0.0)
+    gap = one.mean - mean
+    if one.half is None or half is None or abs(gap) <= one.half + half:
+        return 0
+    return 1 if gap > 0 else -1
+
+
+def beside(one: TableCell, other: TableCell) -> str:
+    """Returns ``above``, ``below`` or, with the difference, that the intervals do not tell."""
+    words = {1: "above", -1: "below", 0: f"not told apart ({one.mean - other.mean:+.1f}) from"}
+    return words[apart(one, other)]
+
+
+def tally(pairs: Iterable[tuple[TableCell, TableCell | float]]) -> str:
+    """Returns how often the first of two is above the other, as ``13 and below in 61 of 84 cells``."""
+    found = [apart(one, other) for one, other in pairs]
+    return f"{found.count(1)} and below in {found.count(-1)} of {len(found)} cells"

@@ -156,13 +156,17 @@ def federated_summary(entries: pd.DataFrame) -> str:
     if not rows:
         return ""
     head = ["clients", "protocol", "network", "IPC", "method", "mean accuracy", "sent up", "sent down"]
-    about = "Federations: the mean over the clients of the accuracy on their own test images, ± half the 95 %"
+    about = (
+        "Federations: the mean over the clients of the accuracy on their own test images, ± half the 95 % "
+        "interval over seeds. An epoch of `fedlgd` or `vhl` goes over the images that all share, too, so "
+        "that their clients make more steps."
+    )
     lines = "".join(f"- {text}.\n" for text in told)
-    return f"{about} interval over seeds.\n\n{lines}" + "\n" * bool(told) + grid(head, rows)
+    return f"{about}\n\n{lines}" + "\n" * bool(told) + grid(head, rows)
 
 
 def _claims(table: FederatedTable) -> list[str]:
-    """Returns how FedLGD and the corrections of FedAvg compare with it, and its sets with random images."""
+    """Returns how other algorithms compare with the plain mean, and distilled sets with random images."""
     best: dict[str, TableCell] = {}
     for _, cell in table.rows:  # the best settings first
         best.setdefault(cell.entries[0].method, cell)

@@ -31,19 +31,15 @@ HEAD = ["dataset", "student", "IPC", *COLUMNS, "their label bytes"]
 
 @dataclass(frozen=True)
 class Labelled:
-    """The results on one dataset at one IPC with one student network.
+    """The results on one dataset at one IPC with one student network and one teacher.
 
     Attributes:
         place: Dataset, student and IPC as texts.
         cells: What there is of `COLUMNS`.
-        drawn: RS2 under class ids, if it was run.
-        chosen: The most accurate images that were chosen once, under class ids, if there are any.
     """
 
     place: tuple[str, str, str]
     cells: Mapping[str, TableCell]
-    drawn: TableCell | None
-    chosen: TableCell | None
 
 
 def labels_summary(tables: Sequence[Table]) -> str:
@@ -52,11 +48,10 @@ def labels_summary(tables: Sequence[Table]) -> str:
     Args:
         tables: All tables of a board.
     """
-    found = _labelled(tables)
-    shown = [one for one in found if set(one.cells) - {PLAIN}]
-    pairs = [(one.drawn, one.chosen) for one in found if one.drawn and one.chosen]
-    told = [f"- {text}." for text in _told(shown)]
-    if pairs:
+    plain = [table for table in tables if not (table.key.asked or table.key.filled)]
+    found = [one for one in _labelled(plain) if set(one.cells) - {PLAIN}]
+    told = [f"- {text}." for text in _told(found)]
+    if pairs := _drawn_and_chosen(plain):
         text = "Fresh random images in each epoch (RS2), at as many steps as a set takes, are above"
         told.append(f"- {text} the best images that are chosen once in {tally(pairs)}.")
     if not told:
@@ -65,32 +60,44 @@ def labels_summary(tables: Sequence[Table]) -> str:
         "What labels are worth. A cell is one dataset, IPC and student network; a score is above or below "
         "another if they differ by more than the sum of their 95 % half-widths."
     )
-    rows = [[*one.place, *_texts(one)] for one in shown]
+    rows = [[*one.place, *_texts(one)] for one in found]
     return "\n".join([head, "", *told]) + "\n" + (f"\n{grid(HEAD, rows)}" if rows else "")
 
 
 def _labelled(tables: Sequence[Table]) -> list[Labelled]:
-    """Returns what there is of each dataset, student and IPC, in this order."""
-    groups: dict[tuple[str, ...], dict[str, Table]] = defaultdict(dict)
+    """Returns what there is of each dataset, student and IPC, in this order; each teacher is one apart."""
+    protocols = {protocol for protocol, _ in COLUMNS.values()}
+    groups: dict[tuple[str, ...], list[Table]] = defaultdict(list)
     for table in tables:
-        key = table.key
-        if key.protocol in {protocol for protocol, _ in COLUMNS.values()} and not (key.asked or key.filled):
-            groups[*key.data, key.student, key.space][key.protocol] = table
+        if table.key.protocol in protocols:
+            groups[*table.key.data, table.key.student, table.key.space].append(table)
     found = []
     for (name, _, _, student, _), group in sorted(groups.items()):
-        for ipc in sorted({ipc for table in group.values() for ipc in table.ipcs}):
-            cells = {
-                column: cell
-                for column, (protocol, method) in COLUMNS.items()
-                if (cell := _best(group.get(protocol), [method], ipc))
-            }
-            if stored := cells.get(STORED):
-                cells.pop(SAME, None)
-                cells |= _same_images(group.get(SOFT_V2.name), stored, ipc)
-            hard = group.get(HARD_V1.name)
-            drawn, chosen = _best(hard, [DRAWN], ipc), _best(hard, ONE_SHOT, ipc)
-            found.append(Labelled((name, student, str(ipc)), cells, drawn, chosen))
+        for teacher in sorted({table.key.teacher for table in group} - {""}) or [""]:
+            held = {one.key.protocol: one for one in group if one.key.teacher in ("", teacher)}
+            for ipc in sorted({ipc for table in held.values() for ipc in table.ipcs}):
+                found.append(Labelled((name, student, str(ipc)), _cells(held, ipc)))
     return found
+
+
+def _cells(held: Mapping[str, Table], ipc: int) -> dict[str, TableCell]:
+    """Returns what there is of `COLUMNS` at an IPC in the tables of the protocols."""
+    cells = {
+        column: cell
+        for column, (protocol, method) in COLUMNS.items()
+        if (cell := _best(held.get(protocol), [method], ipc))
+    }
+    if stored := cells.get(STORED):
+        cells.pop(SAME, None)
+        cells |= _same_images(held.get(SOFT_V2.name), stored, ipc)
+    return cells
+
+
+def _drawn_and_chosen(tables: Sequence[Table]) -> list[tuple[TableCell, TableCell]]:
+    """Returns RS2 and the most accurate images that are chosen once, under class ids, where both were run."""
+    hard = [(table, ipc) for table in tables if table.key.protocol == HARD_V1.name for ipc in table.ipcs]
+    pairs = [(_best(table, [DRAWN], ipc), _best(table, ONE_SHOT, ipc)) for table, ipc in hard]
+    return [(drawn, chosen) for drawn, chosen in pairs if drawn and chosen]
 
 
 def _best(table: Table | None, methods: Sequence[str], ipc: int) -> TableCell | None:

@@ -38,6 +38,16 @@ def test_each_kind_of_label_is_compared_at_its_own_ipc(made: Make) -> None:
     assert "| digits  | convnet | 1   | 20.1 ± 0.2 " in text
 
 
+def test_results_under_two_teachers_are_never_compared(made: Make) -> None:
+    text = told(
+        made("random_subset", accuracies=LOW),
+        made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64),
+        made("rded", accuracies=LOW, protocol=SOFT_V2, teacher="4" * 64),
+    )
+    assert "are above class ids in 1 and below in 0 of 1 cells" in text and "RDED is" not in text
+    assert text.count("| digits  | convnet | 1 ") == 2
+
+
 def test_stored_labels_are_held_against_the_teacher_on_the_same_images(made: Make) -> None:
     mine = made("hello", accuracies=LOW, protocol=PROJECTED_V1, label="projected")
     taught = made("hello", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64)
