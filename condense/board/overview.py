@@ -14,7 +14,7 @@ from typing import Any
 
 from condense.board.asked import Asked, asked_of
 from condense.board.cells import TableCell, half_width
-from condense.board.significance import Place, block_letters, find_differing, table_blocks
+from condense.board.significance import Differing, Place, block_letters, find_differing, table_blocks
 from condense.board.tables import FRACTIONS, PARTS, Row, Table
 from condense.records.published import read_published
 from condense.records.record import BASELINES, NO_DISTILLATION, NO_STUDENT, WHOLE, Paper
@@ -107,7 +107,7 @@ class Overview:
             those that are not.
         absent: The names of the methods that have published numbers here, and no results yet.
         papers: The published numbers by method, samples per class (0 for the whole set) and pooling.
-        differing: The pairs of places that differ.
+        differing: The places that each place differs from.
         every: The scores of all settings by column.
     """
 
@@ -117,7 +117,7 @@ class Overview:
     methods: tuple[Line, ...]
     absent: tuple[str, ...]
     papers: Papers
-    differing: frozenset[frozenset[Any]]
+    differing: Differing[Any]
     every: Mapping[Spot, Sequence[Shown]]
 
     def ranked(self, spot: Spot) -> list[tuple[Line, Shown]]:
@@ -141,7 +141,7 @@ class Overview:
         """Returns whether two scores of a column differ; None if one is a single value, or incomplete."""
         if not (one.complete and other.complete) or min(len(one.units), len(other.units)) < 2:
             return None
-        return frozenset((one.place, other.place)) in self.differing
+        return other.place in self.differing.get(one.place, ())
 
     @cached_property
     def letters(self) -> Mapping[Hashable, str]:
@@ -179,7 +179,7 @@ def overview_of(table: Table) -> Overview:
         spots = tuple(Spot(ipc=int(part), head=f"{100 * int(part) / PARTS:g} %") for part in table.columns)
     else:
         spots = tuple(Spot(ipc=ipc, head=f"IPC {ipc}") for ipc in IPCS if ipc in numbers)
-    differing = frozenset(find_differing(table_blocks(table)))
+    differing = find_differing(table_blocks(table))
     places = {spot: [one for place, one in shown.items() if place.column == spot.ipc] for spot in spots}
     return _made(table, places, papers, differing)
 
@@ -208,7 +208,7 @@ def _of_graphs(table: Table) -> Overview:
         for one in sorted(read_published().values(), key=lambda one: one.student, reverse=True)
         if (one.dataset, one.ipc) == (table.key.dataset, spot.ipc) and one.student.endswith(f"-{spot.pool}")
     }
-    return _made(table, shown, papers, frozenset(find_differing(blocks)))
+    return _made(table, shown, papers, find_differing(blocks))
 
 
 def _pooled(table: Table, row: Row, spot: Spot) -> Shown | None:
@@ -241,7 +241,7 @@ def _made(
     table: Table,
     places: Mapping[Spot, Sequence[Shown]],
     papers: Papers,
-    differing: frozenset[frozenset[Any]],
+    differing: Differing[Any],
 ) -> Overview:
     """Returns the overview of the scores that stand in each column, of which each method keeps the best."""
     best: dict[str, dict[Spot, Shown]] = defaultdict(dict)

@@ -7,12 +7,12 @@ All accuracies are fractions, as the paper defines them; the package ``ddranking
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, variance
+from statistics import fmean
 from typing import NamedTuple
 
 from scipy.special import stdtrit
 
-from condense.board.cells import TableCell
+from condense.board.cells import TableCell, variance
 from condense.board.tables import Key, Row, Table
 from condense.protocols import HARD_V1, WHOLE_V1, WITHOUT_AUGMENTATION
 from condense.records.record import WHOLE
@@ -122,9 +122,11 @@ class RobustScores:
     def _lrs(
         self, table: Table, cell: TableCell, mine: Sequence[float], drawn: Sequence[float] | None
     ) -> Estimate | None:
-        hard = _under_class_ids(self._by_key.get(_twin(table.key, HARD_V1.name, HARD_V1.hash)), cell)
         whole = next((row.cells[0].units for row in table.by_method.get(WHOLE, ()) if _is_whole(row)), None)
-        if drawn is None or hard is None or whole is None:
+        if drawn is None or whole is None:
+            return None
+        hard = _under_class_ids(self._by_key.get(_twin(table.key, HARD_V1.name, HARD_V1.hash)), cell)
+        if hard is None:
             return None
         terms = [Term(1 - WEIGHT, hard), Term(WEIGHT - 1, whole)]
         if drawn is not mine:

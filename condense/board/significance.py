@@ -6,7 +6,7 @@ Comparisons, J. Comput. Graph. Stat. 13 (2004), describes how letters are found:
 
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from itertools import combinations
+from statistics import fmean
 from string import ascii_letters
 from typing import NamedTuple, TypeVar
 
@@ -45,6 +45,8 @@ def table_letters(table: Table) -> dict[Place, str]:
 
 Samples = Mapping[PlaceT, Sequence[float]]
 """The values of places that are compared with each other."""
+Differing = Mapping[PlaceT, Collection[PlaceT]]
+"""The places that each place differs from; one that differs from none may be left out."""
 
 
 def table_blocks(table: Table) -> list[dict[Place, Sequence[float]]]:
@@ -57,24 +59,34 @@ def table_blocks(table: Table) -> list[dict[Place, Sequence[float]]]:
     return list(blocks.values())
 
 
-def find_differing(blocks: Sequence[Samples[PlaceT]]) -> set[frozenset[PlaceT]]:
-    """Returns the pairs that differ, in groups of two or more values each that are corrected together."""
+def find_differing(blocks: Sequence[Samples[PlaceT]]) -> dict[PlaceT, set[PlaceT]]:
+    """Returns the places that each place differs from, in groups that are corrected together.
+
+    Args:
+        blocks: The groups; each place has two or more values.
+    """
     places = [place for block in blocks for place in block]
     samples = [values for block in blocks for values in block.values()]
     starts = np.cumsum([0, *map(len, blocks)])[: len(blocks)]
     pairs = [start + np.triu_indices(len(block), 1) for start, block in zip(starts, blocks, strict=True)]
     one, other = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0), dtype=np.int64)
     found = np.flatnonzero(holm(welch(samples, one, other)) < LEVEL)
-    return {frozenset((places[one[number]], places[other[number]])) for number in found}
+    differing: dict[PlaceT, set[PlaceT]] = defaultdict(set)
+    for first, second in zip(one[found].tolist(), other[found].tolist(), strict=True):
+        differing[places[first]].add(places[second])
+        differing[places[second]].add(places[first])
+    return dict(differing)
 
 
-def block_letters(block: Samples[PlaceT], differing: Collection[frozenset[PlaceT]]) -> dict[PlaceT, str]:
+def block_letters(block: Samples[PlaceT], differing: Differing[PlaceT]) -> dict[PlaceT, str]:
     """Returns the letters of a group, the first ones for the largest means; one alone has none."""
-    ranked = sorted(block, key=lambda place: -float(np.mean(block[place])))
+    ranked = sorted(block, key=lambda place: -fmean(block[place]))
+    number = {place: rank for rank, place in enumerate(ranked)}
     apart = {
-        (one, other)
-        for one, other in combinations(range(len(ranked)), 2)
-        if frozenset((ranked[one], ranked[other])) in differing
+        (number[one], number[other])
+        for one in ranked
+        for other in differing.get(one, ())
+        if number[one] < number.get(other, -1)
     }
     told = letters(apart, len(ranked)) if len(ranked) > 1 else [""] * len(ranked)
     return dict(zip(ranked, told, strict=True))
