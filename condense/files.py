@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -313,6 +313,16 @@ def home() -> Path:
             "nobody knows the home folder of this user: let CONDENSE_HOME name a folder for downloads, "
             "trained networks and checkpoints"
         ) from error
+
+
+def state_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Returns the path, the time of the last change in ns and the size of files; without those not there."""
+    found = []
+    for file in files:
+        with suppress(OSError):
+            about = os.stat(file)
+            found.append((str(file), about.st_mtime_ns, about.st_size))
+    return found
 
 
 def data_folder(chosen: Path | None) -> Path:

@@ -27,12 +27,13 @@ def tuples(entries: pd.DataFrame, wanted: "pd.Series[bool]", **changed: "pd.Seri
     columns = []
     for name in entries.columns:
         numbers, distinct = pd.factorize(changed.get(name, entries[name]).take(rows))
-        values = [*distinct.astype(object), None]  # what is missing has the number -1, and stands at the end
+        values = np.empty(len(distinct) + 1, dtype=object)
+        values[:-1] = distinct.astype(object)  # what is missing has the number -1, and stands at the end
         columns.append((values, numbers.astype(np.min_scalar_type(-len(values)))))
     form = namedtuple("Entry", list(entries.columns))  # type: ignore[misc]
     found: list[Any] = []
     for start in range(0, len(rows), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        told = [[values[number] for number in numbers[part].tolist()] for values, numbers in columns]
+        told = [values[numbers[part]].tolist() for values, numbers in columns]
         found += map(form._make, zip(*told, strict=True))
     return found

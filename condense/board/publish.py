@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from condense.crew import Crew
+    from condense.records.readings import Readings
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         files = list(record_files(results))
         with _crew(files, ["condense.board.plots"] * plots) as crew:
             with uncollected():
-                gathered = gather_all(read_files(files, crew))
+                gathered = gather_all(read_files(files, crew, _readings(results, files)))
                 end_plots = begin_plots(gathered, results.parent / "plots", crew) if plots else list
                 entries = gathered.entries
                 pages = {**board_pages(gathered, results), **catalogue_files(entries, results / "sets")}
@@ -77,7 +78,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
 
 
 MANY = 10_000
-"""Records from which on several processes share the work; for fewer they are not worth their start."""
+"""Records from which on several processes share the work, and what was read is kept for the next time."""
 AT_MOST = 8
 """Processes that share it."""
 
@@ -90,8 +91,20 @@ def _crew(files: Sequence[Path], more: Sequence[str] = ()) -> "Crew":
     return Crew(size, ["condense.records.frame", *more])
 
 
+def _readings(results: Path, files: Sequence[Path]) -> "Readings | None":
+    """Returns what is kept of the files of many records; None for fewer, or without a home folder."""
+    from condense.errors import Refused
+    from condense.records.readings import Readings
+
+    with suppress(Refused):
+        return Readings(results) if len(files) >= MANY else None
+    return None
+
+
 def require_current(results: Path) -> Path:
     """Returns the path of the board, if its pages, the README, its picture and the catalogue are current.
+
+    All records are read, whatever is kept of them.
 
     Raises:
         Refused: if one of the files does not agree.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from condense.errors import Refused
-from condense.files import digest, home, safe_name, write_atomic
+from condense.files import digest, home, safe_name, state_of, write_atomic
 
 ROOMS = ("condense", "condense.methods", "condense.benchmarks")
 GROUPS = ("condense.methods", "condense.networks")
@@ -99,10 +99,7 @@ def _key() -> str:
             with suppress(ImportError, ValueError):
                 spec = find_spec(entry.value.partition(":")[0].partition(".")[0])
                 sources += [Path(spec.origin)] if spec and spec.origin else []
-    for path in sorted(set(sources)):
-        with suppress(OSError):
-            found.append([str(path), path.stat().st_mtime_ns, path.stat().st_size])
-    return digest(found)
+    return digest([found, state_of(sorted(set(sources)))])
 
 
 def _folder(package: str) -> Path:

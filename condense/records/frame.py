@@ -1,7 +1,10 @@
 """Records as one pandas table, in which each row is an entry: one student that was trained and tested."""
 
 import json
+import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -14,6 +17,7 @@ from condense.crew import Crew, uncollected
 from condense.files import canonical
 from condense.records.equal_bytes import needed_bytes, room_of, samples_seen
 from condense.records.folder import Met, record_files
+from condense.records.readings import Readings, keep, load
 from condense.records.record import Entry, Record, read_record
 from condense.store.manifest import settings
 
@@ -85,9 +89,19 @@ def results(folder: Path) -> pd.DataFrame:
     return read_files(list(record_files(folder)), Crew())
 
 
-def read_files(files: Sequence[Path], crew: Crew) -> pd.DataFrame:
-    """Reads the files of records as `results` does, with a crew that shares the reading."""
-    return _joined(_distinct(crew.map(_read, _batches(files)), files))
+def read_files(files: Sequence[Path], crew: Crew, readings: Readings | None = None) -> pd.DataFrame:
+    """Reads the files of records as `results` does.
+
+    Args:
+        files: The files in order of path.
+        crew: The processes that share the reading.
+        readings: What is kept of files that were read before.
+    """
+    chunks = [(chunk, readings.place(chunk) if readings else None) for chunk in _chunks(files)]
+    table = _joined(_distinct(_parts(chunks, crew), files))
+    if readings:
+        readings.forget_all_but({place for _, place in chunks})
+    return table
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -104,6 +118,25 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
     left = iter(items)
     while batch := list(islice(left, AT_ONCE)):
         yield batch
+
+
+def _chunks(files: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yields files in lists of `AT_ONCE` on average, and at most four times as many.
+
+    A list ends with a name whose checksum says so, or with its folder: a further file changes the list that
+    it belongs in, and hardly another one.
+    """
+    chunk: list[Path] = []
+    for file in files:
+        if chunk and (len(chunk) == 4 * AT_ONCE or chunk[0].parent != file.parent):
+            yield chunk
+            chunk = []
+        chunk.append(file)
+        if zlib.crc32(os.fsencode(file.name)) % AT_ONCE == 0:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
 
 
 Texts = dict[str | None, str | None]
@@ -124,10 +157,35 @@ class _Part(NamedTuple):
     own: dict[str, list[Any]]
 
 
-def _read(files: Sequence[Path]) -> _Part:
+Chunk = tuple[list[Path], Path | None]
+"""Files, and the place where their reading is kept; None if it is not."""
+
+
+def _parts(chunks: Sequence[Chunk], crew: Crew) -> Iterator[_Part]:
+    """Yields the part of each chunk: what is kept of it, or what the crew reads."""
+    there = [place is not None and place.is_file() for _, place in chunks]
+    fresh = crew.map(_read, [chunk for chunk, known in zip(chunks, there, strict=True) if not known])
+    for chunk, known in zip(chunks, there, strict=True):
+        yield (_kept(chunk) or _read(chunk)) if known else next(fresh)
+
+
+def _read(chunk: Chunk) -> _Part:
     """Reads some records; what they are read into is small, so that a process can send it to another."""
+    files, place = chunk
     with uncollected():
-        return _part([read_record(file) for file in files])
+        part = _part([read_record(file) for file in files])
+        if place is not None:
+            keep(place, msgspec.msgpack.encode(part))
+    return part
+
+
+def _kept(chunk: Chunk) -> _Part | None:
+    """Returns what is kept of a chunk; None if it is gone or damaged."""
+    _, place = chunk
+    data = place and load(place)
+    with suppress(msgspec.MsgspecError):
+        return msgspec.msgpack.decode(data, type=_Part) if data else None
+    return None
 
 
 def _part(records: Iterable[Record]) -> _Part:
