@@ -3,6 +3,7 @@
 ``README.md`` beside a results folder holds it in the same place as `condense.board.summary`.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ COLUMNS = {
     "random, teacher": (SOFT_V2.name, RANDOM),
     "RDED, teacher": (SOFT_V2.name, "rded"),
     "HeLlO, teacher": (SOFT_V2.name, LIGHT),
+    "HeLlO, teacher in its loss": (PROJECTED_V1.name, LIGHT),
     "HeLlO, stored labels": (PROJECTED_V1.name, LIGHT),
 }
-"""The protocol and the method of each column of the table."""
-PLAIN, ONE_LABEL, TAUGHT, CROPS, SAME, STORED = COLUMNS
+"""The protocol and the method of each column of the table; HeLlO has the last but one without adapters."""
+PLAIN, ONE_LABEL, TAUGHT, CROPS, SAME, BARE, STORED = COLUMNS
+OWN = "HeLlO: its stored labels, in its loss (squared errors),"
 HEAD = ["dataset", "student", "IPC", *COLUMNS, "their label bytes"]
 
 
@@ -82,35 +85,48 @@ def _labelled(tables: Sequence[Table]) -> list[Labelled]:
 
 def _cells(held: Mapping[str, Table], ipc: int) -> dict[str, TableCell]:
     """Returns what there is of `COLUMNS` at an IPC in the tables of the protocols."""
-    cells = {
-        column: cell
-        for column, (protocol, method) in COLUMNS.items()
-        if (cell := _best(held.get(protocol), [method], ipc))
-    }
+    cells = {}
+    for column, (protocol, method) in COLUMNS.items():
+        found = _of(held.get(protocol), [method], ipc)
+        if column in (BARE, STORED):
+            found = [cell for cell in found if _adapted(cell) == (column == STORED)]
+        if found:
+            cells[column] = max(found, key=_mean)
     if stored := cells.get(STORED):
         cells.pop(SAME, None)
         cells |= _same_images(held.get(SOFT_V2.name), stored, ipc)
     return cells
 
 
+def _adapted(cell: TableCell) -> bool:
+    """Returns whether sets of HeLlO store any adapter, or a head."""
+    config = json.loads(cell.entries[0].chain)[0]["config"]
+    return bool(config.get("rank", 1)) or config.get("head") != "low-rank" or bool(config.get("head_rank", 1))
+
+
 def _drawn_and_chosen(tables: Sequence[Table]) -> list[tuple[TableCell, TableCell]]:
     """Returns RS2 and the most accurate images that are chosen once, under class ids, where both were run."""
     hard = [(table, ipc) for table in tables if table.key.protocol == HARD_V1.name for ipc in table.ipcs]
-    pairs = [(_best(table, [DRAWN], ipc), _best(table, ONE_SHOT, ipc)) for table, ipc in hard]
-    return [(drawn, chosen) for drawn, chosen in pairs if drawn and chosen]
+    pairs = [(_of(table, [DRAWN], ipc), _of(table, ONE_SHOT, ipc)) for table, ipc in hard]
+    return [(max(drawn, key=_mean), max(chosen, key=_mean)) for drawn, chosen in pairs if drawn and chosen]
 
 
-def _best(table: Table | None, methods: Sequence[str], ipc: int) -> TableCell | None:
-    """Returns the best cell of some methods, of which there may be several settings."""
+def _of(table: Table | None, methods: Sequence[str], ipc: int) -> list[TableCell]:
+    """Returns the cells of some methods, of which there may be several settings."""
     rows = [row for name in methods for row in table.by_method.get(name, ())] if table else []
-    return max((row.cells[ipc] for row in rows if ipc in row.cells), key=lambda c: c.mean, default=None)
+    return [row.cells[ipc] for row in rows if ipc in row.cells]
+
+
+def _mean(cell: TableCell) -> float:
+    return cell.mean
 
 
 def _same_images(table: Table | None, stored: TableCell, ipc: int) -> dict[str, TableCell]:
     """Returns the cell of the sets whose stored labels were judged, under the teacher's labels."""
     hashes = {record.set_hash for record in stored.records}
-    cells = [row.cells[ipc] for row in table.by_method.get(LIGHT, ()) if ipc in row.cells] if table else []
-    same = [cell for cell in cells if hashes == {record.set_hash for record in cell.records}]
+    same = [
+        cell for cell in _of(table, [LIGHT], ipc) if hashes == {record.set_hash for record in cell.records}
+    ]
     return {SAME: same[0]} if same else {}
 
 
@@ -121,7 +137,9 @@ def _told(found: Sequence[Labelled]) -> list[str]:
         (ONE_LABEL, PLAIN, "Random images: one stored label each is above class ids in"),
         (TAUGHT, ONE_LABEL, "Random images: those labels are above one stored label each in"),
         (CROPS, TAUGHT, "Under a teacher's labels, RDED is above random images in"),
-        (STORED, SAME, "HeLlO: the labels that it stores are above the teacher's, on the same images, in"),
+        (STORED, SAME, f"{OWN} are above the teacher's in that of soft-v2, on the same images, in"),
+        (STORED, BARE, f"{OWN} are above those of the teacher without adapters in"),
+        (BARE, SAME, "HeLlO: the teacher's labels in that loss are above the same in that of soft-v2 in"),
         (STORED, TAUGHT, "HeLlO, with its stored labels, is above random images under the teacher's in"),
     )  # fmt: skip
     told = []

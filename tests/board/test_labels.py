@@ -1,10 +1,11 @@
 """The words on labels: computed from the records of one dataset, student and IPC under several protocols."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from condense.board.labels import labels_summary
 from condense.board.tables import gather
+from condense.protocol import Protocol
 from condense.protocols import LABEL_V1, PROJECTED_V1, SOFT_V2
 from condense.records.frame import frame
 from condense.records.record import Record, TrainingUsed
@@ -55,7 +56,23 @@ def test_stored_labels_are_held_against_the_teacher_on_the_same_images(made: Mak
     other = replace(taught, key="4" * 64, set=replace(taught.set, hash="5" * 64))
     assert "on the same images, in 0 and below in 1 of 1 cells" in told(mine, taught)
     assert "on the same images" not in told(mine, other)
-    assert "| 40.1 ± 0.2     | 20.1 ± 0.2           | 10 B " in told(mine, taught)
+    assert "| 40.1 ± 0.2     | -                          | 20.1 ± 0.2 " in told(mine, taught)
+
+
+def test_what_the_loss_of_stored_labels_is_worth_is_told_apart_from_the_labels(made: Make) -> None:
+    def hello(accuracies: Sequence[float], protocol: Protocol, **config: object) -> Record:
+        return made("hello", accuracies=accuracies, protocol=protocol, teacher="3" * 64, config=config)
+
+    bare = hello(HIGH, PROJECTED_V1, rank=0, head="low-rank", head_rank=0)
+    text = told(hello(MIDDLE, PROJECTED_V1, rank=4), bare, hello(LOW, SOFT_V2, rank=4))
+    assert "are above the teacher's in that of soft-v2, on the same images, in 1" in text
+    assert "are above those of the teacher without adapters in 0 and below in 1" in text
+    assert "the teacher's labels in that loss are above the same in that of soft-v2 in 1" in text
+    assert "| 20.1 ± 0.2     | 40.1 ± 0.2                 | 30.1 ± 0.2           | 10 B " in text
+    for stored in ({"rank": 1}, {"head_rank": 1}, {"head": "whole"}):
+        plain = {"rank": 0, "head": "low-rank", "head_rank": 0}
+        adapted = hello(MIDDLE, PROJECTED_V1, **(plain | stored))
+        assert "| 40.1 ± 0.2                 | 30.1 ± 0.2 " in told(adapted, bare)
 
 
 def test_fresh_images_in_each_epoch_are_held_against_those_chosen_once(made: Make) -> None:
