@@ -158,33 +158,27 @@ def groups_alike(differing: Iterable[Pair], count: int) -> list[frozenset[int]]:
     for one, other in differing:
         apart[one] |= 1 << other
         apart[other] |= 1 << one
-    found: list[int] = []
+    found = [0] * min(count, 1)
     for row in range(count):
-        kept = [group for group in found if group & apart[row]]
-        found = [*kept, *_largest({group & ~apart[row] | 1 << row for group in found or [0]})]
-    groups = sorted(sorted(_rows_of(group)) for group in found)
-    member = np.zeros((len(groups), count), dtype=np.int64)
-    for number, rows in enumerate(groups):
-        member[number, rows] = 1
+        split = [group for group in found if group & apart[row]]
+        wider = [group | 1 << row for group in found if not group & apart[row]]
+        found = [*split, *_largest({group & ~apart[row] | 1 << row for group in split}, wider)]
+    texts = sorted((f"{group:0{count}b}"[::-1] for group in found), reverse=True)  # by rows, the first first
+    digits = np.frombuffer("".join(texts).encode(), dtype=np.uint8).reshape(len(texts), count)
+    member = (digits - ord("0")).astype(np.float32)  # as floats they are multiplied much faster
     together = member.T @ member  # (count, count) the number of groups that hold two rows, or one
-    for number in sorted(range(len(groups)), key=lambda one: len(groups[one])):
-        place = np.ix_(groups[number], groups[number])
-        if together[place].min() > 1:
-            together[place] -= 1
+    for number in np.argsort(member.sum(1), kind="stable"):
+        group = member[number].copy()
+        if not group @ (together == 1).astype(np.float32) @ group:  # no other group lacks two of its rows
+            together -= np.outer(group, group)
             member[number] = 0
-    return [frozenset(groups[number]) for number in np.flatnonzero(member.any(1))]
+    return [frozenset(np.flatnonzero(group).tolist()) for group in member if group.any()]
 
 
-def _largest(groups: Iterable[int]) -> list[int]:
-    """Returns the groups, as bits, that are not within another one."""
-    found: list[int] = []
+def _largest(groups: Iterable[int], others: Sequence[int]) -> list[int]:
+    """Returns the groups, as bits, that are not within another one, behind others of which none is."""
+    found = [*others]
     for group in sorted(groups, key=int.bit_count, reverse=True):
         if not any(group & other == group for other in found):
             found.append(group)
     return found
-
-
-def _rows_of(group: int) -> Iterable[int]:
-    while group:
-        yield (group & -group).bit_length() - 1
-        group &= group - 1

@@ -56,7 +56,7 @@ class Met:
         Raises:
             Refused: if another file holds it.
         """
-        place = path.parent.name, path.name  # two short texts take less memory than a path
+        place = path.parts[-2], path.parts[-1]  # two short texts take less memory than a path
         other = self._places.setdefault((dataset, key), place)
         if other != place:
             raise Refused(f"{path.parents[1].joinpath(*other)} and {path} hold the same record")

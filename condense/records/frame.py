@@ -128,7 +128,7 @@ def _chunks(files: Iterable[Path]) -> Iterator[list[Path]]:
     """
     chunk: list[Path] = []
     for file in files:
-        if chunk and (len(chunk) == 4 * AT_ONCE or chunk[0].parent != file.parent):
+        if chunk and (len(chunk) == 4 * AT_ONCE or chunk[0].parts[-2] != file.parts[-2]):
             yield chunk
             chunk = []
         chunk.append(file)
