@@ -54,12 +54,12 @@ def _paid(table: Table) -> Mapping[str, Mapping[Row, str]]:
     """Returns the columns of times to an accuracy, and of trainings until sets have paid for themselves."""
     times: dict[Row, str] = {}
     trainings: dict[Row, str] = {}
-    real = [row for row in table.rows if row.reference or row.touches_all]
+    real = [row for row in table.rows if table.no_set(row)]
     others = {ipc: [cell for row in real if (cell := row.at(ipc))] for ipc in table.ipcs}
     for row in table.rows if table.layout.across == "ipc" and not table.key.filled else ():
         found = []
         for ipc in table.ipcs:
-            cell = None if row.reference or row.touches_all else row.cells.get(ipc)
+            cell = None if table.no_set(row) else row.cells.get(ipc)
             found.append(break_even(cell, others[ipc]) if cell else None)
         if any(found):
             times[row] = " / ".join(map(_times, found))

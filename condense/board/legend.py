@@ -21,9 +21,9 @@ FULL = """\
   needs the same sets under `hard-v1` with hard labels, random images in the same table, and the whole
   training set; ARS needs the sets and the random images under `hard-plain-v1` or `soft-plain-v2` too. Where a
   part was not run there is a `-`, and where no row has all of them no column.
-- A row marked `(no set: whole data touched)` is a training on real images that reads the whole training
-  split, for as many steps as the sets beside it. Trainings on a fraction of the images have tables of their
-  own, whose columns are fractions and whose `bytes` are those that a student reads.
+- A row marked `(no set)` is a training on real images, for as many steps as the sets beside it; its `bytes`
+  are those that a student reads, and no verdict ranks it among sets. Trainings on a fraction of the images
+  have tables of their own, whose columns are fractions and whose `bytes` are those that a student reads.
 - `s to its accuracy: set, real`: seconds of the distillation and one training on the set, and of a training
   on real images (the whole set, or without a set) until it is as accurate on validation images; `never` if
   it never is. `pays after trainings`: how many students must be trained until distillation and trainings took

@@ -55,6 +55,10 @@ def joined_name(method: str, names: Iterable[str]) -> str:
     return f"{method} ({' / '.join(letters)})"
 
 
+NO_SET = " (no set)"
+"""What marks a row among sets whose students are trained on real images instead."""
+
+
 def marked(sets: Sequence[Any], protocol_hash: str) -> list[str]:
     """Returns the names of entries, with the protocol of those under another one than their table's."""
     return [

@@ -102,7 +102,8 @@ class Overview:
     Attributes:
         table: The table.
         spots: The columns.
-        references: The whole training set, random samples, and classifiers without a network.
+        references: The whole training set, random samples, trainings on real images without a set, and
+            classifiers without a network.
         methods: All other methods, the best first by the last column; complete scores are ranked before
             those that are not.
         absent: The names of the methods that have published numbers here, and no results yet.
@@ -252,7 +253,7 @@ def _made(
     lines = [
         Line(method, {spot: cells[spot] for spot in spots if spot in cells}) for method, cells in best.items()
     ]
-    apart = {line.method for line in lines if any(row.reference for row in line.rows)} | {RANDOM}
+    apart = {line.method for line in lines if any(map(table.no_set, line.rows))} | {RANDOM}
     order = [WHOLE, RANDOM]
     references = sorted(
         (line for line in lines if line.method in apart),

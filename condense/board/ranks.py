@@ -124,7 +124,7 @@ def _scores(table: Table) -> Iterable[tuple[str, Block, str, float]]:
     """Yields the method, the block, the student and the mean score of the cells that are ranked."""
     cells: dict[tuple[str, Block, str], dict[str, float]] = defaultdict(dict)
     for row in table.rows:
-        if row.reference:
+        if table.no_set(row):
             continue
         for column, cell in row.cells.items():
             ipc, student = (row.ipc, str(column)) if row.ipc else (int(column), table.key.student)

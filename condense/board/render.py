@@ -26,6 +26,7 @@ from condense.board.format import (
     units,
 )
 from condense.board.legend import MEASURES, SHORT
+from condense.board.names import NO_SET
 from condense.board.significance import Place, table_letters
 from condense.board.tables import (
     EVERYWHERE,
@@ -41,9 +42,6 @@ from condense.board.tables import (
 )
 from condense.protocols import PROJECTED_V1, SUPERSEDED
 from condense.records.record import BASELINES, NO_DISTILLATION, WHOLE
-
-NO_SET = " (no set: whole data touched)"
-"""What marks a row among sets whose students read the whole training split."""
 
 
 def table_for(entries: pd.DataFrame, dataset: str, protocol: str, student: str, space: str) -> str:
@@ -129,7 +127,7 @@ def ranked(
         cells = [row.at(column) for column in columns]
         told = [cell for cell in cells if cell] if students else cells[:1] if row.reference else cells
         sets = [row.sets if row.cells else None] if students else told
-        plain = label(row) + NO_SET * (row.touches_all and not table.key.filled)
+        plain = label(row) + NO_SET * (table.no_set(row) and not row.reference)
         texts = [f"*{plain}*" if row.baseline else plain]
         texts += [str(row.ipc or "-") if students else row.labels or "-"]
         letters = [told_apart.get(Place(number.get(row, -1), column), "") for column in columns]
@@ -148,8 +146,7 @@ def ranked(
 
 def _bytes(row: Row, cells: Sequence[TableCell | None], layout: Layout) -> str:
     """Returns the size of the sets of a row, or what its trainings without a set read."""
-    trained = row.cells and any(record.touched is not None for record in row.sets.records)
-    return touched(cells) if trained else sizes(cells, layout.samples)
+    return touched(cells) if row.cells and row.trained else sizes(cells, layout.samples)
 
 
 def _sized(table: Table, name: Column) -> str:

@@ -160,9 +160,9 @@ class Row:
         return self.method.partition("+")[0] in (*BASELINES, TAUGHT)
 
     @cached_property
-    def touches_all(self) -> bool:
-        """Whether its students read the whole training split, without a set."""
-        return any(record.touched_whole is True for record in self.sets.records)
+    def trained(self) -> bool:
+        """Whether its students are trained on real images, without a set."""
+        return any(record.touched is not None for record in self.sets.records)
 
     @property
     def labels(self) -> str:
@@ -225,6 +225,10 @@ class Table:
         for number, entry in enumerate(self.entries):
             found[entry.run_key].append(number)
         return dict(found)
+
+    def no_set(self, row: Row) -> bool:
+        """Returns whether a row stands among sets and has none: a reference, or a training on real images."""
+        return row.reference or row.trained and self.key.filled != FRACTIONS
 
     def by_student(self) -> dict[str, list[Row]]:
         """Returns the rows of each student network with one cell for each IPC, whatever the columns are."""

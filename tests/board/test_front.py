@@ -151,6 +151,15 @@ def test_a_method_below_random_images_is_said_to_be_so(made: Make) -> None:
     assert cells(text)["random_subset"] == ["**80.0 ± 0.2** a"]
 
 
+def test_a_training_without_a_set_stands_among_the_references_and_is_never_the_best(made: Make) -> None:
+    read = TrainingUsed(bytes=47_000, images=500, whole=False, steps=100, seconds=1.0)
+    drawn = replace(made("rs2", accuracies=shifted(20)), kind="training", set=None, training=read)
+    page = front(frame([drawn, made("dm", accuracies=FIVE), *draws(made, 40.0)]))
+    order = [page.index(text) for text in ("*random_subset*", "*rs2 (no set)*", "— methods —", "[dm]")]
+    assert order == sorted(order)
+    assert "**91.0" not in page and "the only method so far is `dm` (71.0)" in page
+
+
 def test_incomplete_rows_are_marked_and_never_above_complete_ones(made: Make) -> None:
     records = [
         made("dm", ipc=10, accuracies=FIVE), made("dsa", ipc=10, accuracies=(99.0, 99.1, 99.2)),

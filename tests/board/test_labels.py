@@ -75,6 +75,15 @@ def test_what_the_loss_of_stored_labels_is_worth_is_told_apart_from_the_labels(m
         assert "| 40.1 ± 0.2                 | 30.1 ± 0.2 " in told(adapted, bare)
 
 
+def test_stored_labels_of_images_that_the_teacher_labelled_too_come_first(made: Make) -> None:
+    taught = made("hello", accuracies=LOW, protocol=SOFT_V2, teacher="3" * 64, config={"rank": 4})
+    mine = made("hello", accuracies=MIDDLE, protocol=PROJECTED_V1, teacher="3" * 64, config={"rank": 4})
+    best = made("hello", accuracies=HIGH, protocol=PROJECTED_V1, teacher="3" * 64, config={"rank": 8})
+    assert best.set is not None
+    best = replace(best, set=replace(best.set, hash="5" * 64))
+    assert "| 20.1 ± 0.2     | -                          | 30.1 ± 0.2 " in told(taught, mine, best)
+
+
 def test_fresh_images_in_each_epoch_are_held_against_those_chosen_once(made: Make) -> None:
     read = TrainingUsed(images=100, bytes=1000, whole=True, steps=10, seconds=1.0)
     drawn = replace(made("rs2", accuracies=HIGH), kind="training", set=None, training=read)

@@ -39,4 +39,4 @@ def test_trainings_by_fraction_have_a_table_with_the_bytes_they_read(made: Make)
 def test_a_training_for_as_many_steps_as_a_set_is_marked(made: Make) -> None:
     records = [made(), training(made("rs2"), None, 47_000, True)]
     found = rows(page(frame(records)))
-    assert found["rs2 (no set: whole data touched)"][found["method"].index("bytes")] == "whole set"
+    assert found["rs2 (no set)"][found["method"].index("bytes")] == "whole set"

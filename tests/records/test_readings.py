@@ -10,7 +10,7 @@ import pytest
 from condense.board import publish
 from condense.crew import Crew
 from condense.errors import Refused
-from condense.files import home
+from condense.files import home, state_of
 from condense.records import frame as table
 from condense.records import readings
 from condense.records.folder import record_files
@@ -107,8 +107,7 @@ def test_what_is_damaged_or_of_other_sources_is_not_used(
     for place in kept():
         place.write_bytes(place.read_bytes()[:-3])
     assert read()[1] == every
-    state = readings.state_of
-    monkeypatch.setattr(readings, "state_of", lambda files: [*state(files), ("another.py", 0, 0)])
+    monkeypatch.setattr(readings, "state_of", lambda files: [*state_of(files), ("another.py", 0, 0)])
     assert read()[1] == every
 
 
