@@ -23,6 +23,10 @@ START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() 
 """How processes begin: from one without threads, as a fork of another could wait for a lock for ever."""
 
 
+FEW = 3
+"""Items for which processes are not worth the time and memory of their start."""
+
+
 def cores() -> int:
     """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -53,11 +57,13 @@ class Crew:
 
     def __init__(self, size: int = 1, modules: Iterable[str] = ()) -> None:
         self._pool = process_pool(size, modules) if size > 1 else None
+        self._begun = False
 
     def map(self, function: Callable[[ItemT], AnswerT], items: Iterable[ItemT]) -> Iterator[AnswerT]:
         """Calls a function for each item and yields the answers in the order of the items.
 
-        Processes begin with the items at once. An answer that a process died over is worked out here.
+        Processes begin with the items at once. An answer that a process died over is worked out here, and so
+        are those to `FEW` items as long as no process has begun.
 
         Args:
             function: A function that can be pickled.
@@ -66,8 +72,10 @@ class Crew:
         Raises:
             Exception: what the function raises for the first item for which it does.
         """
-        if self._pool is None:
+        items = [*items]
+        if self._pool is None or (len(items) <= FEW and not self._begun):
             return map(function, items)
+        self._begun = True
         return _answers(function, [(item, _submitted(self._pool, function, item)) for item in items])
 
     def __enter__(self) -> "Crew":

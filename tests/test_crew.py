@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from condense.board import publish
-from condense.crew import Crew
+from condense.crew import FEW, Crew
 from condense.errors import Refused
 from condense.records import frame as table
 from condense.records.folder import record_files
@@ -40,6 +40,13 @@ def refused(number: int) -> int:
     if number > 1:
         raise Refused(f"{number} is too large")
     return number
+
+
+def test_for_a_few_items_no_process_begins() -> None:
+    with Crew(2) as crew:
+        assert list(crew.map(place_of, range(FEW))) == [(number, os.getpid()) for number in range(FEW)]
+        assert os.getpid() not in {place for _, place in crew.map(place_of, range(FEW + 1))}
+        assert os.getpid() not in {place for _, place in crew.map(place_of, range(1))}
 
 
 def test_alone_a_crew_answers_in_this_process_when_it_is_asked() -> None:
