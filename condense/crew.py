@@ -21,8 +21,6 @@ AnswerT = TypeVar("AnswerT")
 
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """How processes begin: from one without threads, as a fork of another could wait for a lock for ever."""
-
-
 FEW = 3
 """Items for which processes are not worth the time and memory of their start."""
 

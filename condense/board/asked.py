@@ -17,7 +17,7 @@ DEFAULTS = {"dataset": "digits", "method": "dm", "ipc": 1}
 """What a cell of a queue stands for where it does not say."""
 
 Place = tuple[str, str, float, str, str]
-"""Dataset, method, IPC (or fraction), protocol, and student, which is empty where a queue names none."""
+"""Dataset, method, IPC (or fraction, or bytes), protocol, and student, which is empty where none is named."""
 
 
 class Asked(NamedTuple):
@@ -74,7 +74,8 @@ def _counts(cell: Mapping[str, Any]) -> dict[Place, int]:
         return {}
     given = {**DEFAULTS, "student": "", **cell}
     names = [_listed(given[name]) for name in ("dataset", "method", "student")]
-    sizes = _listed(given.get("fraction", given["ipc"]))
+    filled = given.get("params", {}).get("room")  # in tables it takes the place of the IPC
+    sizes = _listed(filled or given.get("fraction", given["ipc"]))
     found = {}
     for dataset, method, student, size in product(*names, sizes):
         name = f"{dataset}@{cell['size']}" if "size" in cell else dataset

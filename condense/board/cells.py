@@ -30,7 +30,7 @@ def half_width(values: Sequence[float], level: float = 0.95) -> float | None:
 
 
 def variance(values: Sequence[float]) -> float:
-    """Returns the sample variance of two or more values, in a fortieth of the time of ``statistics``."""
+    """Returns the sample variance of two or more values, without the fractions of `statistics.variance`."""
     mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 

@@ -8,7 +8,7 @@ from itertools import product
 from condense.board.datasets import DatasetResults
 from condense.board.federated import FederatedTable
 from condense.board.format import grid, paper_text, score_and_paper, wrapped
-from condense.board.names import NO_SET, TITLES, joined_name
+from condense.board.names import TITLES, joined_name
 from condense.board.overview import Line, Overview, Shown, Spot
 from condense.board.ranks import rankings, ranks_text
 from condense.board.tables import FRACTIONS, Table
@@ -192,7 +192,11 @@ def _grid(
     head += [f"size ρ, IPC {overview.spots[-1].ipc}"] * bool(sized)
     names = {line.method for line in overview.references}
     rows = [
-        [f"*{_reference(overview, line)}*", *_cells(overview, line, halves), *_listed(sized, line)]
+        [
+            f"*{line.rows[0].name}{overview.table.mark(line.rows[0])}*",
+            *_cells(overview, line, halves),
+            *_listed(sized, line),
+        ]
         for line in overview.references
         if line.method not in LEFT_OUT
     ]
@@ -208,12 +212,6 @@ def _grid(
         mine = [row for row in mine if set(row[1:]) != {"-"}]
         rows += [[f"— {title} —", *[""] * (len(head) - 1)], *mine] if mine else []
     return grid(head, [row for row in rows if set(row[1:]) != {"-"}])
-
-
-def _reference(overview: Overview, line: Line) -> str:
-    """Returns what the line of a reference is called; one without a set among sets is marked."""
-    row = line.rows[0]
-    return row.name if row.reference else line.method + NO_SET * overview.table.no_set(row)
 
 
 def _listed(sized: Mapping[str, str], line: Line) -> list[str]:

@@ -26,7 +26,6 @@ from condense.board.format import (
     units,
 )
 from condense.board.legend import MEASURES, SHORT
-from condense.board.names import NO_SET
 from condense.board.significance import Place, table_letters
 from condense.board.tables import (
     EVERYWHERE,
@@ -127,7 +126,7 @@ def ranked(
         cells = [row.at(column) for column in columns]
         told = [cell for cell in cells if cell] if students else cells[:1] if row.reference else cells
         sets = [row.sets if row.cells else None] if students else told
-        plain = label(row) + NO_SET * (table.no_set(row) and not row.reference)
+        plain = label(row) + table.mark(row)
         texts = [f"*{plain}*" if row.baseline else plain]
         texts += [str(row.ipc or "-") if students else row.labels or "-"]
         letters = [told_apart.get(Place(number.get(row, -1), column), "") for column in columns]

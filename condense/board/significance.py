@@ -169,14 +169,14 @@ def groups_alike(differing: Iterable[Pair], count: int) -> list[frozenset[int]]:
     together = member.T @ member  # (count, count) the number of groups that hold two rows, or one
     for number in np.argsort(member.sum(1), kind="stable"):
         group = member[number].copy()
-        if not group @ (together == 1).astype(np.float32) @ group:  # no other group lacks two of its rows
+        if not group @ (together == 1).astype(np.float32) @ group:  # each two of its rows are in another one
             together -= np.outer(group, group)
             member[number] = 0
     return [frozenset(np.flatnonzero(group).tolist()) for group in member if group.any()]
 
 
 def _largest(groups: Iterable[int], others: Sequence[int]) -> list[int]:
-    """Returns the groups, as bits, that are not within another one, behind others of which none is."""
+    """Returns other groups, and behind them the groups that are within none of all; each group is bits."""
     found = [*others]
     for group in sorted(groups, key=int.bit_count, reverse=True):
         if not any(group & other == group for other in found):

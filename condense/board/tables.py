@@ -25,7 +25,7 @@ import pandas as pd
 
 from condense.board.cells import TableCell
 from condense.board.entries import tuples
-from condense.board.names import marked, named, titled
+from condense.board.names import NO_SET, marked, named, titled
 from condense.files import digest
 from condense.protocol import PUBLISHED
 from condense.protocols import LABEL_V1, PROTOCOLS, SUPERSEDED
@@ -226,9 +226,13 @@ class Table:
             found[entry.run_key].append(number)
         return dict(found)
 
+    def mark(self, row: Row) -> str:
+        """Returns what marks a row among sets whose students are trained on real images; empty for others."""
+        return NO_SET if row.trained and self.key.filled != FRACTIONS else ""
+
     def no_set(self, row: Row) -> bool:
         """Returns whether a row stands among sets and has none: a reference, or a training on real images."""
-        return row.reference or row.trained and self.key.filled != FRACTIONS
+        return row.reference or bool(self.mark(row))
 
     def by_student(self) -> dict[str, list[Row]]:
         """Returns the rows of each student network with one cell for each IPC, whatever the columns are."""

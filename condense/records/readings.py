@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
 from condense.errors import Refused
@@ -36,9 +35,7 @@ class Readings:
 
     def __init__(self, results: Path) -> None:
         self._folder = home() / "readings" / digest(os.path.realpath(results))[:32]
-        spec = find_spec("condense")
-        assert spec is not None and spec.origin is not None
-        self._sources = digest(state_of(sorted(Path(spec.origin).parent.rglob("*.py"))))
+        self._sources = digest(state_of(sorted(Path(__file__).parents[1].rglob("*.py"))))
 
     def place(self, files: Sequence[Path]) -> Path | None:
         """Returns where the reading of some files is kept; None if one has changed just now, or is gone."""

@@ -11,6 +11,7 @@ import jaxtyping
 import pandas as pd
 import pytest
 
+from condense.board.asked import queued
 from condense.board.datasets import gathered
 from condense.board.front import LARGEST, WIDTH
 from condense.board.overview import overview_of
@@ -190,6 +191,11 @@ def test_fewer_students_are_enough_where_a_queue_asks_for_no_more(
     text = front(frame([made("dm"), made("dsa")]))
     assert cells(text)["dm"] == ["**71.0 ± 2.5**"] and cells(text)["dsa"] == ["71.0 (3 of 5)"]
     assert "Students as queued, fewer than the protocol has: 3 at IPC 1 (dm)." in text
+
+
+def test_a_queue_of_sets_that_fill_bytes_says_nothing_of_an_ipc() -> None:
+    place = ("cifar10", "random_subset", 65536.0, "hard-v1", "convnet-w32")
+    assert queued()[place] == 5 and (*place[:2], 1.0, *place[3:]) not in queued()
 
 
 def test_one_row_of_several_settings_shows_the_best_complete_one_of_each_ipc(made: Make) -> None:
