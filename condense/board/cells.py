@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from statistics import fmean
@@ -135,28 +135,3 @@ class TableCell:
 def _byte_columns(columns: tuple[str, ...]) -> dict[str, str]:
     """Returns the columns that tell the size of a part of a set, by part."""
     return {name.removeprefix("bytes_"): name for name in columns if name.startswith("bytes_")}
-
-
-def apart(one: TableCell, other: TableCell | float) -> int:
-    """Returns whether a cell is above (1) or below (-1) another one, or cannot be told apart from it (0).
-
-    They are apart if they differ by more than the sum of their 95 % half-widths. A number needs no interval;
-    a cell without one is never told apart.
-    """
-    mean, half = (other.mean, other.half) if isinstance(other, TableCell) else (other, 0.0)
-    gap = one.mean - mean
-    if one.half is None or half is None or abs(gap) <= one.half + half:
-        return 0
-    return 1 if gap > 0 else -1
-
-
-def beside(one: TableCell, other: TableCell) -> str:
-    """Returns ``above``, ``below`` or, with the difference, that the intervals do not tell."""
-    words = {1: "above", -1: "below", 0: f"not told apart ({one.mean - other.mean:+.1f}) from"}
-    return words[apart(one, other)]
-
-
-def tally(pairs: Iterable[tuple[TableCell, TableCell | float]]) -> str:
-    """Returns how often the first of two is above the other, as ``13 and below in 61 of 84 cells``."""
-    found = [apart(one, other) for one, other in pairs]
-    return f"{found.count(1)} and below in {found.count(-1)} of {len(found)} cells"

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from condense.board.cells import TableCell, beside
+from condense.board.cells import TableCell
+from condense.board.compare import Pair, Statement, line
 from condense.board.entries import tuples
 from condense.board.format import bytes_text, grid, numbered, score_and_paper, settings_text, sources_text
 from condense.board.names import named
@@ -174,14 +175,12 @@ def _claims(table: FederatedTable) -> list[str]:
     if plain is None:
         return []
     told = [
-        f"{name} is {beside(cell, plain)} {PLAIN} ({cell.mean:.1f} beside {plain.mean:.1f})"
+        Statement(f"{name} is", Pair(cell, plain), f"{PLAIN} ({cell.mean:.1f} beside {plain.mean:.1f})")
         for name, cell in best.items()
         if "+" not in name
     ]
     if other := best.get(RANDOM):
-        told.append(
-            f"under {PLAIN}, sets by dm are {beside(plain, other)} random images of the same number "
-            f"({plain.mean:.1f} beside {other.mean:.1f})"
-        )
+        what = f"random images of the same number ({plain.mean:.1f} beside {other.mean:.1f})"
+        told.append(Statement(f"under {PLAIN}, sets by dm are", Pair(plain, other), what))
     place = f"{table.key.dataset}, IPC {table.key.ipc} ({table.key.protocol})"
-    return [f"{place}: {'; '.join(told)}"] if told else []
+    return [f"{place}: {line(told)}"] if told else []

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from condense.board.cells import TableCell, tally
+from condense.board.cells import TableCell
+from condense.board.compare import Pair, tally
 from condense.board.format import bytes_text, grid, score
 from condense.board.tables import Table
 from condense.protocols import HARD_V1, LABEL_V1, PROJECTED_V1, SOFT_V2
@@ -59,10 +60,7 @@ def labels_summary(tables: Sequence[Table]) -> str:
         told.append(f"- {text} the best images that are chosen once in {tally(pairs)}.")
     if not told:
         return ""
-    head = (
-        "What labels are worth. A cell is one dataset, IPC and student network; a score is above or below "
-        "another if they differ by more than the sum of their 95 % half-widths."
-    )
+    head = "What labels are worth. A cell is one dataset, IPC and student network."
     rows = [[*one.place, *_texts(one)] for one in found]
     return "\n".join([head, "", *told]) + "\n" + (f"\n{grid(HEAD, rows)}" if rows else "")
 
@@ -106,11 +104,12 @@ def _adapted(cell: TableCell) -> bool:
     return bool(config.get("rank", 1)) or config.get("head") != "low-rank" or bool(config.get("head_rank", 1))
 
 
-def _drawn_and_chosen(tables: Sequence[Table]) -> list[tuple[TableCell, TableCell]]:
+def _drawn_and_chosen(tables: Sequence[Table]) -> list[Pair]:
     """Returns RS2 and the most accurate images that are chosen once, under class ids, where both were run."""
     hard = [(table, ipc) for table in tables if table.key.protocol == HARD_V1.name for ipc in table.ipcs]
     pairs = [(_of(table, [DRAWN], ipc), _of(table, ONE_SHOT, ipc)) for table, ipc in hard]
-    return [(max(drawn, key=_mean), max(chosen, key=_mean)) for drawn, chosen in pairs if drawn and chosen]
+    best = [[max(cells, key=_mean) for cells in both] for both in pairs if all(both)]
+    return [Pair(drawn, chosen) for drawn, chosen in best]
 
 
 def _of(table: Table | None, methods: Sequence[str], ipc: int) -> list[TableCell]:
@@ -146,9 +145,9 @@ def _told(found: Sequence[Labelled]) -> list[str]:
     )  # fmt: skip
     told = []
     for better, worse, text in comparisons:
-        pairs = [(one.cells[better], one.cells[worse]) for one in found if {better, worse} <= set(one.cells)]
-        if pairs:
-            told.append(f"{text} {tally(pairs)}")
+        both = [one.cells for one in found if {better, worse} <= set(one.cells)]
+        if both:
+            told.append(f"{text} {tally([Pair(cells[better], cells[worse]) for cells in both])}")
     return told
 
 

@@ -5,7 +5,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from condense.board.cells import TableCell, beside
+from condense.board.cells import TableCell
+from condense.board.compare import Pair, Statement, line
 from condense.board.tables import FRACTIONS, PARTS, Table
 from condense.records.record import BASELINES
 
@@ -30,8 +31,8 @@ def pruning_summary(tables: Sequence[Table]) -> str:
     if not lines:
         return ""
     head = (
-        "Trainings on a fraction of the images. A row counts as above another if the difference exceeds the "
-        "sum of their 95 % half-widths; those of two seeds are wide, so the difference stands in brackets."
+        "Trainings on a fraction of the images. With two students even a large difference, which stands in "
+        "brackets, may not be told apart."
     )
     return "\n".join([head, "", *lines]) + "\n"
 
@@ -46,17 +47,20 @@ def _told(cells: Mapping[str, TableCell]) -> str:
     if (plain := cells.get(PLAIN)) is None:
         return ""
     found = [
-        f"{name} is {beside(cells[name], plain)} a fixed random part ({cells[name].mean:.1f} beside "
-        f"{plain.mean:.1f} %)"
+        Statement(
+            f"{name} is",
+            Pair(cells[name], plain),
+            f"a fixed random part ({cells[name].mean:.1f} beside {plain.mean:.1f} %)",
+        )
         for name in (DRAWN, TAUGHT, "rad")
         if name in cells
     ]
     scored = [name for name in SCORED if name in cells]
     if scored:
         best = max(scored, key=lambda name: cells[name].mean)
-        found.append(f"the best score, {best}, is {beside(cells[best], plain)} it ({cells[best].mean:.1f} %)")
+        told = f"it ({cells[best].mean:.1f} %)"
+        found.append(Statement(f"the best score, {best}, is", Pair(cells[best], plain), told))
         if TAUGHT in cells:
-            found.append(
-                f"random images with a teacher are {beside(cells[TAUGHT], cells[best])} the best score"
-            )
-    return "; ".join(found)
+            against = Pair(cells[TAUGHT], cells[best])
+            found.append(Statement("random images with a teacher are", against, "the best score"))
+    return line(found)

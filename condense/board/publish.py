@@ -56,9 +56,10 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
         files = list(record_files(results))
         with _crew(files, ["condense.board.plots"] * plots) as crew:
             with uncollected():
-                gathered = gather_all(read_files(files, crew, _readings(results, files)))
+                entries = read_files(files, crew, _readings(results, files))
+                del files  # tens of megabytes, where there are many
+                gathered = gather_all(entries)
                 end_plots = begin_plots(gathered, results.parent / "plots", crew) if plots else list
-                entries = gathered.entries
                 pages = {**board_pages(gathered, results), **catalogue_files(entries, results / "sets")}
             for file, content in pages.items():
                 if not has_text(file, content):

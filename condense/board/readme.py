@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from condense.board.catalogue import stored_folders
+from condense.board.compare import RULE
 from condense.board.datasets import DatasetResults, Gathered
 from condense.board.federated import federated_summary
 from condense.board.front import excerpt
@@ -51,15 +52,16 @@ def readme_of(results: Path, board: Gathered) -> Readme:
         summary(board.tables), labels_summary(board.tables), pruning_summary(board.tables),
         transfer_summary(board.tables), federated_summary(board.entries),
     )  # fmt: skip
-    text = inserted(present, "\n".join(filter(None, parts)), str(path))
+    told = [part for part in parts if part]
+    text = inserted(present, "\n".join([RULE, *told] if told else []), str(path))
     if FIRST[0] not in present and FIRST[1] not in present:
         return Readme(path=path, present=present, text=text, strip=None)
     found = board.datasets
     strip = strip_of(found, stored_folders(results / "sets"))
-    told = [strip.markdown(f"{results.name}/sets")] if strip else []
-    told += [_table(one, results) for one in found if one.overviews][:1] or ["No records yet.\n"]
+    first = [strip.markdown(f"{results.name}/sets")] if strip else []
+    first += [_table(one, results) for one in found if one.overviews][:1] or ["No records yet.\n"]
     return Readme(
-        path=path, present=present, text=inserted(text, "\n".join(told), str(path), FIRST), strip=strip
+        path=path, present=present, text=inserted(text, "\n".join(first), str(path), FIRST), strip=strip
     )
 
 

@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from condense.board.cells import TableCell, tally
+from condense.board.cells import TableCell
+from condense.board.compare import Pair, tally
 from condense.board.format import grid
 from condense.board.tables import Row, Table
 from condense.errors import Refused
@@ -55,9 +56,7 @@ def summary(tables: Sequence[Table]) -> str:
         return ""
     lines = [
         f"Results on {len(compared)} graph datasets. A cell is one IPC and one student network; its score is "
-        "the mean ROC-AUC over students, or over random draws. A score counts as above or below another if "
-        "the difference exceeds the sum of their 95 % half-widths. The node count needs no interval; any "
-        "other single value is never counted.",
+        "the mean ROC-AUC over students, or over random draws. The node count is a number without spread.",
         "",
     ]
     for pooling in POOLINGS:
@@ -128,11 +127,11 @@ def _random(table: Table, ipc: int) -> Row | None:
 
 
 def _against_count(found: Sequence[Comparison]) -> str:
-    return f"Mirage is above the node count in {tally((one.mirage, one.count) for one in found)}"
+    return f"Mirage is above the node count in {tally([Pair(one.mirage, one.count) for one in found])}"
 
 
 def _against_random(found: Sequence[Comparison]) -> str:
-    pairs = [(one.mirage, one.random) for one in found if one.random]
+    pairs = [Pair(one.mirage, one.random) for one in found if one.random]
     if not pairs:
         return "no random graphs were run"
     return f"it is above equally many random graphs in {tally(pairs)}"

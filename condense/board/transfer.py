@@ -6,7 +6,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from condense.board.cells import TableCell, tally
+from condense.board.cells import TableCell
+from condense.board.compare import Pair, tally
 from condense.board.format import grid, score
 from condense.board.tables import Row, Table
 from condense.records.record import NO_PRETRAINING, TAUGHT
@@ -48,15 +49,16 @@ def transfer_summary(tables: Sequence[Table]) -> str:
     if not found:
         return ""
     against = {
-        "random images with a teacher's vectors": [(one.judged, one.random) for one in found if one.random],
-        "the best set with classes": [(one.judged, one.classes[0]) for one in found if one.classes],
-        "no pretraining": [(one.judged, one.none) for one in found if one.none],
+        "random images with a teacher's vectors": [
+            Pair(one.judged, one.random) for one in found if one.random
+        ],
+        "the best set with classes": [Pair(one.judged, one.classes[0]) for one in found if one.classes],
+        "no pretraining": [Pair(one.judged, one.none) for one in found if one.none],
     }
     told = [f"above in {tally(pairs)} beside {name}" for name, pairs in against.items() if pairs]
     lines = [
         f"Sets without classes on other data: KRR-ST in {len(found)} cells, each of which is a source, a "
-        "target, a protocol, a student network and an IPC. A score is above or below another if they differ "
-        "by more than the sum of their 95 % half-widths.",
+        "target, a protocol, a student network and an IPC.",
         "",
         f"- KRR-ST is {'; '.join(told)}." if told else "- Nothing was run beside it.",
         "",

@@ -232,7 +232,7 @@ def _joined(parts: Iterable[_Part]) -> pd.DataFrame:
             made[name] = _array(shared.pop(name), dtype).repeat(counts)
         else:
             made[name] = _array(own.pop(name, [None] * sum(counts)), dtype)
-    return pd.DataFrame(made)
+    return pd.DataFrame(made, copy=False)
 
 
 def _distinct(parts: Iterable[_Part], files: Sequence[Path]) -> Iterator[_Part]:

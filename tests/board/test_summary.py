@@ -32,12 +32,12 @@ def test_the_summary_is_empty_without_mirage_or_the_node_count(graphs: Make) -> 
     assert summary(gather(frame([count, graphs()]))) != ""
 
 
-def test_a_cell_is_above_by_more_than_its_interval_alone(graphs: Make) -> None:
+def test_a_cell_is_above_the_count_if_its_spread_allows(graphs: Make) -> None:
     records = [
         reference(graphs, "num_nodes", 60.0),
-        graphs(student="gcn-sum", aucs=(70.0, 71.0)),  # 70.5 +- 6.4
-        graphs(student="gat-sum", aucs=(60.0, 70.0)),  # 65 +- 63.5
-        graphs(student="gin-sum", aucs=(50.0, 50.5)),  # 50.3 +- 3.2
+        graphs(student="gcn-sum", aucs=(70.0, 70.2, 70.4)),  # far above, hardly spread
+        graphs(student="gat-sum", aucs=(60.0, 65.0, 70.0)),  # above, widely spread
+        graphs(student="gin-sum", aucs=(50.0, 50.2, 50.4)),
         graphs(student="gin-mean", aucs=(61.0, 61.0)),
         graphs(student="gat-mean", aucs=(99.0,)),  # of one student nobody knows
     ]
