@@ -7,6 +7,7 @@ from importlib import resources
 from itertools import product
 from typing import Any, NamedTuple
 
+from condense.board.cells import TableCell
 from condense.board.tables import LAYOUTS
 from condense.protocols import PROTOCOLS
 from condense.records.record import BASELINES, TAUGHT
@@ -49,6 +50,17 @@ def asked_of(entry: Any) -> Asked | None:
     places = [(entry.dataset, entry.method, size, entry.protocol, student) for student in (entry.student, "")]
     fewer = [queued()[place] for place in places if place in queued()]
     return Asked(min(usual, *fewer), min(fewer) < usual) if fewer else Asked(usual, False)
+
+
+def is_complete(cell: TableCell) -> bool:
+    """Returns whether a cell has as many students as are asked for, as far as the protocol tells."""
+    return not lacking(cell)
+
+
+def lacking(cell: TableCell) -> str:
+    """Returns how many of the students that are asked for there are, ``3 of 5``; empty if none is missing."""
+    asked, have = asked_of(cell.entries[0]), len(cell.entries)
+    return f"{have} of {asked.students}" if asked is not None and have < asked.students else ""
 
 
 def draws_of(method: str) -> int:

@@ -1,17 +1,18 @@
 """Which results are above which others, in the words of a README: by the tests that give tables letters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from condense.board.asked import is_complete
 from condense.board.cells import TableCell
 from condense.board.significance import LEVEL, holm, welch
 
 RULE = """\
 A result is above or below another if Welch's test tells them apart at the 5 % level, after Holm's correction
 for the comparisons that are counted or listed together; a table corrects for all of its own. A single student
-or draw is never told apart from anything.
+or draw is never told apart from anything, and results that lack students or draws are left out.
 """
 """What the words mean, as Markdown."""
 WORDS = {1: "above", -1: "below"}
@@ -32,6 +33,15 @@ class Pair(NamedTuple):
     def samples(self) -> tuple[Sequence[float], Sequence[float]]:
         """The values of both. A number has no spread, with which Welch's test is that of one sample."""
         return self.one.units, self.other.units if isinstance(self.other, TableCell) else [self.other] * 2
+
+
+def judged(pairs: Iterable[Pair]) -> list[Pair]:
+    """Returns the pairs of which neither result lacks students; the others are no comparison yet."""
+    return [
+        pair
+        for pair in pairs
+        if all(is_complete(cell) for cell in (pair.one, pair.other) if isinstance(cell, TableCell))
+    ]
 
 
 def signs(pairs: Sequence[Pair]) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from condense.board.asked import asked_of
+from condense.board.asked import is_complete
 from condense.board.cells import TableCell
 from condense.board.names import joined_name
 from condense.board.plot_files import Against
@@ -148,8 +148,7 @@ def _rank(point: Point) -> tuple[bool, float]:
 
 
 def _point(cell: TableCell, at: float) -> Point:
-    asked = asked_of(cell.entries[0])
-    return Point(at, cell.mean, cell.half, asked is None or sum(cell.students) >= asked.students)
+    return Point(at, cell.mean, cell.half, is_complete(cell))
 
 
 def _place(cell: TableCell, ipc: int, against: Against) -> float:

@@ -6,6 +6,7 @@ from statistics import fmean
 from textwrap import fill
 from typing import Any
 
+from condense.board.asked import lacking
 from condense.board.cells import TableCell
 from condense.board.tables import Row
 from condense.files import unit_for
@@ -17,6 +18,12 @@ def score(cell: TableCell) -> str:
     """Returns mean and half-width, ``88.1 ± 0.5``; for a single value ``88.1 (n=1)``."""
     half = cell.half
     return f"{cell.mean:.1f} (n=1)" if half is None else f"{cell.mean:.1f} ± {half:.1f}"
+
+
+def score_so_far(cell: TableCell) -> str:
+    """Returns the score; where students are missing the mean, and how many there are: ``88.1 (3 of 5)``."""
+    few = lacking(cell)
+    return f"{cell.mean:.1f} ({few})" if few else score(cell)
 
 
 def score_and_paper(cell: TableCell, letters: str = "") -> str:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from condense.board.cells import TableCell
-from condense.board.compare import Pair, tally
-from condense.board.format import bytes_text, grid, score
+from condense.board.compare import Pair, judged, tally
+from condense.board.format import bytes_text, grid, score_so_far
 from condense.board.tables import Table
 from condense.protocols import HARD_V1, LABEL_V1, PROJECTED_V1, SOFT_V2
 from condense.records.record import BASELINES, NO_DISTILLATION
@@ -109,7 +109,7 @@ def _drawn_and_chosen(tables: Sequence[Table]) -> list[Pair]:
     hard = [(table, ipc) for table in tables if table.key.protocol == HARD_V1.name for ipc in table.ipcs]
     pairs = [(_of(table, [DRAWN], ipc), _of(table, ONE_SHOT, ipc)) for table, ipc in hard]
     best = [[max(cells, key=_mean) for cells in both] for both in pairs if all(both)]
-    return [Pair(drawn, chosen) for drawn, chosen in best]
+    return judged(Pair(drawn, chosen) for drawn, chosen in best)
 
 
 def _of(table: Table | None, methods: Sequence[str], ipc: int) -> list[TableCell]:
@@ -146,12 +146,12 @@ def _told(found: Sequence[Labelled]) -> list[str]:
     told = []
     for better, worse, text in comparisons:
         both = [one.cells for one in found if {better, worse} <= set(one.cells)]
-        if both:
-            told.append(f"{text} {tally([Pair(cells[better], cells[worse]) for cells in both])}")
+        if pairs := judged(Pair(cells[better], cells[worse]) for cells in both):
+            told.append(f"{text} {tally(pairs)}")
     return told
 
 
 def _texts(one: Labelled) -> list[str]:
     stored = one.cells.get(STORED)
     size = bytes_text([stored.bytes.get("labels", 0)]) if stored else "-"
-    return [*(score(one.cells[name]) if name in one.cells else "-" for name in COLUMNS), size]
+    return [*(score_so_far(one.cells[name]) if name in one.cells else "-" for name in COLUMNS), size]

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from condense.board.asked import is_complete
 from condense.board.cells import TableCell
 from condense.board.compare import Pair, Statement, line
 from condense.board.tables import FRACTIONS, PARTS, Table
@@ -25,7 +26,11 @@ def pruning_summary(tables: Sequence[Table]) -> str:
         if table.key.filled != FRACTIONS:
             continue
         for column in table.columns:
-            cells = {row.method: cell for row in table.rows if (cell := row.at(column)) and not row.reference}
+            cells = {
+                row.method: cell
+                for row in table.rows
+                if not row.reference and (cell := row.at(column)) and is_complete(cell)
+            }
             if told := _told(cells):
                 lines.append(f"- {_place(table, int(column))}: {told}.")
     if not lines:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from condense.board.cells import TableCell
-from condense.board.compare import Pair, tally
+from condense.board.compare import Pair, judged, tally
 from condense.board.format import grid
 from condense.board.tables import Row, Table
 from condense.errors import Refused
@@ -127,11 +127,12 @@ def _random(table: Table, ipc: int) -> Row | None:
 
 
 def _against_count(found: Sequence[Comparison]) -> str:
-    return f"Mirage is above the node count in {tally([Pair(one.mirage, one.count) for one in found])}"
+    pairs = judged(Pair(one.mirage, one.count) for one in found)
+    return f"Mirage is above the node count in {tally(pairs)}"
 
 
 def _against_random(found: Sequence[Comparison]) -> str:
-    pairs = [Pair(one.mirage, one.random) for one in found if one.random]
+    pairs = judged(Pair(one.mirage, one.random) for one in found if one.random)
     if not pairs:
         return "no random graphs were run"
     return f"it is above equally many random graphs in {tally(pairs)}"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from condense.board.cells import TableCell
-from condense.board.compare import Pair, tally
-from condense.board.format import grid, score
+from condense.board.compare import Pair, judged, tally
+from condense.board.format import grid, score_so_far
 from condense.board.tables import Row, Table
 from condense.records.record import NO_PRETRAINING, TAUGHT
 
@@ -49,13 +49,12 @@ def transfer_summary(tables: Sequence[Table]) -> str:
     if not found:
         return ""
     against = {
-        "random images with a teacher's vectors": [
-            Pair(one.judged, one.random) for one in found if one.random
-        ],
-        "the best set with classes": [Pair(one.judged, one.classes[0]) for one in found if one.classes],
-        "no pretraining": [Pair(one.judged, one.none) for one in found if one.none],
+        "random images with a teacher's vectors": [(one.judged, one.random) for one in found if one.random],
+        "the best set with classes": [(one.judged, one.classes[0]) for one in found if one.classes],
+        "no pretraining": [(one.judged, one.none) for one in found if one.none],
     }
-    told = [f"above in {tally(pairs)} beside {name}" for name, pairs in against.items() if pairs]
+    pairs = {name: judged(Pair(*both) for both in cells) for name, cells in against.items()}
+    told = [f"above in {tally(some)} beside {name}" for name, some in pairs.items() if some]
     lines = [
         f"Sets without classes on other data: KRR-ST in {len(found)} cells, each of which is a source, a "
         "target, a protocol, a student network and an IPC.",
@@ -93,7 +92,7 @@ def _cell(rows: Sequence[Row], method: str, column: int) -> TableCell | None:
 
 def _texts(one: Transfer) -> list[str]:
     key = one.table.key
-    best = "-" if one.classes is None else f"{score(one.classes[0])} ({one.classes[1]})"
-    random, none = ("-" if cell is None else score(cell) for cell in (one.random, one.none))
+    best = "-" if one.classes is None else f"{score_so_far(one.classes[0])} ({one.classes[1]})"
+    random, none = ("-" if cell is None else score_so_far(cell) for cell in (one.random, one.none))
     place = [key.dataset, key.target.partition(" (")[0], key.protocol, key.student, str(one.ipc)]
-    return [*place, score(one.judged), random, best, none]
+    return [*place, score_so_far(one.judged), random, best, none]

@@ -11,7 +11,10 @@ from condense.records.frame import frame
 from condense.records.record import Record, TrainingUsed
 
 Make = Callable[..., Record]
-LOW, MIDDLE, HIGH = (20.0, 20.1, 20.2), (30.0, 30.1, 30.2), (40.0, 40.1, 40.2)
+LOW, MIDDLE, HIGH = (
+    tuple(mean + 0.1 * (number % 3 - 1) for number in range(10)) for mean in (20.1, 30.1, 40.1)
+)
+"""The scores of as many students as any row asks for."""
 
 
 def told(*records: Record) -> str:
@@ -29,14 +32,22 @@ def test_each_kind_of_label_is_compared_at_its_own_ipc(made: Make) -> None:
         made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64),
         made("rded", accuracies=LOW, protocol=SOFT_V2, teacher="3" * 64),
         made("random_subset", accuracies=HIGH, ipc=10),
-        made("random_subset", accuracies=(39.0, 43.0), ipc=10, protocol=SOFT_V2, teacher="3" * 64),
+        made("random_subset", accuracies=(39.0, 43.0) * 5, ipc=10, protocol=SOFT_V2, teacher="3" * 64),
     )
     assert "a teacher's labels of every view are above class ids in 1 and below in 0 of 2 cells" in text
     assert "one stored label each is above class ids in 1 and below in 0 of 1 cells" in text
     assert "those labels are above one stored label each in 1 and below in 0 of 1 cells" in text
     assert "RDED is above random images in 0 and below in 1 of 1 cells" in text
     assert "HeLlO:" not in text and "RS2" not in text
-    assert "| digits  | convnet | 1   | 20.1 ± 0.2 " in text
+    assert "| digits  | convnet | 1   | 20.1 ± 0.1 " in text
+
+
+def test_results_that_lack_students_are_marked_and_not_compared(made: Make) -> None:
+    few = made("random_subset+expert", accuracies=MIDDLE[:9], protocol=LABEL_V1)
+    taught = made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64)
+    text = told(made("random_subset", accuracies=LOW), few, taught)
+    assert text.count(" of 1 cells") == 1 and "one stored label each" not in text
+    assert "| 30.1 (9 of 10) " in text
 
 
 def test_results_under_two_teachers_are_never_compared(made: Make) -> None:
@@ -56,7 +67,7 @@ def test_stored_labels_are_held_against_the_teacher_on_the_same_images(made: Mak
     other = replace(taught, key="4" * 64, set=replace(taught.set, hash="5" * 64))
     assert "on the same images, in 0 and below in 1 of 1 cells" in told(mine, taught)
     assert "on the same images" not in told(mine, other)
-    assert "| 40.1 ± 0.2     | -                          | 20.1 ± 0.2 " in told(mine, taught)
+    assert "| 40.1 ± 0.1     | -                          | 20.1 ± 0.1 " in told(mine, taught)
 
 
 def test_what_the_loss_of_stored_labels_is_worth_is_told_apart_from_the_labels(made: Make) -> None:
@@ -68,11 +79,11 @@ def test_what_the_loss_of_stored_labels_is_worth_is_told_apart_from_the_labels(m
     assert "are above the teacher's in that of soft-v2, on the same images, in 1" in text
     assert "are above those of the teacher without adapters in 0 and below in 1" in text
     assert "the teacher's labels in that loss are above the same in that of soft-v2 in 1" in text
-    assert "| 20.1 ± 0.2     | 40.1 ± 0.2                 | 30.1 ± 0.2           | 10 B " in text
+    assert "| 20.1 ± 0.1     | 40.1 ± 0.1                 | 30.1 ± 0.1           | 10 B " in text
     for stored in ({"rank": 1}, {"head_rank": 1}, {"head": "whole"}):
         plain = {"rank": 0, "head": "low-rank", "head_rank": 0}
         adapted = hello(MIDDLE, PROJECTED_V1, **(plain | stored))
-        assert "| 40.1 ± 0.2                 | 30.1 ± 0.2 " in told(adapted, bare)
+        assert "| 40.1 ± 0.1                 | 30.1 ± 0.1 " in told(adapted, bare)
 
 
 def test_stored_labels_of_images_that_the_teacher_labelled_too_come_first(made: Make) -> None:
@@ -81,7 +92,7 @@ def test_stored_labels_of_images_that_the_teacher_labelled_too_come_first(made: 
     best = made("hello", accuracies=HIGH, protocol=PROJECTED_V1, teacher="3" * 64, config={"rank": 8})
     assert best.set is not None
     best = replace(best, set=replace(best.set, hash="5" * 64))
-    assert "| 20.1 ± 0.2     | -                          | 30.1 ± 0.2 " in told(taught, mine, best)
+    assert "| 20.1 ± 0.1     | -                          | 30.1 ± 0.1 " in told(taught, mine, best)
 
 
 def test_fresh_images_in_each_epoch_are_held_against_those_chosen_once(made: Make) -> None:
