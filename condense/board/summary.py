@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from condense.board.cells import TableCell
 from condense.board.compare import Pair, judged, tally
 from condense.board.format import grid
+from condense.board.names import named
 from condense.board.tables import Row, Table
 from condense.errors import Refused
 from condense.records.record import NO_STUDENT, WHOLE
@@ -142,12 +143,13 @@ def _rows(table: Table) -> list[list[str]]:
     count, ipcs = _count(table), {row.ipc for row in table.rows if row.method == JUDGED}
     ipc = SHOWN if SHOWN in ipcs else max(ipcs)
     whole = next((row for row in table.rows if row.method == WHOLE), None)
+    mine = [row for row in table.rows if row.method == JUDGED and row.ipc == ipc]
+    names = named([row.sets.records[0] for row in mine])  # by what tells these few apart
     found = []
-    for mirage in sorted(table.rows, key=lambda row: row.name):
-        if mirage.method == JUDGED and mirage.ipc == ipc:
-            rows = (mirage, _random(table, ipc), whole)
-            texts = [table.key.dataset + mirage.name.removeprefix(JUDGED), str(ipc), f"{count:.1f}"]
-            found.append(texts + [text for pooling in POOLINGS for text in _means(rows, pooling)])
+    for name, mirage in sorted(zip(names, mine, strict=True), key=lambda one: one[0]):
+        rows = (mirage, _random(table, ipc), whole)
+        texts = [table.key.dataset + name.removeprefix(JUDGED), str(ipc), f"{count:.1f}"]
+        found.append(texts + [text for pooling in POOLINGS for text in _means(rows, pooling)])
     return found
 
 
