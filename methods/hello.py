@@ -178,21 +178,26 @@ class HeLlO(CropMethod):
         return ExpertTraining(network=self.weak_network, lr=self.weak_lr)
 
     def shared_trainings(self) -> list[object]:
-        """Returns how the encoder, if it is trained, and the weak teachers are trained."""
-        return [*super().shared_trainings(), self.weak_training()]
+        """Returns how the encoder and the weak teachers are trained, as far as they are needed."""
+        return [*super().shared_trainings(), *([self.weak_training()] if self.adapts else [])]
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the encoder is adapted: whether there is any number for the weak teachers to teach."""
+        return bool(self.rank or self.head_rank or self.head == "whole")
 
     def projection(self, encoder: Teacher, train: Images, run: ImageRun) -> Projection:
-        """Trains the adapters on real images, or finds them among the trained networks of the cache.
+        """Trains the adapters on real images, or finds them in the cache; without any, nothing is trained.
 
         Args:
             encoder: The encoder.
             train: The training images, normalised.
             run: The run.
         """
-        experts = run.experts(self.weak_training(), 1, self.weak_epochs, train)
         adapted = adapters(encoder.network, self.rank, None if self.head == "whole" else self.head_rank)
         numbers = torch.zeros(0)
         if adapted:
+            experts = run.experts(self.weak_training(), 1, self.weak_epochs, train)
             numbers = run.pretrained(ProjectorTraining(self, encoder, experts, adapted), train).numbers
         return Projection(adapted, numbers.detach().to(getattr(torch, self.precision)), self.beta)
 

@@ -281,7 +281,11 @@ def test_settings_that_cannot_work_are_refused(
 def test_rank_0_and_no_head_adapter_leave_the_encoder_and_train_nothing(
     digits: ImageDataset, tmp_path: Path
 ) -> None:
-    made = distilled(digits, tmp_path, rank=0, head="low-rank", head_rank=0, update_steps=0, factor=2)
+    bare: Any = {"rank": 0, "head": "low-rank", "head_rank": 0}
+    make: Any = HELLO
+    adapted, plain = make().shared_trainings(), make(**bare).shared_trainings()
+    assert len(adapted) == len(plain) + 1  # the weak teachers
+    made = distilled(digits, tmp_path, update_steps=0, factor=2, **bare)
     assert made.projector is not None and made.projector.numel() == 0
     images, encoder = torch.randn(9, 1, 8, 8, generator=stream(1)), encoder_of(made)
     labels = labelled_by(encoder, PROJECTED_V1, made)(images, Hard(torch.zeros(9, dtype=torch.long)))
