@@ -38,7 +38,7 @@ class Labelled:
     """The results on one dataset at one IPC with one student network and one teacher.
 
     Attributes:
-        place: Dataset, student and IPC as texts.
+        place: Dataset, with the teacher if there are several, student and IPC as texts.
         cells: What there is of `COLUMNS`.
     """
 
@@ -74,10 +74,12 @@ def _labelled(tables: Sequence[Table]) -> list[Labelled]:
             groups[*table.key.data, table.key.student, table.key.space].append(table)
     found = []
     for (name, _, _, student, _), group in sorted(groups.items()):
-        for teacher in sorted({table.key.teacher for table in group} - {""}) or [""]:
+        teachers = sorted({table.key.teacher for table in group} - {""}) or [""]
+        for teacher in teachers:
             held = {one.key.protocol: one for one in group if one.key.teacher in ("", teacher)}
+            data = name + f" (teacher {teacher[:8]})" * (len(teachers) > 1)
             for ipc in sorted({ipc for table in held.values() for ipc in table.ipcs}):
-                found.append(Labelled((name, student, str(ipc)), _cells(held, ipc)))
+                found.append(Labelled((data, student, str(ipc)), _cells(held, ipc)))
     return found
 
 
@@ -146,7 +148,7 @@ def _told(found: Sequence[Labelled]) -> list[str]:
     told = []
     for better, worse, text in comparisons:
         both = [one.cells for one in found if {better, worse} <= set(one.cells)]
-        if pairs := judged(Pair(cells[better], cells[worse]) for cells in both):
+        if pairs := judged(dict.fromkeys(Pair(cells[better], cells[worse]) for cells in both)):
             told.append(f"{text} {tally(pairs)}")
     return told
 

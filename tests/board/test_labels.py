@@ -55,9 +55,12 @@ def test_results_under_two_teachers_are_never_compared(made: Make) -> None:
         made("random_subset", accuracies=LOW),
         made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64),
         made("rded", accuracies=LOW, protocol=SOFT_V2, teacher="4" * 64),
+        made("random_subset+expert", accuracies=MIDDLE, protocol=LABEL_V1),
     )
-    assert "are above class ids in 1 and below in 0 of 1 cells" in text and "RDED is" not in text
-    assert text.count("| digits  | convnet | 1 ") == 2
+    assert "every view are above class ids in 1 and below in 0 of 1 cells" in text and "RDED is" not in text
+    assert "one stored label each is above class ids in 1 and below in 0 of 1 cells" in text  # not in 2 of 2
+    for teacher in ("33333333", "44444444"):
+        assert f"| digits (teacher {teacher}) | convnet | 1 " in text
 
 
 def test_stored_labels_are_held_against_the_teacher_on_the_same_images(made: Make) -> None:
