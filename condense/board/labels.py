@@ -26,11 +26,15 @@ COLUMNS = {
     "HeLlO, teacher": (SOFT_V2.name, LIGHT),
     "HeLlO, teacher in its loss": (PROJECTED_V1.name, LIGHT),
     "HeLlO, stored labels": (PROJECTED_V1.name, LIGHT),
+    "random, HeLlO's labels": (PROJECTED_V1.name, LIGHT),
+    "random, weak teacher": (PROJECTED_V1.name, LIGHT),
 }
-"""The protocol and the method of each column of the table; HeLlO has the last but one without adapters."""
-PLAIN, ONE_LABEL, TAUGHT, CROPS, SAME, BARE, STORED = COLUMNS
+"""The protocol and the method of each column of the table; `_kind` tells the last four apart."""
+PLAIN, ONE_LABEL, TAUGHT, CROPS, SAME, BARE, STORED, LENT, WEAK = COLUMNS
 OWN = "HeLlO: its stored labels, in its loss (squared errors),"
-HEAD = ["dataset", "student", "IPC", *COLUMNS, "their label bytes"]
+WEAK_EPOCHS = 10
+"""A teacher that is trained for at most so many epochs is called weak."""
+HEAD = ["dataset", "student", "IPC", *COLUMNS, "HeLlO's label bytes"]
 
 
 @dataclass(frozen=True)
@@ -74,22 +78,26 @@ def _labelled(tables: Sequence[Table]) -> list[Labelled]:
             groups[*table.key.data, table.key.student, table.key.space].append(table)
     found = []
     for (name, _, _, student, _), group in sorted(groups.items()):
+        weak = [table for table in group if table.key.protocol == PROJECTED_V1.name and _all_weak(table)]
+        group = [table for table in group if table not in weak]
         teachers = sorted({table.key.teacher for table in group} - {""}) or [""]
         for teacher in teachers:
             held = {one.key.protocol: one for one in group if one.key.teacher in ("", teacher)}
             data = name + f" (teacher {teacher[:8]})" * (len(teachers) > 1)
             for ipc in sorted({ipc for table in held.values() for ipc in table.ipcs}):
-                found.append(Labelled((data, student, str(ipc)), _cells(held, ipc)))
+                found.append(Labelled((data, student, str(ipc)), _cells(held, weak, ipc)))
     return found
 
 
-def _cells(held: Mapping[str, Table], ipc: int) -> dict[str, TableCell]:
-    """Returns what there is of `COLUMNS` at an IPC in the tables of the protocols."""
+def _cells(held: Mapping[str, Table], weak: Sequence[Table], ipc: int) -> dict[str, TableCell]:
+    """Returns what there is of `COLUMNS` at an IPC in the tables of the protocols, and of weak teachers."""
     cells = {}
     for column, (protocol, method) in COLUMNS.items():
         found = _of(held.get(protocol), [method], ipc)
-        if column in (BARE, STORED):
-            found = [cell for cell in found if _adapted(cell) == (column == STORED)]
+        if column == WEAK:
+            found = [cell for table in weak for cell in _of(table, [method], ipc)]
+        if protocol == PROJECTED_V1.name:
+            found = [cell for cell in found if _kind(cell) == column]
         if column == STORED:  # rather those whose images were judged under the teacher's labels as well
             found = [one for one in found if _same_images(held.get(SOFT_V2.name), one, ipc)] or found
         if found:
@@ -100,10 +108,21 @@ def _cells(held: Mapping[str, Table], ipc: int) -> dict[str, TableCell]:
     return cells
 
 
-def _adapted(cell: TableCell) -> bool:
-    """Returns whether sets of HeLlO store any adapter, or a head."""
+def _kind(cell: TableCell) -> str:
+    """Returns the column of sets of HeLlO under the labels that they store."""
     config = json.loads(cell.entries[0].chain)[0]["config"]
-    return bool(config.get("rank", 1)) or config.get("head") != "low-rank" or bool(config.get("head_rank", 1))
+    bare = config.get("rank") == config.get("head_rank") == 0 and config.get("head") == "low-rank"
+    drawn = config.get("pool") == config.get("crops") == 1 and config.get("update_steps") == 0
+    few = config.get("teacher") == "trained" and config["teacher_epochs"] <= WEAK_EPOCHS
+    if bare:
+        return WEAK if drawn and few else BARE
+    return LENT if drawn else STORED
+
+
+def _all_weak(table: Table) -> bool:
+    """Returns whether a table has sets of HeLlO, and all are random images with a weak teacher's labels."""
+    cells = [cell for row in table.rows if row.method == LIGHT for cell in row.cells.values()]
+    return bool(cells) and all(_kind(cell) == WEAK for cell in cells)
 
 
 def _drawn_and_chosen(tables: Sequence[Table]) -> list[Pair]:
@@ -144,6 +163,8 @@ def _told(found: Sequence[Labelled]) -> list[str]:
         (STORED, BARE, f"{OWN} are above those of the teacher without adapters in"),
         (BARE, SAME, "HeLlO: the teacher's labels in that loss are above the same in that of soft-v2 in"),
         (STORED, TAUGHT, "HeLlO, with its stored labels, is above random images under the teacher's in"),
+        (WEAK, TAUGHT, "Random images: a weak teacher's labels, in that loss, are above the teacher's in"),
+        (LENT, WEAK, "Random images: HeLlO's stored labels are above those of the weak teacher in"),
     )  # fmt: skip
     told = []
     for better, worse, text in comparisons:
