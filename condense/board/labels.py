@@ -65,6 +65,8 @@ def labels_summary(tables: Sequence[Table]) -> str:
     if not told:
         return ""
     head = "What labels are worth. A cell is one dataset, IPC and student network."
+    if any(WEAK in one.cells for one in found):
+        head += f" A weak teacher has trained for at most {WEAK_EPOCHS} epochs; HeLlO learns from such ones."
     rows = [[*one.place, *_texts(one)] for one in found]
     return "\n".join([head, "", *told]) + "\n" + (f"\n{grid(HEAD, rows)}" if rows else "")
 
