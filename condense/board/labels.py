@@ -159,13 +159,13 @@ def _told(found: Sequence[Labelled]) -> list[str]:
     comparisons = (
         (TAUGHT, PLAIN, "Random images: a teacher's labels of every view are above class ids in"),
         (ONE_LABEL, PLAIN, "Random images: one stored label each is above class ids in"),
-        (TAUGHT, ONE_LABEL, "Random images: those labels are above one stored label each in"),
+        (TAUGHT, ONE_LABEL, "Random images: a teacher's labels of every view are above one label each in"),
         (CROPS, TAUGHT, "Under a teacher's labels, RDED is above random images in"),
         (STORED, SAME, f"{OWN} are above the teacher's in that of soft-v2, on the same images, in"),
         (STORED, BARE, f"{OWN} are above those of the teacher without adapters in"),
-        (BARE, SAME, "HeLlO: the teacher's labels in that loss are above the same in that of soft-v2 in"),
+        (BARE, SAME, "HeLlO: the teacher's labels in its loss are above the same in that of soft-v2 in"),
         (STORED, TAUGHT, "HeLlO, with its stored labels, is above random images under the teacher's in"),
-        (WEAK, TAUGHT, "Random images: a weak teacher's labels, in that loss, are above the teacher's in"),
+        (WEAK, TAUGHT, "Random images: a weak teacher's labels, in HeLlO's loss, are above the teacher's in"),
         (LENT, WEAK, "Random images: HeLlO's stored labels are above those of the weak teacher in"),
     )  # fmt: skip
     told = []
