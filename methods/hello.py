@@ -42,10 +42,10 @@ Where this differs from the paper, and why:
 
 When not to use it: where the label bytes do not count, since a teacher labels at once under soft-v2; where
 nobody has the encoder; at many images per class, where the paper's own results are below RDED's; and where a
-weak teacher can be stored itself. On CIFAR-10 the labels of a convnet-w32 of five epochs, which takes 49 kB,
-taught more on random images than those of the adapters, and both more than the fixed teacher's (README, "What
-the board says"): the gain is that of weak labels. With ``pool = 1``, ``crops = 1``, ``crop_min = 1`` and
-``update_steps = 0`` the images are random real ones, which shows what the labels are worth alone.
+weak teacher can be stored itself. The labels of a convnet-w32 of five epochs, which takes 49 kB for CIFAR-10,
+taught more on random images than those of the adapters and of the fixed teacher (README, "What the board
+says"): what HeLlO gains on CIFAR-10 is the gain of weak labels. With ``pool = 1``, ``crops = 1``,
+``crop_min = 1`` and ``update_steps = 0`` the images are random real ones, which shows what labels are worth.
 """
 
 from collections.abc import Callable, Mapping
