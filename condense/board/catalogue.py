@@ -83,7 +83,9 @@ def list_sets(entries: pd.DataFrame, folders: Mapping[str, str]) -> tuple[SetEnt
     by_set: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for row in plain.itertuples(index=False):
         by_set[str(row.run_key), str(row.set_hash)].append(row)
-    return tuple(sorted((_entry(rows, folders) for rows in by_set.values()), key=order))
+    runs = Counter(run for run, _ in by_set)
+    found = [_entry(rows, folders, runs) for _, rows in sorted(by_set.items())]
+    return tuple(sorted(found, key=order))
 
 
 def stored_folders(sets: Path) -> dict[str, str]:
@@ -133,13 +135,13 @@ def score_text(entry: SetEntry) -> str:
     return f"{mean} ({score.protocol}{where}, {score.student}, {students})"
 
 
-def _entry(rows: Sequence[Any], folders: Mapping[str, str]) -> SetEntry:
+def _entry(rows: Sequence[Any], folders: Mapping[str, str], runs: Mapping[str, int]) -> SetEntry:
     one = rows[0]
     return SetEntry(
         name=set_name(one.dataset, one.method, one.ipc, one.asked is not None),
         kind=one.kind, dataset=one.dataset, method=one.method, ipc=one.ipc, seed=one.seed, key=one.run_key,
         hash=one.set_hash, bytes=one.bytes, settings=settings(json.loads(one.chain)), scores=_scores(rows),
-        folder=folders.get(one.set_hash),
+        folder=folders.get(one.set_hash), twin=True if runs[one.run_key] > 1 else None,
     )  # fmt: skip
 
 

@@ -23,8 +23,9 @@ def locate(given: str | Path) -> Path:
 
     Args:
         given: A path, which wins if there is something; or the name of a set: ``DATASET/METHOD/ipcN``, or
-            with ``/KEY`` behind it, the first 8 letters of its run key. The files of a set that is not at
-            hand are downloaded if its catalogue has an address.
+            with ``/KEY`` behind it, the first 8 letters of its run key, or of its hash where a run has given
+            several sets. The files of a set that is not at hand are downloaded if its catalogue has an
+            address.
 
     Raises:
         Refused: if a name is unknown or stands for several sets, or the files are not those that the
@@ -36,7 +37,7 @@ def locate(given: str | Path) -> Path:
     if os.path.lexists(path) or path.is_absolute() or path.parts[:1] in ((), ("..",)):
         return path
     known, name = known_sets(), path.as_posix()
-    found = [one for one in known if name in (one.entry.name, one.entry.full)]
+    found = [one for one in known if name in (one.entry.name, one.entry.full, one.entry.of_run)]
     if not found:
         raise _unknown(name, known)
     if len({one.entry.full for one in found}) > 1:

@@ -26,7 +26,7 @@ FORMAT = "condense-catalogue"
 VERSION = 1
 MAX_BYTES = 8 * 2**20
 """Largest catalogue that is read, in bytes."""
-LEFT_OUT = ("auc", "target", "folder", "url")
+LEFT_OUT = ("auc", "target", "folder", "url", "twin")
 """Fields that have no key when they are None."""
 
 
@@ -68,6 +68,7 @@ class SetEntry:
         settings: Version and fields of the method as text (`condense.store.manifest.settings`).
         scores: For each protocol the student network with the most students; the newest protocols first.
         folder: Where its files are, relative to the catalogue or to its address; None if they are not there.
+        twin: True if the catalogue has another set of the same run, which another machine or version made.
     """
 
     name: Name
@@ -82,9 +83,15 @@ class SetEntry:
     settings: Mapping[Name, Text]
     scores: tuple[Score, ...] = ()
     folder: Name | None = None
+    twin: bool | None = None
 
     @property
     def full(self) -> str:
+        """The name of no other set of its catalogue: that of its run, or with its hash if it is a `twin`."""
+        return f"{self.name}/{self.hash[:8]}" if self.twin else self.of_run
+
+    @property
+    def of_run(self) -> str:
         """The name that no other run has, ``DATASET/METHOD/ipcN/KEY``: the first 8 letters of its key."""
         return f"{self.name}/{self.key[:8]}"
 
@@ -94,7 +101,7 @@ class Catalogue:
     """Named sets.
 
     Attributes:
-        sets: The sets, in order of dataset, method, IPC, seed and key.
+        sets: The sets, in order of dataset, method, IPC, seed, key and hash.
         url: Address below which the folders of the sets lie; None if there is no such place.
     """
 

@@ -59,7 +59,7 @@ def known_sets() -> list[KnownSet]:
     checkouts = [path for path in catalogues() if path.name == CATALOGUE]
     shipped = [path for path in catalogues() if path.name == SHIPPED]
     for known in [*_listed(checkouts), *kept_sets()[0], *_listed(shipped)]:
-        place = known.entry.full, known.entry.hash
+        place = known.entry.of_run, known.entry.hash
         first = found.setdefault(place, known)
         folder, url = first.folder or known.folder, first.url or known.url
         entry = replace(first.entry, scores=first.entry.scores or known.entry.scores)

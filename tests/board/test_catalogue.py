@@ -47,6 +47,18 @@ def test_each_set_of_a_record_has_an_entry_and_references_have_none(made: Make) 
     assert [one.name for one in list_sets(frame([by_class]), {})] == ["digits/dm/ipc1-by-class"]
 
 
+def test_sets_of_one_run_that_two_machines_made_are_named_by_their_hashes(made: Make) -> None:
+    one, alone = made("dm"), made("dc")
+    assert one.set is not None
+    other = replace(made("dm", protocol=SOFT_V2), set=replace(one.set, hash="5" * 64))
+    found = list_sets(frame([one, other, alone]), {})
+    assert [entry.full for entry in found] == [
+        f"digits/dc/ipc1/{alone.key[:8]}", f"digits/dm/ipc1/{one.set.hash[:8]}", "digits/dm/ipc1/55555555"
+    ]  # fmt: skip
+    assert [entry.of_run for entry in found[1:]] == [f"digits/dm/ipc1/{one.key[:8]}"] * 2
+    assert [line.count('"twin":true') for line in Catalogue(sets=found).text().splitlines()[1:4]] == [0, 1, 1]
+
+
 def test_the_score_of_a_protocol_is_that_of_the_network_with_most_students(made: Make) -> None:
     records = [
         made("dm", student="convnet", accuracies=(60.0, 61.0)),

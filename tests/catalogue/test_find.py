@@ -55,6 +55,17 @@ def test_a_name_of_several_sets_is_refused_with_what_tells_them_apart(here: Path
     assert told.count("(seed ") == 5 and "condense sets toy/random_subset/ipc1 lists them all" in told
 
 
+def test_sets_of_one_run_are_found_by_their_hashes(here: Path, toy_sets: MakeSet) -> None:
+    made, other = toy_sets(), toy_sets(1)
+    made.save(SETS / "one")
+    mine = replace(listed(made, "one"), twin=True)
+    write(SETS, [mine, replace(listed(other), key=mine.key, twin=True)])
+    assert condense.load(f"toy/random_subset/ipc1/{made.hash[:8]}").hash == made.hash
+    told = refusal(f"toy/random_subset/ipc1/{mine.key[:8]}")
+    assert "stands for 2 sets" in told and f"/{other.hash[:8]} (" in told
+    assert len(condense.sets()) == 2  # that in the folder is the catalogue's
+
+
 def test_differing_settings_tell_sets_apart_the_most_telling_first(toy_sets: MakeSet) -> None:
     base = listed(toy_sets())
     entries = [
