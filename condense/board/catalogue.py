@@ -141,7 +141,7 @@ def _entry(rows: Sequence[Any], folders: Mapping[str, str], runs: Mapping[str, i
         name=set_name(one.dataset, one.method, one.ipc, one.asked is not None),
         kind=one.kind, dataset=one.dataset, method=one.method, ipc=one.ipc, seed=one.seed, key=one.run_key,
         hash=one.set_hash, bytes=one.bytes, settings=settings(json.loads(one.chain)), scores=_scores(rows),
-        folder=folders.get(one.set_hash), twin=True if runs[one.run_key] > 1 else None,
+        folder=folders.get(one.set_hash), twin=runs[one.run_key] > 1 or None,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from condense.board.asked import is_complete
 from condense.board.cells import TableCell
 from condense.board.compare import Pair, Statement, line
 from condense.board.entries import tuples
@@ -170,7 +171,8 @@ def _claims(table: FederatedTable) -> list[str]:
     """Returns how other algorithms compare with the plain mean, and distilled sets with random images."""
     best: dict[str, TableCell] = {}
     for _, cell in table.rows:  # the best settings first
-        best.setdefault(cell.entries[0].method, cell)
+        if is_complete(cell):
+            best.setdefault(cell.entries[0].method, cell)
     plain = best.pop(PLAIN, None)
     if plain is None:
         return []

@@ -114,7 +114,8 @@ def _kind(cell: TableCell) -> str:
     """Returns the column of sets of HeLlO under the labels that they store."""
     config = json.loads(cell.entries[0].chain)[0]["config"]
     bare = config.get("rank") == config.get("head_rank") == 0 and config.get("head") == "low-rank"
-    drawn = config.get("pool") == config.get("crops") == 1 and config.get("update_steps") == 0
+    whole = config.get("pool") == config.get("crops") == config.get("crop_min", 1) == 1
+    drawn = whole and config.get("update_steps") == 0
     few = config.get("teacher") == "trained" and config["teacher_epochs"] <= WEAK_EPOCHS
     if bare:
         return WEAK if drawn and few else BARE
