@@ -49,7 +49,7 @@ class Case:
     name: str
     dataset: Any
     cache: Path
-    sets: dict[tuple[int, int], DistilledSet] = field(default_factory=dict)
+    sets: dict[tuple[int, int, bool], DistilledSet] = field(default_factory=dict)
 
     @property
     def cls(self) -> type[Method]:
@@ -73,16 +73,25 @@ class Case:
             name: value for name, value in asdict(method).items() if name not in usual or usual[name] != value
         }
 
-    def fresh(self, cache: Path, ipc: int = 0, seed: int = 0, dataset: Dataset | None = None) -> Any:
-        """A set that is made now; one of another IPC than the smallest in few steps."""
-        method, ipc = self.method(ipc, few=ipc not in (0, self.ipc)), ipc or self.ipc
-        made, run = distill(method, dataset or self.dataset, ipc=ipc, seed=seed, cache=cache)
+    def fresh(
+        self,
+        cache: Path,
+        ipc: int = 0,
+        seed: int = 0,
+        few: bool = False,
+        *,
+        dataset: Dataset | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """A set that is made now; in few steps where that is said or the IPC is not the smallest."""
+        method, ipc = self.method(ipc, few=few or ipc not in (0, self.ipc)), ipc or self.ipc
+        made, run = distill(method, dataset or self.dataset, ipc=ipc, seed=seed, cache=cache, given=given)
         run.done()
         return made
 
-    def made(self, ipc: int = 0, seed: int = 0) -> Any:
+    def made(self, ipc: int = 0, seed: int = 0, *, few: bool = False) -> Any:
         """A set that is made once for all tests."""
-        key = ipc or self.ipc, seed
+        key = ipc or self.ipc, seed, few
         if key not in self.sets:
             self.sets[key] = self.fresh(self.cache, *key)
         return self.sets[key]
@@ -201,13 +210,10 @@ def test_a_set_holds_the_samples_of_each_class_that_are_asked_for_or_is_refused(
 
 @pytest.mark.parametrize("case", every(), indirect=True)
 def test_counts_of_ipc_of_each_class_give_the_same_samples(case: Case) -> None:
-    if (method := case.method(few=True)).why_equal is not None:
+    if case.method().why_equal is not None:
         return
-    counts: dict[str, Any] = {"counts": [case.ipc] * case.made().num_classes}
-    plain, made = (
-        distill(method, case.dataset, ipc=case.ipc, cache=case.cache, given=given)[0]
-        for given in ({}, counts)
-    )
+    plain = case.made(few=True)
+    made = case.fresh(case.cache, few=True, given={"counts": [case.ipc] * plain.num_classes})
     tensors = made.tensors()
     assert tensors.keys() == plain.tensors().keys()
     assert all(torch.equal(tensors[name], there) for name, there in plain.tensors().items())
@@ -358,10 +364,10 @@ def test_a_method_without_a_set_trains_students_and_stores_nothing(
 def test_a_run_killed_once_in_every_phase_ends_in_the_same_set(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, killed = case.made().hash, kill_once(monkeypatch)
+    expected, killed = case.made(few=True).hash, kill_once(monkeypatch)
     for kills in count():
         try:
-            made = case.fresh(tmp_path)
+            made = case.fresh(tmp_path, few=True)
         except Killed:
             continue
         assert made.hash == expected and kills == len(killed)

@@ -135,7 +135,7 @@ def _against_count(found: Sequence[Comparison]) -> str:
 def _against_random(found: Sequence[Comparison]) -> str:
     pairs = judged(Pair(one.mirage, one.random) for one in found if one.random)
     if not pairs:
-        return "no random graphs were run"
+        return "no random graphs stand beside it"
     return f"it is above equally many random graphs in {tally(pairs)}"
 
 

@@ -17,7 +17,7 @@ from condense.resources import Budget, Machine
 LABELS = ("random_subset+fkd", {"fkd.epochs": "4", "fkd.batch": "8"})
 SHORT = {
     "iterations": "1", "syn_steps": "2", "expert_epochs": "1", "max_start_epoch": "2", "experts": "1",
-    "batch_experts": "256", "network": "convnet-w32",
+    "batch_experts": "256", "network": "mlp",
 }  # fmt: skip
 EXPERTS = ("mtt", SHORT)
 Spent = Callable[[int], Budget]
