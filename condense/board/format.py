@@ -222,10 +222,10 @@ def wrapped(text: str, indent: str = "") -> str:
     return fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table whose columns are aligned in a terminal too."""
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, aligned: bool = True) -> str:
+    """Returns a Markdown table; if `aligned`, its columns line up in a terminal too, which takes bytes."""
     clean = [[text.replace("|", "\\|") for text in row] for row in (head, *rows)]
-    widths = [max(3, *(len(row[i]) for row in clean)) for i in range(len(head))]
+    widths = [max(3, *(len(row[i]) for row in clean)) if aligned else 0 for i in range(len(head))]
     lines = ["| " + " | ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)) + " |" for row in clean]
-    rule = "| " + " | ".join("-" * width for width in widths) + " |"
+    rule = "| " + " | ".join("-" * max(3, width) for width in widths) + " |"
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import NamedTuple
 
 from condense.board.datasets import DatasetResults
 from condense.board.federated import FederatedTable
@@ -19,9 +20,7 @@ from condense.records.record import NO_STUDENT, WHOLE
 LEFT_OUT = ("majority", "num_edges", "label_histogram")
 """References whose scores are told in words."""
 LARGEST = 30_000
-"""The size of the page in bytes above which methods without results have no rows, and then the worst none."""
-MOST = (None, 20, 12, 8, 5, 3, 1)
-"""The numbers of methods that a table has at most, of which the first one keeps the page within its size."""
+"""The largest size of the page in bytes; its form is the first one of `FORMS` that keeps within it."""
 FEW = """\
 **The best alone.** Each table has its best {most} methods, and the best of each column. With all of them this
 page would be longer than 30 kB; the page of a dataset has all.
@@ -58,6 +57,25 @@ by sum / mean pooling. Papers have numbers of single networks; they stand here w
 """What stands below the heading of each kind of data."""
 
 
+class Form(NamedTuple):
+    """How much a table shows.
+
+    Attributes:
+        aligned: Whether its columns line up in a terminal, too.
+        absent: Whether each method that was not run has a row; otherwise they are named.
+        most: The largest number of methods with results that have rows; None for all.
+    """
+
+    aligned: bool = True
+    absent: bool = True
+    most: int | None = None
+
+
+_NAMED = Form(aligned=False, absent=False)
+FORMS = (Form(), Form(aligned=False), _NAMED, *(_NAMED._replace(most=most) for most in (20, 12, 8, 5, 3, 1)))
+"""The forms of the page, the largest one first."""
+
+
 def front_page(results: Sequence[DatasetResults], tables: Sequence[Table], pages: Mapping[str, str]) -> str:
     """Returns the front page as Markdown.
 
@@ -69,13 +87,13 @@ def front_page(results: Sequence[DatasetResults], tables: Sequence[Table], pages
     if not results:
         return f"{HEAD}\nNo records yet.\n"
     ranks = ranks_text(rankings(tables))
-    for absent, most in ((True, None), *((False, most) for most in MOST)):
-        few = "" if most is None else wrapped(FEW.format(most=most)) + "\n"
+    for form in FORMS:
+        few = "" if form.most is None else wrapped(FEW.format(most=form.most)) + "\n"
         parts = [*filter(None, [HEAD, few]), _contents(results, bool(ranks))]
         for kind in dict.fromkeys(one.kind for one in results):
             parts.append(f"## {kind.capitalize()}\n\n{ABOUT[kind]}")
             mine = [one for one in results if one.kind == kind]
-            parts += [_section(one, pages[one.folder], absent, most) for one in mine]
+            parts += [_section(one, pages[one.folder], form) for one in mine]
         page = "\n".join([*parts, *filter(None, [ranks])])
         if len(page.encode()) <= LARGEST:
             break
@@ -123,29 +141,23 @@ def _contents(results: Sequence[DatasetResults], ranks: bool) -> str:
     return "## Contents\n\n" + "\n".join([*lines, *more]) + "\n"
 
 
-def _section(one: DatasetResults, page: str, absent: bool, most: int | None) -> str:
-    """Returns the part of a dataset.
-
-    Args:
-        one: The results on the dataset.
-        page: The path of its page.
-        absent: Whether each method that was not run has a row; otherwise they are named.
-        most: The largest number of methods with results that have rows; None for all.
-    """
+def _section(one: DatasetResults, page: str, form: Form) -> str:
+    """Returns the part of a dataset, whose page has the path `page`."""
     parts, there = [f"### {one.title}\n"], f"[Details]({page}){_elsewhere(one)}"
     for overview in one.shown:
         if overview.spots:
             sentences = verdict(overview, one.names)
-            if overview.absent and not absent and most is None:
+            if overview.absent and not form.absent and form.most is None:
                 sentences.append(f"Published and not run: {', '.join(overview.absent)}.")
                 overview = replace(overview, absent=())
             head = wrapped(" ".join(filter(None, [_heading(overview.table), there])))
             told = [wrapped(f"- {sentence}", "  ") for sentence in sentences]
-            only = None if most is None else _best_lines(overview, most)
-            parts.append("\n".join([f"{head}\n", _table(overview, one, page, only), *told]) + "\n")
+            only = None if form.most is None else _best_lines(overview, form.most)
+            text = _table(overview, one, page, only, aligned=form.aligned)
+            parts.append("\n".join([f"{head}\n", text, *told]) + "\n")
             there = ""
     parts += [f"{there}\n"] if there else []
-    return "\n".join([*parts, *(_federation(table) for table in one.federated)])
+    return "\n".join([*parts, *(_federation(table, form.aligned) for table in one.federated)])
 
 
 def _elsewhere(one: DatasetResults) -> str:
@@ -171,20 +183,31 @@ def _heading(table: Table) -> str:
     return f"{what if student else '**Graphs alone**'}: protocol `{key.protocol}`{student}."
 
 
-def _table(overview: Overview, one: DatasetResults, page: str, only: Sequence[Line] | None = None) -> str:
+def _table(
+    overview: Overview,
+    one: DatasetResults,
+    page: str,
+    only: Sequence[Line] | None = None,
+    *,
+    aligned: bool = True,
+) -> str:
     """Returns the table of an overview in its richest form that is narrow enough.
 
     With `only`, it has rows of these methods and of references alone.
     Scores of graphs have no intervals here, since there are two of them for each number of samples.
     """
     halves = (False,) if overview.spots[0].pool else (True, False)
-    texts = [_grid(overview, one, linked, half, only) for linked, half in product((page, None), halves)]
-    return next((text for text in texts if text.index("\n") <= WIDTH), texts[-1])
+    texts = [
+        grid(*_rows(overview, one, linked, half, only), aligned=aligned)
+        for linked, half in product((page, None), halves)
+    ]
+    return next((text for text in texts if max(map(len, text.splitlines())) <= WIDTH), texts[-1])
 
 
-def _grid(
+def _rows(
     overview: Overview, one: DatasetResults, page: str | None, halves: bool, only: Sequence[Line] | None
-) -> str:
+) -> tuple[list[str], list[list[str]]]:
+    """Returns the head and the rows of a table."""
     pooled = bool(overview.spots[0].pool)
     papers = bool(overview.papers) and not pooled
     head = ["method", *(spot.head + " [paper]" * papers for spot in overview.spots)]
@@ -211,7 +234,7 @@ def _grid(
     for title, mine in parts:
         mine = [row for row in mine if set(row[1:]) != {"-"}]
         rows += [[f"— {title} —", *[""] * (len(head) - 1)], *mine] if mine else []
-    return grid(head, [row for row in rows if set(row[1:]) != {"-"}])
+    return head, [row for row in rows if set(row[1:]) != {"-"}]
 
 
 def _listed(sized: Mapping[str, str], line: Line) -> list[str]:
@@ -282,9 +305,8 @@ def _correlation(cell: Shown | None, pool: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _federation(table: FederatedTable) -> str:
+def _federation(table: FederatedTable, aligned: bool) -> str:
     """Returns the scores of the algorithms of a federation in a small table."""
     rows = [[name, score_and_paper(cell), str(len(cell.entries))] for name, cell in table.rows]
-    return f"**Federation** of {len(table.clients)} clients ({table.key.title})\n\n" + grid(
-        ["method", "mean of the clients", "seeds"], rows
-    )
+    text = grid(["method", "mean of the clients", "seeds"], rows, aligned=aligned)
+    return f"**Federation** of {len(table.clients)} clients ({table.key.title})\n\n{text}"
