@@ -74,15 +74,9 @@ class Case:
         }
 
     def fresh(
-        self,
-        cache: Path,
-        ipc: int = 0,
-        seed: int = 0,
-        few: bool = False,
-        *,
-        dataset: Dataset | None = None,
+        self, cache: Path, ipc: int = 0, seed: int = 0, few: bool = False, *, dataset: Dataset | None = None,
         given: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         """A set that is made now; in few steps where that is said or the IPC is not the smallest."""
         method, ipc = self.method(ipc, few=few or ipc not in (0, self.ipc)), ipc or self.ipc
         made, run = distill(method, dataset or self.dataset, ipc=ipc, seed=seed, cache=cache, given=given)

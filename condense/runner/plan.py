@@ -106,11 +106,13 @@ def makespan(units: Sequence[Unit], seconds: Mapping[str, float], workers: int) 
         while ready and len(running) < workers:
             place = heapq.heappop(ready)
             heapq.heappush(running, (now + seconds.get(keys[place], 0.0), place))
-        now, place = heapq.heappop(running)
-        for user in users.get(keys[place], ()):
-            missing[user].discard(keys[place])
-            if not missing[user] & known:
-                heapq.heappush(ready, order[user])
+        now = running[0][0]
+        while running and running[0][0] == now:  # whatever ends at once comes before anything begins
+            _, place = heapq.heappop(running)
+            for user in users.get(keys[place], ()):
+                missing[user].discard(keys[place])
+                if not missing[user] & known:
+                    heapq.heappush(ready, order[user])
     return now
 
 

@@ -64,6 +64,11 @@ def test_workers_are_never_idle_beside_a_unit_that_is_ready(graph: Graph, worker
     assert makespan(units, seconds, workers) == now - 1
 
 
+def test_of_units_that_end_at_once_all_make_others_ready_before_any_begins() -> None:
+    units = [unit("a"), unit("b"), unit("c", ("a", "b")), unit("d", ("a", "b")), unit("e")]
+    assert makespan(units, {"a": 1, "b": 1, "c": 1, "d": 3, "e": 1}, 2) == 4
+
+
 def test_a_worker_begins_the_first_unit_that_is_ready() -> None:
     units = [unit("a"), unit("b"), unit("c"), unit("d", ("b",))]
     assert makespan(units, {"a": 3, "b": 1, "c": 2, "d": 4}, 2) == 7
