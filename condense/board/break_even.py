@@ -50,9 +50,9 @@ def break_even(cell: TableCell, references: Sequence[TableCell]) -> BreakEven | 
 
     Returns:
         The times and the number of trainings; None if a curve, the time of the distillation or an equal
-        device is missing.
+        device is missing, or the curves were measured on images that the sets may hold.
     """
-    mine = [entry for entry in cell.entries if entry.curve]
+    mine = [entry for entry in cell.entries if entry.curve and _apart(entry)]
     places = {(entry.device, entry.threads) for entry in mine}
     if not mine or len(places) > 1 or cell.seconds is None:
         return None
@@ -75,6 +75,14 @@ def _fastest(cell: TableCell, target: float, places: set[tuple[str, int]]) -> fl
     if not times:
         return None
     return fmean(math.inf if time is None else time for time in times)
+
+
+def _apart(entry: Any) -> bool:
+    """Returns whether a set was not drawn from the images that its students were measured on.
+
+    Seed 0 begins with the first validation part, on which students of sets were measured once.
+    """
+    return entry.curve_part is not None or entry.seed > 0
 
 
 def _points(entry: Any) -> Curve:

@@ -10,6 +10,7 @@ from condense.networks import Network
 from condense.records.record import CurvePoint
 from condense.training.loop import Loop
 from condense.training.step import accuracy
+from condense.training.validation import VALIDATION
 
 POINTS = 20
 """Largest number of points of a curve."""
@@ -41,11 +42,12 @@ class Curve:
 
     Args:
         validation: The validation images in the evaluation space, on the device.
+        part: The number of these images.
         loop: The loop of the training.
     """
 
-    def __init__(self, validation: Images, loop: Loop) -> None:
-        self.validation, self._loop = validation, loop
+    def __init__(self, validation: Images, part: int, loop: Loop) -> None:
+        self.validation, self.part, self._loop = validation, part, loop
         self.points: list[CurvePoint] = []
 
     def measure(self, network: Network, step: int) -> None:
@@ -60,13 +62,14 @@ class Curve:
     def state_dict(self) -> dict[str, object]:
         """Returns the points so far."""
         rows = [[point.step, point.seconds, point.accuracy] for point in self.points]
-        return {"points": torch.tensor(rows, dtype=torch.float64).view(-1, 3)}
+        return {"points": torch.tensor(rows, dtype=torch.float64).view(-1, 3), "part": self.part}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Restores what `state_dict` returned."""
+        """Restores what `state_dict` returned, without points that were measured on another part."""
         points = state["points"]
         assert isinstance(points, Tensor)
         self.points = [
             CurvePoint(step=int(step), seconds=seconds, accuracy=value)
             for step, seconds, value in points.tolist()
+            if state.get("part", VALIDATION) == self.part
         ]

@@ -289,6 +289,7 @@ def _recorded(
         auc=outcome.auc,
         size_correlation=outcome.size_correlation,
         curve=outcome.curve,
+        curve_part=outcome.curve_part,
         clients=outcome.clients,
         up_bytes=outcome.up_bytes,
         down_bytes=outcome.down_bytes,

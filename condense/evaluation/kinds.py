@@ -41,7 +41,7 @@ from condense.resources import Machine
 from condense.store import GraphSet, ImageSet
 from condense.store.graphs.codec import as_pairs, narrowed
 from condense.teachers import Teacher, fixed, keep_teacher, read_teacher
-from condense.training.validation import validation, without_validation
+from condense.training.validation import OF_SETS, VALIDATION, validation, without_validation
 
 Trial = Callable[[int, Path | None], Outcome]
 """Trains and tests the student of an evaluation seed; its own folder, if it is given, keeps checkpoints."""
@@ -232,7 +232,8 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
         if setup.target is not None:
             return TransferStudent.of(own, data, setup.target, protocol, setup.student, machine).outcome
         labeller = None if teacher is None else labelled_by(teacher, protocol, own)
-        pixels, measured = data.space(self.space), made is not None or bool(protocol.validation)
+        pixels, part = data.space(self.space), VALIDATION if own is None else OF_SETS
+        measured = made is not None or bool(protocol.validation)
         if made is None:
             train = self.without_validation(data) if protocol.validation else data.train
             source: ImageSource = WholeImages(train.to(device).in_space(pixels.to(device)))
@@ -251,7 +252,10 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             test=data.test.to(device).in_space(pixels.to(device)),
             spec=data.spec,
             labeller=labeller,
-            validation=validation(data.train).to(device).in_space(pixels.to(device)) if measured else None,
+            validation=validation(data.train, part).to(device).in_space(pixels.to(device))
+            if measured
+            else None,
+            part=part,
         ).outcome
 
     def placed(self, made: ImageSet, dataset: ImageDataset) -> ImageSet:

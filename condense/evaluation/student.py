@@ -32,6 +32,7 @@ from condense.training.average import MovingAverage
 from condense.training.loop import Loop, State
 from condense.training.progress import Cost
 from condense.training.step import accuracy, cutmix, mixup, train_step
+from condense.training.validation import VALIDATION
 
 ImageBatch = tuple[Float[Tensor, "b c h w"], Target]
 
@@ -121,8 +122,8 @@ class Score(NamedTuple):
 class Outcome:
     """The result of one student: the parts of a `Score`, and the seconds of training and testing.
 
-    The seconds are those over all restarts, without those of measuring the curve. The last four parts are
-    those of a federation: see `condense.records.record.Entry`.
+    The seconds are those over all restarts, without those of measuring the curve. The other parts are those
+    of a `condense.records.record.Entry`; the last four are those of a federation.
     """
 
     accuracy: float
@@ -130,15 +131,18 @@ class Outcome:
     auc: float | None = None
     size_correlation: float | None = None
     curve: tuple[CurvePoint, ...] = ()
+    curve_part: int | None = None
     clients: tuple[ClientScore, ...] = ()
     up_bytes: int | None = None
     down_bytes: int | None = None
     lost: int | None = None
 
     @classmethod
-    def of(cls, score: Score, seconds: float, curve: tuple[CurvePoint, ...] = ()) -> "Outcome":
+    def of(cls, score: Score, seconds: float, curve: Curve | None = None) -> "Outcome":
         """Returns the outcome of a training and test that took some seconds."""
-        return cls(score.accuracy, seconds, score.auc, score.size_correlation, curve)
+        points = tuple(curve.points) if curve else ()
+        part = curve.part if curve and points and curve.part != VALIDATION else None
+        return cls(score.accuracy, seconds, score.auc, score.size_correlation, points, part)
 
     def tell(self, task: str) -> None:
         """Tells the scores as an event: the only step of a phase ``test``."""
@@ -201,7 +205,7 @@ class Student(ABC, Generic[N]):
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-        return Outcome.of(score, loop.seconds, tuple(curve.points) if curve else ())
+        return Outcome.of(score, loop.seconds, curve)
 
     @property
     @abstractmethod
@@ -248,6 +252,7 @@ class ImageStudent(Student[Network]):
         spec: The description of the dataset.
         labeller: Gives each batch its labels if the protocol leaves that to a teacher.
         validation: Training images in the evaluation space, on which they are measured on the way.
+        part: The number of these images (`condense.training.validation`).
     """
 
     source: ImageSource
@@ -255,9 +260,10 @@ class ImageStudent(Student[Network]):
     spec: ImageSpec
     labeller: Labeller | None = None
     validation: Images | None = None
+    part: int = VALIDATION
 
     def curve(self, loop: Loop) -> Curve | None:
-        return None if self.validation is None else Curve(self.validation, loop)
+        return None if self.validation is None else Curve(self.validation, self.part, loop)
 
     def check(self) -> None:
         if self.protocol.online and self.labeller is None:

@@ -37,7 +37,7 @@ DTYPES = (
     | {"paper": "float64", "paper_error": "float64", "paper_source": "string", "paper_protocol": "string"}
     | {"paper_verified": "boolean", "eval_seed": "int64"}
     | {name: "float64" for name in ("accuracy", "auc", "size_correlation", "score", "seconds")}
-    | {"curve": "string", "split": "string", "clients": "string"}
+    | {"curve": "string", "curve_part": "Int64", "split": "string", "clients": "string"}
     | {name: "Int64" for name in ("up_bytes", "down_bytes", "lost")}
     | {"device": "string", "threads": "int64", "versions": "string", "time": "string"}
     | {name: "string" for name in ("run_key", "record_key", "evaluation_key")}
@@ -74,7 +74,8 @@ def results(folder: Path) -> pd.DataFrame:
     - ``eval_seed``, ``accuracy``, ``auc``, ``score`` (the AUC if there is one, else the accuracy), all in
       percent; ``size_correlation`` (of a student's scores of graphs with their numbers of nodes);
       ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``, ``curve`` (JSON: a list of step,
-      seconds and accuracy on validation images): the entry.
+      seconds and accuracy on validation images), ``curve_part`` (number of the part that these are, if it is not
+      the first): the entry.
     - ``split`` (how the clients of a federation were named), ``clients`` (JSON: a list of a client's name and
       the accuracy on its test images), ``up_bytes`` and ``down_bytes`` (sent by the clients and by the
       server), ``lost`` (messages to clients that were not answered): a federation.

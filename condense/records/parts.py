@@ -53,6 +53,8 @@ class Entry:
         size_correlation: Spearman's rank correlation, over the test graphs, of the student's scores (the
             difference of both logits) with the number of nodes; left out if it is unknown or not defined.
         curve: The student on its way, in ascending order of step; left out if it was not measured.
+        curve_part: Number of the validation part that the curve is measured on
+            (`condense.training.validation`); left out for the first one.
         clients: The accuracy on each client's test images, of which ``accuracy`` is the mean; left out of the
             JSON, like the numbers that follow, if this is no federation.
         up_bytes: Bytes that the clients have sent to the server.
@@ -70,6 +72,7 @@ class Entry:
     auc: Percent | None = None
     size_correlation: Correlation | None = None
     curve: tuple[CurvePoint, ...] = ()
+    curve_part: Whole | None = None
     clients: tuple[ClientScore, ...] = ()
     up_bytes: Whole | None = None
     down_bytes: Whole | None = None

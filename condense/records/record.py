@@ -74,8 +74,8 @@ HOLDS = {
 """Whether a record of each kind holds a set, a training and a target."""
 LEFT_OUT = {
     "teacher_bytes", "teacher_accuracy", "valid_bytes", "rollbacks", "dense_bytes", "auc", "size_correlation",
-    "notes", "asked", "fraction", "training", "curve", "target", "federation", "clients", "up_bytes",
-    "down_bytes", "lost",
+    "notes", "asked", "fraction", "training", "curve", "curve_part", "target", "federation", "clients",
+    "up_bytes", "down_bytes", "lost",
 }  # fmt: skip
 """Fields that have no key when they are None or empty. Older records lack them, and stay as they are."""
 

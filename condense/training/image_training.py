@@ -177,7 +177,9 @@ def feature_extractor(network: str) -> Training:
     return Training(network=network)
 
 
-def divided(train: Images, share: float, seed: int) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " o"]]:
+def divided(
+    train: Images, share: float, seed: int, *, last: bool = False
+) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " o"]]:
     """Returns the positions of the images to train on and of those held out, ascending, on the CPU.
 
     Of two or more images of a class at least one is held out, and never all.
@@ -186,6 +188,7 @@ def divided(train: Images, share: float, seed: int) -> tuple[Int64[Tensor, " m"]
         train: The training images.
         share: Share of each class to hold out, in [0, 1).
         seed: Seed of the draw.
+        last: Whether the last images of each class are held out, and not the first ones, in the drawn order.
     """
     rng = torch.Generator().manual_seed(seed)
     out = torch.zeros(len(train), dtype=torch.bool)
@@ -193,7 +196,8 @@ def divided(train: Images, share: float, seed: int) -> tuple[Int64[Tensor, " m"]
         if count > 1:
             members = train.of_class(label).cpu()
             least = min(max(1, round(share * count)), count - 1)
-            out[members[torch.randperm(count, generator=rng)[:least]]] = True
+            order = torch.randperm(count, generator=rng)
+            out[members[order[-least:] if last else order[:least]]] = True
     return (~out).nonzero()[:, 0], out.nonzero()[:, 0]
 
 

@@ -15,9 +15,13 @@ from tests.board.markdown import page, rows
 Make = Callable[..., Record]
 
 
-def with_curve(record: Record, points: list[tuple[float, float]], device: str = "cpu") -> Record:
+def with_curve(
+    record: Record, points: list[tuple[float, float]], device: str = "cpu", part: int | None = None
+) -> Record:
     curve = tuple(CurvePoint(step=n, seconds=s, accuracy=a) for n, (s, a) in enumerate(points))
-    return replace(record, entries=tuple(replace(one, curve=curve, device=device) for one in record.entries))
+    part = (2 if record.set else None) if part is None else part or None
+    entries = [replace(one, curve=curve, curve_part=part, device=device) for one in record.entries]
+    return replace(record, entries=tuple(entries))
 
 
 def test_the_time_is_that_of_the_first_point_that_is_as_accurate() -> None:
@@ -61,3 +65,11 @@ def test_the_board_tells_the_number_of_trainings(made: Make) -> None:
     for others in (plain, with_curve(plain, [(2.5, 80.0)], device="gpu")):
         assert told(mine, others) is None
     assert told(made(), with_curve(plain, [(2.5, 80.0)])) is None
+
+
+def test_a_curve_on_images_that_the_set_may_hold_does_not_count(made: Make) -> None:
+    plain = with_curve(made("whole", ipc=0, kind="reference", protocol=WHOLE_V1), [(1.0, 60.0), (2.5, 80.0)])
+    for seed, part, counts in ((0, 0, False), (1, 0, True), (0, 2, True)):
+        mine = with_curve(made(seed=seed), [(1.0, 50.0), (2.0, 70.0)], part=part)
+        heads = rows(page(frame([mine, plain])))["method"]
+        assert ("s to its accuracy: set, real" in heads) == counts
