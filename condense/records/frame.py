@@ -74,8 +74,8 @@ def results(folder: Path) -> pd.DataFrame:
     - ``eval_seed``, ``accuracy``, ``auc``, ``score`` (the AUC if there is one, else the accuracy), all in
       percent; ``size_correlation`` (of a student's scores of graphs with their numbers of nodes);
       ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``, ``curve`` (JSON: a list of step,
-      seconds and accuracy on validation images), ``curve_part`` (number of the part that these are, if it is not
-      the first): the entry.
+      seconds and accuracy on validation images), ``curve_part`` (number of these, if they are not
+      the first part): the entry.
     - ``split`` (how the clients of a federation were named), ``clients`` (JSON: a list of a client's name and
       the accuracy on its test images), ``up_bytes`` and ``down_bytes`` (sent by the clients and by the
       server), ``lost`` (messages to clients that were not answered): a federation.
