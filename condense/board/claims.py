@@ -26,17 +26,15 @@ class Claim:
 
     Attributes:
         text: The claim in words.
-        better: The methods of which the best one is meant.
-        worse: The methods that it is compared with; again the best one counts.
+        better: The methods of which one is to be above.
+        worse: The methods that it is compared with, of which the best one counts.
         protocol: Name of the protocol; the default one of images if it is empty.
-        ipcs: Samples per class for which it is made; all if it is empty.
     """
 
     text: str
     better: Sequence[str]
     worse: Sequence[str]
     protocol: str = ""
-    ipcs: Sequence[int] = ()
 
 
 CLAIMS = (
@@ -48,12 +46,15 @@ CLAIMS = (
     Claim(text="MTT above DSA (arXiv 2203.11932)", better=("mtt",), worse=("dsa",)),
     Claim(text="FTD above MTT (arXiv 2211.11004)", better=("ftd",), worse=("mtt",)),
     Claim(text="DATM above FTD (arXiv 2310.05773)", better=("datm",), worse=("ftd",)),
-    Claim(text="FRePo above DM (arXiv 2206.00719)", better=("frepo",), worse=("dm",)),
-    Claim(text="RCIG above FRePo (arXiv 2302.06755)", better=("rcig",), worse=("frepo",)),
     Claim(
-        text="Trajectory above distribution matching",
-        better=TRAJECTORY, worse=DISTRIBUTION, ipcs=(1,),
+        text="FRePo above DM, without the label vectors that FRePo learns (arXiv 2206.00719)",
+        better=("frepo",), worse=("dm",),
     ),
+    Claim(
+        text="RCIG above FRePo, without the label vectors that both learn (arXiv 2302.06755)",
+        better=("rcig",), worse=("frepo",),
+    ),
+    Claim(text="Trajectory above distribution matching", better=TRAJECTORY, worse=DISTRIBUTION),
     Claim(
         text="Under a teacher's labels, distilled images above random ones (doubted by arXiv 2406.10485)",
         better=("rded", "sre2l", "cda", "dwa", "infer", "dm"), worse=(RANDOM,), protocol=SOFT_V2.name,
@@ -88,30 +89,43 @@ def _verdicts(overview: Overview | None, claim: Claim) -> str:
         return "not run"
     told = []
     for spot in overview.spots:
-        if claim.ipcs and spot.ipc not in claim.ipcs:
-            continue
-        better, worse = (_best(overview, spot, names) for names in (claim.better, claim.worse))
+        better, worse = (_complete(overview, spot, names) for names in (claim.better, claim.worse))
         if better and worse:
             several = len(claim.better) + len(claim.worse) > 2
-            told.append(f"{spot.head} {_told(overview, better, worse, several)}")
+            best = _best(worse)
+            above = [cell for cell in better if cell.mean > best.mean and overview.differ(cell, best)]
+            counts = [_settings(overview, spot, cell.row.method) for cell in (_best(above or better), best)]
+            told.append(f"{spot.head} {_told(overview, _best(above or better), best, several, counts)}")
     return ", ".join(told) or "not run"
 
 
-def _best(overview: Overview, spot: Spot, names: Sequence[str]) -> Shown | None:
-    """Returns the best complete score of some methods in a column."""
+def _complete(overview: Overview, spot: Spot, names: Sequence[str]) -> list[Shown]:
+    """Returns the complete scores of some methods in a column, the best setting of each."""
     lines = [line for line in (*overview.references, *overview.methods) if line.method in names]
-    cells = [cell for line in lines if (cell := line.complete(spot))]
-    return max(cells, key=lambda cell: cell.mean, default=None)
+    return [cell for line in lines if (cell := line.complete(spot))]
 
 
-def _told(overview: Overview, better: Shown, worse: Shown, several: bool) -> str:
+def _best(cells: Sequence[Shown]) -> Shown:
+    return max(cells, key=lambda cell: cell.mean)
+
+
+def _settings(overview: Overview, spot: Spot, method: str) -> int:
+    """Returns the number of settings of a method that a column has complete scores of."""
+    return sum(cell.row.method == method and cell.complete for cell in overview.every[spot])
+
+
+def _told(
+    overview: Overview, better: Shown, worse: Shown, several: bool = False, counts: Sequence[int] = (1, 1)
+) -> str:
+    """Returns a verdict and both scores, with the numbers of settings that these are the best of."""
     gap, differ = better.mean - worse.mean, overview.differ(better, worse)
     verdict = "untested" if differ is None else "not told apart"
     if differ:
         verdict = "holds" if gap > 0 else "does not hold"
     names = (f"{cell.row.method} " * several for cell in (better, worse))
     first, second = (f"{name}{cell.mean:.1f}" for name, cell in zip(names, (better, worse), strict=True))
-    return f"{verdict} ({first} beside {second})"
+    chosen = f"; the best of {counts[0]} settings beside that of {counts[1]}" if max(counts) > 1 else ""
+    return f"{verdict} ({first} beside {second}{chosen})"
 
 
 def _flipped(overview: Overview, names: Mapping[Row, str]) -> str:
@@ -127,7 +141,7 @@ def _flipped(overview: Overview, names: Mapping[Row, str]) -> str:
         same = [one for one in hosts if any(chain in inner for chain in _chains(one.row))]
         if hosts:
             host = max(same or hosts, key=lambda one: one.mean)
-            told.append(f"{spot.head} {names[host.row]} {_told(overview, cell, host, False)}")
+            told.append(f"{spot.head} {names[host.row]} {_told(overview, cell, host)}")
     return ", ".join(told) or "not run"
 
 

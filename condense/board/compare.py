@@ -11,8 +11,9 @@ from condense.board.significance import LEVEL, holm, welch
 
 RULE = """\
 A result is above or below another if Welch's test tells them apart at the 5 % level, after Holm's correction
-for the comparisons that are counted or listed together; a table corrects for all of its own. A single student
-or draw is never told apart from anything, and results that lack students or draws are left out.
+for the comparisons that are counted or listed together. A table corrects for all of its own; sentences on a
+fraction of the images are by their table's tests. A single student or draw is never told apart from anything,
+and results that lack students or draws are left out.
 """
 """What the words mean, as Markdown."""
 WORDS = {1: "above", -1: "below"}
@@ -77,13 +78,18 @@ class Statement(NamedTuple):
     object: str
 
 
-def line(statements: Sequence[Statement]) -> str:
-    """Returns statements one behind the other, tested together.
+def line(statements: Sequence[Statement], found: Sequence[int] | None = None) -> str:
+    """Returns statements one behind the other.
 
     For example ``rs2 is above random images; rad is not told apart (+0.3) from random images``.
+
+    Args:
+        statements: The statements.
+        found: What `signs` tells of each of them; None tests them together.
     """
     told = []
-    for one, sign in zip(statements, signs([one.pair for one in statements]), strict=True):
+    found = signs([one.pair for one in statements]) if found is None else found
+    for one, sign in zip(statements, found, strict=True):
         word = WORDS.get(sign, f"not told apart ({one.pair.gap:+.1f}) from")
         told.append(f"{one.subject} {word} {one.object}")
     return "; ".join(told)

@@ -39,6 +39,8 @@ Test accuracy (for graphs ROC-AUC) in percent of new networks trained on each di
   settings for a CPU, so the two cannot be compared. A † was not verified at its source.
 - **Best.** The highest score of a column is bold. Rows of a column that share a letter do not differ at 95 %
   (Welch, Holm's correction over the table). A score without letters is compared with none.
+- Students without a teacher take the labels that a set stores, soft ones too; learned label vectors (`frepo`,
+  `rcig`) they take as class ids.
 - *References* stand first. *Italic* methods select real samples. `(3 of 5)`: three of the five students that
   are asked for are trained, and the score is not ranked yet. `not run`: not with this protocol and student,
   there is only a published number.
@@ -178,7 +180,7 @@ def _elsewhere(one: DatasetResults) -> str:
 def _heading(table: Table) -> str:
     key = table.key
     student = f", student `{key.student}`, {key.space} pixels" if key.student else ""
-    what = "**Trainings on a fraction of the images**" if key.filled == FRACTIONS else "**Images alone**"
+    what = "**Trainings on a fraction of the images**" if key.filled == FRACTIONS else "**Without a teacher**"
     what = "**Labels of a teacher**" if key.protocol == SOFT_V2.name else what
     return f"{what if student else '**Graphs alone**'}: protocol `{key.protocol}`{student}."
 

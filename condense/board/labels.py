@@ -19,7 +19,7 @@ RANDOM, DRAWN, LIGHT = BASELINES[0], "rs2", "hello"
 ONE_SHOT = (*BASELINES, "forgetting", "el2n", "grand")
 """The selections that choose their images once."""
 COLUMNS = {
-    "random, class ids": (HARD_V1.name, RANDOM),
+    "random, class ids": (LABEL_V1.name, RANDOM),
     "random, one label each": (LABEL_V1.name, NO_DISTILLATION),
     "random, teacher": (SOFT_V2.name, RANDOM),
     "RDED, teacher": (SOFT_V2.name, "rded"),
@@ -29,7 +29,10 @@ COLUMNS = {
     "random, HeLlO's labels": (PROJECTED_V1.name, LIGHT),
     "random, weak teacher": (PROJECTED_V1.name, LIGHT),
 }
-"""The protocol and the method of each column of the table; `_kind` tells the last four apart."""
+"""The protocol and the method of each column of the table; `_kind` tells the last four apart.
+
+All of these protocols train alike, and differ in the labels and their loss alone.
+"""
 PLAIN, ONE_LABEL, TAUGHT, CROPS, SAME, BARE, STORED, LENT, WEAK = COLUMNS
 OWN = "HeLlO: its stored labels, in its loss (squared errors),"
 WEAK_EPOCHS = 10
@@ -60,11 +63,19 @@ def labels_summary(tables: Sequence[Table]) -> str:
     found = [one for one in _labelled(plain) if set(one.cells) - {PLAIN}]
     told = [f"- {text}." for text in _told(found)]
     if pairs := _drawn_and_chosen(plain):
-        text = "Fresh random images in each epoch (RS2), at as many steps as a set takes, are above"
-        told.append(f"- {text} the best images that are chosen once in {tally(pairs)}.")
+        text = "Under hard-v1, fresh random images in each epoch (RS2), at as many steps as a set takes, are"
+        told.append(f"- {text} above the best images chosen once in {tally(pairs)}{_alone(pairs)}.")
     if not told:
         return ""
-    head = "What labels are worth. A cell is one dataset, IPC and student network."
+    head = (
+        "What labels are worth. A cell is one dataset, IPC and student network. All students train alike, "
+        f"by {SOFT_V2.name} or, where they take what a set stores, by {LABEL_V1.name} or {PROJECTED_V1.name}."
+    )
+    if any({CROPS, SAME, STORED} & set(one.cells) for one in found):
+        head += (
+            " Random images under class ids, one label or the teacher are several draws. All else is one "
+            "set, with several students, whose interval does not tell what another set would give."
+        )
     if any(WEAK in one.cells for one in found):
         head += f" A weak teacher has trained for at most {WEAK_EPOCHS} epochs; HeLlO learns from such ones."
     rows = [[*one.place, *_texts(one)] for one in found]
@@ -134,6 +145,13 @@ def _drawn_and_chosen(tables: Sequence[Table]) -> list[Pair]:
     pairs = [(_of(table, [DRAWN], ipc), _of(table, ONE_SHOT, ipc)) for table, ipc in hard]
     best = [[max(cells, key=_mean) for cells in both] for both in pairs if all(both)]
     return judged(Pair(drawn, chosen) for drawn, chosen in best)
+
+
+def _alone(pairs: Sequence[Pair]) -> str:
+    """Returns in how many pairs the second of two are random images."""
+    others = [pair.other.entries[0].method for pair in pairs if isinstance(pair.other, TableCell)]
+    count = others.count(RANDOM)
+    return f" (the best are random ones in {count})" if count else ""
 
 
 def _of(table: Table | None, methods: Sequence[str], ipc: int) -> list[TableCell]:

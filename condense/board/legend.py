@@ -25,11 +25,11 @@ FULL = """\
   are those that a student reads, and no verdict ranks it among sets. Trainings on a fraction of the images
   have tables of their own, whose columns are fractions and whose `bytes` are those that a student reads.
 - `s to its accuracy: set, real`: seconds of the distillation and one training on the set, and of a training
-  on real images (the whole set, or without a set) until it is first measured to be as accurate on validation
-  images; `never` if it never is. `pays after trainings`: how many students must be trained until
-  distillation and trainings took no longer than trainings on real images that are stopped there. Both need curves, made on one device with as
-  many threads, and on images that the sets were not drawn from (with seed 0 older curves were); where they
-  are missing there is a `-`, and where no row has them no column.
+  on real images (the whole set, or without a set) until it is first measured to be as accurate on
+  validation images; `never` if it never is. `pays after trainings`: how many students must be trained until
+  distillation and trainings took no longer than trainings on real images that are stopped there. Both need
+  curves, made on one device with as many threads, and on images that the sets were not drawn from (with
+  seed 0 older curves were); where they are missing there is a `-`, and where no row has them no column.
 - `[...]` is the paper's number under the paper's own protocol; its source is listed below the table. A
   dagger † marks a number that was not verified at its source.
 - A table holds one dataset, one protocol, one student network, one pixel space and one teacher. The digits

@@ -3,16 +3,19 @@
 ``README.md`` beside a results folder holds it in the same place as `condense.board.summary`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from condense.board.asked import is_complete
 from condense.board.cells import TableCell
 from condense.board.compare import Pair, Statement, line
-from condense.board.tables import FRACTIONS, PARTS, Table
+from condense.board.significance import Place, find_differing, table_blocks
+from condense.board.tables import FRACTIONS, PARTS, Column, Table
 from condense.records.record import BASELINES
 
 SCORED = ("forgetting", "el2n", "grand")
 PLAIN, TAUGHT, DRAWN = BASELINES[0], f"{BASELINES[0]}+kd", "rs2"
+
+Differ = Callable[[TableCell, TableCell], bool]
 
 
 def pruning_summary(tables: Sequence[Table]) -> str:
@@ -31,7 +34,7 @@ def pruning_summary(tables: Sequence[Table]) -> str:
                 for row in table.rows
                 if not row.reference and (cell := row.at(column)) and is_complete(cell)
             }
-            if told := _told(cells):
+            if told := _told(cells, _apart(table, column)):
                 lines.append(f"- {_place(table, int(column))}: {told}.")
     if not lines:
         return ""
@@ -47,7 +50,18 @@ def _place(table: Table, column: int) -> str:
     return f"{100 * column / PARTS:g} % of {key.dataset} ({key.protocol}, {key.student})"
 
 
-def _told(cells: Mapping[str, TableCell]) -> str:
+def _apart(table: Table, column: Column) -> Differ:
+    """Returns a function that tells whether the cells of two methods differ, by the tests of the table."""
+    differing = find_differing(table_blocks(table))
+    places = {row.at(column): Place(number, column) for number, row in enumerate(table.rows)}
+
+    def differ(one: TableCell, other: TableCell) -> bool:
+        return places[other] in differing.get(places[one], ())
+
+    return differ
+
+
+def _told(cells: Mapping[str, TableCell], differ: Differ) -> str:
     """Returns what the cells of one fraction say; empty without random images beside another method."""
     if (plain := cells.get(PLAIN)) is None:
         return ""
@@ -68,4 +82,9 @@ def _told(cells: Mapping[str, TableCell]) -> str:
         if TAUGHT in cells:
             against = Pair(cells[TAUGHT], cells[best])
             found.append(Statement("random images with a teacher are", against, "the best score"))
-    return line(found)
+    return line(found, [_sign(one.pair, differ) for one in found])
+
+
+def _sign(pair: Pair, differ: Differ) -> int:
+    assert isinstance(pair.other, TableCell)
+    return (1 if pair.gap > 0 else -1) if differ(pair.one, pair.other) else 0

@@ -56,8 +56,9 @@ def summary(tables: Sequence[Table]) -> str:
     if not compared:
         return ""
     lines = [
-        f"Results on {len(compared)} graph datasets. A cell is one IPC and one student network; its score is "
-        "the mean ROC-AUC over students, or over random draws. The node count is a number without spread.",
+        f"Results on {len(compared)} graph datasets. A cell is one setting, IPC and student network; its score "
+        "is the mean ROC-AUC over students, or over random draws. Two settings that give equal graphs, and "
+        "hence equal scores, count once. The node count is a number without spread.",
         "",
     ]
     for pooling in POOLINGS:
@@ -100,14 +101,15 @@ def _comparisons(table: Table) -> list[Comparison]:
     count = _count(table)
     if count is None:
         return []
-    found = []
+    found: dict[tuple[object, ...], Comparison] = {}
     for row in table.rows:
         if row.method == JUDGED:
             random = _random(table, row.ipc)
             for student, cell in row.cells.items():
                 beside = random.cells.get(student) if random else None
-                found.append(Comparison(str(student).rpartition("-")[2], cell, count, beside))
-    return found
+                one = Comparison(str(student).rpartition("-")[2], cell, count, beside)
+                found.setdefault((row.ipc, student, cell.units), one)  # two settings may give equal graphs
+    return list(found.values())
 
 
 def _count(table: Table) -> float | None:

@@ -50,7 +50,9 @@ def transfer_summary(tables: Sequence[Table]) -> str:
         return ""
     against = {
         "random images with a teacher's vectors": [(one.judged, one.random) for one in found if one.random],
-        "the best set with classes": [(one.judged, one.classes[0]) for one in found if one.classes],
+        "the best set with classes by test score": [
+            (one.judged, one.classes[0]) for one in found if one.classes
+        ],
         "no pretraining": [(one.judged, one.none) for one in found if one.none],
     }
     pairs = {name: judged(Pair(*both) for both in cells) for name, cells in against.items()}

@@ -40,6 +40,24 @@ def test_the_best_of_several_methods_is_named(made: Make) -> None:
     assert "Trajectory above distribution matching: IPC 1 holds (ftd 75.0 beside datadam 70.0)." in text
 
 
+def test_any_method_of_a_family_may_be_the_one_above(made: Make) -> None:
+    spread = (50.0, 62.0, 74.0, 86.0, 98.0)
+    others = made("dm", accuracies=scores(65)), made("dsa", accuracies=scores(50))
+    text = told(made("mtt", accuracies=scores(72)), made("ftd", accuracies=spread), *others)
+    assert "distribution matching: IPC 1 holds (mtt 72.0 beside dm 65.0)." in text
+    text = told(made("mtt", accuracies=scores(65)), made("ftd", accuracies=spread), *others)
+    assert "distribution matching: IPC 1 not told apart (ftd 74.0 beside dm 65.0)." in text
+    text = told(made("mtt", accuracies=scores(60)), made("ftd", accuracies=scores(55)), *others)
+    assert "distribution matching: IPC 1 does not hold (mtt 60.0 beside dm 65.0)." in text
+
+
+def test_a_claim_tells_how_many_settings_its_scores_are_the_best_of(made: Make) -> None:
+    several = [made("mtt", accuracies=scores(70 + step), config={"steps": step}) for step in (1, 2, 3)]
+    few = made("mtt", accuracies=scores(70)[:2], config={"steps": 4})
+    text = told(*several, few, *(made(name, accuracies=scores(60)) for name in ("dsa", "dc", "dm")))
+    assert "IPC 1 holds (73.0 beside 60.0; the best of 3 settings beside that of 1)." in text
+
+
 def test_a_wrapper_is_compared_with_its_host_at_the_same_settings(made: Make) -> None:
     own = made("dm", accuracies=scores(60), config={"steps": 1})
     other = made("dm", accuracies=scores(80), config={"steps": 2})

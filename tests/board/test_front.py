@@ -257,7 +257,7 @@ def test_teachers_labels_and_fractions_have_small_tables_of_their_own(made: Make
     text = front(frame([made("dm", accuracies=FIVE), soft, pruned]))
     heads = re.findall(r"^\*\*(.*?)\*\*: protocol `(.*?)`", text, flags=re.MULTILINE)
     assert heads == [
-        ("Images alone", "hard-v1"), ("Labels of a teacher", "soft-v2"),
+        ("Without a teacher", "hard-v1"), ("Labels of a teacher", "soft-v2"),
         ("Trainings on a fraction of the images", "prune-short-v1"),
     ]  # fmt: skip
     assert cells(text)["rded"] == ["**71.0 ± 2.5**"] and cells(text)["el2n"] == ["**30.5 ± 6.4**"]

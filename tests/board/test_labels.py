@@ -22,16 +22,17 @@ def told(*records: Record) -> str:
 
 
 def test_random_images_alone_say_nothing_about_labels(made: Make) -> None:
-    assert told() == told(made("random_subset")) == told(made("dm", protocol=SOFT_V2, teacher="3" * 64)) == ""
+    plain = (made("random_subset"), made("random_subset", protocol=LABEL_V1))
+    assert told() == told(*plain) == told(made("dm", protocol=SOFT_V2, teacher="3" * 64)) == ""
 
 
 def test_each_kind_of_label_is_compared_at_its_own_ipc(made: Make) -> None:
     text = told(
-        made("random_subset", accuracies=LOW),
+        made("random_subset", accuracies=LOW, protocol=LABEL_V1),
         made("random_subset+expert", accuracies=MIDDLE, protocol=LABEL_V1),
         made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64),
         made("rded", accuracies=LOW, protocol=SOFT_V2, teacher="3" * 64),
-        made("random_subset", accuracies=HIGH, ipc=10),
+        made("random_subset", accuracies=HIGH, ipc=10, protocol=LABEL_V1),
         made("random_subset", accuracies=(39.0, 43.0) * 5, ipc=10, protocol=SOFT_V2, teacher="3" * 64),
     )
     assert "a teacher's labels of every view are above class ids in 1 and below in 0 of 2 cells" in text
@@ -45,14 +46,14 @@ def test_each_kind_of_label_is_compared_at_its_own_ipc(made: Make) -> None:
 def test_results_that_lack_students_are_marked_and_not_compared(made: Make) -> None:
     few = made("random_subset+expert", accuracies=MIDDLE[:9], protocol=LABEL_V1)
     taught = made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64)
-    text = told(made("random_subset", accuracies=LOW), few, taught)
+    text = told(made("random_subset", accuracies=LOW, protocol=LABEL_V1), few, taught)
     assert text.count(" of 1 cells") == 1 and "one stored label each" not in text
     assert "| 30.1 (9 of 10) " in text
 
 
 def test_results_under_two_teachers_are_never_compared(made: Make) -> None:
     text = told(
-        made("random_subset", accuracies=LOW),
+        made("random_subset", accuracies=LOW, protocol=LABEL_V1),
         made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64),
         made("rded", accuracies=LOW, protocol=SOFT_V2, teacher="4" * 64),
         made("random_subset+expert", accuracies=MIDDLE, protocol=LABEL_V1),
@@ -121,5 +122,16 @@ def test_stored_labels_of_images_that_the_teacher_labelled_too_come_first(made: 
 def test_fresh_images_in_each_epoch_are_held_against_those_chosen_once(made: Make) -> None:
     read = TrainingUsed(images=100, bytes=1000, whole=True, steps=10, seconds=1.0)
     drawn = replace(made("rs2", accuracies=HIGH), kind="training", set=None, training=read)
-    text = told(drawn, made("random_subset", accuracies=MIDDLE), made("herding", accuracies=LOW))
-    assert "chosen once in 1 and below in 0 of 1 cells" in text and "|" not in text
+    others = made("random_subset", accuracies=MIDDLE), made("herding", accuracies=LOW)
+    text = told(drawn, *others)
+    assert "chosen once in 1 and below in 0 of 1 cells (the best are random ones in 1)." in text
+    assert "|" not in text
+    text = told(drawn, others[0], made("herding", accuracies=HIGH))
+    assert "chosen once in 0 and below in 0 of 1 cells." in text
+
+
+def test_class_ids_under_another_training_are_not_held_against_labels(made: Make) -> None:
+    taught = made("random_subset", accuracies=HIGH, protocol=SOFT_V2, teacher="3" * 64)
+    expert = made("random_subset+expert", accuracies=MIDDLE, protocol=LABEL_V1)
+    text = told(made("random_subset", accuracies=LOW), taught, expert)
+    assert "above one label each" in text and "above class ids" not in text

@@ -1,6 +1,6 @@
 """The words on fractions: computed from the records, with what two seeds cannot tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from condense.board.pruning import pruning_summary
@@ -31,6 +31,17 @@ def test_the_words_follow_from_the_records(made: Make) -> None:
     assert "random_subset+kd is above a fixed random part (70.1 beside 66.1 %)" in told
     assert "the best score, forgetting, is below it (34.1 %)" in told
     assert "random images with a teacher are above the best score" in told
+
+
+def test_the_words_are_those_of_the_whole_table(made: Make) -> None:
+    close = {"random_subset": (66.0, 66.1, 66.2), "rs2": (66.4, 66.5, 66.6)}
+    others = dict.fromkeys(("el2n", "rad", "forgetting"), (0.0, 50.0, 99.0))
+
+    def words(scores: Mapping[str, tuple[float, ...]]) -> str:
+        return pruning_summary(gather(frame([trained(made, name, one) for name, one in scores.items()])))
+
+    assert "rs2 is above a fixed random part (66.5 beside 66.1 %)" in words(close)
+    assert "rs2 is not told apart (+0.4) from a fixed random part" in words({**close, **others})
 
 
 def test_without_random_images_there_are_no_words(made: Make) -> None:

@@ -47,6 +47,17 @@ def test_a_cell_is_above_the_count_if_its_spread_allows(graphs: Make) -> None:
     assert "Results on 1 graph datasets" in told and "no random graphs" in told
 
 
+def test_settings_with_equal_graphs_count_once(graphs: Make) -> None:
+    def mine(exclusive: bool, *aucs: float, student: str = "gcn-sum") -> Record:
+        return graphs(aucs=aucs * 5, student=student, config={"exclusive": exclusive})
+
+    equal = [mine(exclusive, 70.0, 70.4) for exclusive in (False, True)]
+    records = [reference(graphs, "num_nodes", 60.0), *equal]
+    assert "above the node count in 1 and below in 0 of 1 cells" in summary(gather(frame(records)))
+    records += [mine(False, 70.0, 70.4, student="gin-sum"), mine(True, 50.0, 50.2, student="gin-sum")]
+    assert "above the node count in 2 and below in 1 of 3 cells" in summary(gather(frame(records)))
+
+
 def test_random_graphs_of_equal_number_not_bytes_are_compared(graphs: Make) -> None:
     def drawn(seed: int, auc: float, room: int) -> Record:
         return graphs("random_subset", (auc,), seed=seed, config={"room": room})
