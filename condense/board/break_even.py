@@ -22,9 +22,11 @@ def seconds_to(curve: Curve, accuracy: float) -> float | None:
     return next((seconds for _, seconds, reached in curve if reached >= accuracy), None)
 
 
-def trainings_until_paid(distil: float, mine: float, other: float) -> int | None:
-    """Returns the smallest number n of trainings with ``distil + n mine <= n other``; None if none is."""
-    return max(1, math.ceil(distil / (other - mine))) if other > mine else None
+def trainings_until_paid(distil: float, mine: float, other: float, select: float = 0.0) -> int | None:
+    """Returns the smallest n with ``distil + n mine <= select + n other``; None if there is none."""
+    if distil + mine <= select + other:
+        return 1
+    return math.ceil((distil - select) / (other - mine)) if other > mine else None
 
 
 class BreakEven(NamedTuple):
@@ -32,7 +34,8 @@ class BreakEven(NamedTuple):
 
     Attributes:
         first: Seconds of the distillation and one training on a set.
-        real: Seconds of a training on real images until it is as accurate; infinite if it never is.
+        real: Seconds of a selection of real images, if there is one, and of a training on them until it is as
+            accurate; infinite if it never is.
         trainings: Number of trainings after which the sets have paid for themselves; None if they never do.
     """
 
@@ -60,12 +63,12 @@ def break_even(cell: TableCell, references: Sequence[TableCell]) -> BreakEven | 
         return None
     target = fmean(_points(entry)[-1][2] for entry in mine)
     own = fmean(_points(entry)[-1][1] for entry in mine)
-    times = [_fastest(reference, target, places) for reference in references]
-    known = [time for time in times if time is not None]
+    times = [(_fastest(one, target, places), one.seconds or 0.0) for one in references]
+    known = [(time, select) for time, select in times if time is not None]
     if not known:
         return None
-    real = min(known)
-    return BreakEven(cell.seconds + own, real, trainings_until_paid(cell.seconds, own, real))
+    time, select = min(known, key=sum)
+    return BreakEven(cell.seconds + own, select + time, trainings_until_paid(cell.seconds, own, time, select))
 
 
 def _fastest(cell: TableCell, target: float, places: set[tuple[str, int]]) -> float | None:

@@ -56,9 +56,9 @@ def summary(tables: Sequence[Table]) -> str:
     if not compared:
         return ""
     lines = [
-        f"Results on {len(compared)} graph datasets. A cell is one setting, IPC and student network; its score "
-        "is the mean ROC-AUC over students, or over random draws. Two settings that give equal graphs, and "
-        "hence equal scores, count once. The node count is a number without spread.",
+        f"Results on {len(compared)} graph datasets. A cell is one setting, IPC and student network; its "
+        "score is the mean ROC-AUC over students, or over random draws. Two settings that give equal graphs, "
+        "and hence equal scores, count once. The node count is a number without spread.",
         "",
     ]
     for pooling in POOLINGS:

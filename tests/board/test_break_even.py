@@ -9,7 +9,7 @@ from condense.board.break_even import seconds_to, trainings_until_paid
 from condense.protocols import WHOLE_V1
 from condense.records.frame import frame
 from condense.records.parts import CurvePoint
-from condense.records.record import Record
+from condense.records.record import Record, TrainingUsed
 from tests.board.markdown import page, rows
 
 Make = Callable[..., Record]
@@ -36,6 +36,11 @@ def test_a_set_has_paid_once_all_its_trainings_with_it_took_no_longer() -> None:
         assert count is not None and distil + count * mine <= count * other
         assert count == 1 or distil + (count - 1) * mine > (count - 1) * other
     assert trainings_until_paid(10.0, 5.0, 5.0) is None
+    for select in (3.0, 90.0, 95.0, 99.0):
+        count = trainings_until_paid(100.0, 2.0, 12.0, select)
+        assert count is not None and 100.0 + count * 2.0 <= select + count * 12.0
+        assert count == 1 or 100.0 + (count - 1) * 2.0 > select + (count - 1) * 12.0
+    assert trainings_until_paid(10.0, 5.0, 4.0, select=11.0) == 1
 
 
 @pytest.mark.parametrize(
@@ -73,3 +78,13 @@ def test_a_curve_on_images_that_the_set_may_hold_does_not_count(made: Make) -> N
         mine = with_curve(made(seed=seed), [(1.0, 50.0), (2.0, 70.0)], part=part)
         heads = rows(page(frame([mine, plain])))["method"]
         assert ("s to its accuracy: set, real" in heads) == counts
+
+
+def test_a_selection_of_real_images_is_charged_once(made: Make) -> None:
+    read = TrainingUsed(images=10, bytes=640, whole=False, steps=100, seconds=8.0)
+    drawn = replace(made("rad"), kind="training", set=None, training=read)
+    drawn = with_curve(drawn, [(1.0, 60.0), (3.0, 80.0)])
+    mine = with_curve(made(), [(1.0, 50.0), (2.0, 70.0)])  # distilled in 2 s
+    found = rows(page(frame([mine, drawn])))
+    heads = [found["method"].index(head) for head in ("s to its accuracy: set, real", "pays after trainings")]
+    assert [found["dm"][place] for place in heads] == ["4.0 vs 11", "1"]
