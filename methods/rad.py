@@ -37,6 +37,7 @@ from condense.distillation import ImageMethod, ImageRun, Sampling, register
 from condense.distillation.images.sampling import altogether
 from condense.distillation.images.taught import require_teacher
 from condense.distillation.robust_sampling import robust_distribution
+from condense.errors import Remedy
 from condense.networks import Network, network_in_chunks
 from condense.store.targets import Soft
 from condense.teachers import FIXED, TRAINED, Teacher
@@ -88,6 +89,15 @@ class RAD(ImageMethod):
             raise self.refused("teacher_error", "a share is at most 1")
         if not self.clip > 0:
             raise self.refused("clip", "the least gain is above 0")
+
+    def require_training(self, images: int) -> None:
+        """Refuses more rounds than there are images to ask for after the first one."""
+        if images <= self.rounds:
+            reason = (
+                f"after the first images, each of {self.rounds} rounds asks for one, and there are {images}"
+            )
+            remedy = Remedy(settings={self.setting("rounds"): images - 1}, effect="is the most")
+            raise self.refused("rounds", reason, remedy)
 
     def sampling(self, train: Images, run: ImageRun) -> Sampling:
         """Asks the teacher for labels, round by round."""

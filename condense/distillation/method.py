@@ -159,6 +159,9 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         """
         raise NotImplementedError
 
+    def require_training(self, images: int) -> None:
+        """Refuses, before any work, settings with which `sampling` cannot choose so many images an epoch."""
+
     def start(self, dataset: DatasetT, settings: RunSettings[Any]) -> tuple[SamplesT, RunT]:
         """Returns both arguments of `distill`, for a dataset of the method's kind."""
         raise NotImplementedError
@@ -284,8 +287,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         choices = closed_choices(cls).get(field)
         typed = [(type(choice), choice) for choice in choices or ()]
         if choices is not None and (type(value), value) not in typed:
-            what = f"{field} of {cls.name}"
-            raise unknown(what, str(value), map(str, choices), setting=cls.setting(field))
+            raise unknown(f"{field} of {cls.name}", str(value), map(str, choices), setting=cls.setting(field))
 
     @classmethod
     def setting(cls, field: str) -> str:
@@ -352,11 +354,9 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
 
     def require_views(self, protocol: Protocol) -> None:
         """Refuses a protocol on stored views that those of its sets would not fit; called before any work."""
-        return None
 
     def require_spec(self, spec: ImageSpec) -> None:
         """Refuses a method's own settings that do not fit a dataset; called before any work."""
-        return None
 
     def check(self, dataset: ImageDataset, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
         """Refuses what `Method.check` refuses, an unsuitable network, and a missing fixed teacher."""

@@ -122,6 +122,20 @@ def test_a_training_within_a_budget_goes_on_where_it_stopped(
             "random_subset.fkd makes sets of a number of images",
         ),
         ({"method": "herding", "params": {"pixel_space": "zca"}}, "students see normalized pixels, not zca"),
+        (
+            {"method": "random_subset", "params": {"encode": "jpeg:10"}},
+            "encode='jpeg:10': encode compresses a set, and students of random_subset are trained",
+        ),
+        (
+            {
+                "method": "random_subset+kd",
+                "dataset": "digits",
+                "ipc": 3,
+                "protocol": "tiny",
+                "params": {"room": "2000"},
+            },
+            "room=2000: room compresses a set, and students of random_subset are trained without one",
+        ),
         ({"dataset": "mutag"}, "rs2 distils images; mutag holds graphs"),
         ({"dataset": "mutag", "method": "herding"}, "herding makes sets of a number of graphs"),
     ],
