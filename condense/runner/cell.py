@@ -101,6 +101,7 @@ class CellSpec:
         """
         if self.fraction is not None:
             _require_fraction(self.fraction, self.ipc, self.ipc_per_class, self.imbalanced)
+            object.__setattr__(self, "fraction", float(self.fraction))  # keys tell 1 from 1.0
         if self.ipc is None:
             object.__setattr__(self, "ipc", 1 if self.fraction is None else 0)
         if self.imbalanced not in (None, KEEP_ALL):
