@@ -133,8 +133,9 @@ FILLED = ", sets that fill a number of bytes"
 """What the titles of tables of such sets end with."""
 FRACTIONS = ", by the fraction of the training images"
 """What the titles of tables of trainings on a fraction of the training images end with."""
-PARTS = 10_000
-"""In place of an IPC, fractions are counted in hundredths of a percent."""
+PARTS = 2**62
+"""In place of an IPC, a fraction is counted in these parts: every float from 2 ** -10 on is a whole number of
+them, so that no two fractions share a column."""
 
 
 @dataclass(frozen=True, eq=False)
