@@ -55,6 +55,8 @@ NO_PRETRAINING = "no_pretraining"
 """The name of the reference whose students are trained on the target data alone, without a set before."""
 TAUGHT = "random_taught"
 """Random images with the targets of a network that was trained without labels."""
+FILES = ("scores",)
+"""Fields of methods that name a file; a record holds the file's SHA-256 in place of its path."""
 NO_STUDENT = "none"
 """The name of the student in the record of a reference that trains no network, such as the majority class."""
 
