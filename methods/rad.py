@@ -40,7 +40,7 @@ from condense.distillation.robust_sampling import robust_distribution
 from condense.errors import Remedy
 from condense.networks import Network, network_in_chunks
 from condense.store.targets import Soft
-from condense.teachers import FIXED, TRAINED, Teacher
+from condense.teachers import FIXED, Teacher
 from condense.training.step import train_step
 
 
@@ -66,6 +66,7 @@ class RAD(ImageMethod):
     keeps_real = True
     stores = False
     trains = True
+    trains_teacher = False
     quick = {"network": "mlp", "rounds": 2, "steps": 5}
     may_be_zero = frozenset({"rounds"})
 
@@ -83,8 +84,6 @@ class RAD(ImageMethod):
         """Refuses a teacher that is trained here, an error above 1, and a least gain of 0."""
         super().__post_init__()
         require_teacher(self)
-        if self.teacher == TRAINED:
-            raise self.refused("teacher", "the labels come from the fixed teacher or from one in a file")
         if self.teacher_error is not None and self.teacher_error > 1:
             raise self.refused("teacher_error", "a share is at most 1")
         if not self.clip > 0:

@@ -268,11 +268,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     def _hashed_config(self) -> dict[str, object]:
         """Returns the settings that enter the run key: all but those of `added` that have their default."""
         defaults = {one.name: one.default for one in fields(self) if one.name in self.added}
-        return {
-            name: value
-            for name, value in self.config().items()
-            if name not in defaults or value != defaults[name]
-        }
+        own = self.config().items()
+        return {name: value for name, value in own if name not in defaults or value != defaults[name]}
 
     def settings(self) -> dict[str, object]:
         """Returns the settings of all links; a wrapper's have its name in front: ``fyi.flip_first``."""
@@ -327,6 +324,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         through_view: Whether it learns its images through `ImageRun.view`, which a wrapper can change.
         labels_views: Whether its sets store labels of augmented and mixed views, for ``replay-v2``.
         projects_labels: Whether its sets store adapters that regenerate labels, for ``projected-v1``.
+        trains_teacher: Whether its field ``teacher``, if it has one, may be ``trained``.
         labels_by_checkpoint: Whether a checkpoint of an expert labels its images: see `require_checkpoints`.
         network: Name of the network that it works with.
         pixel_space: Name of the pixel space that its images are in.
@@ -336,6 +334,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     through_view: ClassVar[bool] = False
     labels_views: ClassVar[bool] = False
     projects_labels: ClassVar[bool] = False
+    trains_teacher: ClassVar[bool] = True
     labels_by_checkpoint: ClassVar[bool] = False
 
     network: str = "convnet"
@@ -367,7 +366,8 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         if self.labels_by_checkpoint:
             require_checkpoints(self.network, network, dataset)
         if self.config().get("teacher") == FIXED:
-            require_fixed(spec.name, dataset.train.hash, setting=self.setting("teacher"))
+            setting = self.setting("teacher") if self.trains_teacher else None
+            require_fixed(spec.name, dataset.train.hash, setting)
 
     def start(self, dataset: ImageDataset, settings: RunSettings[Any]) -> tuple[Images, ImageRun]:
         """Brings the training images into the method's pixel space and makes the run."""

@@ -110,7 +110,7 @@ def test_each_round_asks_for_an_image_if_there_are_as_many(
 
 def test_settings_of_no_meaning_are_refused() -> None:
     for params, reason in (
-        ({"teacher": "trained"}, "the labels come from the fixed teacher"),
+        ({"teacher": "trained"}, "rad takes the fixed teacher or one from a file"),
         ({"teacher_error": 1.5}, "a share is at most 1"),
         ({"clip": 0.0}, "the least gain is above 0"),
     ):
