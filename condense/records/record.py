@@ -96,7 +96,8 @@ class Record:
         dataset: The dataset.
         method: The method chain.
         ipc: Nominal samples per class; 0 for a reference, and where a fraction is given instead.
-        fraction: Share of the training images that an epoch trains on; left out if `ipc` is given.
+        fraction: Share of the training images without the validation part that an epoch trains on; left out
+            if `ipc` is given.
         asked: Samples of each class that were asked for; left out of the JSON if they are ``ipc`` of each.
         seed: Distillation seed.
         set: The distilled set; None for a training and for a reference.

@@ -50,6 +50,7 @@ class CellSpec:
         dataset: Name or path; None takes ``digits``, or ``mutag`` for a method that distils graphs.
         ipc: Samples per class; 1 unless a fraction is given, and 0 then.
         fraction: Fraction of the training samples that students are trained on in each epoch, without a set.
+            The validation part does not count: 0.1 of CIFAR-10 are 4900 images.
         ipc_per_class: Samples of some classes by the classes' names, or a CSV file of them with the head
             ``class,count``; all other classes have ``ipc``.
         imbalanced: ``keep`` takes all samples of the classes that have fewer than they should give; None
