@@ -116,7 +116,7 @@ class RAD(ImageMethod):
             asked = torch.cat([asked, others[drawn(q, gains, count, run.rng)]])
         asked = asked.sort().values
         soft = teacher.logits(train.images[asked.to(train.labels.device)]).softmax(1).cpu()
-        return Sampling(len(asked), lambda epoch: asked, soft=soft)
+        return Sampling(len(asked), lambda epoch: asked, soft=soft, labelled_by=teacher)
 
     def _error(self, teacher: Teacher) -> float:
         if self.teacher_error is not None:

@@ -202,7 +202,8 @@ class TrainingUsed:
         whole: Whether these are all images of the training split.
         steps: Number of optimiser steps.
         seconds: Wall time of the selection, ahead of the students' training.
-        teacher: Hash of a teacher that labels beside the class ids, if the method has one.
+        teacher: Hash of a teacher that labels in place of the class ids or beside them, if the method has
+            one; older records of RAD do not name it.
         teacher_bytes: Size of that teacher; left out without one.
     """
 

@@ -12,8 +12,11 @@ from condense.data import ImageDataset
 from condense.distillation.registry import build, methods
 from condense.distillation.robust_sampling import robust_distribution
 from condense.errors import Refused
+from condense.evaluation.kinds import kind_of
+from condense.protocols import PRUNE_SHORT_V1
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.job import Job, resolve
+from condense.teachers import fixed
 from tests.trainings import sampling
 
 drawn = import_module(methods()["rad"].__module__).drawn
@@ -82,6 +85,9 @@ def test_the_chosen_images_have_the_teachers_probabilities(digits: ImageDataset,
     chosen = sampling("rad", digits, tmp_path, fraction=0.03, params=quick)
     assert chosen.soft is not None and chosen.soft.shape == (chosen.size, 10)
     assert torch.allclose(chosen.soft.sum(1), torch.ones(chosen.size), atol=1e-5)
+    used = kind_of(digits).sampled(chosen, digits, torch.device("cpu")).used(PRUNE_SHORT_V1, 1.0)
+    teacher = fixed("digits", digits.train.hash)
+    assert (used.teacher, used.teacher_bytes) == (teacher.hash, teacher.nbytes)
     assert len(set(chosen.chosen(0).tolist())) == chosen.size
     warm = sampling("rad", digits, tmp_path, fraction=0.03, params=quick | {"warm": True})
     assert not torch.equal(warm.chosen(0), chosen.chosen(0))
