@@ -14,9 +14,10 @@ of the expert itself (``measure = expert``) one would take the last checkpoint.
 
 An expert is trained for ``longest`` epochs on the training split without a part of it (``held_out`` of each
 class). The candidates are its checkpoints after 1, 2, 4, 8 ... epochs and the last one. For each of them a
-student is trained for ``steps`` steps, in the way of label-v1, on as many random images of each class as the
-set has, labelled by that checkpoint, and tested on the part that was held out. The best one labels the set.
-Expert and trials do not depend on the seed of the set, so that all draws of a row share them.
+student is trained for ``steps`` steps, in the way of label-v1, on as many random images of each class as are
+asked for (where the set fills a number of bytes: as it has), labelled by that checkpoint, and tested on the
+part that was held out. The best one labels the set. Expert and trials do not depend on the seed of the set,
+so that all draws of a row share them.
 
 Where this differs from the authors' code, and why:
 
@@ -137,18 +138,23 @@ class ExpertLabels(Wrapper):
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Makes the host's set, chooses the checkpoint, and labels the images with it."""
         made = self.host.distill(train, run)
-        chosen, scores = self.chosen(run.normalized(train), run)
+        asked = all(link.fills for link in self.links())
+        counts = run.counts if asked else tuple(made.content["counts"]["per_class"])
+        chosen, scores = self.chosen(run.normalized(train), run, counts)
         # (copies, n, k): what the images decode to, copies first
         each = probabilities(chosen, run.shown(made)).view(made.copies, -1, made.num_classes)
         labelled = run.labelled(made, each.mean(0).half(), chosen)
         return replace(labelled, provenance={**labelled.provenance, "checkpoint": scores})
 
-    def chosen(self, train: Images, run: ImageRun) -> tuple[Teacher, dict[str, float]]:
+    def chosen(
+        self, train: Images, run: ImageRun, counts: tuple[int, ...]
+    ) -> tuple[Teacher, dict[str, float]]:
         """Returns the checkpoint that labels, and the percent by which each was judged, by its epoch.
 
         Args:
             train: The normalised training images.
             run: The run.
+            counts: Number of images of each class that a trial's student is trained on.
         """
         training = self.training()
         kept, held_out = without_held_out(train, self.held_out, DIVISION)
@@ -157,7 +163,7 @@ class ExpertLabels(Wrapper):
         for epoch in self.candidates:
             teacher = run.checkpoint(found, training, epoch, held_out)
             if self.measure == "student" and len(self.candidates) > 1:
-                scored.append((run.tried(self.trial(teacher, run), train), teacher))
+                scored.append((run.tried(self.trial(teacher, counts), train), teacher))
             else:
                 assert teacher.accuracy is not None
                 scored.append((teacher.accuracy, teacher))
@@ -172,10 +178,10 @@ class ExpertLabels(Wrapper):
         )
         return scored[best][1], scores
 
-    def trial(self, teacher: Teacher, run: ImageRun) -> LabelTrial:
-        """Returns the trial of a checkpoint's labels."""
+    def trial(self, teacher: Teacher, counts: tuple[int, ...]) -> LabelTrial:
+        """Returns the trial of a checkpoint's labels, on that many images of each class."""
         return LabelTrial(
-            network=self.network, labels=teacher.hash, counts=run.counts, steps=self.steps,
+            network=self.network, labels=teacher.hash, counts=counts, steps=self.steps,
             held_out=self.held_out, seed=DIVISION, label=lambda images: teacher.logits(images).softmax(1),
         )  # fmt: skip
 

@@ -91,7 +91,8 @@ class HeLlO(CropMethod):
         head_start: Where a whole head starts: at the encoder's own (``encoder``), or at 0 (``zero``).
         precision: The type in which the numbers of the adapters are stored.
         weak_network: Network of the weak teachers; with instance norm or none.
-        weak_teachers: Number of weak teachers: checkpoints with equally many epochs between them.
+        weak_teachers: Number of weak teachers: checkpoints with as nearly equally many epochs between them as
+            whole epochs allow, such as 1, 3, 4 and 6 for four of six epochs.
         weak_epochs: Passes over the training images after which the last of them is taken.
         weak_lr: Their learning rate in plain SGD; the default is that of this suite's teachers.
         projector_steps: Number of steps of the projector's training.

@@ -27,7 +27,7 @@ from condense.distillation import ImageRun, Sampling, Wrapper, register
 from condense.distillation.images.sampling import Taught
 from condense.distillation.images.taught import require_teacher
 from condense.errors import Refused
-from condense.teachers import FIXED, TRAINED
+from condense.teachers import FIXED
 
 
 @register
@@ -46,6 +46,7 @@ class KD(Wrapper):
     wraps = "a method that trains students on real images"
     stores = False
     trains = True
+    trains_teacher = False
 
     teacher: str = FIXED
     weight: str | float = "0.1:1,1:0.5"
@@ -57,8 +58,6 @@ class KD(Wrapper):
         if not self.host.trains:
             raise Refused(f"{self.name} wraps {self.wraps}, and {self.host.title} makes sets only")
         require_teacher(self)
-        if self.teacher == TRAINED:
-            raise self.refused("teacher", "the teacher is the fixed one, or comes from a file")
         if not self.temperature > 0:
             raise self.refused("temperature", "a temperature is above 0")
         points = self._points()

@@ -37,9 +37,10 @@ from condense.distillation import ImageMethod, ImageRun, Sampling, register
 from condense.distillation.images.sampling import altogether
 from condense.distillation.images.taught import require_teacher
 from condense.distillation.robust_sampling import robust_distribution
+from condense.errors import Remedy
 from condense.networks import Network, network_in_chunks
 from condense.store.targets import Soft
-from condense.teachers import FIXED, TRAINED, Teacher
+from condense.teachers import FIXED, Teacher
 from condense.training.step import train_step
 
 
@@ -65,6 +66,7 @@ class RAD(ImageMethod):
     keeps_real = True
     stores = False
     trains = True
+    trains_teacher = False
     quick = {"network": "mlp", "rounds": 2, "steps": 5}
     may_be_zero = frozenset({"rounds"})
 
@@ -82,12 +84,19 @@ class RAD(ImageMethod):
         """Refuses a teacher that is trained here, an error above 1, and a least gain of 0."""
         super().__post_init__()
         require_teacher(self)
-        if self.teacher == TRAINED:
-            raise self.refused("teacher", "the labels come from the fixed teacher or from one in a file")
         if self.teacher_error is not None and self.teacher_error > 1:
             raise self.refused("teacher_error", "a share is at most 1")
         if not self.clip > 0:
             raise self.refused("clip", "the least gain is above 0")
+
+    def require_training(self, images: int) -> None:
+        """Refuses more rounds than there are images to ask for after the first one."""
+        if images <= self.rounds:
+            reason = (
+                f"after the first images, each of {self.rounds} rounds asks for one, and there are {images}"
+            )
+            remedy = Remedy(settings={self.setting("rounds"): images - 1}, effect="is the most")
+            raise self.refused("rounds", reason, remedy)
 
     def sampling(self, train: Images, run: ImageRun) -> Sampling:
         """Asks the teacher for labels, round by round."""
@@ -107,7 +116,7 @@ class RAD(ImageMethod):
             asked = torch.cat([asked, others[drawn(q, gains, count, run.rng)]])
         asked = asked.sort().values
         soft = teacher.logits(train.images[asked.to(train.labels.device)]).softmax(1).cpu()
-        return Sampling(len(asked), lambda epoch: asked, soft=soft)
+        return Sampling(len(asked), lambda epoch: asked, soft=soft, labelled_by=teacher)
 
     def _error(self, teacher: Teacher) -> float:
         if self.teacher_error is not None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from condense.board.cells import TableCell
 from condense.board.tables import LAYOUTS
 from condense.protocols import PROTOCOLS
+from condense.records.equal_bytes import draws_worth
 from condense.records.record import BASELINES, TAUGHT
 
 DRAWS = {BASELINES[0]: 10, TAUGHT: 3, "rs2": 10}
@@ -42,10 +43,13 @@ def asked_of(entry: Any) -> Asked | None:
         return None
     if entry.reference:
         return Asked(protocol.seeds, False)
-    draws = draws_of(entry.method)
+    sets = draws_of(entry.method)
+    each = 1 if sets > 1 else protocol.seeds
     if entry.set_hash is None:  # a training on real images
-        draws = min(draws, protocol.seeds)
-    usual = draws if draws > 1 else protocol.seeds
+        sets = min(sets, protocol.seeds)
+    elif entry.room is not None and entry.method in BASELINES:
+        sets = draws_worth(entry.effective, sets)
+    usual = sets * each
     size = float(entry.ipc) if entry.fraction is None else entry.fraction
     places = [(entry.dataset, entry.method, size, entry.protocol, student) for student in (entry.student, "")]
     fewer = [queued()[place] for place in places if place in queued()]

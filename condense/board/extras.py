@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from condense.board.asked import lacking
 from condense.board.break_even import BreakEven, break_even
 from condense.board.equal_bytes import Equal, EqualBytes
-from condense.board.format import score
+from condense.board.format import score_so_far
 from condense.board.robust import Estimate, RobustScores
 from condense.board.tables import Row, Table
 
@@ -78,12 +79,18 @@ def _times(found: BreakEven | None) -> str:
 
 
 def _baseline(found: Equal | None) -> str:
-    """Returns the score with the number of samples, ``74.1 ± 0.5 (320)``; the mean over several students."""
+    """Returns the score with the number of samples, ``74.1 ± 0.5 (320)``; the mean over several students.
+
+    Where students are missing, how many there are stands in place of the interval, as in `score_so_far`.
+    """
     if found is None or not found.cells:
         return "-" if found is None or found.hours is None else f"- ({found.hours:.1f} h)"
     cells = list(found.cells.values())
     counts = sorted({record.stored for cell in cells for record in cell.records})
-    told = score(cells[0]) if len(cells) == 1 else f"{fmean(cell.mean for cell in cells):.1f}"
+    told = score_so_far(cells[0])
+    if len(cells) > 1:
+        few = next(filter(None, map(lacking, cells)), "")
+        told = f"{fmean(cell.mean for cell in cells):.1f}" + (f" ({few})" if few else "")
     return f"{told} ({'-'.join(map(str, dict.fromkeys([counts[0], counts[-1]])))})"
 
 

@@ -22,7 +22,7 @@ WEIGHT = 0.5
 GAMMA = 0.5
 """The paper's gamma: weight of the training with augmentation beside that without."""
 RANDOM = "random_subset"
-CLASS_IDS = ("hard", "replayed")
+CLASS_IDS = ("hard", "replayed", "projected")
 """Kinds of labels of the sets whose students are trained on class ids if no teacher labels."""
 
 
@@ -112,9 +112,11 @@ class RobustScores:
         object.__setattr__(self, "_by_key", {table.key: table for table in self.tables})
 
     def of(self, table: Table, row: Row, ipc: int) -> Robust:
-        """Returns the scores of a row at an IPC; none for a reference and for graphs."""
+        """Returns the scores of a row at an IPC; none for references, graphs and rows of other protocols."""
         cell = row.cells.get(ipc)
         if table.layout.across != "ipc" or table.key.filled or row.reference or cell is None:
+            return Robust()
+        if cell.entries[0].protocol_hash != table.key.protocol_hash:
             return Robust()
         mine, drawn = cell.units, _random(table, row, ipc)
         return Robust(self._lrs(table, cell, mine, drawn), self._ars(table, row, ipc, mine, drawn))

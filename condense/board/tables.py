@@ -133,8 +133,8 @@ FILLED = ", sets that fill a number of bytes"
 """What the titles of tables of such sets end with."""
 FRACTIONS = ", by the fraction of the training images"
 """What the titles of tables of trainings on a fraction of the training images end with."""
-PARTS = 10_000
-"""In place of an IPC, fractions are counted in hundredths of a percent."""
+PARTS = 10**12
+"""In place of an IPC, fractions are counted in parts so small that no two of them share a column."""
 
 
 @dataclass(frozen=True, eq=False)

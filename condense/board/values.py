@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from condense.board.cells import TableCell
-from condense.board.tables import Row, gather, published, superseded
+from condense.board.tables import FILLED, FRACTIONS, Row, Table, gather, published, superseded
 from condense.errors import unknown
 
 AS_JSON = ("asked", "chain", "clients", "curve", "versions")
@@ -65,11 +65,11 @@ def tables_json(entries: pd.DataFrame) -> list[dict[str, Any]]:
         {
             **one.key._asdict(),
             "asked": json.loads(one.key.asked) if one.key.asked else None,
-            "filled": bool(one.key.filled),
+            "filled": one.key.filled == FILLED,
             "ranked": True,
             "newer_protocol": newer.get(one.key),
-            "columns": one.layout.across,
-            "rows": [_row(row, one.layout.across) for row in one.rows],
+            "columns": _across(one),
+            "rows": [_row(row, _across(one)) for row in one.rows],
         }
         for one in tables
     ]
@@ -77,9 +77,13 @@ def tables_json(entries: pd.DataFrame) -> list[dict[str, Any]]:
         for key, row in rows:
             more = {"ranked": False, "newer_protocol": None, "columns": "student"}
             asked = json.loads(key.asked) if key.asked else None
-            shared = {**key._asdict(), "asked": asked, "filled": bool(key.filled)}
+            shared = {**key._asdict(), "asked": asked, "filled": key.filled == FILLED}
             found.append({**shared, **more, "rows": [_row(row, "student")]})
     return found
+
+
+def _across(table: Table) -> str:
+    return "fraction" if table.key.filled == FRACTIONS else table.layout.across
 
 
 def _row(row: Row, across: str) -> dict[str, Any]:
@@ -89,7 +93,10 @@ def _row(row: Row, across: str) -> dict[str, Any]:
         "reference": row.reference,
         "baseline": row.baseline,
         "ipc": row.ipc if across == "student" else None,
-        "cells": [{across: column, **_cell(cell)} for column, cell in row.cells.items()],
+        "cells": [
+            {across: cell.entries[0].fraction if across == "fraction" else column, **_cell(cell)}
+            for column, cell in row.cells.items()
+        ],
     }
 
 

@@ -130,6 +130,13 @@ class CompressedCoreset(Roomy, ImageCoreset):
         elif not self.room:
             raise self.refused("encode", "which compression is best depends on room, which is not given")
 
+    def require_training(self, images: int) -> None:
+        """Refuses to compress: students without a set see the training images as they are."""
+        for name, usual in (("room", 0), ("encode", NO_ENCODING)):
+            if getattr(self, name) != usual:
+                reason = f"{name} compresses a set, and students of {self.name} are trained without one here"
+                raise self.refused(name, reason)
+
     def distill(self, train: Images, run: ImageRun) -> ImageSet:
         """Picks ``ipc`` images of each class, or as many as there is room for."""
         if not self.room:

@@ -159,6 +159,9 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         """
         raise NotImplementedError
 
+    def require_training(self, images: int) -> None:
+        """Refuses, before any work, settings with which `sampling` cannot choose so many images an epoch."""
+
     def start(self, dataset: DatasetT, settings: RunSettings[Any]) -> tuple[SamplesT, RunT]:
         """Returns both arguments of `distill`, for a dataset of the method's kind."""
         raise NotImplementedError
@@ -265,11 +268,8 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
     def _hashed_config(self) -> dict[str, object]:
         """Returns the settings that enter the run key: all but those of `added` that have their default."""
         defaults = {one.name: one.default for one in fields(self) if one.name in self.added}
-        return {
-            name: value
-            for name, value in self.config().items()
-            if name not in defaults or value != defaults[name]
-        }
+        own = self.config().items()
+        return {name: value for name, value in own if name not in defaults or value != defaults[name]}
 
     def settings(self) -> dict[str, object]:
         """Returns the settings of all links; a wrapper's have its name in front: ``fyi.flip_first``."""
@@ -284,8 +284,7 @@ class Method(Generic[DatasetT, SamplesT, RunT, SetT]):
         choices = closed_choices(cls).get(field)
         typed = [(type(choice), choice) for choice in choices or ()]
         if choices is not None and (type(value), value) not in typed:
-            what = f"{field} of {cls.name}"
-            raise unknown(what, str(value), map(str, choices), setting=cls.setting(field))
+            raise unknown(f"{field} of {cls.name}", str(value), map(str, choices), setting=cls.setting(field))
 
     @classmethod
     def setting(cls, field: str) -> str:
@@ -325,6 +324,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         through_view: Whether it learns its images through `ImageRun.view`, which a wrapper can change.
         labels_views: Whether its sets store labels of augmented and mixed views, for ``replay-v2``.
         projects_labels: Whether its sets store adapters that regenerate labels, for ``projected-v1``.
+        trains_teacher: Whether its field ``teacher``, if it has one, may be ``trained``.
         labels_by_checkpoint: Whether a checkpoint of an expert labels its images: see `require_checkpoints`.
         network: Name of the network that it works with.
         pixel_space: Name of the pixel space that its images are in.
@@ -334,6 +334,7 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
     through_view: ClassVar[bool] = False
     labels_views: ClassVar[bool] = False
     projects_labels: ClassVar[bool] = False
+    trains_teacher: ClassVar[bool] = True
     labels_by_checkpoint: ClassVar[bool] = False
 
     network: str = "convnet"
@@ -352,11 +353,9 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
 
     def require_views(self, protocol: Protocol) -> None:
         """Refuses a protocol on stored views that those of its sets would not fit; called before any work."""
-        return None
 
     def require_spec(self, spec: ImageSpec) -> None:
         """Refuses a method's own settings that do not fit a dataset; called before any work."""
-        return None
 
     def check(self, dataset: ImageDataset, ipc: int, *, teachers: Mapping[str, Path], cache: Path) -> None:
         """Refuses what `Method.check` refuses, an unsuitable network, and a missing fixed teacher."""
@@ -367,7 +366,8 @@ class ImageMethod(Method[ImageDataset, Images, ImageRun, ImageSet]):
         if self.labels_by_checkpoint:
             require_checkpoints(self.network, network, dataset)
         if self.config().get("teacher") == FIXED:
-            require_fixed(spec.name, dataset.train.hash, setting=self.setting("teacher"))
+            setting = self.setting("teacher") if self.trains_teacher else None
+            require_fixed(spec.name, dataset.train.hash, setting)
 
     def start(self, dataset: ImageDataset, settings: RunSettings[Any]) -> tuple[Images, ImageRun]:
         """Brings the training images into the method's pixel space and makes the run."""

@@ -6,6 +6,7 @@ augmentation, kept after every epoch, and shared by all runs on the same images.
 
 import hashlib
 import io
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation.coreset import ImageCoreset, Pick
 from condense.distillation.images.run import ImageRun
 from condense.distillation.images.sampling import Sampling, altogether
+from condense.errors import Remedy
 from condense.networks import Network, build_network
 from condense.reading import read_file, refused_if_damaged
 from condense.training.experts import ExpertTraining
@@ -83,15 +85,27 @@ class ScoredCoreset(ImageCoreset):
         """Returns the settings with the hash of the file of scores in place of its path."""
         config = super()._hashed_config()
         if self.scores is not None:
-            config["scores"] = hashlib.sha256(read_file(Path(self.scores), MAX_BYTES)).hexdigest()
+            config["scores"] = hashlib.sha256(self._file()).hexdigest()
         return config
 
-    def read_scores(self) -> Float[Tensor, "..."]:
-        """Reads the file of scores; refuses one that does not hold finite numbers."""
+    def _file(self) -> bytes:
+        """Reads the file; refuses the hash that a record holds in place of a path."""
         assert self.scores is not None
-        data = read_file(Path(self.scores), MAX_BYTES)
+        path = Path(self.scores)
+        if re.fullmatch("[0-9a-f]{64}", self.scores) and not path.exists():
+            reason = "this is the hash of a file of scores, as records hold it, and not a file"
+            remedy = Remedy(settings={"params.scores": None}, effect="takes the file itself", command="run")
+            raise self.refused("scores", reason, remedy)
+        return read_file(path, MAX_BYTES)
+
+    def read_scores(self) -> Float[Tensor, "..."]:
+        """Reads the file of scores; refuses one that does not hold finite real numbers."""
+        data = self._file()
         with refused_if_damaged(f"{self.scores} is no .npy file of numbers"):
-            values = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float64)
+            found = np.load(io.BytesIO(data), allow_pickle=False)
+            if found.dtype.kind not in "biuf":
+                raise self.refused("scores", f"scores are real numbers, not {found.dtype}")
+            values = found.astype(np.float64)
         if not np.isfinite(values).all():
             raise self.refused("scores", "some scores are not finite")
         return torch.from_numpy(values)

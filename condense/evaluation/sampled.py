@@ -28,7 +28,10 @@ class SampledImages(RealImages):
         return self.sampling.size
 
     def batches(self, epoch: int, protocol: Protocol, generator: torch.Generator) -> Iterator[ImageBatch]:
-        """Yields the images of an epoch once, in an order that the generator draws."""
+        """Yields the images that an epoch takes, in an order that the generator draws.
+
+        Where the epoch ends one order of all images and begins the next one, an image can come twice.
+        """
         chosen, soft = self.sampling.chosen(epoch), self.sampling.soft
         order = torch.randperm(len(chosen), generator=generator)
         device = self.train.labels.device
@@ -57,8 +60,8 @@ class SampledImages(RealImages):
             whole=count == len(self.train),
             steps=epochs * self.batches_in_epoch(protocol),
             seconds=round(seconds, 3),
-            teacher=sampling.taught.teacher.hash if sampling.taught else None,
-            teacher_bytes=sampling.taught.teacher.nbytes if sampling.taught else None,
+            teacher=sampling.teacher.hash if sampling.teacher else None,
+            teacher_bytes=sampling.teacher.nbytes if sampling.teacher else None,
         )
 
 

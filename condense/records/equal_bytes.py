@@ -1,8 +1,10 @@
 """Which random subset is worth comparing with a set byte for byte, and how long its student would take.
 
 One baseline serves all sets of about the same size. The sizes are powers of the square root of two, and a
-set's size is rounded down to one: a baseline never has more bytes than what it is compared with, and less
-than 30 % fewer.
+set's size is rounded down to one: a baseline never has more bytes than what it is compared with. From 4 bytes
+on, the size is less than 30 % below the set's. The baseline itself may lie below the size by nearly one more
+sample, and if its samples are images by one more of each class, as all classes have equally many: beside a
+small set it may have a third fewer bytes than the set, or even less.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,13 +21,23 @@ LONGEST = 3600.0
 ONE_STUDENT_ABOVE = 2000
 """Number of samples above which a baseline is one draw with one student."""
 DRAWS = 5
-"""Number of draws below, each with one student."""
+"""Largest number of draws below."""
 
 
 def rung(size: int) -> int:
     """Returns the largest power of the square root of two, rounded down, that is at most a size from 1 on."""
     # isqrt(2^k) <= size exactly if 2^k < (size + 1)^2
     return isqrt(2 ** (((size + 1) ** 2 - 1).bit_length() - 1))
+
+
+def draws_worth(count: int, usual: int) -> int:
+    """Returns how often a coreset that fills a number of bytes is drawn.
+
+    Args:
+        count: Number of samples that a student is trained on.
+        usual: Number of draws of a coreset of its method (`condense.distillation.method.Method.draws`).
+    """
+    return 1 if count > ONE_STUDENT_ABOVE else min(DRAWS, usual)
 
 
 def room_of(chain: Iterable[Mapping[str, object]]) -> int | None:

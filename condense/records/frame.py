@@ -61,10 +61,10 @@ def results(folder: Path) -> pd.DataFrame:
       ``distil_seconds``, ``peak_bytes``, ``distil_device``: the set and its distillation.
     - ``needed`` (bytes that training on the set takes: ``bytes``, and a teacher that labels meanwhile),
       ``room`` (bytes that a coreset was made to fill), ``seen`` (samples that a student sees, all passes).
-    - ``fraction`` (share of the training images that an epoch trains on, in place of ``ipc``, which is 0
-      then), ``touched`` (bytes of training data that a student reads), ``touched_images``, ``touched_whole``
-      (whether they are the whole training split), ``steps``: a training without a set, whose selection took
-      ``distil_seconds``.
+    - ``fraction`` (share of the training images without the validation part that an epoch trains on, in
+      place of ``ipc``, which is 0 then), ``touched`` (bytes of training data that a student reads),
+      ``touched_images``, ``touched_whole`` (whether they are the whole training split), ``steps``: a training
+      without a set, whose selection took ``distil_seconds``.
     - ``target``, ``target_hash`` (of both splits): the data that a student of a set is trained on afterwards,
       and tested on. The columns of the dataset are those of the set's.
     - ``protocol``, ``protocol_hash``, ``whole`` (whether it trains on the whole training set),
@@ -74,8 +74,8 @@ def results(folder: Path) -> pd.DataFrame:
     - ``eval_seed``, ``accuracy``, ``auc``, ``score`` (the AUC if there is one, else the accuracy), all in
       percent; ``size_correlation`` (of a student's scores of graphs with their numbers of nodes);
       ``seconds``, ``device``, ``threads``, ``versions`` (JSON), ``time``, ``curve`` (JSON: a list of step,
-      seconds and accuracy on validation images), ``curve_part`` (number of these, if they are not
-      the first part): the entry.
+      seconds and accuracy on validation images), ``curve_part`` (number of the part that these are, if it is
+      not the first): the entry.
     - ``split`` (how the clients of a federation were named), ``clients`` (JSON: a list of a client's name and
       the accuracy on its test images), ``up_bytes`` and ``down_bytes`` (sent by the clients and by the
       server), ``lost`` (messages to clients that were not answered): a federation.

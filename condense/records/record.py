@@ -55,6 +55,8 @@ NO_PRETRAINING = "no_pretraining"
 """The name of the reference whose students are trained on the target data alone, without a set before."""
 TAUGHT = "random_taught"
 """Random images with the targets of a network that was trained without labels."""
+FILES = ("scores",)
+"""Fields of methods that name a file; a record holds the file's SHA-256 in place of its path."""
 NO_STUDENT = "none"
 """The name of the student in the record of a reference that trains no network, such as the majority class."""
 
@@ -94,7 +96,8 @@ class Record:
         dataset: The dataset.
         method: The method chain.
         ipc: Nominal samples per class; 0 for a reference, and where a fraction is given instead.
-        fraction: Share of the training images that an epoch trains on; left out if `ipc` is given.
+        fraction: Share of the training images without the validation part that an epoch trains on; left out
+            if `ipc` is given.
         asked: Samples of each class that were asked for; left out of the JSON if they are ``ipc`` of each.
         seed: Distillation seed.
         set: The distilled set; None for a training and for a reference.

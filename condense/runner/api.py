@@ -185,9 +185,9 @@ def run(
     What is stored and recorded already is not done again. The arguments are those of `distill` and of
     `evaluate`. ``method`` may also name a reference row such as ``whole`` or ``majority``, and a ``seed`` of
     None stands for all seeds of the method's row on a board. An ``ipc`` of None is 1, unless there is a
-    ``fraction``: that of the training images that students are trained on in each epoch, without a set. With
-    ``clients``, or a federated algorithm as the method, clients train one network together: see
-    `condense.federated.splits.federation` and `condense.federated.algorithms`.
+    ``fraction``: that of the training images, without their validation part, that students are trained on in
+    each epoch, without a set. With ``clients``, or a federated algorithm as the method, clients train one
+    network together: see `condense.federated.splits.federation` and `condense.federated.algorithms`.
 
     ``on`` spreads sets and students over processes: ``local:4``, ``ray`` or ``ray:ADDRESS`` (see
     docs/cluster.md). Processes of this machine import the calling script anew: its work belongs below

@@ -15,9 +15,8 @@ from condense.protocol import PUBLISHED
 from condense.protocols import LABEL_V1, PROJECTED_V1, SOFT_V2, named_protocol
 from condense.records import frame
 from condense.records.equal_bytes import (
-    DRAWS,
     LONGEST,
-    ONE_STUDENT_ABOVE,
+    draws_worth,
     needed_bytes,
     pace_of,
     rung,
@@ -231,5 +230,4 @@ def draws_of(job: Job, count: int, machine: Machine) -> Job | None:
                 f"would take about {duration(seconds)} here"
             )
             return None
-    draws = 1 if count > ONE_STUDENT_ABOVE else min(DRAWS, job.draws)
-    return replace(job, cell=replace(job.cell, seeds=tuple(range(draws))))
+    return replace(job, cell=replace(job.cell, seeds=tuple(range(draws_worth(count, job.draws)))))

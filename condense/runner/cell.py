@@ -50,6 +50,7 @@ class CellSpec:
         dataset: Name or path; None takes ``digits``, or ``mutag`` for a method that distils graphs.
         ipc: Samples per class; 1 unless a fraction is given, and 0 then.
         fraction: Fraction of the training samples that students are trained on in each epoch, without a set.
+            The validation part does not count: 0.1 of CIFAR-10 are 4900 images.
         ipc_per_class: Samples of some classes by the classes' names, or a CSV file of them with the head
             ``class,count``; all other classes have ``ipc``.
         imbalanced: ``keep`` takes all samples of the classes that have fewer than they should give; None
@@ -101,6 +102,7 @@ class CellSpec:
         """
         if self.fraction is not None:
             _require_fraction(self.fraction, self.ipc, self.ipc_per_class, self.imbalanced)
+            object.__setattr__(self, "fraction", float(self.fraction))  # keys tell 1 from 1.0
         if self.ipc is None:
             object.__setattr__(self, "ipc", 1 if self.fraction is None else 0)
         if self.imbalanced not in (None, KEEP_ALL):

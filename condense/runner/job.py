@@ -11,6 +11,7 @@ from typing import Any
 
 from condense.data import Dataset, load_dataset, unmarked, whole_name
 from condense.distillation import Method, Recipe
+from condense.distillation.images.sampling import share_of
 from condense.distillation.images.taught import teachers_of
 from condense.distillation.registry import build, changed, fitted, methods
 from condense.distillation.run import COUNTS, FRACTION
@@ -255,7 +256,7 @@ def _with_method(job: Job) -> Job:
 
 
 def _check_training(job: Job) -> None:
-    """Refuses a method that cannot train students without a set, and more images than there are to choose."""
+    """Refuses a method that cannot train students without a set on as many images as are asked for."""
     cell, method, spec = job.cell, job.method, job.dataset.spec
     assert method is not None
     if not method.trains:
@@ -268,6 +269,9 @@ def _check_training(job: Job) -> None:
         if asked > there:
             reason = f"class {name!r} of {spec.name} has {there} {spec.kind} to train on"
             raise Refused(f"{reason}, not {asked}")
+    asked = share_of(cell.fraction, sum(left)) if cell.fraction else sum(job.counts or [cell.ipc] * len(left))
+    for link in method.links():
+        link.require_training(asked)
 
 
 def _require_set(job: Job) -> None:

@@ -93,14 +93,20 @@ def fixed(dataset_name: str, train_hash: str, device: torch.device | str = "cpu"
     raise NoFixed(dataset_name)
 
 
-def require_fixed(dataset_name: str, train_hash: str, setting: str) -> None:
-    """Refuses a dataset without a fixed teacher, which a method's `setting` asks for: see `fixed`."""
+def require_fixed(dataset_name: str, train_hash: str, setting: str | None) -> None:
+    """Refuses a dataset without a fixed teacher, which a method asks for: see `fixed`.
+
+    Args:
+        dataset_name: Name of the dataset.
+        train_hash: SHA-256 of its training split.
+        setting: The method's setting that may be ``trained`` instead; None if it trains no teacher.
+    """
     try:
         fixed(dataset_name, train_hash)
     except NoFixed:
-        trained = Remedy(settings={setting: TRAINED}, effect="trains one for the run")
+        trained = [Remedy(settings={setting: TRAINED}, effect="trains one for the run")] if setting else []
         file = Remedy(settings={"teacher": None}, effect="takes one from a file")
-        raise NoFixed(dataset_name, [trained, file]) from None
+        raise NoFixed(dataset_name, [*trained, file]) from None
 
 
 def pin(teacher: Teacher) -> Path:

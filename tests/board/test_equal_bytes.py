@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from condense.board.asked import asked_of
+from condense.board.entries import tuples
 from condense.board.render import table_for
 from condense.board.tables import gather
 from condense.protocols import HARD_V1, SOFT_V2
@@ -24,10 +26,10 @@ def drawn(made: Make) -> Draw:
     """A maker of baselines: draws of random images that fill a room; a student on them takes some seconds."""
 
     def make(
-        room: int, score: float, seconds: float = 10.0, encode: str = "best", **given: Any
+        room: int, score: float, seconds: float = 10.0, encode: str = "best", draws: int = 5, **given: Any
     ) -> list[Record]:
         found = []
-        for seed in range(3):
+        for seed in range(draws):
             config = {"room": room, "encode": encode}
             record = made("random_subset", config=config, seed=seed, accuracies=(score + seed,), **given)
             entries = tuple(replace(entry, seconds=seconds) for entry in record.entries)
@@ -48,15 +50,37 @@ def test_a_row_is_compared_with_the_baseline_of_its_size_rounded_down(made: Make
     assert (rung(650), rung(6500)) == (512, 5792)
     records = [made(ipc=1), made(ipc=10), made("dsa", ipc=10, replay=10_000)]
     found = column([*records, *drawn(512, 40.0), *drawn(5792, 60.0), *drawn(8192, 70.0)])
-    assert found["dm"] == "41.0 ± 2.5 (10) / 61.0 ± 2.5 (10)"
+    assert found["dm"] == "42.0 ± 2.0 (10) / 62.0 ± 2.0 (10)"
     assert found["dsa"] == "-", "16500 bytes have a baseline of 16384, which was not run"
+
+
+@pytest.mark.parametrize(("draws", "told"), [(3, "41.0 (3 of 5) (10)"), (5, "42.0 ± 2.0 (10)")])
+def test_missing_draws_are_told(made: Make, drawn: Draw, draws: int, told: str) -> None:
+    assert column([made(ipc=1), *drawn(512, 40.0, draws=draws)])["dm"] == told
+
+
+def test_the_board_asks_for_as_many_draws_as_are_made(made: Make, drawn: Draw) -> None:
+    def asked(record: Record) -> int:
+        entries = frame([record])
+        (entry, *_) = tuples(entries, entries["split"].isna())
+        found = asked_of(entry)
+        assert found is not None
+        return found.students
+
+    (filled,) = drawn(512, 40.0, draws=1)
+    assert filled.set is not None
+    many = replace(filled, set=replace(filled.set, counts=replace(filled.set.counts, effective=2001)))
+    plain = made("random_subset", config={"room": 0})
+    assert [asked(record) for record in (filled, many, plain)] == [5, 1, 10]
+    assert asked(made("herding", config={"room": 512})) == HARD_V1.seeds
+    assert asked(made("random_subset+fkd", config={"room": 512})) == 10
 
 
 def test_the_teacher_that_labels_counts(made: Make, drawn: Draw) -> None:
     taught = {"protocol": SOFT_V2, "teacher": "ab" * 32}
     record = made(teacher_bytes=4000, **taught)
     text = page(frame([record, *drawn(4096, 50.0)]))
-    assert "51.0 ± 2.5 (10)" in text.split("### soft-v2")[1]
+    assert "52.0 ± 2.0 (10)" in text.split("### soft-v2")[1]
     assert IMAGES not in page(frame([made(**taught), *drawn(4096, 50.0)])).split("### soft-v2")[1]
 
 
@@ -92,9 +116,12 @@ def test_graphs_have_the_mean_over_the_students_that_both_have(graphs: Make) -> 
     size = sum(records[0].set.bytes.values()) if records[0].set else 0
     baselines = [
         graphs("random_subset", (score,), config={"room": rung(size)}, seed=seed, student=student)
-        for seed in range(2)
+        for seed in range(5)
         for student, score in (("gcn-sum", 60.0), ("gin-sum", 70.0), ("gat-sum", 99.0))
     ]
     text = page(frame([*records, *baselines])).split("\n### ")[1]
     found = rows(text, names=2)
     assert found["mirage 10"][found["method IPC"].index(GRAPHS)] == "65.0 (10)"
+    few = [record for record in baselines if (record.seed, record.student) != (4, "gin-sum")]
+    text = page(frame([*records, *few])).split("\n### ")[1]
+    assert "65.0 (4 of 5) (10)" in text

@@ -21,9 +21,9 @@ from condense.board.robust import (
     normalised,
 )
 from condense.board.tables import gather
-from condense.protocols import HARD_PLAIN_V1, HARD_V1, SOFT_PLAIN_V2, SOFT_V2, WHOLE_V1
+from condense.protocols import HARD_PLAIN_V1, HARD_V1, LABEL_V1, SOFT_PLAIN_V2, SOFT_V2, WHOLE_V1
 from condense.records.frame import frame
-from condense.records.record import Record
+from condense.records.record import NO_DISTILLATION, Record
 from tests.board.markdown import page, rows
 
 Make = Callable[..., Record]
@@ -107,6 +107,27 @@ def test_under_a_teacher_the_sets_are_looked_up_under_hard_labels(made: Make, wh
     assert found["soft-v2", "random_subset"].lrs is None, "its sets were not judged by hard labels"
     other = made("rded", accuracies=(20.0, 21.0), config={"pool": 5})
     assert scores(*soft, other, whole)["soft-v2", "rded"].lrs is None, "this is another set"
+
+
+@pytest.mark.parametrize(("label", "told"), [("projected", True), ("replayed", True), ("features", False)])
+def test_sets_whose_students_are_trained_on_class_ids_have_a_score(
+    made: Make, whole: Record, label: str, told: bool
+) -> None:
+    drawn = made("random_subset", accuracies=(31.0, 29.0))
+    found = scores(made("hello", label=label), drawn, whole)
+    assert (found["hard-v1", "hello"].lrs is not None) == told
+
+
+def test_a_row_that_was_judged_by_another_protocol_has_no_score(made: Make, whole: Record) -> None:
+    records = [
+        made(name, protocol=protocol, accuracies=values, **TAUGHT)
+        for name, values in (("dm", (40.0, 42.0)), ("random_subset", (30.0, 32.0)))
+        for protocol in (SOFT_V2, SOFT_PLAIN_V2)
+    ]
+    labels = made(NO_DISTILLATION, protocol=LABEL_V1, label="soft", accuracies=(35.0, 36.0))
+    found = scores(*records, labels, whole)
+    assert found[SOFT_V2.name, "dm"].ars is not None
+    assert found[SOFT_V2.name, NO_DISTILLATION] == found[SOFT_PLAIN_V2.name, NO_DISTILLATION] == Robust()
 
 
 @pytest.mark.parametrize("missing", ["random", "whole", "soft labels"])

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from condense.board.tables import gather
+from condense.board.tables import PARTS, gather
+from condense.board.values import tables_json
 from condense.records.frame import frame
 from condense.records.parts import TrainingUsed
 from condense.records.record import Record
@@ -27,13 +28,26 @@ def test_trainings_by_fraction_have_a_table_with_the_bytes_they_read(made: Make)
     ]
     plain, table = gather(frame([made(), *records]))
     assert [row.method for row in plain.rows] == ["dm"]
-    assert table.columns == (50, 1000) and {row.method for row in table.rows} == {"rs2", "random_subset"}
+    assert [column / PARTS for column in table.columns] == [0.005, 0.1]  # type: ignore[operator]
+    assert {row.method for row in table.rows} == {"rs2", "random_subset"}
     text = page(frame(records))
     found = rows(text)
     column = found["method"].index("bytes")
     assert found["method"][1:3] == ["0.5 %", "10 %"] and "*herding*" not in found
     assert found["rs2"][column] == "whole set" and found["*random_subset*"][column] == "5/100 B"
     assert "- rs2, % 0.5, seed 0-1" in text
+
+
+def test_fractions_that_are_nearly_alike_have_columns_of_their_own(made: Make) -> None:
+    shares = (0.00001, 0.3333, 1 / 3, 0.3)
+    records = [training(made("rs2", config={"f": share}), share, 100, False) for share in shares]
+    (table,) = gather(frame(records))
+    assert len(table.columns) == 4 and 0 not in table.columns
+    assert rows(page(frame(records)))["method"][1:5] == ["0.001 %", "30 %", "33.33 %", "33.3333 %"]
+    (values,) = tables_json(frame(records))
+    assert values["columns"] == "fraction" and not values["filled"]
+    cells = [cell for row in values["rows"] for cell in row["cells"]]
+    assert sorted(cell["fraction"] for cell in cells) == sorted(shares)
 
 
 def test_a_training_for_as_many_steps_as_a_set_is_marked(made: Make) -> None:

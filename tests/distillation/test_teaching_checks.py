@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from condense.data import ImageDataset, Images
 from condense.distillation import ImageMethod, ImageRun, TeacherMethod, Wrapper
 from condense.distillation.engine import distill
 from condense.distillation.images.taught import require_same_fixed, with_teacher_file
+from condense.distillation.registry import build
 from condense.errors import Refused
 from condense.files import home as home_folder
 from condense.networks import build_network
@@ -91,6 +93,17 @@ def test_a_method_can_do_without_a_fixed_teacher_and_the_refusal_says_how(
         "toy has no fixed teacher; condense teach with dataset='toy', network='convnet-w32-bn', epochs=20, "
         f"pin=True makes one; {field}='trained' trains one for the run; teacher takes one from a file"
     )
+
+
+@pytest.mark.parametrize("name", ["rad", "random_subset+kd"])
+def test_a_method_that_trains_no_teacher_does_not_offer_it(name: str, toy: ImageDataset, home: Path) -> None:
+    method: Any = build(name, "toy", 1)[0]
+    with pytest.raises(Refused) as refused:
+        check(method, toy)
+    assert "trained" not in str(refused.value) and "teacher takes one from a file" in str(refused.value)
+    link = "kd." if name.endswith("kd") else ""
+    with pytest.raises(Refused, match="takes the fixed teacher or one from a file, and trains none"):
+        build(name, "toy", 1, {f"{link}teacher": "trained"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,6 +178,23 @@ def test_all_draws_of_a_row_are_labelled_by_one_network(
     assert first.content["label"] == second.content["label"]
 
 
+def test_the_trials_of_a_set_that_fills_a_room_are_as_large_as_it(
+    digits: ImageDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[LabelTrial] = []
+
+    def noted(self: ImageRun, trial: LabelTrial, train: Images) -> float:
+        tried.append(trial)
+        return 0.0
+
+    monkeypatch.setattr(ImageRun, "tried", noted)
+    for params in ({}, {"room": "4000"}):
+        made = make(digits, cache, params)
+        assert {trial.counts for trial in tried} == {tuple(made.content["counts"]["per_class"])}
+        assert (made.content["counts"]["per_class"] == [2] * 10) != bool(params)
+        tried.clear()
+
+
 def test_a_run_that_is_stopped_goes_on_to_the_same_set(
     digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

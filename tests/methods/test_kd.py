@@ -67,7 +67,11 @@ def test_a_wrong_host_and_wrong_weights_are_refused() -> None:
         ("rs2+kd", {"kd.weight": "1.5"}, "weights and fractions are from 0 to 1"),
         ("rs2+kd", {"kd.weight": "0.5:1,0.1:0"}, "the fractions are not ascending"),
         ("rs2+kd", {"kd.temperature": "0"}, "a temperature is above 0"),
-        ("rs2+kd", {"kd.teacher": "trained"}, "the teacher is the fixed one, or comes from a file"),
+        (
+            "rs2+kd",
+            {"kd.teacher": "trained"},
+            "kd takes the fixed teacher or one from a file, and trains none",
+        ),
     ):
         with pytest.raises(Refused, match=reason):
             build(name, "digits", 0, params)

@@ -12,6 +12,11 @@ from condense.data import ImageDataset
 from condense.distillation.registry import build, methods
 from condense.distillation.robust_sampling import robust_distribution
 from condense.errors import Refused
+from condense.evaluation.kinds import kind_of
+from condense.protocols import PRUNE_SHORT_V1
+from condense.runner.cell import CellSpec, Paths
+from condense.runner.job import Job, resolve
+from condense.teachers import fixed
 from tests.trainings import sampling
 
 drawn = import_module(methods()["rad"].__module__).drawn
@@ -80,14 +85,38 @@ def test_the_chosen_images_have_the_teachers_probabilities(digits: ImageDataset,
     chosen = sampling("rad", digits, tmp_path, fraction=0.03, params=quick)
     assert chosen.soft is not None and chosen.soft.shape == (chosen.size, 10)
     assert torch.allclose(chosen.soft.sum(1), torch.ones(chosen.size), atol=1e-5)
+    used = kind_of(digits).sampled(chosen, digits, torch.device("cpu")).used(PRUNE_SHORT_V1, 1.0)
+    teacher = fixed("digits", digits.train.hash)
+    assert (used.teacher, used.teacher_bytes) == (teacher.hash, teacher.nbytes)
     assert len(set(chosen.chosen(0).tolist())) == chosen.size
     warm = sampling("rad", digits, tmp_path, fraction=0.03, params=quick | {"warm": True})
     assert not torch.equal(warm.chosen(0), chosen.chosen(0))
 
 
+def test_more_rounds_than_images_are_refused_before_any_work(tmp_path: Path) -> None:
+    def job(**given: Any) -> Job:
+        return resolve(CellSpec(method="rad", dataset="digits", **given), Paths(out=tmp_path), recorded=False)
+
+    words = "after the first images, each of 20 rounds asks for one, and there are {}; rounds={} is the most"
+    for given, images in (({"ipc": 1}, 10), ({"fraction": 0.003}, 4)):
+        with pytest.raises(Refused) as refused:
+            job(**given, params={"rounds": 20})
+        assert words.format(images, images - 1) in str(refused.value)
+        assert job(**given, params={"rounds": images - 1}).trains
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+def test_each_round_asks_for_an_image_if_there_are_as_many(
+    rounds: int, digits: ImageDataset, tmp_path: Path
+) -> None:
+    quick = {"network": "mlp", "rounds": rounds, "steps": 1}
+    chosen = sampling("rad", digits, tmp_path, fraction=0.003, params=quick)
+    assert chosen.size == 4 == len(set(chosen.chosen(0).tolist()))
+
+
 def test_settings_of_no_meaning_are_refused() -> None:
     for params, reason in (
-        ({"teacher": "trained"}, "the labels come from the fixed teacher"),
+        ({"teacher": "trained"}, "rad takes the fixed teacher or one from a file"),
         ({"teacher_error": 1.5}, "a share is at most 1"),
         ({"clip": 0.0}, "the least gain is above 0"),
     ):

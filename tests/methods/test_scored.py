@@ -73,13 +73,16 @@ def test_scores_of_a_file_choose_and_their_hash_is_in_the_key(toy: ImageDataset,
 
 
 def test_what_cannot_score_is_refused_in_a_sentence(toy: ImageDataset, tmp_path: Path) -> None:
-    long, text, infinite = (tmp_path / f"{name}.npy" for name in ("long", "text", "infinite"))
+    long, text, infinite, complex_ = (tmp_path / f"{n}.npy" for n in ("long", "text", "infinite", "complex"))
+    np.save(complex_, np.full(60, 1j))
     np.save(long, np.zeros(61))
     np.save(infinite, np.full(60, np.inf))
     text.write_text("1 2 3")
     cases: list[tuple[dict[str, Any], str]] = [
         ({"scores": str(long)}, r"scores of shape \(61,\), not one for each of the 60 training images"),
         ({"scores": str(infinite)}, "some scores are not finite"),
+        ({"scores": str(complex_)}, "scores are real numbers, not complex128"),
+        ({"scores": "ab" * 32}, "this is the hash of a file of scores, as records hold it, and not a file"),
         ({"scores": str(text)}, "is no .npy file of numbers"),
         ({"network": "convnet-w32-bn"}, "batch norms score the images of a batch together"),
         ({"balance": False}, "a set of el2n has so many images of each class"),

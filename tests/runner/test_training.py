@@ -16,6 +16,7 @@ from condense.records.frame import frame
 from condense.records.record import Record, read_record
 from condense.resources import Budget, Machine
 from condense.runner.cell import CellSpec, Paths
+from condense.runner.job import resolve
 from condense.runner.queue import read_queue
 from condense.runner.run import run_cell
 
@@ -122,6 +123,20 @@ def test_a_training_within_a_budget_goes_on_where_it_stopped(
             "random_subset.fkd makes sets of a number of images",
         ),
         ({"method": "herding", "params": {"pixel_space": "zca"}}, "students see normalized pixels, not zca"),
+        (
+            {"method": "random_subset", "params": {"encode": "jpeg:10"}},
+            "encode='jpeg:10': encode compresses a set, and students of random_subset are trained",
+        ),
+        (
+            {
+                "method": "random_subset+kd",
+                "dataset": "digits",
+                "ipc": 3,
+                "protocol": "tiny",
+                "params": {"room": "2000"},
+            },
+            "room=2000: room compresses a set, and students of random_subset are trained without one",
+        ),
         ({"dataset": "mutag"}, "rs2 distils images; mutag holds graphs"),
         ({"dataset": "mutag", "method": "herding"}, "herding makes sets of a number of graphs"),
     ],
@@ -132,6 +147,15 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(
     with pytest.raises(Refused, match=reason):
         run(**given)
     assert not places.results.exists() or not list(places.results.glob("*/*"))
+
+
+def test_all_images_have_one_key_however_the_fraction_is_written(toy_file: Path, places: Paths) -> None:
+    keys = set()
+    for whole in (1, 1.0):
+        cell = CellSpec(method="rs2", dataset=str(toy_file), fraction=whole)
+        assert type(cell.fraction) is float
+        keys.add(resolve(cell, places).key(0))
+    assert len(keys) == 1
 
 
 def test_a_queue_lists_fractions(tmp_path: Path) -> None:

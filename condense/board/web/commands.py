@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from condense.files import canonical
-from condense.records.record import NO_STUDENT, Record
+from condense.records.record import FILES, NO_STUDENT, Record
 from condense.store.foreign.importing import IMPORTED
 
 
@@ -31,7 +31,8 @@ def run_command(record: Record) -> str | None:
 
     Returns:
         The command; None for an imported set, and where the data cannot be found by their name or the samples
-        of the classes were given in a file.
+        of the classes were given in a file. Where a setting is a file, the command says ``FILE``, and a
+        comment at its end the file's hash.
     """
     options = record.dataset.options
     if record.method.name.startswith(IMPORTED) or record.asked or options is None:
@@ -39,7 +40,7 @@ def run_command(record: Record) -> str | None:
     if record.kind == "reference":
         words = ["condense", "evaluate", "--reference", record.method.name, *_options(options)]
     else:
-        size = {"ipc": record.ipc} if record.fraction is None else {"fraction": f"{record.fraction:g}"}
+        size = {"ipc": record.ipc} if record.fraction is None else {"fraction": record.fraction}
         words = ["condense", "run", "--method", record.method.name, *_options({**options, **size})]
     named = {
         "clients": record.federation.split if record.federation else None,
@@ -50,9 +51,13 @@ def run_command(record: Record) -> str | None:
     words += _options({name: value for name, value in named.items() if value is not None})
     if record.kind != "reference":
         words += ["--seed", str(record.seed)]
+    hashes = ""
     for field, value in record.params.items():
+        if field.rpartition(".")[2] in FILES and isinstance(value, str):
+            hashes += f"  # the SHA-256 of the file of {field} is {value}"
+            value = "FILE"
         words += ["--param", f"{field}={_value(value)}"]
-    return shlex.join(words)
+    return shlex.join(words) + hashes
 
 
 def _options(values: Mapping[str, object]) -> list[str]:

@@ -40,12 +40,14 @@ class Sampling:
         chosen: Chooses the images of each epoch.
         soft: Class probabilities of the images, in their order in an epoch, in place of their class ids; only
             for images that are the same in all epochs.
+        labelled_by: The teacher that gave these; None for none.
         taught: A teacher beside the labels; None for none.
     """
 
     size: int
     chosen: Chosen
     soft: Float[Tensor, "s k"] | None = None
+    labelled_by: Teacher | None = None
     taught: Taught | None = None
 
     @classmethod
@@ -53,6 +55,11 @@ class Sampling:
         """Returns the training on the same images in all epochs."""
         fixed = positions.cpu().sort().values
         return cls(len(fixed), lambda epoch: fixed)
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The teacher that a student learns from: beside the labels, or by them."""
+        return self.taught.teacher if self.taught else self.labelled_by
 
     def touched(self, epochs: int, n: int) -> int:
         """Returns how many of the n training images a student sees within some epochs."""

@@ -101,9 +101,16 @@ class TeacherMethod(ImageMethod):
             raise Refused(reason, remedies=[remedy])
 
 
-def require_teacher(method: Method, more: Iterable[str] = ()) -> None:
-    """Refuses a field ``teacher`` that holds no hash and none of ``fixed``, ``trained`` and more words."""
-    teacher, words = str(method.config()["teacher"]), [FIXED, TRAINED, *more]
+def require_teacher(method: ImageMethod, more: Iterable[str] = ()) -> None:
+    """Refuses a field ``teacher`` that holds no hash and none of ``fixed``, ``trained`` and more words.
+
+    A method that trains no teacher refuses ``trained`` as well.
+    """
+    teacher = str(method.config()["teacher"])
+    words = [FIXED, *([TRAINED] if method.trains_teacher else []), *more]
+    if teacher == TRAINED and TRAINED not in words:
+        reason = f"{method.name} takes the fixed teacher or one from a file, and trains none"
+        raise method.refused("teacher", reason)
     if teacher in words or _is_hash(teacher):
         return
     if "/" in teacher or "." in teacher:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from condense.board.web.commands import run_command, same_again
 from condense.protocols import WHOLE_V1
 from condense.records.record import Record
@@ -44,6 +46,21 @@ def test_references_and_fractions_have_commands_of_their_own(made: Make) -> None
     )
     part = run_command(replace(made(), ipc=0, fraction=0.1))
     assert part is not None and "--fraction 0.1" in part and "--ipc" not in part
+
+
+@pytest.mark.parametrize("fraction", [1 / 3, 1e-7, 0.1, 1.0])
+def test_the_fraction_of_a_command_is_that_of_the_record(made: Make, fraction: float) -> None:
+    words = shlex.split(run_command(replace(made(), ipc=0, fraction=fraction)) or "")
+    assert float(words[words.index("--fraction") + 1]) == fraction
+
+
+def test_a_setting_that_is_a_file_is_told_with_its_hash(made: Make) -> None:
+    record = made("el2n", config={"scores": "ab" * 32, "epochs": 10})
+    command = run_command(record)
+    assert command is not None
+    assert command.endswith(f"--param scores=FILE  # the SHA-256 of the file of scores is {'ab' * 32}")
+    assert shlex.split(command, comments=True)[-1] == "scores=FILE"
+    assert "FILE" not in (run_command(made("el2n", config={"scores": None})) or "")
 
 
 def test_what_no_command_gives_has_none(made: Make) -> None:
