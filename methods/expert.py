@@ -63,7 +63,11 @@ from condense.store import ImageSet
 from condense.teachers import Teacher
 
 DIVISION = 0
-"""Seed of the part of the training split that is held out: the same for all sets of a dataset."""
+"""Seed of the part of the training split that is held out: the same for all sets of a dataset.
+
+The draw of random images with seed 0 begins with this part, so that an expert has not seen the images of that
+draw, and of other draws only few are among those held out.
+"""
 
 
 @register

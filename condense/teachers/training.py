@@ -27,7 +27,8 @@ def teacher_training(
 
     It is SGD with momentum 0.9 and weight decay 5e-4. The learning rate falls to 0 along half a cosine.
     Images are cropped after padding, and flipped where the dataset allows it. The papers' teachers see the
-    whole training set; here 5 % of each class are held out to measure the accuracy without test images.
+    whole training set; here 5 % of each class are held out to measure the accuracy without test images. With
+    the usual seed 0 these are the images with which a draw of random images with seed 0 begins.
 
     Args:
         network: Name of the network.
