@@ -131,8 +131,10 @@ def locked(path: Path, *, what: str, budget: Limit | None = None) -> Iterator[No
     written of it is removed.
 
     The lock is a hidden file beside the path (``.NAME.lock``), so that processes with different home folders
-    meet at it. Its holder removes it at the end. One that a killed process has left locks nothing: the system
-    gives its lock free, and the next holder removes the file. A thread that holds a lock may take it again.
+    meet at it. A link to a folder has the folder's lock. A link to a file has a lock of its own, as
+    `write_atomic` replaces the link and not the file. The holder removes the lock at the end. One that a
+    killed process has left locks nothing: the system gives its lock free, and the next holder removes the
+    file. A thread that holds a lock may take it again.
 
     Args:
         path: The file or folder, which need not exist.
@@ -187,11 +189,18 @@ class _Held(threading.local):
 _HELD = _Held()
 
 
+def _place(path: Path) -> Path:
+    """Returns the path by which processes name a file or folder whatever links lead to it: see `locked`."""
+    if path.is_symlink() and not path.is_dir():
+        return Path(os.path.realpath(path.parent)) / path.name
+    return Path(os.path.realpath(path))
+
+
 class _Lock:
     """The lock on a path, which is given free at the end of the block."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._place = path, Path(os.path.realpath(path))
+        self._path, self._place = path, _place(path)
         self._file = self._place.with_name(f".{self._place.name}.lock")
         self._lock: BaseFileLock = (
             SoftFileLock(self._file)
