@@ -6,6 +6,7 @@ own: what a unit needs comes as bytes, and what it has made goes back as bytes.
 
 import contextlib
 import io
+import multiprocessing
 import os
 import shutil
 import signal
@@ -123,7 +124,7 @@ def work(unit: Unit, site: Site, *before: Done) -> Done:
         os.chdir(site.folder)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(sigterm_as_budget(also=[signal.SIGINT]))
+            stack.enter_context(sigterm_as_budget(also=[signal.SIGINT], attended=_attended))
             stack.enter_context(remembering(_LOADED))
             if site.quiet:
                 stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
@@ -144,6 +145,12 @@ def work(unit: Unit, site: Site, *before: Done) -> Done:
     if done.stopped and not (site.ends is not None and time.time() >= site.ends):
         raise Stopped(f"{unit.title} was stopped")
     return done
+
+
+def _attended() -> bool:
+    """Returns whether the process that began this one for its units is still there."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()
 
 
 @contextlib.contextmanager
