@@ -29,7 +29,7 @@ from condense.files import first_line
 from condense.reading import whole_number
 from condense.resources import available_memory
 from condense.runner.units import Unit
-from condense.runner.worker import Done, Site, stored_files, work
+from condense.runner.worker import Done, Site, failed, stored_files, work
 
 TICK = 0.5
 """Seconds after which an iterator yields None at the latest."""
@@ -205,6 +205,8 @@ def on_processes(
                         idle.append(worker)
                         continue
                     found = died(unit, f"{deaths[unit.key]} times")
+                except Exception as error:
+                    found = failed(unit, error)
                 idle.append(worker)
                 done[unit.key] = found
                 yield found
@@ -263,7 +265,7 @@ def _ended(ray: Any, left: dict[Any, Unit]) -> Iterator[Done | None]:
     """Yields the results of tasks as they come; stops the tasks that are left if it is closed."""
     broken = (
         ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError,
-        ray.exceptions.ObjectLostError, ray.exceptions.RaySystemError,
+        ray.exceptions.ObjectLostError, ray.exceptions.RaySystemError, Stopped,
     )  # fmt: skip
     try:
         while left:
@@ -273,7 +275,10 @@ def _ended(ray: Any, left: dict[Any, Unit]) -> Iterator[Done | None]:
                 try:
                     yield ray.get(ref)
                 except broken as error:
-                    yield died(unit, f"again and again ({type(error).__name__})")
+                    why = "it was stopped" if isinstance(error, Stopped) else type(error).__name__
+                    yield died(unit, f"again and again ({why})")
+                except ray.exceptions.RayTaskError as error:
+                    yield failed(unit, error.cause)
             if not ended:
                 yield None
     finally:

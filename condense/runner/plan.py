@@ -8,22 +8,19 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from condense.data.load import remembering
-from condense.distillation.registry import methods
-from condense.errors import Refused
+from condense.errors import Stopped
 from condense.files import digest, home, in_bytes, write_atomic
 from condense.resources import Machine, available_memory, device_name, duration
 from condense.runner.cell import CellSpec, Paths
+from condense.runner.faults import less_memory, refusal
 from condense.runner.rehearse import Estimate, kind_of_cost, measured, scratch_folders
 from condense.runner.units import Unit, arranged, units_of
-
-GROWING = ("syn_steps", "batch_syn", "batch_real", "inner_steps", "batch", "factor")
-"""Fields of methods that memory grows with, the steepest first."""
 
 
 @dataclass(frozen=True)
@@ -167,18 +164,8 @@ def above_memory(plan: Plan, machine: Machine) -> list[str]:
         if cost is not None and cost.peak_bytes > room:
             what = f"{unit.stage} of {unit.cell.title}"
             need = f"needs {in_bytes(cost.peak_bytes)} of memory, and {in_bytes(room)} are available"
-            lines[what] = f"{what} {need}; {_less_memory(unit)} takes less"
+            lines[what] = f"{what} {need}; {less_memory(unit.cell, unit.stage)} takes less"
     return list(lines.values())
-
-
-def _less_memory(unit: Unit) -> str:
-    """Names the settings of a unit that its memory grows with."""
-    if unit.stage in ("student", "reference", "train"):
-        return "a smaller student"
-    host, *_ = unit.cell.method.split("+")
-    cls = methods().get(host)
-    names = [one.name for one in fields(cls) if one.name in GROWING] if cls is not None else []
-    return " or ".join([*(f"a smaller {name}" for name in names[:2]), "a narrower network"])
 
 
 @contextmanager
@@ -234,8 +221,10 @@ def _unfinished(
         for cell in cells:
             try:
                 found += units_of(cell, paths, with_baselines=with_baselines, required=required)
-            except Refused as error:
-                refused[cell.title] = str(error)
+            except Stopped:
+                raise
+            except Exception as error:
+                refused[cell.title] = str(refusal(error, cell))
     return arranged(found), refused
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from condense.data.load import remembering
-from condense.errors import Refused
+from condense.errors import Refused, Stopped
 from condense.files import digest, home, locked, locked_if_free, require_writable, safe_name
 from condense.reading import whole_number
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.executors import Where
+from condense.runner.faults import refusal
 from condense.runner.plan import name_of, planned
 from condense.runner.shown import Shown
 from condense.runner.units import Unit, arranged, in_shard, shard_of, units_of
@@ -83,9 +84,11 @@ def do_units(
     for number, cell in enumerate(cells):
         try:
             found = units_of(cell, paths, with_baselines=with_baselines, required=required)
-        except Refused as error:
+        except Stopped:
+            raise
+        except Exception as error:
             if shard_of(digest(repr(cell)), shard.of) == shard.number:
-                refused[number] = error
+                refused[number] = refusal(error, cell)
             continue
         units += (mine := in_shard(found, shard.number, shard.of))
         for unit in mine:
