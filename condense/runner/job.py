@@ -272,6 +272,12 @@ def _check_training(job: Job) -> None:
 
 def _require_set(job: Job) -> None:
     """Refuses to store what is no set."""
+    if job.method is None:
+        name = job.cell.method
+        raise Refused(
+            f"{name} is a reference row, for which no set is made",
+            remedies=[Remedy(settings={"method": name}, command="run", effect="records it")],
+        )
     if job.trains:
         raise Refused(
             f"{job.cell.title}: students are trained on the training images themselves, and no set is made",
