@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from condense.data.load import remembering
-from condense.errors import Stopped
+from condense.errors import Refused, Stopped
 from condense.files import digest, home, in_bytes, write_atomic
 from condense.resources import Machine, available_memory, device_name, duration
 from condense.runner.cell import CellSpec, Paths
@@ -31,7 +31,7 @@ class Plan:
         units: The units, each after those that it needs.
         estimates: What each unit would take, by its key; the others are unknown.
         unknown: Why the cost of a unit is unknown, by its key.
-        refused: Cells that cannot be filled, by their titles, and why.
+        refused: The titles of cells that cannot be filled, and why; two of them may have one title.
         device: Name of the device.
         threads: Threads that each unit would have.
     """
@@ -39,7 +39,7 @@ class Plan:
     units: Sequence[Unit]
     estimates: Mapping[str, Estimate]
     unknown: Mapping[str, str]
-    refused: Mapping[str, str]
+    refused: Sequence[tuple[str, Refused]]
     device: str
     threads: int
 
@@ -214,9 +214,9 @@ def compared(
 
 def _unfinished(
     cells: Sequence[CellSpec], paths: Paths, with_baselines: bool | None, required: bool = False
-) -> tuple[list[Unit], dict[str, str]]:
-    """Returns the units of cells that are not done yet, and why other cells cannot be filled, by title."""
-    found, refused = list[Unit](), dict[str, str]()
+) -> tuple[list[Unit], list[tuple[str, Refused]]]:
+    """Returns the units of cells that are not done yet, and the titles of other cells with the reason."""
+    found, refused = list[Unit](), list[tuple[str, Refused]]()
     with remembering():
         for cell in cells:
             try:
@@ -224,7 +224,7 @@ def _unfinished(
             except Stopped:
                 raise
             except Exception as error:
-                refused[cell.title] = str(refusal(error, cell))
+                refused.append((cell.title, refusal(error, cell)))
     return arranged(found), refused
 
 
@@ -238,7 +238,7 @@ def planned(name: str, machine: Machine) -> Plan | None:
         estimates = {key: Estimate(**one) for key, one in values["units"].items()}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Plan((), estimates, {}, {}, device, threads)
+    return Plan((), estimates, {}, (), device, threads)
 
 
 def _path(name: str) -> Path:

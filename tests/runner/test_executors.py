@@ -118,7 +118,7 @@ def test_the_memory_of_units_is_that_of_a_plan_for_the_same_cells(home: Path) ->
     cells = [CellSpec(method="random_subset")]
     assert memory_of(cells, Machine()) == {}
     estimates = {"a": Estimate(1.0, 123, 0)}
-    Plan((), estimates, {}, {}, device_name(Machine().device), torch.get_num_threads()).save(name_of(cells))
+    Plan((), estimates, {}, (), device_name(Machine().device), torch.get_num_threads()).save(name_of(cells))
     assert memory_of(cells, Machine()) == {"a": 123} and memory_of(cells[:0], Machine()) == {}
 
 
