@@ -30,6 +30,9 @@ _POLLS = 0.01, 0.25
 _VANISHED = 20
 """Attempts after which a folder that is not there cannot be made; another process may remove it meanwhile."""
 
+LONGEST_NAME = 240
+"""Bytes of the longest name: file systems allow 255, and a file that is being written has a longer name."""
+
 ASIDE = "old"
 """Name, within a temporary folder, of the older folder that the new one is about to replace."""
 _COMPACT = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -109,6 +112,19 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 def safe_name(name: str) -> str:
     """Returns a name that is safe in a path: all but letters, digits and ``@ + - . _`` becomes ``_``."""
     return re.sub(r"[^\w.@+-]", "_", name)
+
+
+def short_name(name: str, ending: str = "") -> str:
+    """Returns a safe name with an ending; one that is too long is cut off, and gets a hash of the whole."""
+    if len((whole := safe_name(name) + ending).encode()) <= LONGEST_NAME:
+        return whole
+    tag = f"-{digest(name)[:8]}{ending}"
+    return safe_name(name).encode()[: LONGEST_NAME - len(tag.encode())].decode(errors="ignore") + tag
+
+
+def folder_name(name: str, windows: bool = os.name == "nt") -> str:
+    """Returns a name as this system allows it: on Windows some characters, such as ``:``, become ``_``."""
+    return re.sub(r'[<>:"/\\|?*]', "_", name) if windows else name
 
 
 @runtime_checkable
