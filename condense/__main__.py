@@ -5,10 +5,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from condense.errors import Refused, Stopped, Terminated
-
-NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "failed to map segment", "start new thread")
-"""What messages say where memory ran out; libraries raise plain errors then, some while they are imported."""
+from condense.errors import Failed, Refused, Stopped, Terminated, memory_line, unusable
 
 
 def main() -> None:
@@ -25,6 +22,8 @@ def main() -> None:
     except Refused as error:
         from condense.cli.resolve import sentence
 
+        if isinstance(error, Failed) and sys.stderr is not None:
+            print(error.trace, file=sys.stderr)
         _end(sentence(error, given), 2)
     except (Stopped, Terminated) as error:
         _end(str(error), 3)
@@ -58,20 +57,9 @@ def _told(error: Exception) -> str | None:
     """Returns the sentence about an error of the parser or of the system, or None for a fault of condense."""
     if hasattr(error, "format_message"):  # typer's parser; the class of these is in no public module of typer
         return " ".join(str(error.format_message()).split())
-    line = (str(error).strip().splitlines() or ["too large"])[0]
-    if _too_large(error):
+    if (line := memory_line(error)) is not None:
         return f"out of memory ({line}): ask for less, or use a larger machine"
-    if isinstance(error, OSError) and error.strerror:
-        place = error.filename if error.filename is not None else "a file or the output"
-        return f"cannot use {place}: {error.strerror}"
-    return None
-
-
-def _too_large(error: Exception) -> bool:
-    """Tells whether memory ran out; for a CPU, torch raises a plain RuntimeError."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    plain = isinstance(error, RuntimeError | ImportError | OSError)
-    return named or (plain and any(one in str(error).lower() for one in NO_MEMORY))
+    return unusable(error)
 
 
 def _end(sentence: str, code: int) -> NoReturn:

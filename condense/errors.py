@@ -89,6 +89,19 @@ def install(extra: str) -> str:
     return f"pip install -e '.[{extra}]' in a checkout of condense"
 
 
+class Failed(Refused):
+    """A fault in the code of a method or of condense has ended the work on a cell; others go on.
+
+    Args:
+        reason: What was at work, and the error.
+        trace: The traceback of the error, for whoever mends the code.
+    """
+
+    def __init__(self, reason: str, trace: str = "") -> None:
+        super().__init__(reason)
+        self.trace = trace
+
+
 class Stopped(Exception):
     """The time budget ran out; what was done is kept, and the command line ends with exit code 3."""
 
@@ -102,6 +115,30 @@ class Terminated(BaseException):
 
 class Damaged(Exception):
     """A file does not hold what was once written to it; its content is made again."""
+
+
+NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "failed to map segment", "start new thread")
+"""What messages say where memory ran out; libraries raise plain errors then, some while they are imported."""
+
+
+def memory_line(error: Exception) -> str | None:
+    """Returns what an error says that was raised because memory ran out; None for other errors.
+
+    For a CPU, torch raises a plain RuntimeError.
+    """
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    plain = isinstance(error, RuntimeError | ImportError | OSError)
+    if named or (plain and any(one in str(error).lower() for one in NO_MEMORY)):
+        return (str(error).strip().splitlines() or ["too large"])[0]
+    return None
+
+
+def unusable(error: Exception) -> str | None:
+    """Returns the sentence about a file that the system cannot use; None for other errors."""
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename if error.filename is not None else "a file or the output"
+        return f"cannot use {place}: {error.strerror}"
+    return None
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, setting: str | None = None) -> Refused:

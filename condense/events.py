@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from condense.files import home, safe_name, write_atomic
+from condense.files import home, short_name, write_atomic
 
 Event = dict[str, Any]
 """One event: see docs/events.md for its parts."""
@@ -66,7 +66,7 @@ class Teller:
     def __init__(self, task: str) -> None:
         run, folder = _run.get() or (task, None)
         self.run, self.task = run, task
-        self.file = folder and folder / safe_name(run) / f"{safe_name(task)}.jsonl"
+        self.file = folder and folder / short_name(run) / short_name(task, ".jsonl")
         self._hearers = _hearers.get()
 
     def begin(self, phase: str, step: int, of: int, **costs: float) -> None:

@@ -30,6 +30,9 @@ _POLLS = 0.01, 0.25
 _VANISHED = 20
 """Attempts after which a folder that is not there cannot be made; another process may remove it meanwhile."""
 
+LONGEST_NAME = 240
+"""Bytes of the longest name: file systems allow 255, and a file that is being written has a longer name."""
+
 ASIDE = "old"
 """Name, within a temporary folder, of the older folder that the new one is about to replace."""
 _COMPACT = json.JSONEncoder(sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -111,6 +114,19 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.@+-]", "_", name)
 
 
+def short_name(name: str, ending: str = "") -> str:
+    """Returns a safe name with an ending; one that is too long is cut off, and gets a hash of the whole."""
+    if len((whole := safe_name(name) + ending).encode()) <= LONGEST_NAME:
+        return whole
+    tag = f"-{digest(name)[:8]}{ending}"
+    return safe_name(name).encode()[: LONGEST_NAME - len(tag.encode())].decode(errors="ignore") + tag
+
+
+def folder_name(name: str, windows: bool = os.name == "nt") -> str:
+    """Returns a name as this system allows it: on Windows some characters, such as ``:``, become ``_``."""
+    return re.sub(r'[<>:"/\\|?*]', "_", name) if windows else name
+
+
 @runtime_checkable
 class Limit(Protocol):
     """A limit on time: see `condense.resources.Budget`."""
@@ -131,8 +147,10 @@ def locked(path: Path, *, what: str, budget: Limit | None = None) -> Iterator[No
     written of it is removed.
 
     The lock is a hidden file beside the path (``.NAME.lock``), so that processes with different home folders
-    meet at it. Its holder removes it at the end. One that a killed process has left locks nothing: the system
-    gives its lock free, and the next holder removes the file. A thread that holds a lock may take it again.
+    meet at it. A link to a folder has the folder's lock. A link to a file has a lock of its own, as
+    `write_atomic` replaces the link and not the file. The holder removes the lock at the end. One that a
+    killed process has left locks nothing: the system gives its lock free, and the next holder removes the
+    file. A thread that holds a lock may take it again.
 
     Args:
         path: The file or folder, which need not exist.
@@ -187,11 +205,18 @@ class _Held(threading.local):
 _HELD = _Held()
 
 
+def _place(path: Path) -> Path:
+    """Returns the path by which processes name a file or folder whatever links lead to it: see `locked`."""
+    if path.is_symlink() and not path.is_dir():
+        return Path(os.path.realpath(path.parent)) / path.name
+    return Path(os.path.realpath(path))
+
+
 class _Lock:
     """The lock on a path, which is given free at the end of the block."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._place = path, Path(os.path.realpath(path))
+        self._path, self._place = path, _place(path)
         self._file = self._place.with_name(f".{self._place.name}.lock")
         self._lock: BaseFileLock = (
             SoftFileLock(self._file)

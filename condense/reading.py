@@ -36,6 +36,14 @@ LARGE_NUMBER = re.compile(rb"(?<![.\d])\d{19}")
 """A number that has as many digits before its point; those behind it may be any number."""
 
 
+def whole_number(text: str) -> int | None:
+    """Returns the number that one to nine decimal digits stand for; None for all other texts.
+
+    Python refuses to read numbers of thousands of digits.
+    """
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
+
+
 def parse_json(text: str | bytes, what: str) -> Any:
     """Parses JSON in which every value can be used and written again.
 

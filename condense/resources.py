@@ -84,12 +84,18 @@ class Budget:
         """Returns the seconds that are left; None if there is no limit."""
         return None if self._end is None else self._end - time.monotonic()
 
-    def stop(self, where: str) -> Stopped:
-        """Returns the exception that stops work at a place, which is described in words."""
+    def stop(self, where: str, *, kept: bool = True) -> Stopped:
+        """Returns the exception that stops work.
+
+        Args:
+            where: The place in words.
+            kept: Whether what was done is kept.
+        """
         why = "SIGTERM ended the work"
         if not sigterm_arrived():
             why = f"the budget of {self.seconds:g} s is spent"
-        return Stopped(f"{why} ({where}); the same command goes on from here")
+        then = "goes on from here" if kept else "begins it again, as no checkpoint of it could be kept"
+        return Stopped(f"{why} ({where}); the same command {then}")
 
 
 @dataclass(frozen=True)

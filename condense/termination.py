@@ -6,7 +6,7 @@ condense stay as they are.
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from condense.errors import Terminated
@@ -30,24 +30,36 @@ def sigterm_arrived() -> bool:
 
 
 @contextmanager
-def sigterm_as_budget(also: Sequence[int] = ()) -> Iterator[None]:
+def sigterm_as_budget(
+    also: Sequence[int] = (), attended: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
     """Treats SIGTERM like a spent budget inside the context; only in the main thread, others change nothing.
 
     A loop that writes checkpoints writes one and stops; all other work, waiting included, ends at once with
-    `Terminated`. A second SIGTERM ends the process as it does by default.
+    `Terminated`. A second SIGTERM ends the process as it does by default, unless the process is attended: it
+    then changes nothing.
 
     Args:
         also: Other signals that are treated in the same way.
+        attended: Whether another process waits for the end of this one. Who sends SIGTERM to all processes
+            of a group reaches this one twice, as the other one passes it on.
     """
 
     if threading.current_thread() is not threading.main_thread():  # which alone may install a handler
         yield
         return
 
+    seen = set[int]()
+
     def arrive(number: int, _: object) -> None:
+        again = number in seen
+        seen.add(number)
         _Sigterm.arrived = True
-        signal.signal(number, signal.SIG_DFL)
-        if _Sigterm.loops == 0:
+        if not attended():
+            signal.signal(number, signal.SIG_DFL)
+            if again:  # it was attended when the first one arrived
+                signal.raise_signal(number)
+        if not again and _Sigterm.loops == 0:
             raise Terminated("SIGTERM ended the work; the same command goes on from the last checkpoint")
 
     before = {number: signal.signal(number, arrive) for number in (signal.SIGTERM, *also)}

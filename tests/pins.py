@@ -311,7 +311,7 @@ class Spent(Budget):
         """It always is."""
         return True
 
-    def stop(self, where: str) -> Stopped:
+    def stop(self, where: str, *, kept: bool = True) -> Stopped:
         """The end of the first step."""
         return Stopped(where)
 

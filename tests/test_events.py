@@ -53,6 +53,19 @@ def test_a_phase_that_goes_on_drops_what_was_lost_and_tells_no_step_twice(tmp_pa
     assert lines(first.file)[-1]["values"] == {"loss": 0.5}
 
 
+def test_a_long_name_is_cut_off_and_stays_a_name_of_its_own(tmp_path: Path) -> None:
+    files = []
+    for run in ("é" * 200 + "a", "é" * 200 + "b", "é" * 200 + "a"):
+        with telling(run, tmp_path):
+            found = Teller("task " * 60)
+        found.begin("train", 0, 1)
+        found.begin("train", 0, 1)  # it goes on, and the file is written anew
+        files.append(found.file)
+    first, second, again = files
+    assert first is not None and first == again != second and first.suffix == ".jsonl"
+    assert max(len(name.encode()) for name in first.parts[-2:]) == 240
+
+
 JUNK = ["[]\n", "7\n", "{}\n", "\n", "{" * 5000 + "\n", '{"phase": 3, "step": "x"}']
 
 

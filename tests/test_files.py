@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from condense.errors import Refused
-from condense.files import canonical, digest, hash_tensors, home, require_writable, write_atomic
+from condense.files import (
+    canonical,
+    digest,
+    folder_name,
+    hash_tensors,
+    home,
+    require_writable,
+    short_name,
+    write_atomic,
+)
 
 
 def test_equal_values_have_equal_texts_in_any_order_of_keys() -> None:
@@ -15,6 +24,18 @@ def test_equal_values_have_equal_texts_in_any_order_of_keys() -> None:
     )
     assert canonical({"b": 1, "a": 2}, indent=1) == '{\n "a": 2,\n "b": 1\n}'
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})
+
+
+def test_a_name_is_cut_only_if_it_is_too_long() -> None:
+    assert short_name("a" * 234, ".jsonl") == "a" * 234 + ".jsonl" and short_name("a b:c") == "a_b_c"
+    long = short_name("a" * 235, ".jsonl")
+    assert len(long) == 240 and long == f"{'a' * 225}-{digest('a' * 235)[:8]}.jsonl"
+
+
+def test_a_folder_has_a_name_that_windows_allows_only_there() -> None:
+    name = "imagenet:n01440764-dm+fyi[cat,dog]~crop"
+    assert folder_name(name, windows=False) == name
+    assert folder_name(name, windows=True) == name.replace(":", "_")
 
 
 def test_a_digest_is_the_sha_256_of_the_canonical_text() -> None:

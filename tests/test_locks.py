@@ -136,6 +136,15 @@ def test_a_thread_may_take_its_own_lock_again_by_any_name(tmp_path: Path) -> Non
     assert not list(tmp_path.glob(".*.lock"))
 
 
+def test_a_link_to_a_file_has_a_lock_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "file")
+    for _ in ("missing", "there"):
+        with locked(tmp_path / "link", what="writes"):
+            assert (tmp_path / ".link.lock").exists() and not list((tmp_path / "far").glob(".*"))
+            write_atomic(tmp_path / "far" / "file", "theirs")
+
+
 def test_folders_that_were_made_for_a_lock_alone_go_with_it(tmp_path: Path) -> None:
     with locked(tmp_path / "deep" / "er" / "thing", what="works"):
         assert (tmp_path / "deep" / "er").exists()

@@ -14,7 +14,7 @@ from condense.errors import Stopped, Terminated
 from condense.resources import Budget
 from condense.termination import asking, sigterm_arrived, sigterm_as_budget
 from condense.training.loop import Loop
-from tests.commands import Place
+from tests.commands import SERVER, Place
 
 
 @pytest.fixture
@@ -66,6 +66,34 @@ def test_a_second_signal_is_left_to_the_system(own_handler: list[int]) -> None:
     with sigterm_as_budget(), asking():
         terminate()
         assert sigterm_arrived() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_an_attended_process_takes_the_request_once(own_handler: list[int]) -> None:
+    with sigterm_as_budget(attended=lambda: True), asking():
+        terminate()
+        terminate()
+        assert sigterm_arrived() and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    with pytest.raises(Terminated), sigterm_as_budget(attended=lambda: True):
+        try:
+            terminate()
+        finally:
+            terminate()  # while the work is cleaned up
+
+
+def test_a_process_that_is_attended_no_more_ends_with_the_next_signal() -> None:
+    process = SERVER.Process(target=left_alone)
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode == -signal.SIGTERM
+
+
+def left_alone() -> None:
+    attended = [True]
+    with sigterm_as_budget(attended=lambda: attended[0]), asking():
+        terminate()
+        attended[0] = False
+        terminate()
+        time.sleep(60)
 
 
 def test_outside_the_command_line_the_handlers_are_the_callers(own_handler: list[int]) -> None:

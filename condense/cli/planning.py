@@ -36,6 +36,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Tell what a queue or a cell would take on this machine: time, memory and disk, from a few steps."""
+    from condense.errors import Failed, Refused
     from condense.evaluation.evaluate import say
     from condense.runner.plan import name_of, plan
     from condense.runner.queue import read_queue
@@ -45,15 +46,25 @@ def plan(
         cells, options.paths(), options.machine(), with_baselines=queue is None or None, required=False,
         tell=say,
     )  # fmt: skip
+    if queue is None and made.refused:
+        raise made.refused[0][1]
+    for _, why in made.refused:
+        if isinstance(why, Failed):
+            say(why.trace)
     made.save(name_of(cells))
     if as_json:
-        return write_json(_values(made))
-    for line in _lines(made, options.machine()):
-        typer.echo(line)
+        write_json(_values(made))
+    else:
+        for line in _lines(made, options.machine()):
+            typer.echo(line)
+    if len(made.refused) == len(cells):
+        raise Refused(f"none of the {len(cells)} cells of {queue} can be filled")
 
 
 def _values(plan: "Plan") -> dict[str, Any]:
-    units = []
+    units, refused = [], dict[str, str]()
+    for title, why in plan.refused:
+        refused[title] = "; ".join(filter(None, [refused.get(title), str(why)]))
     for unit in plan.units:
         cost = asdict(plan.estimates[unit.key]) if unit.key in plan.estimates else {}
         shown = {"key": unit.key, "stage": unit.stage, "title": unit.title, "needs": list(unit.needs)}
@@ -62,7 +73,7 @@ def _values(plan: "Plan") -> dict[str, Any]:
         "device": plan.device,
         "threads": plan.threads,
         "units": units,
-        "refused": dict(plan.refused),
+        "refused": refused,
         "seconds": plan.seconds,
         "critical_seconds": plan.critical_seconds,
         "peak_bytes": plan.peak_bytes,
@@ -89,9 +100,11 @@ def _lines(plan: "Plan", machine: "Machine") -> list[str]:
         if cost is not None:
             shown = [duration(cost.seconds), *map(in_bytes, (cost.peak_bytes, cost.disk_bytes))]
         rows.append([str(len(keys)), *shown, f"{stage}: {title}"])
-    lines = list(columns(rows, indent=0))
-    lines += ["", *(f"unknown: {why}" for why in dict.fromkeys(plan.unknown.values()))]
-    lines += [f"cannot be filled: {title}: {why}" for title, why in plan.refused.items()]
+    lines = [*columns(rows, indent=0), ""] if plan.units else []
+    lines += [*(f"unknown: {why}" for why in dict.fromkeys(plan.unknown.values()))]
+    lines += [f"cannot be filled: {title}: {why}" for title, why in plan.refused]
+    if not plan.units:
+        return lines
     on = f"{plan.threads} thread{'s' * (plan.threads > 1)} of {plan.device}"
     times = ", ".join(f"{count}: {duration(plan.with_workers(count))}" for count in WORKERS)
     most, room = in_bytes(plan.peak_bytes), in_bytes(available_memory(machine.device))

@@ -204,9 +204,10 @@ def bench(
 ) -> None:
     """Fill the cells of a queue in order; results that are recorded already are not made again."""
     from condense.data.load import remembering
-    from condense.errors import Refused
+    from condense.errors import Failed, Refused, Stopped
     from condense.evaluation.evaluate import say
     from condense.runner.executors import Where
+    from condense.runner.faults import refusal
     from condense.runner.plan import compared
     from condense.runner.queue import read_queue
     from condense.runner.run import run_cell
@@ -233,9 +234,13 @@ def bench(
                     if machine.budget.spent():
                         raise machine.budget.stop(f"before {cell.title}")
                     run_cell(cell, paths, machine, told=noted)
-            except Refused as error:
-                refused[number] = error
-                told = sentence(error, {**data_options(cell), "data_dir": paths.data_dir})
+            except Stopped:
+                raise
+            except Exception as error:
+                refused[number] = why = refusal(error, cell)
+                if isinstance(why, Failed):
+                    say(why.trace)
+                told = sentence(why, {**data_options(cell), "data_dir": paths.data_dir})
                 typer.echo(f"skipped {cell.title}: {told}", err=True)
     if results.is_dir():
         refresh(results, plots=True)

@@ -98,7 +98,7 @@ def _simulation(strategy: "Rounds", participants: Callable[[int], Participant], 
     stop = threading.Event()
 
     def main(grid: Any, context: Any) -> None:
-        strategy.finish(_Watched(grid, machine, stop, strategy.loop.title))
+        strategy.finish(_Watched(grid, machine, stop, strategy.loop))
 
     server.main()(main)
     processes = max(1, min(clients, os.cpu_count() or 1))
@@ -114,8 +114,8 @@ def _simulation(strategy: "Rounds", participants: Callable[[int], Participant], 
 class _Watched:
     """A grid whose wait for answers ends when the time is over, or the simulation has been stopped."""
 
-    def __init__(self, grid: Any, machine: Machine, stop: threading.Event, title: str) -> None:
-        self._grid, self._machine, self._stop, self._title = grid, machine, stop, title
+    def __init__(self, grid: Any, machine: Machine, stop: threading.Event, loop: Loop) -> None:
+        self._grid, self._machine, self._stop, self._loop = grid, machine, stop, loop
 
     def get_node_ids(self) -> Iterable[int]:
         self._ask()
@@ -137,7 +137,7 @@ class _Watched:
 
     def _ask(self) -> None:
         if self._stop.is_set() or self._machine.budget.spent():
-            raise self._machine.budget.stop(f"{self._title}, within a round")
+            raise self._loop.stop("within a round")
 
 
 @contextmanager

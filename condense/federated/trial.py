@@ -65,11 +65,11 @@ class FederatedTrial:
         """Runs the federation of a seed, whose checkpoints and whose clients' files are in the folder."""
         keep_freed_memory()
         if folder is not None:
-            return self._run(seed, folder)
+            return self._run(seed, folder, kept=True)
         with tempfile.TemporaryDirectory() as other:
-            return self._run(seed, Path(other))
+            return self._run(seed, Path(other), kept=False)
 
-    def _run(self, seed: int, folder: Path) -> Outcome:
+    def _run(self, seed: int, folder: Path, *, kept: bool) -> Outcome:
         spec, clients = self.federation.spec, self.federation.clients
         for number, (client, made) in enumerate(zip(clients, self.sets, strict=True)):
             place = client_folder(folder, number)
@@ -81,7 +81,7 @@ class FederatedTrial:
         title = f"{self.chain.title} on {spec.name}"
         loop = Loop(
             folder, torch.Generator(), device=self.machine.device, budget=self.machine.budget,
-            title=f"{title} seed {seed}", remedy=self.chain.algorithm.remedy,
+            title=f"{title} seed {seed}", remedy=self.chain.algorithm.remedy, kept=kept,
             cost=Cost(
                 f"the rounds of each seed of {title}",
                 "a smaller student, fewer eval_seeds or federated-short-v1 make it shorter",

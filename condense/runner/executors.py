@@ -26,9 +26,10 @@ import torch
 from condense.crew import attend, cores
 from condense.errors import Refused, Stopped, install
 from condense.files import first_line
+from condense.reading import whole_number
 from condense.resources import available_memory
 from condense.runner.units import Unit
-from condense.runner.worker import Done, Site, stored_files, work
+from condense.runner.worker import Done, Site, failed, stored_files, work
 
 TICK = 0.5
 """Seconds after which an iterator yields None at the latest."""
@@ -66,8 +67,8 @@ class Where:
     def parse(cls, text: str) -> "Where":
         """Reads ``local:N``, ``ray`` or ``ray:ADDRESS``; refuses other texts, and Ray if it is missing."""
         engine, colon, rest = text.partition(":")
-        if engine == "local" and rest.isdecimal() and 1 <= int(rest) <= 1024:
-            return cls("local", processes=int(rest))
+        if engine == "local" and (processes := whole_number(rest)) and processes <= 1024:
+            return cls("local", processes=processes)
         if engine != "ray" or (colon and not rest):
             raise Refused("units are placed on local:N, ray or ray:ADDRESS", setting="on", value=text)
         if find_spec("ray") is None:
@@ -84,8 +85,8 @@ class Where:
 
         Units on Ray have one thread by default: there are mostly more units than cores.
         """
-        if (text := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(text) > 0:
-            return int(text)
+        if chosen := whole_number(os.environ.get("OMP_NUM_THREADS", "")):
+            return chosen
         return max(1, cores() // self.processes) if self.engine == "local" else 1
 
     def place(
@@ -204,6 +205,8 @@ def on_processes(
                         idle.append(worker)
                         continue
                     found = died(unit, f"{deaths[unit.key]} times")
+                except Exception as error:
+                    found = failed(unit, error)
                 idle.append(worker)
                 done[unit.key] = found
                 yield found
@@ -262,7 +265,7 @@ def _ended(ray: Any, left: dict[Any, Unit]) -> Iterator[Done | None]:
     """Yields the results of tasks as they come; stops the tasks that are left if it is closed."""
     broken = (
         ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError,
-        ray.exceptions.ObjectLostError, ray.exceptions.RaySystemError,
+        ray.exceptions.ObjectLostError, ray.exceptions.RaySystemError, Stopped,
     )  # fmt: skip
     try:
         while left:
@@ -272,7 +275,10 @@ def _ended(ray: Any, left: dict[Any, Unit]) -> Iterator[Done | None]:
                 try:
                     yield ray.get(ref)
                 except broken as error:
-                    yield died(unit, f"again and again ({type(error).__name__})")
+                    why = "it was stopped" if isinstance(error, Stopped) else type(error).__name__
+                    yield died(unit, f"again and again ({why})")
+                except ray.exceptions.RayTaskError as error:
+                    yield failed(unit, error.cause)
             if not ended:
                 yield None
     finally:
@@ -300,11 +306,11 @@ def _ray(address: str | None, site: Site) -> Any:
 
 def _require_answer(address: str) -> None:
     """Refuses the address of a cluster at which nothing answers; Ray would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal()):
+    host, _, text = address.removeprefix("ray://").rpartition(":")
+    if not host or (port := whole_number(text)) is None:
         return
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+        socket.create_connection((host, port), timeout=ANSWER).close()
     except (OSError, OverflowError) as error:
         reason = f"no Ray cluster answers there ({first_line(error)})"
         raise Refused(reason, setting="on", value=f"ray:{address}") from error

@@ -17,7 +17,7 @@ from condense.distillation.registry import build, changed, fitted, methods
 from condense.distillation.run import COUNTS, FRACTION
 from condense.errors import Refused, Remedy
 from condense.evaluation.kinds import KINDS, Setup, kind_of, require_fit
-from condense.files import home, require_writable
+from condense.files import folder_name, home, require_writable
 from condense.networks import full_name
 from condense.protocol import PUBLISHED, Protocol
 from condense.protocols import PRUNE_V1, REFERENCE_V1, TRANSFER_SHORT_V1, named_protocol
@@ -118,7 +118,7 @@ class Job:
         assert self.method is not None
         ipc = f"ipc{self.cell.ipc}{'' if self.counts is None else BY_CLASS}"
         name = f"{self.dataset.spec.name}-{self.method.title}-{ipc}"
-        return self.paths.out / f"{name}-seed{seed}-{self.key(seed)[:8]}"
+        return self.paths.out / folder_name(f"{name}-seed{seed}-{self.key(seed)[:8]}")
 
 
 def resolve(
@@ -276,6 +276,12 @@ def _check_training(job: Job) -> None:
 
 def _require_set(job: Job) -> None:
     """Refuses to store what is no set."""
+    if job.method is None:
+        name = job.cell.method
+        raise Refused(
+            f"{name} is a reference row, for which no set is made",
+            remedies=[Remedy(settings={"method": name}, command="run", effect="records it")],
+        )
     if job.trains:
         raise Refused(
             f"{job.cell.title}: students are trained on the training images themselves, and no set is made",

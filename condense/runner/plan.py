@@ -8,22 +8,19 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from condense.data.load import remembering
-from condense.distillation.registry import methods
-from condense.errors import Refused
+from condense.errors import Refused, Stopped
 from condense.files import digest, home, in_bytes, write_atomic
 from condense.resources import Machine, available_memory, device_name, duration
 from condense.runner.cell import CellSpec, Paths
+from condense.runner.faults import less_memory, refusal
 from condense.runner.rehearse import Estimate, kind_of_cost, measured, scratch_folders
 from condense.runner.units import Unit, arranged, units_of
-
-GROWING = ("syn_steps", "batch_syn", "batch_real", "inner_steps", "batch", "factor")
-"""Fields of methods that memory grows with, the steepest first."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Plan:
         units: The units, each after those that it needs.
         estimates: What each unit would take, by its key; the others are unknown.
         unknown: Why the cost of a unit is unknown, by its key.
-        refused: Cells that cannot be filled, by their titles, and why.
+        refused: The titles of cells that cannot be filled, and why; two of them may have one title.
         device: Name of the device.
         threads: Threads that each unit would have.
     """
@@ -42,7 +39,7 @@ class Plan:
     units: Sequence[Unit]
     estimates: Mapping[str, Estimate]
     unknown: Mapping[str, str]
-    refused: Mapping[str, str]
+    refused: Sequence[tuple[str, Refused]]
     device: str
     threads: int
 
@@ -167,18 +164,8 @@ def above_memory(plan: Plan, machine: Machine) -> list[str]:
         if cost is not None and cost.peak_bytes > room:
             what = f"{unit.stage} of {unit.cell.title}"
             need = f"needs {in_bytes(cost.peak_bytes)} of memory, and {in_bytes(room)} are available"
-            lines[what] = f"{what} {need}; {_less_memory(unit)} takes less"
+            lines[what] = f"{what} {need}; {less_memory(unit.cell, unit.stage)} takes less"
     return list(lines.values())
-
-
-def _less_memory(unit: Unit) -> str:
-    """Names the settings of a unit that its memory grows with."""
-    if unit.stage in ("student", "reference", "train"):
-        return "a smaller student"
-    host, *_ = unit.cell.method.split("+")
-    cls = methods().get(host)
-    names = [one.name for one in fields(cls) if one.name in GROWING] if cls is not None else []
-    return " or ".join([*(f"a smaller {name}" for name in names[:2]), "a narrower network"])
 
 
 @contextmanager
@@ -227,15 +214,17 @@ def compared(
 
 def _unfinished(
     cells: Sequence[CellSpec], paths: Paths, with_baselines: bool | None, required: bool = False
-) -> tuple[list[Unit], dict[str, str]]:
-    """Returns the units of cells that are not done yet, and why other cells cannot be filled, by title."""
-    found, refused = list[Unit](), dict[str, str]()
+) -> tuple[list[Unit], list[tuple[str, Refused]]]:
+    """Returns the units of cells that are not done yet, and the titles of other cells with the reason."""
+    found, refused = list[Unit](), list[tuple[str, Refused]]()
     with remembering():
         for cell in cells:
             try:
                 found += units_of(cell, paths, with_baselines=with_baselines, required=required)
-            except Refused as error:
-                refused[cell.title] = str(error)
+            except Stopped:
+                raise
+            except Exception as error:
+                refused.append((cell.title, refusal(error, cell)))
     return arranged(found), refused
 
 
@@ -249,7 +238,7 @@ def planned(name: str, machine: Machine) -> Plan | None:
         estimates = {key: Estimate(**one) for key, one in values["units"].items()}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Plan((), estimates, {}, {}, device, threads)
+    return Plan((), estimates, {}, (), device, threads)
 
 
 def _path(name: str) -> Path:

@@ -24,7 +24,8 @@ def read_queue(path: Path) -> list[CellSpec]:
     ``dataset``, ``method``, ``ipc``, ``fraction`` or ``student`` stands for one cell for each item.
 
     Raises:
-        Refused: if the file is missing or is not TOML, or a table holds an unknown field or a wrong value.
+        Refused: if the file is missing or is not TOML, or a table holds an unknown field, a wrong value or an
+            empty list.
     """
     with refused_if_damaged(f"{path} is not TOML"):
         tables = tomllib.loads(read_text(path, MAX_BYTES)).get("cell", [])
@@ -32,7 +33,7 @@ def read_queue(path: Path) -> list[CellSpec]:
         raise Refused(f"{path} holds no [[cell]]")
     if (count := sum(map(_count, tables))) > MAX_CELLS:
         raise Refused(f"{path} stands for {count} cells; a queue has at most {MAX_CELLS}")
-    return [cell for table in tables for cell in _cells(table, path)]
+    return [cell for number, table in enumerate(tables, 1) for cell in _cells(table, number, path)]
 
 
 def _count(table: object) -> int:
@@ -41,15 +42,18 @@ def _count(table: object) -> int:
     return math.prod(len(one) for one in lists if isinstance(one, list))
 
 
-def _cells(table: object, path: Path) -> list[CellSpec]:
+def _cells(table: object, number: int, path: Path) -> list[CellSpec]:
+    """Returns the cells of a table, which is the one with a number, from 1."""
     if not isinstance(table, dict):
         raise Refused(f"{path}: cell = {repr(table)[:60]} is not a table; write [[cell]]")
     known = [field.name for field in fields(CellSpec)]
     if strange := [name for name in table if name not in known]:
         raise unknown(f"field of a cell in {path}:", strange[0], known)
+    if empty := [name for name, value in table.items() if value == []]:
+        raise Refused(f"{path}: {empty[0]} = [] stands for no work: name something, or leave it out")
     for name in LISTS:
         if isinstance(several := table.get(name), list):
-            return [cell for value in several for cell in _cells({**table, name: value}, path)]
+            return [cell for value in several for cell in _cells({**table, name: value}, number, path)]
     for name, value in table.items():
         if wanted := _wanted(name, value):
             raise Refused(f"{path}: {name} = {repr(value)[:60]} is not {wanted}")
@@ -58,7 +62,10 @@ def _cells(table: object, path: Path) -> list[CellSpec]:
         values["seeds"] = tuple(values["seeds"])
     if "params" in values:
         values["params"] = {name: str(value) for name, value in values["params"].items()}
-    return [CellSpec(**values)]
+    try:
+        return [CellSpec(**values)]
+    except Refused as error:
+        raise Refused(f"{path}: cell {number}: {error}") from error
 
 
 def _wanted(name: str, value: object) -> str | None:

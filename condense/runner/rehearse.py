@@ -4,10 +4,11 @@ See `condense.training.rehearsal` for what a rehearsal does.
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,15 +17,17 @@ import torch
 from condense.crew import process_pool
 from condense.data.load import remembering
 from condense.errors import Refused
-from condense.files import digest, home
+from condense.files import data_folder, digest, home
 from condense.resources import Machine, PeakMemory
 from condense.runner.cell import Paths
 from condense.runner.units import Unit, run_unit
 from condense.store import load
 from condense.training.rehearsal import rehearsing
 
-OWN = ("runs", "students")
-"""Folders of the cache that hold unfinished work, which a rehearsal does not go on with."""
+READ = ("downloads", "experts", "teachers", "trained", "zca")
+"""Folders of the cache that hold finished things which units read."""
+UNFINISHED = (".", "checkpoint-", "training-")
+"""Beginnings of the names of locks, of files that are being written, and of work that can be resumed."""
 PRELOADED = ("kornia", "matplotlib.figure", "PIL.Image", "sklearn.metrics", "torch._dynamo")
 """What units import when they first need it, which a process does once for many of them."""
 SMALL_LABELS = ("hard", "soft")
@@ -52,7 +55,7 @@ class Scratch:
 
     Attributes:
         paths: The folders of sets and records.
-        home: The cache, whose finished parts are those of the user's.
+        home: The cache. Its finished files are links to those of the user's cache, its folders are its own.
         stored: The folder of the sets that are stored already.
         rehearsed: The units that were rehearsed, by what `kind_of_cost` returns.
     """
@@ -66,7 +69,7 @@ class Scratch:
         """Lets the set of another unit stand for a unit's own, for its students."""
         (name,), (there,) = unit.reads, other.reads
         if (self.paths.out / there).exists():
-            (self.paths.out / name).symlink_to(there)
+            _link(self.paths.out / there, self.paths.out / name)
 
     def size(self) -> int:
         """Returns the bytes of all files that were written, without records."""
@@ -80,16 +83,46 @@ def scratch_folders(paths: Paths) -> Iterator[Scratch]:
     """Makes the folders of rehearsals, and removes them."""
     with tempfile.TemporaryDirectory(prefix="condense-plan-") as name:
         folder, user = Path(name), home().absolute()
-        for part in sorted(user.iterdir()) if user.is_dir() else ():
-            if part.is_dir() and part.name not in OWN:
-                (folder / "home" / part.name).mkdir(parents=True)
-                for entry in part.iterdir():
-                    (folder / "home" / part.name / entry.name).symlink_to(entry)
-        (folder / "home").mkdir(exist_ok=True)
+        (folder / "home").mkdir()
+        for part in READ:
+            _mirror(user / part, folder / "home" / part)
         (folder / "sets").mkdir()
-        data_dir = paths.data_dir and paths.data_dir.absolute()
-        own = Paths(out=folder / "sets", results=folder / "results", data_dir=data_dir)
+        data = data_folder(paths.data_dir).absolute()
+        own = Paths(out=folder / "sets", results=folder / "results", data_dir=data if data.is_dir() else None)
         yield Scratch(own, folder / "home", paths.out.absolute())
+
+
+def _mirror(folder: Path, copy: Path) -> None:
+    """Makes a folder like another one, with links to its finished files.
+
+    Writers replace a link by a file of their own, and take locks beside it: see `condense.files.locked`. So
+    nothing that works in the new folder changes the other one.
+    """
+    seen = set[str]()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(UNFINISHED)]
+        if (place := os.path.realpath(root)) in seen:
+            folders.clear()  # a link to a folder above itself
+            continue
+        seen.add(place)
+        own = copy / Path(root).relative_to(folder)
+        own.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            if not name.startswith(UNFINISHED):
+                with suppress(FileNotFoundError):  # another process has just removed it
+                    _link(Path(root, name), own / name)
+
+
+def _link(there: Path, place: Path) -> None:
+    """Lets a place stand for a file or a folder that is only read; copies it where links are not allowed."""
+    with suppress(OSError):  # on Windows not everyone may make symbolic links
+        return place.symlink_to(there)
+    if there.is_dir():
+        shutil.copytree(there, place)
+        return None
+    with suppress(OSError):  # another disk, or one without links
+        return place.hardlink_to(there)
+    shutil.copyfile(there, place)
 
 
 def kind_of_cost(unit: Unit, scratch: Scratch) -> str:
@@ -118,7 +151,7 @@ def _folder(unit: Unit, scratch: Scratch) -> Path:
     (name,) = unit.reads
     own = scratch.paths.out / name
     if not own.exists() and (scratch.stored / name).exists():
-        own.symlink_to(scratch.stored / name)
+        _link(scratch.stored / name, own)
     return own
 
 

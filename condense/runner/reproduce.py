@@ -6,7 +6,8 @@ anew, and what they reach is compared with what the record says.
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -138,15 +139,16 @@ def find_row(
         student: Name of the student, where the row has several.
 
     Returns:
-        The record, and all records of its row: those that differ from it by the seed of their sets alone.
+        The record, and all records of its row: those that differ from it by the seed of their sets alone. A
+        file that is in no results folder stands for itself.
 
     Raises:
         Refused: if nothing has this name, or several rows have.
     """
     path = Path(row)
     if path.suffix == ".json":
-        record, records = read_record(path), read_records(path.resolve().parent.parent)
-        return record, [record, *(other for other in records if _beside(other, record))]
+        record = read_record(path)
+        return record, [record, *(other for other in _neighbours(path, record) if _beside(other, record))]
     records = read_records(results) if results.is_dir() else []
     named = [record for record in records if row in (_short(record), record.path(Path()).stem)]
     if not named:
@@ -170,6 +172,15 @@ def find_row(
         many = f"{len(rows)} rows have this name" if rows else "no such protocol or student in this row"
         raise Refused(f"{row}: {many}: {told}")
     return rows[0][0], rows[0]
+
+
+def _neighbours(path: Path, record: Record) -> Iterator[Record]:
+    """Yields the valid records beside a record whose file lies where it would be in a results folder."""
+    place = path.resolve()
+    if record.path(place.parent.parent) == place:
+        for other in sorted(place.parent.glob("*.json")):
+            with suppress(Refused):
+                yield read_record(other)
 
 
 def reproduce(

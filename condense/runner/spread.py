@@ -1,6 +1,5 @@
 """The work of many cells at once: their units on many processes, or the part of them that is this one's."""
 
-import os
 import platform
 import secrets
 import shutil
@@ -10,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
-
 from condense.data.load import remembering
-from condense.errors import Refused
-from condense.files import digest, home, require_writable
+from condense.errors import Refused, Stopped
+from condense.files import digest, home, locked, locked_if_free, require_writable, safe_name
+from condense.reading import whole_number
 from condense.resources import Machine
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.executors import Where
+from condense.runner.faults import refusal
 from condense.runner.plan import name_of, planned
 from condense.runner.shown import Shown
 from condense.runner.units import Unit, arranged, in_shard, shard_of, units_of
@@ -44,8 +43,9 @@ class Shard:
     def parse(cls, text: str) -> "Shard":
         """Reads ``1/4``, the first of four; refuses other texts."""
         first, _, second = text.partition("/")
-        if first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second):
-            return cls(int(first) - 1, int(second))
+        number, of = whole_number(first), whole_number(second)
+        if number and of and number <= of:
+            return cls(number - 1, of)
         raise Refused("a shard is I/N, from 1/N to N/N", setting="shard", value=text)
 
 
@@ -84,9 +84,11 @@ def do_units(
     for number, cell in enumerate(cells):
         try:
             found = units_of(cell, paths, with_baselines=with_baselines, required=required)
-        except Refused as error:
+        except Stopped:
+            raise
+        except Exception as error:
             if shard_of(digest(repr(cell)), shard.of) == shard.number:
-                refused[number] = error
+                refused[number] = refusal(error, cell)
             continue
         units += (mine := in_shard(found, shard.number, shard.of))
         for unit in mine:
@@ -145,7 +147,8 @@ def _ends(
         if where is not None and placed:
             with _spool(paths) as spool:
                 site = _site(paths, spool, machine, where, device, quiet=shown.terminal)
-                for done in _until(where.place(placed, site, memory), machine, shown, spool):
+                ends = _until(where.place(placed, site, memory), len(placed), machine, shown, spool)
+                for done in ends:
                     found[done.key] = done = _received(done, site)
                     shown.ended(done)
                     yield done
@@ -158,14 +161,26 @@ def _ends(
             yield done
 
 
-def _until(placed: Iterator[Done | None], machine: Machine, shown: Shown, spool: Path) -> Iterator[Done]:
-    """Yields what ends until the time is over; the workers have then stopped at their checkpoints."""
+def _until(
+    placed: Iterator[Done | None], left: int, machine: Machine, shown: Shown, spool: Path
+) -> Iterator[Done]:
+    """Yields what ends until the time is over; the workers have then stopped at their checkpoints.
+
+    Args:
+        placed: The ends of units, with None about twice a second.
+        left: Number of the units.
+        machine: The time limit.
+        shown: Shows how far the units are.
+        spool: See `condense.runner.worker.Site`.
+    """
     try:
         with asking():  # SIGTERM is looked for here, and ends no wait
             for done in placed:
-                if done is not None and not done.stopped:
+                stopped = done is not None and done.stopped
+                if done is not None and not stopped:
+                    left -= 1
                     yield done
-                elif machine.budget.spent() or done is not None:
+                if stopped or (left and machine.budget.spent()):
                     raise machine.budget.stop(shown.place)
                 shown.refresh(spool)
     finally:
@@ -195,18 +210,23 @@ def _site(paths: Paths, spool: Path, machine: Machine, where: Where, device: str
 def _spool(paths: Paths) -> Iterator[Path]:
     """Makes a spool beside the records; removes it, and those that killed processes of this host have left.
 
+    The process holds the lock on its spool. One that nobody locks is of a killed process. The numbers of
+    processes would not say so, as two containers may have one host name. Spools of other hosts stay because
+    some file systems know no locks between machines.
+
     Raises:
         Refused: if the folder cannot be written.
     """
     require_writable(paths.results)
-    mine = f"{SPOOL}{platform.node()}-"
+    mine = f"{SPOOL}{safe_name(platform.node())}-"
     for left in paths.results.glob(f"{mine}*"):
-        number = left.name.removeprefix(mine).partition(".")[0]
-        if number.isdecimal() and not psutil.pid_exists(int(number)):  # type: ignore[no-untyped-call]
-            shutil.rmtree(left, ignore_errors=True)
-    spool = paths.results / f"{mine}{os.getpid()}.{secrets.token_hex(4)}"
-    spool.mkdir(parents=True)
-    try:
-        yield spool
-    finally:
-        shutil.rmtree(spool, ignore_errors=True)
+        with locked_if_free(left) as free:
+            if free:
+                shutil.rmtree(left, ignore_errors=True)
+    spool = paths.results / f"{mine}{secrets.token_hex(8)}"
+    with locked(spool, what="makes the same spool"):
+        spool.mkdir(parents=True)
+        try:
+            yield spool
+        finally:
+            shutil.rmtree(spool, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from condense.errors import Refused, install
 from condense.events import Event, hearing
-from condense.files import require_writable, safe_name
+from condense.files import require_writable, short_name
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -44,7 +44,7 @@ class TensorBoard:
         """Writes the values of an event."""
         from torch.utils.tensorboard import SummaryWriter
 
-        name = "/".join(safe_name(event[part]) for part in ("run", "task", "phase"))
+        name = "/".join(short_name(event[part]) for part in ("run", "task", "phase"))
         if event["event"] == "begin":
             self._close(self._ended | {name})
             lost = event["step"] + 1

@@ -6,6 +6,7 @@ own: what a unit needs comes as bytes, and what it has made goes back as bytes.
 
 import contextlib
 import io
+import multiprocessing
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from condense.reading import parse_json
 from condense.records.record import Record
 from condense.resources import Budget, Machine
 from condense.runner.cell import Paths, machine_named
+from condense.runner.faults import refusal
 from condense.runner.units import Unit, run_unit
 from condense.store import load
 from condense.termination import sigterm_as_budget
@@ -87,7 +89,7 @@ class Done:
 
 
 def attempt(unit: Unit, paths: Paths, machine: Machine, before: Sequence[Done] = ()) -> Done:
-    """Does a unit, unless one that it needs has failed; a refusal and a stop are results too."""
+    """Does a unit, unless one that it needs has failed; a refusal, a stop and a fault are results too."""
     for one in before:
         if one.refused is not None or one.stopped:
             return Done(key=unit.key, refused=one.refused, stopped=one.stopped)
@@ -96,13 +98,19 @@ def attempt(unit: Unit, paths: Paths, machine: Machine, before: Sequence[Done] =
     started = time.monotonic()
     try:
         told = run_unit(unit, paths, machine)
-    except Refused as error:
-        if unit.stage == "prepare":  # each set that needs it says so itself
-            return Done(key=unit.key, told=error.reason)
-        return Done(key=unit.key, refused=error)
     except Stopped:
         return Done(key=unit.key, stopped=True)
+    except Exception as error:
+        return failed(unit, error)
     return Done(key=unit.key, told=told, seconds=time.monotonic() - started)
+
+
+def failed(unit: Unit, error: Exception) -> Done:
+    """Returns the end of a unit that an error has ended, which ends no other unit but those that need it."""
+    found = refusal(error, unit.cell, stage=unit.stage, title=unit.title)
+    if unit.stage == "prepare":  # each set that needs it says so itself
+        return Done(key=unit.key, told=found.reason)
+    return Done(key=unit.key, refused=found)
 
 
 def work(unit: Unit, site: Site, *before: Done) -> Done:
@@ -123,7 +131,7 @@ def work(unit: Unit, site: Site, *before: Done) -> Done:
         os.chdir(site.folder)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(sigterm_as_budget(also=[signal.SIGINT]))
+            stack.enter_context(sigterm_as_budget(also=[signal.SIGINT], attended=_attended))
             stack.enter_context(remembering(_LOADED))
             if site.quiet:
                 stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
@@ -144,6 +152,12 @@ def work(unit: Unit, site: Site, *before: Done) -> Done:
     if done.stopped and not (site.ends is not None and time.time() >= site.ends):
         raise Stopped(f"{unit.title} was stopped")
     return done
+
+
+def _attended() -> bool:
+    """Returns whether the process that began this one for its units is still there."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from condense.errors import Damaged, Refused
+from condense.errors import Damaged, Refused, Stopped
 from condense.events import Teller
 from condense.resources import Budget, PeakMemory
 from condense.termination import asking
@@ -100,6 +100,7 @@ class Loop:
         every_seconds: Least time between two checkpoints; None for `checkpoint_seconds`. It is at least
             twenty times the time that it takes to write a checkpoint.
         cost: What is said ahead of a long computation; None says nothing.
+        kept: Whether the folder stays when the work is stopped.
     """
 
     def __init__(
@@ -113,11 +114,12 @@ class Loop:
         remedy: str,
         every_seconds: float | None = None,
         cost: Cost | None = None,
+        kept: bool = True,
     ) -> None:
         self.rng, self.title, self.remedy = rng, title, remedy
         self._teller = Teller(title)
         self._checkpoints = None if folder is None else Checkpoints(folder)
-        self._budget = budget
+        self._budget, self._kept = budget, kept and folder is not None
         self._memory = PeakMemory(device)
         self._device, self._cost = device, cost
         self._every = checkpoint_seconds() if every_seconds is None else every_seconds
@@ -161,7 +163,7 @@ class Loop:
             always: Whether a checkpoint is written after every step, however long that takes.
 
         Raises:
-            Stopped: if the time limit is reached; a checkpoint is written first.
+            Stopped: if the time limit is reached; a checkpoint is written first if there is a folder for it.
             Refused: if a logged value is not finite.
         """
         assert phase not in self._phases, f"the phase {phase!r} was already run"
@@ -198,7 +200,7 @@ class Loop:
                         written = time.monotonic()
                         cost = written - now
                     if out and step + 1 < n:
-                        raise self._budget.stop(f"{self.title}, phase {phase}, step {step + 1} of {n}")
+                        raise self.stop(f"phase {phase}, step {step + 1} of {n}")
                     if enough():
                         break
             self._check_finite(phase)
@@ -226,6 +228,10 @@ class Loop:
                 continue
             fine = torch.isfinite(value).all() if isinstance(value, Tensor) else False
             self._bad = torch.where((self._bad >= 0) | fine, self._bad, self._step)
+
+    def stop(self, where: str) -> Stopped:
+        """Returns the exception that stops the work at a place, and says whether a checkpoint is kept."""
+        return self._budget.stop(f"{self.title}, {where}", kept=self._kept)
 
     def measured(self, step: int, **values: float) -> None:
         """Tells at once what was measured after a number of steps of the phase under way."""

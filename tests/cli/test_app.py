@@ -319,6 +319,13 @@ def test_distilling_alone_stores_a_set_and_makes_no_record(condense: Condense, t
     assert not Path("results").exists() and not Path("leaderboard.md").exists()
 
 
+@pytest.mark.parametrize("name", ["whole", "majority", "no_pretraining"])
+def test_a_reference_is_no_set_that_could_be_distilled(name: str, condense: Condense) -> None:
+    ended = condense("distill", "--method", name)
+    told = f"{name} is a reference row, for which no set is made; condense run --method {name} records it"
+    assert (ended.code, ended.err) == (2, f"condense: {told}\n")
+
+
 def test_a_queue_fills_what_it_can_and_names_what_it_skips(condense: Condense, toy_file: Path) -> None:
     cell = f'[[cell]]\ndataset = "{toy_file}"\nmethod = "random_subset"\nstudent = "mlp"\nseeds = [0]\n'
     Path("queue.toml").write_text(f"{cell}ipc = [1, 99, 2]\n")

@@ -53,6 +53,22 @@ def test_what_is_done_needs_no_plan(condense: Condense, toy_file: Path) -> None:
     assert condense("plan", *cell, "--seed", 0).out == "everything is done already\n"
 
 
+def test_a_plan_of_nothing_is_refused(condense: Condense, tmp_path: Path) -> None:
+    ended = condense("plan", "--dataset", "nope", "--json")
+    assert ended.code == 2 and ended.out == "" and "--dataset nope: unknown" in ended.err.splitlines()[-1]
+    (tmp_path / "queue.toml").write_text(
+        "[[cell]]\nmethod = 'dm'\nparams = { batch_real = 0 }\n[[cell]]\nparams = { iterations = 'x' }\n"
+    )
+    ended = condense("plan", "queue.toml")
+    assert ended.code == 2 and ended.err == "condense: none of the 2 cells of queue.toml can be filled\n"
+    first, second = ended.out.splitlines()
+    assert first.startswith("cannot be filled: dm digits ipc 1: batch_real=0: ")
+    assert second.startswith("cannot be filled: dm digits ipc 1: iterations='x': ")
+    ended = condense("plan", "queue.toml", "--json")
+    refused = json.loads(ended.out)["refused"]["dm digits ipc 1"]
+    assert ended.code == 2 and "batch_real=0: " in refused and "; iterations='x': " in refused
+
+
 def test_a_run_tells_what_was_planned(condense: Condense, toy_file: Path) -> None:
     cell = ["--method", "random_subset", "--dataset", toy_file, "--student", "mlp", "--eval-seeds", 1]
     condense("plan", *cell, "--seed", 0)

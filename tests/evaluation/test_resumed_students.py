@@ -187,6 +187,15 @@ def evaluated(toy: ImageDataset, tmp_path: Path, protocol: Protocol, results: st
     return evaluate_set(made, setup, [0, 1], tmp_path / results, Machine(budget=budget))
 
 
+def test_a_stop_says_so_where_no_checkpoint_can_be_kept(
+    toy: ImageDataset, tmp_path: Path, home: Path, short: Protocol, spent_after: Spent
+) -> None:
+    home.write_text("no folder can be made here")
+    told = "the same command begins it again, as no checkpoint of it could be kept"
+    with pytest.raises(Stopped, match=told):
+        evaluated(toy, tmp_path, short, "results", spent_after(3))
+
+
 def test_the_checkpoints_are_there_until_the_student_is_recorded(
     toy: ImageDataset, tmp_path: Path, home: Path, short: Protocol, spent_after: Spent
 ) -> None:

@@ -16,7 +16,7 @@ import torch
 from condense import protocols
 from condense.errors import Stopped
 from condense.resources import Budget, Machine, device_name
-from condense.runner import executors
+from condense.runner import executors, worker
 from condense.runner.cell import CellSpec, machine_named
 from condense.runner.executors import RETRIES, Where, on_processes
 from condense.runner.plan import Plan, name_of
@@ -24,6 +24,7 @@ from condense.runner.rehearse import Estimate
 from condense.runner.spread import do_units, memory_of
 from condense.runner.units import Unit, units_of
 from condense.runner.worker import Done, Site
+from condense.termination import asking
 from tests.commands import SERVER
 from tests.runner.small_cells import cells, in_one_process, know_protocols, outcome, places, small_work
 
@@ -117,7 +118,7 @@ def test_the_memory_of_units_is_that_of_a_plan_for_the_same_cells(home: Path) ->
     cells = [CellSpec(method="random_subset")]
     assert memory_of(cells, Machine()) == {}
     estimates = {"a": Estimate(1.0, 123, 0)}
-    Plan((), estimates, {}, {}, device_name(Machine().device), torch.get_num_threads()).save(name_of(cells))
+    Plan((), estimates, {}, (), device_name(Machine().device), torch.get_num_threads()).save(name_of(cells))
     assert memory_of(cells, Machine()) == {"a": 123} and memory_of(cells[:0], Machine()) == {}
 
 
@@ -183,6 +184,33 @@ def test_a_unit_that_is_stopped_from_outside_is_begun_again(
 ) -> None:
     monkeypatch.setattr(executors, "work", stopped_once)
     assert [done.key for done in placed([unit("a")], tmp_path)] == ["a"]
+
+
+def signalled_twice(unit: Unit, site: Site, *before: Done) -> Done:
+    """Gets SIGTERM with all processes of its group, and from who placed the unit; then is begun again."""
+    begun = site.folder / unit.key
+    with begun.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if len(begun.read_text().split()) > 1:
+        return Done(key=unit.key)
+
+    def at_work(*_: object) -> Done:
+        with asking():
+            for _again in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+        return Done(key=unit.key, stopped=True)
+
+    setattr(worker, "attempt", at_work)  # noqa: B010
+    return worker.work(unit, site)
+
+
+def test_a_worker_survives_a_stop_that_reaches_it_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "work", signalled_twice)
+    assert [done.key for done in placed([unit("a")], tmp_path, 1)] == ["a"]
+    first, second = (tmp_path / "a").read_text().split()
+    assert first == second, "the process was not replaced"
 
 
 def test_a_budget_holds_for_the_workers_and_the_same_call_goes_on(toy_file: Path, tmp_path: Path) -> None:

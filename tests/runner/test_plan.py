@@ -80,7 +80,7 @@ def test_what_needs_more_memory_than_there_is_is_named_with_its_settings() -> No
     assert 10**6 < room < 10**14
     large, small = Estimate(1.0, 2 * room, 0), Estimate(1.0, room // 2, 0)
     units = [unit("a"), unit("b"), unit("c", stage="student")]
-    made = Plan(units, {"a": large, "b": small, "c": large}, {}, {}, "CPU", 1)
+    made = Plan(units, {"a": large, "b": small, "c": large}, {}, (), "CPU", 1)
     first, second = above_memory(made, Machine())
     assert (
         first.startswith("distil of dm digits ipc 1 needs ") and "a smaller batch_real or a narrower" in first
@@ -128,8 +128,8 @@ def test_a_plan_rehearses_one_unit_of_each_kind_and_leaves_nothing(
     assert contents(tmp_path) == before
     assert [one.stage for one in here] == ["distil", "student"]
     assert len(made.units) == 6 == len(made.estimates) and not made.unknown
-    (title, why), *more = made.refused.items()
-    assert title.startswith("herding") and "10000" in why and not more
+    ((title, why),) = made.refused
+    assert title.startswith("herding") and "10000" in str(why)
     assert made.seconds == pytest.approx(sum(one.seconds for one in made.estimates.values()))
     assert made.critical_seconds < made.with_workers(2) < made.seconds
     assert made.peak_bytes > 10**7 and made.disk_bytes > 0

@@ -67,6 +67,11 @@ def test_a_list_stands_for_one_cell_an_item_in_order(tmp_path: Path) -> None:
         ("[[cell]]\nskip_unreadable = 1", "skip_unreadable = 1 is not a boolean"),
         ("[[cell]]\nundirected = 1", "undirected = 1 is not a boolean"),
         ("[[cell]]\nseeds = 3", "seeds = 3 is not a list of whole numbers"),
+        ("[[cell]]\nseeds = []", r"queue.toml: seeds = \[\] stands for no work"),
+        ("[[cell]]\nmethod = 'dm'\ndataset = []", r"queue.toml: dataset = \[\] stands for no work"),
+        ("[[cell]]\nclasses = []", r"queue.toml: classes = \[\] stands for no work"),
+        ("[[cell]]\n[[cell]]\nfraction = [0.5, 2]", r"queue.toml: cell 2: fraction=2: a fraction is above 0"),
+        ("[[cell]]\nimbalanced = 'kep'", r"queue.toml: cell 1: imbalanced='kep': unknown treatment"),
         ("[[cell]]\nparams = 'iterations=3'", "params = 'iterations=3' is not a table"),
     ],
 )

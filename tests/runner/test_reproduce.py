@@ -1,7 +1,7 @@
 """Rows that are done again: the comparison, how a row is found, and what is refused."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +57,22 @@ def test_two_groups_are_compared_by_welch_s_test(stored: list[float], new: list[
     z, chance = agreement(stored, new)
     assert z == pytest.approx(wanted.statistic, rel=1e-6, abs=1e-9)
     assert chance == pytest.approx(wanted.pvalue, rel=1e-5, abs=1e-12)
+
+
+def test_a_file_brings_the_valid_records_of_its_row_and_reads_no_others(
+    paths: Paths, made: Callable[..., Record]
+) -> None:
+    first, second = made(seed=0), made(seed=1)
+    place, beside = first.write(paths.results), second.write(paths.results)
+    for strange in (place.parent, paths.results / "other"):
+        strange.mkdir(exist_ok=True)
+        (strange / "strange.json").write_text('{"a": 1}')
+    assert find_row(str(place), paths.results) == (first, [first, second])
+    beside.write_text("damaged")
+    assert find_row(str(place), paths.results) == (first, [first])
+    alone = place.rename(place.parent / "downloaded.json")
+    second.write(paths.results / "again")
+    assert find_row(str(alone), paths.results) == (first, [first])
 
 
 @given(scores, st.floats(0, 100))

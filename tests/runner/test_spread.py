@@ -1,7 +1,11 @@
 """The work of many cells: parts of it, refusals and stops on the way, and workers without a shared disk."""
 
+import os
 import pickle
+import platform
 import socket
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +15,15 @@ from condense import protocols
 from condense.errors import Refused, Stopped
 from condense.files import home as home_folder
 from condense.resources import Budget, Machine
-from condense.runner import executors
+from condense.runner import executors, spread
 from condense.runner.cell import CellSpec
 from condense.runner.executors import Where
+from condense.runner.shown import Shown
 from condense.runner.spread import Shard, do_units
 from condense.runner.units import arranged, units_of
 from condense.runner.worker import Done, Site, receive, stored_files, work
 from condense.store import load
+from tests.commands import SERVER
 from tests.runner.small_cells import cells, in_one_process, know_protocols, outcome, places
 
 
@@ -46,7 +52,9 @@ def test_all_shards_fill_a_queue_and_one_tells_what_cannot_be_filled(
     assert [(number, error.value) for one in refused for number, error in one.items()] == [(2, 99)]
 
 
-@pytest.mark.parametrize("text", ["", "1", "0/3", "4/3", "1/3/5", "-1/3", "a/b"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "0/3", "4/3", "1/3/5", "-1/3", "a/b", pytest.param("1/" + "9" * 5000, id="digits")]
+)
 def test_a_shard_that_is_no_part_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="a shard is I/N, from 1/N to N/N"):
         Shard.parse(text)
@@ -76,6 +84,61 @@ def test_a_spent_budget_stops_the_units_that_are_left(queue: list[CellSpec], tmp
     with pytest.raises(Stopped, match="the same command goes on from here"):
         do_units(fillable(queue), paths, Machine(budget=budget))
     assert units_of(queue[0], paths)
+
+
+@pytest.mark.parametrize(("spent_at", "ends"), [(2, 2), (3, 3)])
+def test_a_spent_budget_stops_units_that_end_one_right_after_the_other(
+    spent_at: int, ends: int, queue: list[CellSpec], tmp_path: Path
+) -> None:
+    units, budget = units_of(queue[0], places(tmp_path))[:3], Budget(1e9)
+    found, closed = list[str](), list[bool]()
+    budget.spent = lambda now=None: len(found) >= spent_at  # type: ignore[method-assign]
+
+    def placed() -> Iterator[Done]:
+        try:
+            yield from (Done(key=unit.key) for unit in units)
+        finally:
+            closed.append(True)
+
+    try:
+        with Shown(units) as shown:
+            for done in spread._until(placed(), len(units), Machine(budget=budget), shown, tmp_path):
+                found.append(done.key)
+    except Stopped:
+        assert spent_at < len(units)
+    else:
+        assert spent_at == len(units), "nothing was left"
+    assert len(found) == ends and closed
+
+
+def hold_spool(folder: Path) -> None:
+    """Holds a spool as a process of another container does, whose number means nothing here."""
+    number, os.getpid = os.getpid, lambda: 2**22 + 1
+    spool = spread._spool(places(folder))
+    place = spool.__enter__()
+    os.getpid = number
+    (folder / "held").write_text(str(place))
+    while (folder / "held").exists():
+        time.sleep(0.01)
+    spool.__exit__(None, None, None)
+
+
+def test_a_spool_goes_only_if_no_process_holds_it(tmp_path: Path) -> None:
+    paths = places(tmp_path)
+    left = paths.results / f"{spread.SPOOL}{platform.node()}-7654321.abc"
+    far = paths.results / f"{spread.SPOOL}far-{platform.node()}-1.abc"
+    for folder in (left, far):
+        (folder / "unit.progress").mkdir(parents=True)
+    process = SERVER.Process(target=hold_spool, args=(tmp_path,))
+    process.start()
+    while not (tmp_path / "held").exists() and process.is_alive():
+        time.sleep(0.01)
+    theirs = Path((tmp_path / "held").read_text())
+    with spread._spool(paths) as mine:
+        assert {*paths.results.glob(f"{spread.SPOOL}*")} == {theirs, mine, far}
+    (tmp_path / "held").unlink()
+    process.join(timeout=60)
+    assert [*paths.results.iterdir()] == [far]
 
 
 # Without a shared disk -----------------------------------------------------------------------------------
@@ -147,7 +210,7 @@ def test_a_worker_that_does_not_see_what_others_see_says_so(queue: list[CellSpec
 
 def test_places_are_read_from_text() -> None:
     assert Where.parse("local:3") == Where("local", processes=3)
-    for wrong in ("", "local", "local:0", "local:x", "ray:", "slurm"):
+    for wrong in ("", "local", "local:0", "local:x", "ray:", "slurm", "local:" + "9" * 5000):
         with pytest.raises(Refused, match="local:N, ray or ray:ADDRESS"):
             Where.parse(wrong)
 
@@ -174,5 +237,7 @@ def test_processes_share_the_cores_unless_the_environment_says_otherwise(
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert [Where("local", processes=count).threads() for count in (1, 3, 8, 20)] == [8, 2, 1, 1]
     assert Where("ray").threads() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "9" * 5000)
+    assert Where("local", processes=4).threads() == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert Where("local", processes=8).threads() == Where("ray").threads() == 4

@@ -2,14 +2,18 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from condense import protocols
+from condense.data import ImageDataset
 from condense.errors import Refused
+from condense.files import folder_name
 from condense.resources import Machine
 from condense.runner import federation as federations
+from condense.runner import job
 from condense.runner.cell import CellSpec, Paths
 from condense.runner.units import Unit, arranged, in_shard, run_unit, units_of
 from tests.runner.small_cells import cells, in_one_process, know_protocols, outcome, places
@@ -134,3 +138,13 @@ def test_a_federation_has_a_unit_for_each_client_and_one_for_its_rounds(
     run_unit(clients[1], paths, Machine())
     assert [path.name for path in paths.out.iterdir()] == [job.local(1).folder(0).name]
     assert [unit.key for unit in units_of(cell, paths)] == [clients[0].key, rounds.key]
+
+
+def test_a_set_of_imagenet_has_a_folder_that_windows_allows(
+    digits: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "folder_name", partial(folder_name, windows=True))
+    cell, subset = CellSpec(method="random_subset", dataset="digits"), "imagenet:n01440764"
+    found = job.resolve(cell, Paths(out=tmp_path, results=tmp_path), dataset=digits)
+    found = replace(found, dataset=replace(digits, spec=replace(digits.spec, name=subset)))
+    assert found.folder(0).name.startswith("imagenet_n01440764-random_subset-ipc1-seed0-")

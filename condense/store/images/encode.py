@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from condense.errors import Refused, unknown
-from condense.reading import require_plausible
+from condense.reading import require_plausible, whole_number
 from condense.store.images.manifest import EncodingPart
 
 NO_ENCODING = "none"
@@ -91,11 +91,12 @@ def encoding_named(name: str) -> EncodingPart | None:
     if name == NO_ENCODING:
         return None
     form, colon, quality = name.partition(":")
-    if form not in FORMATS or (colon and not quality.isdecimal()):
+    number = whole_number(quality)
+    if form not in FORMATS or (colon and number is None):
         raise unknown(
             "image encoding", name, [NO_ENCODING, *FORMATS, f"jpeg:{QUALITY}"], setting="params.encode"
         )
-    return encoding(form, int(quality) if colon else None)
+    return encoding(form, number)
 
 
 def encode(images: UInt8[Tensor, "n c h w"], how: EncodingPart) -> EncodedImages:

@@ -143,6 +143,7 @@ def test_damaged_files_and_offsets_are_refused_in_one_sentence() -> None:
     [
         ("gif", "encode='gif': unknown image encoding"),
         ("jpeg:fine", "unknown image encoding"),
+        pytest.param("jpeg:" + 5000 * "9", "unknown image encoding", id="digits"),
         ("jpeg:0", "runs from 1 to 100: 0"),
         ("png:9", "loses nothing"),
     ],
