@@ -219,7 +219,7 @@ def _spool(paths: Paths) -> Iterator[Path]:
     """
     require_writable(paths.results)
     mine = f"{SPOOL}{safe_name(platform.node())}-"
-    for left in paths.results.glob(f"{mine}*"):
+    for left in paths.results.glob(f"{mine}{'[0-9a-f]' * 16}"):  # not those of a host NODE-1, too
         with locked_if_free(left) as free:
             if free:
                 shutil.rmtree(left, ignore_errors=True)

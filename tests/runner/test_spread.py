@@ -125,20 +125,23 @@ def hold_spool(folder: Path) -> None:
 
 def test_a_spool_goes_only_if_no_process_holds_it(tmp_path: Path) -> None:
     paths = places(tmp_path)
-    left = paths.results / f"{spread.SPOOL}{platform.node()}-7654321.abc"
-    far = paths.results / f"{spread.SPOOL}far-{platform.node()}-1.abc"
-    for folder in (left, far):
+    end = "0123456789abcdef"
+    left = paths.results / f"{spread.SPOOL}{platform.node()}-{end}"
+    far = {paths.results / f"{spread.SPOOL}{name}-{end}" for name in ("far", f"{platform.node()}-1")}
+    for folder in (left, *far):
         (folder / "unit.progress").mkdir(parents=True)
     process = SERVER.Process(target=hold_spool, args=(tmp_path,))
     process.start()
     while not (tmp_path / "held").exists() and process.is_alive():
         time.sleep(0.01)
     theirs = Path((tmp_path / "held").read_text())
-    with spread._spool(paths) as mine:
-        assert {*paths.results.glob(f"{spread.SPOOL}*")} == {theirs, mine, far}
-    (tmp_path / "held").unlink()
-    process.join(timeout=60)
-    assert [*paths.results.iterdir()] == [far]
+    try:
+        with spread._spool(paths) as mine:
+            assert {*paths.results.glob(f"{spread.SPOOL}*")} == {theirs, mine, *far}
+    finally:
+        (tmp_path / "held").unlink()
+        process.join(timeout=60)
+    assert {*paths.results.iterdir()} == far
 
 
 # Without a shared disk -----------------------------------------------------------------------------------
