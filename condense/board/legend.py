@@ -13,7 +13,8 @@ FULL = """\
   of the square root of two, so that rows share these baselines. Images are compressed, at the quality that is
   best on held-out training images (`--method random_subset --param room=BYTES --param encode=best`); the
   labels are hard, and the protocol is the data's default (`hard-v1`, `graph-v2`). Five draws have a student
-  each; above 2000 samples it is one. The number of samples is in brackets. Hours in brackets are estimated
+  each; above 2000 samples it is one; `(3 of 5)` says that some are missing. The number of samples is in
+  brackets. Hours in brackets are estimated
   for one student that was not trained, as it would take more than an hour: in proportion to the largest
   baseline on the same device. The baselines stand in tables of their own, by bytes.
 - `LRS` and `ARS` are the label-robust and augmentation-robust scores of DD-Ranking (arXiv 2505.13300; w and
