@@ -233,7 +233,6 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             return TransferStudent.of(own, data, setup.target, protocol, setup.student, machine).outcome
         labeller = None if teacher is None else labelled_by(teacher, protocol, own)
         pixels, part = data.space(self.space), VALIDATION if own is None else OF_SETS
-        measured = made is not None or bool(protocol.validation)
         if made is None:
             train = self.without_validation(data) if protocol.validation else data.train
             source: ImageSource = WholeImages(train.to(device).in_space(pixels.to(device)))
@@ -244,6 +243,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             pixels = data.space(self.space_of_set(made, protocol))
             labelled = made if made.features is None or protocol.regresses else made.with_class_ids()
             source = self.placed(labelled, data).in_space(pixels).to(device)
+        measured = validation(data.train, part) if made is not None or protocol.validation else None
         return ImageStudent(
             network=setup.student,
             protocol=protocol,
@@ -252,9 +252,7 @@ class ImageKind(Kind[ImageDataset, ImageMethod, ImageSet]):
             test=data.test.to(device).in_space(pixels.to(device)),
             spec=data.spec,
             labeller=labeller,
-            validation=validation(data.train, part).to(device).in_space(pixels.to(device))
-            if measured
-            else None,
+            validation=measured.to(device).in_space(pixels.to(device)) if measured is not None else None,
             part=part,
         ).outcome
 
@@ -385,11 +383,8 @@ def require_fit(protocol: Protocol, dataset: Dataset) -> Protocol:
 
 def of_other_kind(student: str, kind: str, dataset: Dataset) -> Refused:
     """Returns the refusal of a network that is for another kind of data."""
-    return Refused(
-        f"this is a network for {kind}; {dataset.spec.name} holds {dataset.spec.kind}",
-        setting="student",
-        value=student,
-    )
+    reason = f"this is a network for {kind}; {dataset.spec.name} holds {dataset.spec.kind}"
+    return Refused(reason, setting="student", value=student)
 
 
 def stored_bytes(graphs: Graphs) -> int:
