@@ -1,7 +1,7 @@
 """The sources of the project as syntax trees, for the tests of what they may hold."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -13,6 +13,25 @@ def sources(*folders: str) -> list[Path]:
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def of_every_file(*folders: str) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """Makes a test of a file one of all files in some folders, which names each that it fails for."""
+
+    def made(test: Callable[[Path], None]) -> Callable[[], None]:
+        def all_files() -> None:
+            failed = list[str]()
+            for path in sources(*folders):
+                try:
+                    test(path)
+                except AssertionError as error:
+                    failed.append(f"{name_of(path)}: {error}")
+            assert not failed, "\n".join(failed)
+
+        all_files.__name__, all_files.__doc__ = test.__name__, test.__doc__
+        return all_files
+
+    return made
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str | None]]:

@@ -6,25 +6,14 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
+from tests.source_code import ROOT, of_every_file, sources
 
-ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
 MAX_NAME = 75
 """The longest name of a test, after ``test_``."""
 
 
-def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-@pytest.mark.parametrize(
-    "path", sources("condense", "methods", "tests", "benchmarks", "scripts"), ids=name_of
-)
+@of_every_file("condense", "methods", "tests", "benchmarks", "scripts")
 def test_no_file_is_longer_than_can_be_read_in_one_go(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES
 
@@ -58,7 +47,7 @@ def test_every_module_of_the_core_lies_in_a_package() -> None:
     assert [path for path in sources("condense") if not (path.parent / "__init__.py").exists()] == []
 
 
-@pytest.mark.parametrize("path", sources("tests"), ids=name_of)
+@of_every_file("tests")
 def test_the_names_of_tests_are_short_sentences(path: Path) -> None:
     names = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
     assert [name for name in names if len(name) > MAX_NAME + len("test_") and name.startswith("test_")] == []

@@ -10,7 +10,7 @@ import pytest
 
 from condense.data import KIND_NAMES
 from condense.distillation.registry import methods
-from tests.source_code import ROOT, dotted, imports, name_of, sources
+from tests.source_code import ROOT, dotted, imports, name_of, of_every_file, sources
 
 BASE = {"errors", "files", "events", "reading", "schema", "termination", "resources", "protocol", "protocols"}
 DATA = BASE | {"augment", "data", "networks", "store"}
@@ -232,7 +232,17 @@ def test_only_these_modules_lie_outside_a_package() -> None:
     assert {path.stem for path in (ROOT / "condense").glob("*.py")} == TOP_LEVEL
 
 
-@pytest.mark.parametrize("path", sources("condense", "methods"), ids=name_of)
+def none_of_the_methods(path: Path) -> None:
+    assert path.stem not in ("dm", "dsa"), "found"
+
+
+def test_a_rule_for_every_file_names_all_that_break_it() -> None:
+    with pytest.raises(AssertionError) as told:
+        of_every_file("methods")(none_of_the_methods)()
+    assert re.findall(r"^(\S+): found", str(told.value), re.M) == ["methods/dm.py", "methods/dsa.py"]
+
+
+@of_every_file("condense", "methods")
 def test_nothing_branches_on_the_kind_of_data(path: Path) -> None:
     assert set(branches_on_kind(path.read_text())) <= OF_ANY_KIND.get(name_of(path), set())
 
@@ -255,7 +265,7 @@ def test_no_method_imports_another_but_a_parent_of_its_class() -> None:
         assert taken <= bases, path.name
 
 
-@pytest.mark.parametrize("path", sources("condense"), ids=name_of)
+@of_every_file("condense")
 def test_only_the_command_line_knows_its_options(path: Path) -> None:
     if path.relative_to(ROOT / "condense").parts[0] in ("cli", "board", "__main__.py"):
         return  # the board prints commands for its readers
@@ -268,14 +278,14 @@ def test_only_the_command_line_knows_its_options(path: Path) -> None:
     assert [text for text in texts if re.search(r"(^|[\s`(])--[a-z]", text)] == []
 
 
-@pytest.mark.parametrize("path", sources("condense"), ids=name_of)
+@of_every_file("condense")
 def test_a_part_of_the_core_imports_only_the_parts_below_it(path: Path) -> None:
     part = path.relative_to(ROOT / "condense").parts[0].removesuffix(".py")
     assert part in MAY_IMPORT, f"{part} has no place in the house yet: give it one in MAY_IMPORT"
     assert trespasses(part, path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", sources("methods"), ids=name_of)
+@of_every_file("methods")
 def test_a_method_reaches_neither_test_data_nor_what_judges_it(path: Path) -> None:
     assert reaches(path.read_text()) == []
 
@@ -330,7 +340,7 @@ def test_the_rule_for_the_core_sees_an_import_of_a_part_above(part: str, source:
     assert trespasses(part, source)
 
 
-@pytest.mark.parametrize("path", sources("tests", "benchmarks", "scripts"), ids=name_of)
+@of_every_file("tests", "benchmarks", "scripts")
 def test_everything_outside_reaches_a_method_through_the_registry(path: Path) -> None:
     there = list(imports(ast.parse(path.read_text())))
     found = {module for module, _ in there}
@@ -338,7 +348,7 @@ def test_everything_outside_reaches_a_method_through_the_registry(path: Path) ->
     assert not {one for one in found if one.split(".")[0] == "methods" or one.startswith("condense.methods")}
 
 
-@pytest.mark.parametrize("path", sources("condense", "methods"), ids=name_of)
+@of_every_file("condense", "methods")
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.source_code import dotted, imports, name_of, sources
+from tests.source_code import dotted, imports, name_of, of_every_file
 
 TAKE_A_GENERATOR = {
     f"torch.{name}" for name in ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial")
@@ -60,7 +60,7 @@ def sins(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sources("condense", "methods"), ids=name_of)
+@of_every_file("condense", "methods")
 def test_nothing_is_pickled_and_all_randomness_is_handed_in(path: Path) -> None:
     assert sins(path.read_text()) == ALLOWED.get(name_of(path), [])
 
