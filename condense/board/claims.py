@@ -94,8 +94,9 @@ def _verdicts(overview: Overview | None, claim: Claim) -> str:
             several = len(claim.better) + len(claim.worse) > 2
             best = _best(worse)
             above = [cell for cell in better if cell.mean > best.mean and overview.differ(cell, best)]
-            counts = [_settings(overview, spot, cell.row.method) for cell in (_best(above or better), best)]
-            told.append(f"{spot.head} {_told(overview, _best(above or better), best, several, counts)}")
+            mine = _best(above or better)
+            counts = [_settings(overview, spot, cell.row.method) for cell in (mine, best)]
+            told.append(f"{spot.head} {_told(overview, mine, best, several, counts)}")
     return ", ".join(told) or "not run"
 
 

@@ -9,13 +9,14 @@ from condense.board.asked import is_complete
 from condense.board.cells import TableCell
 from condense.board.compare import Pair, Statement, line
 from condense.board.significance import Place, find_differing, table_blocks
-from condense.board.tables import FRACTIONS, PARTS, Column, Table
+from condense.board.tables import FRACTIONS, PARTS, Table
 from condense.records.record import BASELINES
 
 SCORED = ("forgetting", "el2n", "grand")
 PLAIN, TAUGHT, DRAWN = BASELINES[0], f"{BASELINES[0]}+kd", "rs2"
 
 Differ = Callable[[TableCell, TableCell], bool]
+"""Whether two cells differ."""
 
 
 def pruning_summary(tables: Sequence[Table]) -> str:
@@ -28,13 +29,14 @@ def pruning_summary(tables: Sequence[Table]) -> str:
     for table in tables:
         if table.key.filled != FRACTIONS:
             continue
+        differ = _differ(table)
         for column in table.columns:
             cells = {
                 row.method: cell
                 for row in table.rows
                 if not row.reference and (cell := row.at(column)) and is_complete(cell)
             }
-            if told := _told(cells, _apart(table, column)):
+            if told := _told(cells, differ):
                 lines.append(f"- {_place(table, int(column))}: {told}.")
     if not lines:
         return ""
@@ -50,10 +52,14 @@ def _place(table: Table, column: int) -> str:
     return f"{100 * column / PARTS:g} % of {key.dataset} ({key.protocol}, {key.student})"
 
 
-def _apart(table: Table, column: Column) -> Differ:
-    """Returns a function that tells whether the cells of two methods differ, by the tests of the table."""
+def _differ(table: Table) -> Differ:
+    """Returns a function that tells whether two cells of a column differ, by the tests of the table."""
     differing = find_differing(table_blocks(table))
-    places = {row.at(column): Place(number, column) for number, row in enumerate(table.rows)}
+    places = {
+        row.at(column): Place(number, column)
+        for column in table.columns
+        for number, row in enumerate(table.rows)
+    }
 
     def differ(one: TableCell, other: TableCell) -> bool:
         return places[other] in differing.get(places[one], ())
