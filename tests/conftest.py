@@ -1,5 +1,6 @@
 """Fixtures that tests of several packages share: a home folder, a tiny dataset, records, and a clock."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import jaxtyping
 import numpy as np
 import pytest
-import shape_checks  # noqa: F401 (before all of condense: it decorates what is imported later)
+import shape_checks  # before all of condense: it decorates what is imported later
 import torch
 
 from condense.data import GraphDataset, ImageDataset, load_graphs, load_images
@@ -26,6 +27,8 @@ from condense.store.manifest import ChainLinkPart
 Make = Callable[..., Record]
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# Thousands of waits for the disk take their time, and no test cuts the power.
+os.fsync = lambda handle: None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -36,6 +39,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.scheduling import Grouped
 
     return Grouped(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Lets the collector of reference cycles look less often, and never at what has been imported."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
+
+
+def pytest_runtest_setup() -> None:
+    shape_checks.begin_test()
 
 
 @pytest.fixture

@@ -1,9 +1,12 @@
-"""The check of every call in the test session against the shapes and types in the function's signature.
+"""The check of calls in the test session against the shapes and types in the function's signature.
 
 `tests/conftest.py` imports this module before any of condense, whose modules are then decorated as they are
 imported. jaxtyping's import hook finds the functions, and beartype checks them. `checked` stands between
 them: jaxtyping's own decorator takes up to 40 % of the time of a test that trains, since it binds the
 arguments of each call by `inspect.signature`, and checks them twice if the result is annotated.
+
+A test that trains calls a few functions thousands of times, with the same shapes. Of each function the first
+`ALL` calls in a test are checked, and every `EACH`-th after them.
 """
 
 import inspect
@@ -18,8 +21,22 @@ from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError, config, install_import_hook
 from jaxtyping._storage import pop_shape_memo, push_shape_memo
 
+ALL, EACH = 20, 10
+"""Calls of a function in one test that are all checked, and the step between those checked after them."""
+
 beartyped = beartype(conf=BeartypeConf(is_pep484_tower=True))
 jaxtyped: Callable[..., Any] = jaxtyping.jaxtyped
+
+
+class _Now:
+    """The number of the test that runs."""
+
+    test = 0
+
+
+def begin_test() -> None:
+    """Begins to count calls anew."""
+    _Now.test += 1
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,11 +89,14 @@ def checked(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
         # A generator has to be checked when it is called; sizes in braces are attributes of arguments.
         return jaxtyped(thing, typechecker=typechecker)
     inner = typechecker(thing)
+    calls, test = 0, 0
 
     @wraps(thing)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if config.jaxtyping_disable:
+        nonlocal calls, test
+        calls, test = (calls + 1 if test == _Now.test else 1), _Now.test
+        if config.jaxtyping_disable or (calls > ALL and calls % EACH):
             return thing(*args, **kwargs)
         push_shape_memo({})
         try:

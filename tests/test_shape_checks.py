@@ -1,4 +1,4 @@
-"""The test session checks the shapes in the signatures of condense and of its methods at every call."""
+"""The test session checks the shapes in the signatures of condense and of its methods at their calls."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,6 +106,23 @@ def test_a_generators_arguments_are_checked_when_it_is_called() -> None:
     assert len(list(rows(torch.ones(2, 3)))) == 2
     with pytest.raises(jaxtyping.TypeCheckError, match="one"):
         rows(torch.ones(2))
+
+
+def test_of_very_many_calls_in_a_test_some_are_checked_and_of_the_next_test_all() -> None:
+    def wrong_are_seen(calls: int) -> int:
+        seen = 0
+        for _ in range(calls):
+            try:
+                joined(torch.ones(2, 3), torch.ones(2, 3), rows=1)
+            except jaxtyping.TypeCheckError:
+                seen += 1
+        return seen
+
+    shape_checks.begin_test()
+    assert wrong_are_seen(shape_checks.ALL) == shape_checks.ALL
+    assert wrong_are_seen(10 * shape_checks.EACH) == 10
+    shape_checks.begin_test()
+    assert wrong_are_seen(1) == 1
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -34,7 +34,7 @@ def test_the_images_are_rows_of_the_training_set_of_the_right_class_none_twice(
 def test_seeds_draw_independently_and_within_a_class_every_image_is_as_likely(
     toy: ImageDataset, tmp_path: Path
 ) -> None:
-    draws = 300
+    draws = 120
     times = torch.zeros(60)
     for seed in range(draws):
         for row in picked(toy, tmp_path, 1, seed):

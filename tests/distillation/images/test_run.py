@@ -235,7 +235,7 @@ def test_what_cannot_work_is_refused_before_any_work(
 def test_a_killed_command_ends_with_the_hash_of_an_uninterrupted_one(
     toy: ImageDataset, toy_file: Path, tmp_path: Path
 ) -> None:
-    params = {"iterations": "100", "network": "convnet-w32", "batch_real": "32"}
+    params = {"iterations": "40", "network": "convnet-w32", "batch_real": "32"}
     whole, _ = distill(build("dm", "toy", 1, params)[0], toy, ipc=1, cache=tmp_path / "whole")
     place = Place(tmp_path / "place", CONDENSE_CHECKPOINT_SECONDS="0")
     home = place.home
