@@ -28,7 +28,7 @@ Make = Callable[..., Record]
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Thousands of waits for the disk take their time, and no test cuts the power.
-os.fsync = lambda handle: None
+os.fsync = lambda fd: None
 
 
 @pytest.hookimpl(optionalhook=True)
