@@ -125,7 +125,8 @@ def _told(
         verdict = "holds" if gap > 0 else "does not hold"
     names = (f"{cell.row.method} " * several for cell in (better, worse))
     first, second = (f"{name}{cell.mean:.1f}" for name, cell in zip(names, (better, worse), strict=True))
-    chosen = f"; the best of {counts[0]} settings beside that of {counts[1]}" if max(counts) > 1 else ""
+    one, other = ("the only setting" if n == 1 else f"the best of {n} settings" for n in counts)
+    chosen = f"; {one} beside {other}" if max(counts) > 1 else ""
     return f"{verdict} ({first} beside {second}{chosen})"
 
 

@@ -55,7 +55,7 @@ def test_a_claim_tells_how_many_settings_its_scores_are_the_best_of(made: Make) 
     several = [made("mtt", accuracies=scores(70 + step), config={"steps": step}) for step in (1, 2, 3)]
     few = made("mtt", accuracies=scores(70)[:2], config={"steps": 4})
     text = told(*several, few, *(made(name, accuracies=scores(60)) for name in ("dsa", "dc", "dm")))
-    assert "IPC 1 holds (73.0 beside 60.0; the best of 3 settings beside that of 1)." in text
+    assert "IPC 1 holds (73.0 beside 60.0; the best of 3 settings beside the only setting)." in text
 
 
 def test_a_wrapper_is_compared_with_its_host_at_the_same_settings(made: Make) -> None:
