@@ -111,9 +111,13 @@ def _answers(
 def attend(gone: Callable[[], None]) -> None:
     """Leaves interrupts to the process that began this one, and waits for its end beside the work.
 
+    The collector of reference cycles never looks at what is there before the work: where it looks at objects,
+    processes no longer share the memory that they lie in.
+
     Args:
         gone: What is called then, in a thread of its own.
     """
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait, args=(multiprocessing.parent_process(), gone), daemon=True).start()
 

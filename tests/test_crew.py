@@ -1,5 +1,6 @@
 """Work that processes share: the same answers in the same order, whatever happens to a process."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -36,6 +37,11 @@ def fatal(number: int) -> int:
     return number
 
 
+def modules_collected(_: int) -> int:
+    """The number of modules among the objects that the collector of reference cycles looks at."""
+    return sum(isinstance(one, type(os)) for one in gc.get_objects())
+
+
 def refused(number: int) -> int:
     if number > 1:
         raise Refused(f"{number} is too large")
@@ -55,6 +61,11 @@ def test_alone_a_crew_answers_in_this_process_when_it_is_asked() -> None:
         assert [next(answers), next(answers)] == [0, 1]
         with pytest.raises(Refused, match="2 is too large"):
             next(answers)
+
+
+def test_the_collector_of_a_process_looks_at_nothing_that_was_there_before_the_work() -> None:
+    with Crew(2) as crew:
+        assert set(crew.map(modules_collected, range(FEW + 1))) == {0}
 
 
 def test_processes_answer_in_order_and_raise_what_a_call_raises() -> None:

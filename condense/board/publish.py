@@ -73,6 +73,7 @@ def refresh(results: Path, plots: bool = False) -> "pd.DataFrame":
             picture = results / "sets" / STRIP
             if readme.strip and data_of(picture) != readme.strip.data:
                 write_atomic(picture, draw_strip(readme.strip, results / "sets"))
+            del gathered, pages, readme  # hundreds of megabytes, where there are many
             with _settled():
                 end_plots()
     return entries
