@@ -5,8 +5,8 @@ imported. jaxtyping's import hook finds the functions, and beartype checks them.
 them: jaxtyping's own decorator takes up to 40 % of the time of a test that trains, since it binds the
 arguments of each call by `inspect.signature`, and checks them twice if the result is annotated.
 
-A test that trains calls a few functions thousands of times, mostly with the same shapes. Of each function the first
-`ALL` calls in a test are checked, and every `EACH`-th after them.
+A test that trains calls a few functions thousands of times, mostly with the same shapes. Of each function the
+first `ALL` calls in a test are checked, and every `EACH`-th after them.
 """
 
 import inspect
