@@ -25,6 +25,7 @@ from condense.resources import Budget
 from condense.store.manifest import ChainLinkPart
 
 Make = Callable[..., Record]
+Draw = Callable[..., list[Record]]
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Thousands of waits for the disk take their time, and no test cuts the power.
@@ -217,6 +218,24 @@ def made() -> Make:
 def entry() -> Callable[[int, float], Entry]:
     """A function that makes an entry of a seed and an accuracy."""
     return make_entry
+
+
+@pytest.fixture
+def drawn(made: Make) -> Draw:
+    """A maker of baselines: draws of random images that fill a room; a student on them takes some seconds."""
+
+    def make(
+        room: int, score: float, seconds: float = 10.0, encode: str = "best", draws: int = 5, **given: Any
+    ) -> list[Record]:
+        found = []
+        for seed in range(draws):
+            config = {"room": room, "encode": encode}
+            record = made("random_subset", config=config, seed=seed, accuracies=(score + seed,), **given)
+            entries = tuple(replace(entry, seconds=seconds) for entry in record.entries)
+            found.append(replace(record, entries=entries))
+        return found
+
+    return make
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from condense.board.pruning import pruning_summary
 from condense.board.strip import Strip, strip_of
 from condense.board.summary import inserted, summary
 from condense.board.transfer import transfer_summary
+from condense.board.worth import worth_summary
 from condense.reading import read_text
 
 FIRST = ("<!-- first results: written by condense leaderboard -->", "<!-- end of first results -->")
@@ -49,8 +50,8 @@ def readme_of(results: Path, board: Gathered) -> Readme:
     path = results.parent / "README.md"
     present = read_text(path) if path.is_file() else ""
     parts = (
-        summary(board.tables), labels_summary(board.tables), pruning_summary(board.tables),
-        transfer_summary(board.tables), federated_summary(board.entries),
+        summary(board.tables), labels_summary(board.tables), worth_summary(board.tables),
+        pruning_summary(board.tables), transfer_summary(board.tables), federated_summary(board.entries),
     )  # fmt: skip
     told = [part for part in parts if part]
     text = inserted(present, "\n".join([RULE, *told] if told else []), str(path))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -19,24 +18,6 @@ from tests.board.markdown import page, rows
 Make = Callable[..., Record]
 Draw = Callable[..., list[Record]]
 IMAGES, GRAPHS = "random, equal bytes (images)", "random, equal bytes (graphs)"
-
-
-@pytest.fixture
-def drawn(made: Make) -> Draw:
-    """A maker of baselines: draws of random images that fill a room; a student on them takes some seconds."""
-
-    def make(
-        room: int, score: float, seconds: float = 10.0, encode: str = "best", draws: int = 5, **given: Any
-    ) -> list[Record]:
-        found = []
-        for seed in range(draws):
-            config = {"room": room, "encode": encode}
-            record = made("random_subset", config=config, seed=seed, accuracies=(score + seed,), **given)
-            entries = tuple(replace(entry, seconds=seconds) for entry in record.entries)
-            found.append(replace(record, entries=entries))
-        return found
-
-    return make
 
 
 def column(records: list[Record], head: str = IMAGES) -> dict[str, str]:
