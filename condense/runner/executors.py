@@ -29,10 +29,8 @@ from condense.files import first_line
 from condense.reading import whole_number
 from condense.resources import available_memory
 from condense.runner.units import Unit
-from condense.runner.worker import Done, Site, failed, stored_files, work
+from condense.runner.worker import TICK, Done, Site, failed, stored_files, work
 
-TICK = 0.5
-"""Seconds after which an iterator yields None at the latest."""
 RETRIES = 5
 """How often a unit is begun again whose process has died."""
 START = "spawn"
@@ -320,16 +318,12 @@ def _all_see(ray: Any, nodes: Sequence[str], site: Site) -> bool:
     """Returns whether all nodes of the cluster see the spool; where there is none yet, none does."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    look = ray.remote(_is_folder)
+    look = ray.remote(lambda path: os.path.isdir(path))  # goes as code: for it, no worker imports condense
     seen = []
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node, soft=False)
         seen.append(look.options(num_cpus=0, scheduling_strategy=there).remote(str(site.spool)))
     return bool(nodes) and all(ray.get(seen))
-
-
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)
 
 
 def _stored(ray: Any, units: Sequence[Unit], site: Site) -> dict[str, Any]:

@@ -33,6 +33,8 @@ from condense.termination import sigterm_as_budget
 
 PROGRESS = ".progress"
 """Ending of the files that say how far units are, in the spool."""
+TICK = 0.5
+"""Seconds after which who placed the units looks at these files; none is written again sooner."""
 SETS, RECORDS = "sets", "results"
 """The folders of files that are sent as bytes."""
 _LOADED: Loaded = {}
@@ -162,9 +164,14 @@ def _attended() -> bool:
 
 @contextlib.contextmanager
 def _telling(file: Path) -> Iterator[Callable[[Event], None]]:
-    """Yields a hearer that keeps the last event in a file, which is removed in the end."""
+    """Yields a hearer that keeps an event of the last moment in a file, which is removed in the end."""
+    due = 0.0
 
     def hear(event: Event) -> None:
+        nonlocal due
+        if (now := time.monotonic()) < due:
+            return
+        due = now + TICK
         with contextlib.suppress(Refused):  # who placed the unit may be gone, and the folder with it
             write_atomic(file, canonical(event))
 

@@ -1,5 +1,6 @@
 """Units on processes of this machine: the same results, deaths, stops."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -23,7 +24,7 @@ from condense.runner.plan import Plan, name_of
 from condense.runner.rehearse import Estimate
 from condense.runner.spread import do_units, memory_of
 from condense.runner.units import Unit, units_of
-from condense.runner.worker import Done, Site
+from condense.runner.worker import TICK, Done, Site
 from condense.termination import asking
 from tests.commands import SERVER
 from tests.runner.small_cells import cells, in_one_process, know_protocols, outcome, places, small_work
@@ -49,6 +50,19 @@ def site(folder: Path) -> Site:
 
 def placed(units: list[Unit], folder: Path, count: int = 2) -> Iterator[Done]:
     return (done for done in on_processes(units, site(folder), count) if done is not None)
+
+
+def test_how_far_a_unit_is_is_written_as_often_as_somebody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, file, seen = 100.0, tmp_path / "unit.progress", []
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with worker._telling(file) as hear:
+        for number in range(20):
+            hear({"step": number})
+            seen.append(json.loads(file.read_text())["step"])
+            now += TICK / 4
+    assert seen == [number // 4 * 4 for number in range(20)] and not file.exists()
 
 
 def test_two_processes_come_to_what_one_comes_to(
