@@ -10,6 +10,7 @@ from torch import Tensor
 
 from condense.errors import Refused
 from condense.training.loop import copied
+from condense.training.rehearsal import under_way
 
 
 class Rollback:
@@ -18,7 +19,8 @@ class Rollback:
     A step is undone if it makes the learned learning rate zero, negative or infinite, or if the loss after it
     is not finite. Then the learned tensors and the optimiser, with its momentum, go back to where they were
     before that step, and the optimiser's learning rates are halved. At most ``most`` steps are undone. If
-    ``most`` is 0, every step is taken and nothing is checked.
+    ``most`` is 0, every step is taken and nothing is checked. A rehearsal learns nothing of worth: it undoes
+    as many steps as it has to, and refuses nothing.
 
     Args:
         learned: The tensors that the optimiser changes, and others that change with them, by name.
@@ -88,7 +90,7 @@ class Rollback:
         Raises:
             Refused: if no step is left, so that what was learned is where it began.
         """
-        if self.count > 0 and self._taken == 0:
+        if self.count > 0 and self._taken == 0 and under_way() is None:
             raise Refused(
                 f"all steps were undone ({self.count}): nothing was learned, and there is no result; "
                 f"{self._remedy}"
@@ -96,11 +98,15 @@ class Rollback:
         return self.count
 
     def _undo(self, step: int, reason: str) -> None:
-        if self._before is None:
-            raise Refused(f"{reason} at step {step}, before any step was taken; {self._remedy}")
-        if self.count == self._most:
-            raise Refused(f"{reason} at step {step}, although {self.count} steps were undone; {self._remedy}")
+        if under_way() is None:
+            if self._before is None:
+                raise Refused(f"{reason} at step {step}, before any step was taken; {self._remedy}")
+            if self.count == self._most:
+                undone = f"although {self.count} steps were undone"
+                raise Refused(f"{reason} at step {step}, {undone}; {self._remedy}")
         self.count += 1
+        if self._before is None:
+            return
         self._taken -= 1
         rates = [0.5 * group["lr"] for group in self._optimizer.param_groups]
         self._restore(self._before)

@@ -9,6 +9,7 @@ from condense.distillation import Rollback
 from condense.errors import Refused
 from condense.training.checkpoint import Checkpoints
 from condense.training.loop import capture, copied, restore
+from condense.training.rehearsal import rehearsing
 
 NAN, INF = float("nan"), float("inf")
 
@@ -171,6 +172,20 @@ def test_each_undone_step_is_reported_and_one_too_many_is_refused(
 def test_a_loss_that_is_infinite_at_the_first_step_is_refused() -> None:
     with pytest.raises(Refused, match="not finite at step 0, before any step was taken; take a smaller one"):
         Problem().step(loss=NAN)
+
+
+def test_a_rehearsal_undoes_as_many_steps_as_it_has_to_and_refuses_nothing() -> None:
+    problem = Problem(most=1)
+    with rehearsing():
+        assert not problem.step(loss=NAN, of_images=NAN), "there is nothing to go back to"
+        assert not any(problem.step(99.0, number=number) for number in range(1, 6))
+        assert problem.rollback.ended() == 6
+        assert problem.images.tolist() == [1.0, 2.0] and problem.lr == 0.5
+        assert problem.step(0.1)
+    problem = Problem(most=1)
+    assert not problem.step(99.0)
+    with pytest.raises(Refused, match="although 1 steps were undone"):
+        problem.step(99.0)
 
 
 def test_with_none_allowed_nothing_is_watched() -> None:
