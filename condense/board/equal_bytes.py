@@ -49,6 +49,10 @@ class EqualBytes:
                     found[table.key.data, str(student)].setdefault(int(room), cell)
         self._found = dict(found)
 
+    def has(self, key: Key) -> bool:
+        """Returns whether any baseline was run for the data and the student of a table."""
+        return (key.data, key.student) in self._found
+
     def of(self, key: Key, cells: Sequence[TableCell]) -> Equal | None:
         """Returns the baseline of some cells, which are of the same sets; None if their size is unknown.
 

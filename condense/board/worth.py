@@ -45,7 +45,8 @@ def worth_summary(tables: Sequence[Table]) -> str:
     rows = []
     for table in tables:
         key = table.key
-        if table.layout != IMAGES or key in older or key.asked or key.filled or key.target:
+        apart = key.asked or key.filled or key.target
+        if table.layout != IMAGES or key in older or apart or not equal.has(key):
             continue
         for ipc in table.ipcs:
             if found := _best(table, ipc, equal):
