@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from condense.board.cells import TableCell
 from condense.board.compare import Pair, judged, tally
 from condense.board.format import bytes_text, grid, score_so_far
+from condense.board.pruning import SCORED
 from condense.board.tables import Table
 from condense.protocols import HARD_V1, LABEL_V1, PROJECTED_V1, SOFT_V2
 from condense.records.record import BASELINES, NO_DISTILLATION
 
 RANDOM, DRAWN, LIGHT = BASELINES[0], "rs2", "hello"
-ONE_SHOT = (*BASELINES, "forgetting", "el2n", "grand")
+ONE_SHOT = (*BASELINES, *SCORED)
 """The selections that choose their images once."""
 COLUMNS = {
     "random, class ids": (LABEL_V1.name, RANDOM),

@@ -13,6 +13,7 @@ from condense.board.tables import FRACTIONS, PARTS, Table
 from condense.records.record import BASELINES
 
 SCORED = ("forgetting", "el2n", "grand")
+"""The selections of real images by a score of each."""
 PLAIN, TAUGHT, DRAWN = BASELINES[0], f"{BASELINES[0]}+kd", "rs2"
 
 Differ = Callable[[TableCell, TableCell], bool]

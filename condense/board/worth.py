@@ -12,6 +12,7 @@ from condense.board.cells import TableCell
 from condense.board.compare import Pair, tally
 from condense.board.equal_bytes import EqualBytes
 from condense.board.format import bytes_text, counts, grid, score
+from condense.board.pruning import SCORED
 from condense.board.tables import LAYOUTS, Table, superseded
 
 IMAGES = LAYOUTS["images"]
@@ -59,8 +60,8 @@ def worth_summary(tables: Sequence[Table]) -> str:
         "What bytes are worth: beside a set, random images that are compressed until they take no more bytes "
         "than the set and all that gives it labels. They have class ids, and their students are trained by "
         f"{IMAGES.protocol}. A cell is a dataset, an IPC, a student network and a method, whose most "
-        "accurate set counts; selections of real images are left out. Most methods store learned images as "
-        "numbers of four bytes."
+        "accurate set counts; selections of real images are left out. A learned image is stored as numbers "
+        "of four bytes, unless its method compresses it."
     )
     told = [
         f"- Beside sets under {protocol}, random images are above in "
@@ -75,7 +76,8 @@ def _best(table: Table, ipc: int, equal: EqualBytes) -> list[Beside]:
     """Returns the most accurate set of each method at an IPC that has a baseline, the best one first."""
     found: dict[str, Beside] = {}
     for row in table.rows:
-        made = None if row.baseline or table.no_set(row) else row.cells.get(ipc)
+        selected = row.baseline or row.method.partition("+")[0] in SCORED
+        made = None if selected or table.no_set(row) else row.cells.get(ipc)
         baseline = equal.of(table.key, [made]) if made else None
         drawn = list(baseline.cells.values()) if baseline else []
         if made and drawn and is_complete(made) and is_complete(drawn[0]):

@@ -164,7 +164,7 @@ def _attended() -> bool:
 
 @contextlib.contextmanager
 def _telling(file: Path) -> Iterator[Callable[[Event], None]]:
-    """Yields a hearer that keeps an event of the last moment in a file, which is removed in the end."""
+    """Yields a hearer that keeps one event of every `TICK` in a file, which is removed in the end."""
     due = 0.0
 
     def hear(event: Event) -> None:

@@ -46,9 +46,8 @@ def test_methods_are_counted_with_their_best_set_and_the_best_method_apart(made:
 
 
 def test_selections_of_real_images_are_no_sets_to_beat(made: Make, drawn: Draw) -> None:
-    selected = [
-        made(name, accuracies=LOW * 2) for name in ("random_subset", "random_subset+expert", "herding")
-    ]
+    names = ("random_subset", "random_subset+expert", "herding", "el2n", "forgetting+fkd")
+    selected = [made(name, accuracies=LOW * 2) for name in names]
     assert told(*selected, *drawn(512, 40.0)) == ""
 
 
